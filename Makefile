@@ -1,28 +1,36 @@
 # arvak for Lua. `make help` lists the targets; README.md tells the story.
+# Parses and starts with nothing installed but make: `demo`, `test` and the like install what they need first.
 # SPDX-License-Identifier: Apache-2.0
 
 PREFIX     ?= /usr/local
 BUILD      ?= build
-CC         ?= cc
 AR         ?= ar
 LUA        ?= lua5.4
 PKG_CONFIG ?= pkg-config
 PROTOC_C   ?= protoc-c
 OPT        ?= -O2 -g
+SETUP      ?= tools/setup.sh
+FUZZ_SECONDS ?= 30
 
 # luarocks and packagers give these; a plain `make install` derives them from PREFIX.
 BINDIR      ?= $(PREFIX)/bin
+INCLUDEDIR  ?= $(PREFIX)/include
 LUA_LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUA_DATADIR ?= $(PREFIX)/share/lua/5.4
+INSTALL     ?= install
 
-LUA_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags lua5.4)
-LIBS        = -lgrpc -lgpr -lprotobuf-c -lpthread -lm
+# pkg-config is asked once, when the answer is first needed: it may not be installed before that.
+once        = $(eval $(1) := $(2))$($(1))
+LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null))
+DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c 2>/dev/null))
+DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c 2>/dev/null))
+LIBS        = $(DEPS_LDFLAGS) -lgrpc -lgpr -lprotobuf-c -lpthread -lm
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough
 ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
-              -Isrc/core -I$(BUILD)/proto $(SANITIZE) $(CFLAGS)
+              -Isrc/core -I$(BUILD)/proto $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed
 
@@ -36,17 +44,131 @@ LUA_SRC   = $(wildcard lua/*.lua) $(filter-out lua/arvak/meta.lua,$(wildcard lua
 EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
+FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 
 MODULE    = $(BUILD)/lua/arvak.so
 DEVMODULE = $(BUILD)/lua/arvak/devserver.so
 DEVSERVER = $(BUILD)/bin/arvak-devserver
 
+# make test T=retry runs only the files with `retry` in their path.
+SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
+ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(SPECS)
+TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
+# These build, install or lint; once is enough.
+BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua
+
+# The environment in which tests and examples find the module that was just built, and no other.
+RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(abspath $(BUILD))/lua/?.so;;'
+SUBMAKE   = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
 .DELETE_ON_ERROR:
-.PHONY: all help
+.PHONY: all help demo test check lint examples asan valgrind fuzz bench install uninstall clean tests run-tests
 
 all: $(MODULE) $(DEVMODULE) $(DEVSERVER)
 
-$(PROTO_C): proto/arvak.proto
+# ---- what people run ------------------------------------------------------------------------------------------------
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make               build
+#: make demo          install missing Debian packages, build, run examples/quickstart.lua on the embedded server
+demo:
+	@$(SETUP) build
+	@$(SUBMAKE) all
+	@$(RUN) $(LUA) examples/quickstart.lua
+
+#: make test          install missing Debian packages, build, run all tests; T=word: only files with word in their path
+test:
+	@$(SETUP) test
+	@$(SUBMAKE) all tests
+	@$(RUN) tools/test.sh $(TESTS)
+
+#: make check         everything below but bench and fuzz, and the tests
+check:
+	@$(SETUP) check
+	@$(SUBMAKE) all tests
+	@for target in lint test examples asan valgrind; do $(MAKE) --no-print-directory SETUP=: $$target || exit 1; done
+
+#: make lint          luacheck, clang-format, include directions
+lint:
+	@$(SETUP) check
+	luacheck -q .
+	clang-format --dry-run -Werror $(wildcard src/*/*.[ch] spec/core/*.[ch] spec/devserver/*.[ch] spec/fuzz/*.[ch])
+	$(LUA) tools/check_includes.lua
+
+#: make examples      run every example against a server of its own
+examples:
+	@$(SETUP) build
+	@$(SUBMAKE) all
+	@$(RUN) tools/examples.sh
+
+#: make asan          the tests under AddressSanitizer and UBSan with a hard-working garbage collector
+# An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
+asan: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1
+asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
+asan: export LSAN_OPTIONS = suppressions=$(abspath tools/lsan.supp):print_suppressions=0
+asan:
+	@$(SETUP) test
+	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=address,undefined \
+	  all tests build/asan/bin/lua5.4
+	@PATH="$(abspath build/asan/bin):$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
+	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
+	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
+
+#: make valgrind      C tests and the quick specs under valgrind; definite leaks only
+valgrind:
+	@$(SETUP) check
+	@$(SUBMAKE) all tests
+	@$(RUN) WRAP='valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+	  --error-exitcode=97' tools/test.sh $(CORE_TESTS) $(SERVER_TESTS)
+
+#: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
+fuzz:
+	@$(SETUP) check
+	@$(if $(FUZZERS),$(SUBMAKE) CC=clang SANITIZE=-fsanitize=address,undefined $(FUZZERS),echo "no fuzz targets yet")
+	@for f in $(FUZZERS); do echo "$$f"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; done
+
+#: make bench         the measurements of bench/
+bench:
+	@$(SETUP) build
+	@$(SUBMAKE) all
+	@if [ -x bench/run ]; then $(RUN) bench/run; else echo "no benchmarks yet"; fi
+
+#: make install       to PREFIX (/usr/local), below DESTDIR if given
+install: all
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak' \
+	  '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	$(INSTALL) -m 755 $(DEVSERVER) '$(DESTDIR)$(BINDIR)/arvak-devserver'
+	$(INSTALL) -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak.so'
+	$(INSTALL) -m 755 $(DEVMODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so'
+	$(INSTALL) -m 644 src/core/arvak.h '$(DESTDIR)$(INCLUDEDIR)/arvak.h'
+	$(INSTALL) -m 644 lua/arvak/meta.lua '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
+
+#: make uninstall     with the same PREFIX and DESTDIR
+uninstall:
+	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' \
+	  '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
+	-rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null
+
+#: make clean         remove build/
+clean:
+	rm -rf build $(BUILD)
+
+tests: $(CORE_TESTS) $(SERVER_TESTS)
+
+run-tests:
+	@$(RUN) tools/test.sh $(TESTS)
+
+# ---- what is built from what ----------------------------------------------------------------------------------------
+
+# Says at once, and by the name of the package, what is missing.
+$(BUILD)/needs.ok:
+	@mkdir -p $(@D)
+	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PROTOC_C='$(PROTOC_C)' LUA='$(LUA)' LUA_CFLAGS='$(LUA_CFLAGS)' tools/needs.sh
+	@touch $@
+
+$(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
 
@@ -66,7 +188,7 @@ $(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -c -o $@ $<
 
-$(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC)
+$(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(LUA) tools/embed.lua $(foreach f,$(LUA_SRC),$(subst /,.,$(patsubst lua/%.lua,%,$(f)))=$(f)) > $@
 
@@ -93,5 +215,14 @@ $(BUILD)/test/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
 $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka -lcjson $(LIBS)
+
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(SERVER_C) $(PROTO_C)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_C) $(PROTO_C) $(LIBS)
+
+# An interpreter that carries the sanitizers of this build.
+$(BUILD)/bin/lua5.4: tools/lua_host.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(shell $(PKG_CONFIG) --libs lua5.4)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Runs each example against a dev server on a free port; an example that exits non-zero or hangs is a failure.
+# SPDX-License-Identifier: Apache-2.0
+set -eu
+
+build=${ARVAK_BUILD:-build}
+log=$(mktemp)
+"$build/bin/arvak-devserver" --address 127.0.0.1:0 >"$log" 2>&1 &
+server=$!
+trap 'kill $server 2>/dev/null; rm -f "$log"' EXIT
+
+for _ in $(seq 100); do
+  ARVAK_ADDRESS=$(sed -n 's/.*\(127\.0\.0\.1:[1-9][0-9]*\).*/\1/p' "$log" | head -n 1)
+  [ -z "$ARVAK_ADDRESS" ] || break
+  sleep 0.1
+done
+[ -n "$ARVAK_ADDRESS" ] || { echo "the dev server did not say its address:" >&2; cat "$log" >&2; exit 1; }
+export ARVAK_ADDRESS
+
+passed=0 failed=0
+for example in examples/*.lua; do
+  if timeout -k 5 60 "$LUA" "$example" >"$log" 2>&1 </dev/null; then
+    passed=$((passed + 1))
+    echo "ok      $example"
+  else
+    failed=$((failed + 1))
+    echo "not ok  $example"
+    cat "$log"
+  fi
+done
+echo "examples: $passed ok, $failed not ok"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

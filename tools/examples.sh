@@ -4,17 +4,17 @@
 set -eu
 
 build=${ARVAK_BUILD:-build}
-log=$(mktemp)
-"$build/bin/arvak-devserver" --address 127.0.0.1:0 >"$log" 2>&1 &
+server_log=$(mktemp) log=$(mktemp)
+"$build/bin/arvak-devserver" --address 127.0.0.1:0 >"$server_log" 2>&1 &
 server=$!
-trap 'kill $server 2>/dev/null; rm -f "$log"' EXIT
+trap 'kill $server 2>/dev/null; rm -f "$server_log" "$log"' EXIT
 
 for _ in $(seq 100); do
-  ARVAK_ADDRESS=$(sed -n 's/.*\(127\.0\.0\.1:[1-9][0-9]*\).*/\1/p' "$log" | head -n 1)
+  ARVAK_ADDRESS=$(sed -n 's/.*\(127\.0\.0\.1:[1-9][0-9]*\).*/\1/p' "$server_log" | head -n 1)
   [ -z "$ARVAK_ADDRESS" ] || break
   sleep 0.1
 done
-[ -n "$ARVAK_ADDRESS" ] || { echo "the dev server did not say its address:" >&2; cat "$log" >&2; exit 1; }
+[ -n "$ARVAK_ADDRESS" ] || { echo "the dev server did not say its address:" >&2; cat "$server_log" >&2; exit 1; }
 export ARVAK_ADDRESS
 
 passed=0 failed=0

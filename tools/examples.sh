@@ -19,7 +19,7 @@ export ARVAK_ADDRESS
 
 passed=0 failed=0
 for example in examples/*.lua; do
-  if timeout -k 5 60 "$LUA" "$example" >"$log" 2>&1 </dev/null; then
+  if timeout -k 5 60 "${LUA:-lua5.4}" "$example" >"$log" 2>&1 </dev/null; then
     passed=$((passed + 1))
     echo "ok      $example"
   else

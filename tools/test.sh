@@ -24,7 +24,7 @@ count() {
 
 for file in "$@"; do
   case $file in
-    *.lua) command="$LUA tools/busted.lua --output=plainTerminal $file" ;;
+    *.lua) command="${LUA:-lua5.4} tools/busted.lua --output=plainTerminal $file" ;;
     *) command=$file ;;
   esac
   start=$(date +%s)

@@ -1,0 +1,8 @@
+std = "lua54"
+max_line_length = 120
+exclude_files = { "build" }
+files["spec"] = { std = "+busted" }
+files[".busted"] = { std = "lua54" }
+-- Annotations for editors: functions without bodies.
+files["lua/arvak/meta.lua"] = { ignore = { "2..", "631" } }
+files["*.rockspec"] = { std = "rockspec" }

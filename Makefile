@@ -125,7 +125,7 @@ valgrind:
 
 #: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
 fuzz:
-	@$(SETUP) check
+	@$(SETUP) fuzz
 	@$(if $(FUZZERS),$(SUBMAKE) CC=clang SANITIZE=-fsanitize=address,undefined $(FUZZERS),echo "no fuzz targets yet")
 	@for f in $(FUZZERS); do echo "$$f"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; done
 

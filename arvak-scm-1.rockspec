@@ -20,8 +20,8 @@ dependencies = {
   "lua-cjson >= 2.1",
 }
 
--- Named as Debian names the packages, since LuaRocks prints these names when a file is not found. Elsewhere than in
--- /usr or /usr/local the build finds the libraries through pkg-config (PKG_CONFIG_PATH).
+-- Named as Debian names the packages, since LuaRocks prints these names when a file is not found. For libraries
+-- elsewhere give LuaRocks DEPS_DIR=/where and the build PKG_CONFIG_PATH=/where/lib/pkgconfig.
 external_dependencies = {
   ["libgrpc-dev"] = { header = "grpc/grpc.h", library = "grpc" },
   ["libprotobuf-c-dev"] = { header = "protobuf-c/protobuf-c.h", library = "protobuf-c" },

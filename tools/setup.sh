@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that a target needs and this machine lacks; says which and why.
-# Usage: tools/setup.sh build|test|check. When nothing is missing, apt is not called at all.
+# Usage: tools/setup.sh build|test|check|fuzz. When nothing is missing, apt is not called at all.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
-# level, package, why. A level includes those above it.
+# level, package, why.
 table() {
   cat <<'END'
 build gcc                 C compiler
@@ -26,7 +26,8 @@ test  luarocks            tests the rock
 check lua-check           lint of Lua
 check clang-format        lint of C
 check valgrind            memory checks
-check clang               fuzzing
+fuzz  clang               C compiler with a fuzzer
+fuzz  libclang-rt-dev     the fuzzer's runtime
 END
 }
 
@@ -34,7 +35,8 @@ case "${1-}" in
   build) levels='build' ;;
   test) levels='build test' ;;
   check) levels='build test check' ;;
-  *) echo "usage: $0 build|test|check" >&2; exit 2 ;;
+  fuzz) levels='build fuzz' ;;
+  *) echo "usage: $0 build|test|check|fuzz" >&2; exit 2 ;;
 esac
 
 wanted=$(table | while read -r level package _; do

@@ -30,7 +30,7 @@ ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
-              -Isrc/core -I$(BUILD)/proto $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
+              -I$(BUILD)/proto $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed
 
@@ -45,6 +45,11 @@ EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
+
+# The name of each product is enough to read; V=1 shows the commands.
+ifndef V
+QUIET     = @echo '  $@';
+endif
 
 MODULE    = $(BUILD)/lua/arvak.so
 DEVMODULE = $(BUILD)/lua/arvak/devserver.so
@@ -62,7 +67,7 @@ RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(abspath $(BUILD
 SUBMAKE   = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo test check lint examples asan valgrind fuzz bench install uninstall clean tests run-tests
+.PHONY: all help demo test check lint format examples asan valgrind fuzz bench install uninstall clean tests run-tests
 
 all: $(MODULE) $(DEVMODULE) $(DEVSERVER)
 
@@ -90,12 +95,16 @@ check:
 	@$(SUBMAKE) all tests
 	@for target in lint test examples asan valgrind; do $(MAKE) --no-print-directory SETUP=: $$target || exit 1; done
 
-#: make lint          luacheck, clang-format, include directions
+#: make lint          luacheck; directions of includes; sizes of lines, functions and files
 lint:
 	@$(SETUP) check
-	luacheck -q .
-	clang-format --dry-run -Werror $(wildcard src/*/*.[ch] spec/core/*.[ch] spec/devserver/*.[ch] spec/fuzz/*.[ch])
-	$(LUA) tools/check_includes.lua
+	luacheck -q . .busted
+	$(LUA) tools/check_source.lua
+
+#: make format        clang-format over the C sources, as a help: tables laid out by hand are better than its own
+format:
+	@$(SETUP) format
+	clang-format -i $(wildcard src/*/*.[ch] spec/*/*.[ch] tools/*.c)
 
 #: make examples      run every example against a server of its own
 examples:
@@ -170,59 +179,59 @@ $(BUILD)/needs.ok:
 
 $(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
-	$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
+	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
 
 $(PROTO_O): $(PROTO_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/obj/core/%.o: src/core/%.c $(PROTO_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(BUILD)/obj/devserver/%.o: src/devserver/%.c $(PROTO_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) -c -o $@ $<
 
 $(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -c -o $@ $<
 
 $(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
-	$(LUA) tools/embed.lua $(foreach f,$(LUA_SRC),$(subst /,.,$(patsubst lua/%.lua,%,$(f)))=$(f)) > $@
+	$(QUIET)$(LUA) tools/embed.lua $(foreach f,$(LUA_SRC),$(subst /,.,$(patsubst lua/%.lua,%,$(f)))=$(f)) > $@
 
 $(EMBED_O): $(BUILD)/gen/embedded.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -c -o $@ $<
 
 $(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
 
 $(DEVMODULE): $(SERVER_O) $(BUILD)/obj/devserver/module.o $(PROTO_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
 
 $(DEVSERVER): $(SERVER_O) $(BUILD)/obj/devserver/main.o $(PROTO_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 
 $(BUILD)/test/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(CORE_O) $(PROTO_O) -lcmocka $(LIBS)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $< $(CORE_O) $(PROTO_O) -lcmocka $(LIBS)
 
 $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka -lcjson $(LIBS)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka -lcjson $(LIBS)
 
 $(BUILD)/fuzz/%: spec/fuzz/%.c $(SERVER_C) $(PROTO_C)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_C) $(PROTO_C) $(LIBS)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_C) $(PROTO_C) $(LIBS)
 
 # An interpreter that carries the sanitizers of this build.
 $(BUILD)/bin/lua5.4: tools/lua_host.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(shell $(PKG_CONFIG) --libs lua5.4)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(shell $(PKG_CONFIG) --libs lua5.4)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a target needs and this machine lacks; says which and why.
-# Usage: tools/setup.sh build|test|check|fuzz. When nothing is missing, apt is not called at all.
+# Usage: tools/setup.sh build|test|check|fuzz|format. When nothing is missing, apt is not called at all.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
@@ -24,10 +24,10 @@ test  libprotobuf-dev     protocol test: descriptor.proto
 test  openssl             certificates for the TLS tests
 test  luarocks            tests the rock
 check lua-check           lint of Lua
-check clang-format        lint of C
 check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer
 fuzz  libclang-rt-dev     the fuzzer's runtime
+format clang-format       layout of C
 END
 }
 
@@ -36,7 +36,8 @@ case "${1-}" in
   test) levels='build test' ;;
   check) levels='build test check' ;;
   fuzz) levels='build fuzz' ;;
-  *) echo "usage: $0 build|test|check|fuzz" >&2; exit 2 ;;
+  format) levels='format' ;;
+  *) echo "usage: $0 build|test|check|fuzz|format" >&2; exit 2 ;;
 esac
 
 wanted=$(table | while read -r level package _; do

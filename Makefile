@@ -11,6 +11,8 @@ PROTOC_C   ?= protoc-c
 OPT        ?= -O2 -g
 SETUP      ?= tools/setup.sh
 FUZZ_SECONDS ?= 30
+VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+              --error-exitcode=97
 
 # luarocks and packagers give these; a plain `make install` derives them from PREFIX.
 BINDIR      ?= $(PREFIX)/bin
@@ -64,7 +66,7 @@ BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua
 
 # The environment in which tests and examples find the module that was just built, and no other.
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(abspath $(BUILD))/lua/?.so;;'
-SUBMAKE   = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check lint format examples asan valgrind fuzz bench install uninstall clean tests run-tests
@@ -129,8 +131,7 @@ asan:
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
-	@$(RUN) WRAP='valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
-	  --error-exitcode=97' tools/test.sh $(CORE_TESTS) $(SERVER_TESTS)
+	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(CORE_TESTS) $(SERVER_TESTS)
 
 #: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
 fuzz:

@@ -226,9 +226,16 @@ $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka -lcjson $(LIBS)
 
+# spec/fuzz/core_*.c are about the core, the others about the dev server.
+$(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/core -o $@ \
+	  $(filter %.c,$^) $(LIBS)
+
 $(BUILD)/fuzz/%: spec/fuzz/%.c $(SERVER_C) $(PROTO_C)
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_C) $(PROTO_C) $(LIBS)
+	$(QUIET)$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ \
+	  $(filter %.c,$^) $(LIBS)
 
 # An interpreter that carries the sanitizers of this build.
 $(BUILD)/bin/lua5.4: tools/lua_host.c

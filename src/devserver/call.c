@@ -1,0 +1,432 @@
+/* See call.h. Batches are counted under the lock and started outside it: a count above zero keeps the RPC alive.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "call.h"
+
+#include <grpc/support/alloc.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wire.h"
+
+enum { SPARES_MAX = 1024 };
+
+static const char service_prefix[] = "/arvak.v1.ArvakService/";
+
+#define CALL_OF(t, member) ((call *)(void *)((char *)(t) - offsetof(call, member)))
+
+static void on_accepted(tag *t, bool ok);
+static void on_finished(tag *t, bool ok);
+static void on_gone(tag *t, bool ok);
+static void on_sent(tag *t, bool ok);
+static void on_received(tag *t, bool ok);
+
+static call *call_create(service *s) {
+  call *c = calloc(1, sizeof *c);
+  if (!c) return NULL;
+  c->owner = s;
+  pthread_mutex_init(&c->mu, NULL);
+  arena_init(&c->memory);
+  c->accepted.fn = on_accepted;
+  c->finished.fn = on_finished;
+  c->gone.fn = on_gone;
+  c->sent.fn = on_sent;
+  c->received.fn = on_received;
+  return c;
+}
+
+static void call_destroy(call *c) {
+  pthread_mutex_destroy(&c->mu);
+  free(c);
+}
+
+static call *call_take(service *s) {
+  pthread_mutex_lock(&s->spare_mu);
+  call *c = s->spare;
+  if (c) {
+    s->spare = c->next_free;
+    s->spares--;
+  }
+  pthread_mutex_unlock(&s->spare_mu);
+  if (!c) c = call_create(s);
+  if (!c) return NULL;
+  atomic_store_explicit(&c->refs, 1, memory_order_relaxed);
+  c->rpc = NULL;
+  c->payload = c->incoming = c->on_wire = NULL;
+  c->cancelled = 0;
+  c->batches = 0;
+  c->watched = c->closed = c->headers_due = c->sending = c->ending = c->status_sent = false;
+  c->first = c->last = NULL;
+  c->queued = 0;
+  c->stream = NULL;
+  grpc_metadata_array_init(&c->metadata);
+  return c;
+}
+
+call *call_ref(call *c) {
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  return c;
+}
+
+static void queue_clear(call *c) {
+  while (c->first) {
+    outgoing *next = c->first->next;
+    grpc_byte_buffer_destroy(c->first->bytes);
+    free(c->first);
+    c->first = next;
+  }
+  c->last = NULL;
+  c->queued = 0;
+}
+
+void call_unref(call *c) {
+  if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
+  service *s = c->owner;
+  queue_clear(c);
+  free(c->status_text);
+  c->status_text = NULL;
+  arena_fini(&c->memory);
+  if (!c->method) grpc_call_details_destroy(&c->details);
+  grpc_metadata_array_destroy(&c->metadata);
+  pthread_mutex_lock(&s->spare_mu);
+  bool keep = s->spares < SPARES_MAX;
+  if (keep) {
+    c->next_free = s->spare;
+    s->spare = c;
+    s->spares++;
+  }
+  pthread_mutex_unlock(&s->spare_mu);
+  if (!keep) call_destroy(c);
+}
+
+void calls_free(service *s) {
+  while (s->spare) {
+    call *next = s->spare->next_free;
+    call_destroy(s->spare);
+    s->spare = next;
+  }
+}
+
+void call_expect(service *s, const method *m) {
+  call *c = call_take(s);
+  if (!c) return; /* one request fewer is out; those that are out still serve */
+  c->method = m;
+  grpc_call_error error;
+  if (m) {
+    error = grpc_server_request_registered_call(s->server, s->registered[m->index], &c->rpc, &c->deadline, &c->metadata,
+                                                m->reads_many ? NULL : &c->payload, s->queue, s->queue, &c->accepted);
+  } else {
+    grpc_call_details_init(&c->details);
+    error = grpc_server_request_call(s->server, &c->rpc, &c->details, &c->metadata, s->queue, s->queue, &c->accepted);
+  }
+  if (error != GRPC_CALL_OK) call_unref(c);
+}
+
+connection *call_connection(call *c) {
+  char *peer = grpc_call_get_peer(c->rpc);
+  connection *found = peer ? listener_find(c->owner->listener, peer) : NULL;
+  gpr_free(peer);
+  return found;
+}
+
+/* The time it takes says nothing about where two keys differ. */
+static bool same_key(const char *key, grpc_slice given) {
+  size_t length = strlen(key);
+  if (GRPC_SLICE_LENGTH(given) != length) return false;
+  unsigned char difference = 0;
+  for (size_t i = 0; i < length; i++) difference |= (unsigned char)key[i] ^ GRPC_SLICE_START_PTR(given)[i];
+  return !difference;
+}
+
+static bool authorized(const call *c) {
+  const char *key = c->owner->api_key;
+  if (!key) return true;
+  if (!c->method) {
+    size_t length = sizeof service_prefix - 1;
+    grpc_slice path = c->details.method;
+    if (GRPC_SLICE_LENGTH(path) < length || memcmp(GRPC_SLICE_START_PTR(path), service_prefix, length) != 0) return true;
+  }
+  for (size_t i = 0; i < c->metadata.count; i++) {
+    const grpc_metadata *entry = &c->metadata.metadata[i];
+    if (grpc_slice_str_cmp(entry->key, "x-api-key") == 0) return same_key(key, entry->value);
+  }
+  return false;
+}
+
+static void call_dispatch(call *c) {
+  const method *m = c->method;
+  if (!authorized(c)) {
+    call_fail(c, GRPC_STATUS_UNAUTHENTICATED, "Invalid or missing API key");
+    return;
+  }
+  if (!m) {
+    call_fail(c, GRPC_STATUS_UNIMPLEMENTED, "%s", "");
+    return;
+  }
+  if (m->reads_many) {
+    m->run(c, NULL);
+    return;
+  }
+  size_t length = c->payload ? grpc_byte_buffer_length(c->payload) : 0;
+  if (length > c->owner->options.max_message_size) {
+    call_fail(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "decoded", length,
+              (size_t)c->owner->options.max_message_size);
+    return;
+  }
+  const char *problem;
+  ProtobufCMessage *request = wire_unpack(&c->memory, m->request, c->payload, &problem);
+  if (request) {
+    m->run(c, request);
+  } else {
+    call_fail(c, GRPC_STATUS_INTERNAL, "%s", problem);
+  }
+}
+
+static void on_accepted(tag *t, bool ok) {
+  call *c = CALL_OF(t, accepted);
+  service *s = c->owner;
+  if (!ok) {
+    call_unref(c);
+    return;
+  }
+  call_expect(s, c->method);
+  atomic_fetch_add_explicit(c->method ? &s->calls[c->method->index] : &s->unknown_calls, 1, memory_order_relaxed);
+  call_ref(c); /* an answer may be through before call_dispatch returns */
+  call_dispatch(c);
+  call_unref(c);
+}
+
+static void start(call *c, const grpc_op *ops, size_t count, tag *t) {
+  grpc_call_error error = grpc_call_start_batch(c->rpc, ops, count, t, NULL);
+  if (error == GRPC_CALL_OK) return;
+  fprintf(stderr, "arvak-devserver: gRPC refused a batch: error %d\n", (int)error);
+  abort(); /* our own misuse: the counts of batches would never add up again */
+}
+
+static void batch_done(call *c) {
+  pthread_mutex_lock(&c->mu);
+  c->batches--;
+  bool over = c->closed && c->batches == 0;
+  pthread_mutex_unlock(&c->mu);
+  if (!over) return;
+  grpc_call_unref(c->rpc);
+  if (c->payload) grpc_byte_buffer_destroy(c->payload);
+  c->payload = NULL;
+  call_unref(c);
+}
+
+static grpc_op headers_op(void) { return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA}; }
+
+static grpc_op status_op(grpc_status_code code, grpc_slice *text) {
+  return (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
+                   .data.send_status_from_server = {.status = code, .status_details = text}};
+}
+
+/* The whole answer of a unary call in one batch, with the watch for its end unless that is out already. */
+static void answer(call *c, grpc_byte_buffer *body, grpc_status_code code, const char *text) {
+  grpc_slice details = text ? grpc_slice_from_copied_string(text) : grpc_empty_slice();
+  grpc_op ops[4] = {headers_op(), status_op(code, text ? &details : NULL)};
+  size_t count = 2;
+  if (body) ops[count++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body};
+  pthread_mutex_lock(&c->mu);
+  bool closed = c->closed;
+  if (!c->watched) {
+    ops[count++] = (grpc_op){.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &c->cancelled};
+  }
+  if (!closed) {
+    c->batches++;
+    c->on_wire = body;
+  }
+  pthread_mutex_unlock(&c->mu);
+  if (!closed) {
+    start(c, ops, count, &c->finished);
+  } else if (body) {
+    grpc_byte_buffer_destroy(body);
+  }
+  grpc_slice_unref(details);
+}
+
+static void wire_clear(call *c) {
+  if (c->on_wire) grpc_byte_buffer_destroy(c->on_wire);
+  c->on_wire = NULL;
+}
+
+static void on_finished(tag *t, bool ok) {
+  (void)ok;
+  call *c = CALL_OF(t, finished);
+  pthread_mutex_lock(&c->mu);
+  if (!c->watched) c->closed = true;
+  wire_clear(c);
+  pthread_mutex_unlock(&c->mu);
+  batch_done(c);
+}
+
+void call_reply(call *c, const ProtobufCMessage *message) {
+  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
+  if (length > limit) {
+    call_fail(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
+  } else {
+    answer(c, wire_pack(message), GRPC_STATUS_OK, NULL);
+  }
+}
+
+static char *format_text(const char *format, va_list args) {
+  char *text = NULL;
+  return vasprintf(&text, format, args) < 0 ? NULL : text;
+}
+
+void call_fail(call *c, grpc_status_code code, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  char *text = format_text(format, args);
+  va_end(args);
+  answer(c, NULL, code, text);
+  free(text);
+}
+
+void stream_open(call *c) {
+  pthread_mutex_lock(&c->mu);
+  c->watched = c->headers_due = true;
+  c->batches++;
+  pthread_mutex_unlock(&c->mu);
+  grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &c->cancelled};
+  start(c, &op, 1, &c->gone);
+}
+
+static void on_gone(tag *t, bool ok) {
+  (void)ok;
+  call *c = CALL_OF(t, gone);
+  pthread_mutex_lock(&c->mu);
+  c->closed = true;
+  queue_clear(c);
+  pthread_mutex_unlock(&c->mu);
+  if (c->method && c->method->closed) c->method->closed(c);
+  batch_done(c);
+}
+
+/* What goes out in one batch. */
+typedef struct flight {
+  grpc_op ops[3];
+  size_t count;
+  grpc_slice text;
+} flight;
+
+/* Under the lock: takes from the call what can be sent now. */
+static void flight_load(call *c, flight *f) {
+  if (c->closed || c->sending || c->status_sent) return;
+  if (c->headers_due) f->ops[f->count++] = headers_op();
+  c->headers_due = false;
+  if (c->first) {
+    outgoing *message = c->first;
+    c->on_wire = message->bytes;
+    c->first = message->next;
+    if (!c->first) c->last = NULL;
+    free(message);
+    /* More is waiting: let gRPC gather it into one write. */
+    uint32_t flags = c->first ? GRPC_WRITE_BUFFER_HINT : 0;
+    f->ops[f->count++] =
+        (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .flags = flags, .data.send_message.send_message = c->on_wire};
+  }
+  if (c->ending && !c->first) {
+    c->status_sent = true;
+    if (c->status_text) f->text = grpc_slice_from_copied_string(c->status_text);
+    f->ops[f->count++] = status_op(c->status, c->status_text ? &f->text : NULL);
+  }
+  if (!f->count) return;
+  c->sending = true;
+  c->batches++;
+}
+
+void stream_flush(call *c) {
+  flight f = {.count = 0, .text = grpc_empty_slice()};
+  pthread_mutex_lock(&c->mu);
+  flight_load(c, &f);
+  pthread_mutex_unlock(&c->mu);
+  if (f.count) start(c, f.ops, f.count, &c->sent);
+  grpc_slice_unref(f.text);
+}
+
+static void on_sent(tag *t, bool ok) {
+  (void)ok; /* a failure to send is followed by the end of the RPC, which on_gone hears of */
+  call *c = CALL_OF(t, sent);
+  pthread_mutex_lock(&c->mu);
+  c->sending = false;
+  if (c->on_wire && c->queued) c->queued--;
+  wire_clear(c);
+  pthread_mutex_unlock(&c->mu);
+  stream_flush(c);
+  if (c->method->sent) c->method->sent(c);
+  batch_done(c);
+}
+
+bool stream_send(call *c, const ProtobufCMessage *message) {
+  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
+  if (length > limit) {
+    stream_end(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
+    return false;
+  }
+  outgoing *next = malloc(sizeof *next);
+  if (!next) return true; /* dropped, like everything else when memory is out */
+  *next = (outgoing){.bytes = wire_pack(message)};
+  pthread_mutex_lock(&c->mu);
+  bool wanted = !c->closed && !c->ending;
+  if (wanted) {
+    *(c->last ? &c->last->next : &c->first) = next;
+    c->last = next;
+    c->queued++;
+  }
+  pthread_mutex_unlock(&c->mu);
+  if (wanted) {
+    stream_flush(c);
+  } else {
+    grpc_byte_buffer_destroy(next->bytes);
+    free(next);
+  }
+  return true;
+}
+
+void stream_end(call *c, grpc_status_code code, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  char *text = format_text(format, args);
+  va_end(args);
+  pthread_mutex_lock(&c->mu);
+  if (!c->ending) {
+    c->ending = true;
+    c->status = code;
+    c->status_text = text;
+    text = NULL;
+  }
+  pthread_mutex_unlock(&c->mu);
+  free(text);
+  stream_flush(c);
+}
+
+size_t stream_queued(call *c) {
+  pthread_mutex_lock(&c->mu);
+  size_t queued = c->queued;
+  pthread_mutex_unlock(&c->mu);
+  return queued;
+}
+
+bool stream_read(call *c) {
+  pthread_mutex_lock(&c->mu);
+  bool open = !c->closed;
+  if (open) c->batches++;
+  pthread_mutex_unlock(&c->mu);
+  if (!open) return false;
+  grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &c->incoming};
+  start(c, &op, 1, &c->received);
+  return true;
+}
+
+static void on_received(tag *t, bool ok) {
+  call *c = CALL_OF(t, received);
+  grpc_byte_buffer *message = c->incoming;
+  c->incoming = NULL;
+  c->method->received(c, ok ? message : NULL);
+  if (message) grpc_byte_buffer_destroy(message);
+  batch_done(c);
+}

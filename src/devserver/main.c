@@ -1,0 +1,114 @@
+/* arvak-devserver: the server as a program, until a signal ends it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+#include "service.h"
+
+enum { BAD_USAGE = 2 };
+
+#ifndef ARVAK_VERSION
+#define ARVAK_VERSION "scm"
+#endif
+
+static void print_flag(const char *name, const char *what, const char *help) {
+  char flag[64];
+  int n = snprintf(flag, sizeof flag, "  --%s %s", name, what);
+  for (char *p = flag + 4; *p && *p != ' '; p++) {
+    if (*p == '_') *p = '-';
+  }
+  printf("%-32s%s%s\n", flag, n > 30 ? " " : "", help);
+}
+
+static int print_help(void) {
+  static const char *const kinds[] = {[OPTION_TEXT] = "TEXT", [OPTION_INTEGER] = "N", [OPTION_SECONDS] = "SECONDS"};
+  printf("Usage: arvak-devserver [flags]\n\n"
+         "A local server of the Arvak quantum job service, with a simulator behind it. Listens on 127.0.0.1:50051\n"
+         "unless told otherwise, until SIGINT or SIGTERM.\n\n");
+  for (const option_spec *spec = option_specs; spec->name; spec++) print_flag(spec->name, kinds[spec->kind], spec->help);
+  print_flag("help", "", "show this");
+  print_flag("version", "", "show the version");
+  return 0;
+}
+
+/* Returns false after saying what is wrong. */
+static bool set_flag(server_options *options, const option_spec *spec, const char *flag, const char *value) {
+  if (!value) {
+    fprintf(stderr, "arvak-devserver: %s needs a value: expected %s\n", flag, spec->expected);
+  } else if (!option_parse(options, spec, value)) {
+    fprintf(stderr, "arvak-devserver: bad value '%s' for %s: expected %s\n", value, flag, spec->expected);
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/* "--name value" or "--name=value". Moves *i past what it has used. */
+static bool read_flag(server_options *options, char **argv, int *i) {
+  char flag[64];
+  const char *word = argv[*i], *equals = strchr(word, '=');
+  size_t length = equals ? (size_t)(equals - word) : strlen(word);
+  const option_spec *spec = NULL;
+  if (strncmp(word, "--", 2) == 0 && length < sizeof flag) spec = option_find(word + 2, length - 2);
+  if (!spec) {
+    fprintf(stderr, "arvak-devserver: unknown flag '%s': try --help\n", word);
+    return false;
+  }
+  snprintf(flag, sizeof flag, "%.*s", (int)length, word);
+  const char *value = equals ? equals + 1 : argv[*i + 1];
+  if (!equals && value) ++*i;
+  return set_flag(options, spec, flag, value);
+}
+
+static bool read_flags(server_options *options, char **argv) {
+  for (int i = 1; argv[i]; i++) {
+    if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) exit(print_help());
+    if (strcmp(argv[i], "--version") == 0) {
+      printf("arvak-devserver %s (gRPC %s)\n", ARVAK_VERSION, grpc_version_string());
+      exit(0);
+    }
+    if (!read_flag(options, argv, &i)) return false;
+  }
+  if (!options->address && !options->unix_path) options->address = "127.0.0.1:50051";
+  return true;
+}
+
+static void print_addresses(const service *s) {
+  const char *tcp = listener_address(s->listener), *local = listener_unix_address(s->listener);
+  if (*tcp) printf("listening on %s\n", tcp);
+  if (*local) printf("listening on %s\n", local);
+  fflush(stdout);
+}
+
+int main(int argc, char **argv) {
+  (void)argc;
+  server_options options;
+  char problem[512];
+  options_init(&options);
+  if (!read_flags(&options, argv)) return BAD_USAGE;
+  if (!options_check(&options, problem, sizeof problem)) {
+    fprintf(stderr, "arvak-devserver: %s\n", problem);
+    return BAD_USAGE;
+  }
+  /* Blocked before any thread starts, so that none but sigwait takes them. */
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  service *s = service_start(&options, problem, sizeof problem);
+  if (!s) {
+    fprintf(stderr, "arvak-devserver: %s\n", problem);
+    return 1;
+  }
+  print_addresses(s);
+  int signal_number;
+  sigwait(&signals, &signal_number);
+  service_free(s);
+  return 0;
+}

@@ -1,0 +1,196 @@
+/* arvak.devserver: the server inside a Lua process. Only the thread that calls touches the Lua state; the server's own
+ * threads know nothing of it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <lauxlib.h>
+#include <lua.h>
+#include <string.h>
+
+#include "service.h"
+
+#define SERVER "arvak.devserver"
+
+__attribute__((visibility("default"))) int luaopen_arvak_devserver(lua_State *L);
+
+typedef struct larvak_devserver {
+  service *service; /* owned; NULL before the start has succeeded */
+} larvak_devserver;
+
+static service *check_server(lua_State *L) {
+  larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
+  luaL_argcheck(L, box->service, 1, "the server has not started");
+  return box->service;
+}
+
+static int bad_option(lua_State *L, const option_spec *spec, int value) {
+  return luaL_error(L, "bad option '%s' (expected %s, got %s)", spec->name, spec->expected,
+                    lua_type(L, value) == LUA_TNUMBER || lua_type(L, value) == LUA_TSTRING
+                        ? luaL_tolstring(L, value, NULL)
+                        : luaL_typename(L, value));
+}
+
+/* The option's value is on top of the stack. */
+static void set_option(lua_State *L, server_options *options, const option_spec *spec) {
+  bool ok = false;
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    size_t length;
+    const char *text = lua_tolstring(L, -1, &length);
+    ok = strlen(text) == length && option_set_text(options, spec, text);
+  } else if (lua_isinteger(L, -1)) {
+    ok = option_set_integer(options, spec, lua_tointeger(L, -1));
+  } else if (lua_type(L, -1) == LUA_TNUMBER) {
+    int whole;
+    lua_Integer n = lua_tointegerx(L, -1, &whole);
+    ok = whole ? option_set_integer(options, spec, n) : option_set_number(options, spec, lua_tonumber(L, -1));
+  }
+  if (!ok) bad_option(L, spec, lua_absindex(L, -1));
+}
+
+/* Strings stay borrowed from the table. */
+static void read_options(lua_State *L, server_options *options) {
+  options_init(options);
+  if (lua_isnoneornil(L, 1)) {
+    options->address = "127.0.0.1:0";
+    return;
+  }
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_pushnil(L);
+  while (lua_next(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    const option_spec *spec = name && !strchr(name, '-') ? option_find(name, strlen(name)) : NULL;
+    if (!spec) luaL_error(L, "unknown option '%s'", name ? name : luaL_tolstring(L, -2, NULL));
+    set_option(L, options, spec);
+    lua_pop(L, 1);
+  }
+  if (!options->address && !options->unix_path) options->address = "127.0.0.1:0";
+}
+
+static int larvak_devserver_start(lua_State *L) {
+  server_options options;
+  char problem[512];
+  read_options(L, &options);
+  if (!options_check(&options, problem, sizeof problem)) return luaL_error(L, "%s", problem);
+  larvak_devserver *box = lua_newuserdatauv(L, sizeof *box, 0);
+  box->service = NULL;
+  luaL_setmetatable(L, SERVER);
+  box->service = service_start(&options, problem, sizeof problem);
+  if (box->service) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, problem);
+  return 2;
+}
+
+static int larvak_devserver_stop(lua_State *L) {
+  service_stop(check_server(L));
+  return 0;
+}
+
+static int larvak_devserver_gc(lua_State *L) {
+  larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
+  service_free(box->service);
+  box->service = NULL;
+  return 0;
+}
+
+/* A closed variable may still be asked for its figures. */
+static int larvak_devserver_close(lua_State *L) {
+  larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
+  if (box->service) service_stop(box->service);
+  return 0;
+}
+
+static int larvak_devserver_set_job_state(lua_State *L) {
+  service *s = check_server(L);
+  const char *id = luaL_checkstring(L, 2), *name = luaL_checkstring(L, 3);
+  job_state state;
+  if (!job_state_parse(name, &state)) {
+    return luaL_argerror(L, 3, "expected QUEUED, RUNNING, COMPLETED, FAILED, CANCELED or RESULT_EXPIRED");
+  }
+  lua_pushboolean(L, jobs_force(s->store, id, state, clock_unix_s()));
+  return 1;
+}
+
+static int larvak_devserver_evict(lua_State *L) {
+  service *s = check_server(L);
+  lua_pushboolean(L, jobs_evict(s->store, luaL_checkstring(L, 2)));
+  return 1;
+}
+
+static int larvak_devserver_drop_connections(lua_State *L) {
+  listener_drop_all(check_server(L)->listener);
+  return 0;
+}
+
+static void set_count(lua_State *L, const char *name, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+static int larvak_devserver_stats(lua_State *L) {
+  service *s = check_server(L);
+  uint64_t open, total;
+  jobs_counts counted;
+  listener_count(s->listener, &open, &total);
+  jobs_count(s->store, &counted);
+  lua_newtable(L);
+  set_count(L, "connections_open", open);
+  set_count(L, "connections_total", total);
+  set_count(L, "accepted", counted.accepted);
+  set_count(L, "evicted", counted.evicted);
+  set_count(L, "stored", counted.stored);
+  set_count(L, "unknown_calls", atomic_load(&s->unknown_calls));
+  lua_createtable(L, 0, METHODS);
+  for (int i = 0; i < METHODS; i++) set_count(L, service_methods[i].name, atomic_load(&s->calls[i]));
+  lua_setfield(L, -2, "calls");
+  lua_createtable(L, 0, JOB_STATES);
+  for (int i = JOB_QUEUED; i < JOB_STATES; i++) set_count(L, job_state_name((job_state)i), counted.by_state[i]);
+  lua_setfield(L, -2, "jobs");
+  return 1;
+}
+
+/* Fields first, then the methods, which are the upvalue. */
+static int larvak_devserver_index(lua_State *L) {
+  larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  const char *value = NULL;
+  if (box->service && strcmp(name, "address") == 0) value = service_address(box->service);
+  if (box->service && strcmp(name, "unix_address") == 0) value = listener_unix_address(box->service->listener);
+  if (value && *value) {
+    lua_pushstring(L, value);
+  } else {
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+  }
+  return 1;
+}
+
+static int larvak_devserver_tostring(lua_State *L) {
+  lua_pushfstring(L, "arvak.devserver (%s)", service_address(check_server(L)));
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"stop", larvak_devserver_stop},
+                                   {"stats", larvak_devserver_stats},
+                                   {"set_job_state", larvak_devserver_set_job_state},
+                                   {"evict", larvak_devserver_evict},
+                                   {"drop_connections", larvak_devserver_drop_connections},
+                                   {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", larvak_devserver_gc},
+                                       {"__close", larvak_devserver_close},
+                                       {"__tostring", larvak_devserver_tostring},
+                                       {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"start", larvak_devserver_start}, {NULL, NULL}};
+
+int luaopen_arvak_devserver(lua_State *L) {
+  luaL_newmetatable(L, SERVER);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_pushcclosure(L, larvak_devserver_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,182 @@
+/* See runner.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "runner.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct runner {
+  runner_options options; /* constant */
+  pthread_t *threads;     /* owned; this and the next: the thread that made the runner */
+  int started;
+  pthread_mutex_t mu;
+  pthread_cond_t work;
+  /* Guarded by mu. */
+  job *first, *last; /* each holds a reference */
+  job **running;     /* owned array, one place a thread; borrowed from that thread */
+  int idle;
+  bool stopped;
+};
+
+typedef struct worker {
+  runner *owner;
+  int index;
+} worker;
+
+/* Neighboring numbers must give unrelated streams. */
+static uint64_t mix(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  return x ^ x >> 31;
+}
+
+static void run(runner *r, job *j) {
+  jobs *store = r->options.store;
+  run_options options = {
+      .shots = j->shots, .width = j->width, .seed = mix(mix(r->options.seed) + j->number), .stop = &j->stop};
+  counts result;
+  char message[512];
+  switch (circuit_run(j->circuit, &options, &result, message, sizeof message)) {
+    case RUN_OK: jobs_complete(store, j, &result, clock_unix_s(), clock_us()); break;
+    case RUN_FAILED: jobs_fail(store, j, message, clock_unix_s(), clock_us()); break;
+    case RUN_STOPPED: break; /* canceled, evicted or the server ends: nobody waits for it */
+  }
+}
+
+/* A job whose turn has come: RUNNING already when it has waited out a latency. */
+static void run_or_drop(runner *r, job *j) {
+  jobs *store = r->options.store;
+  job_view view;
+  jobs_start(store, j, clock_unix_s(), clock_us());
+  jobs_view(store, j, &view);
+  if (view.state == JOB_RUNNING && j->plan.fail) {
+    jobs_fail(store, j, j->plan.message ? j->plan.message : "", clock_unix_s(), clock_us());
+  } else if (view.state == JOB_RUNNING && !j->plan.hang) {
+    run(r, j);
+  }
+  circuit_free(j->circuit);
+  j->circuit = NULL;
+}
+
+static job *take(runner *r, int index) {
+  pthread_mutex_lock(&r->mu);
+  r->running[index] = NULL;
+  while (!r->first && !r->stopped) {
+    r->idle++;
+    pthread_cond_wait(&r->work, &r->mu);
+    r->idle--;
+  }
+  job *j = r->stopped ? NULL : r->first;
+  if (j) {
+    r->first = j->next_queued;
+    if (!r->first) r->last = NULL;
+    r->running[index] = j;
+  }
+  pthread_mutex_unlock(&r->mu);
+  return j;
+}
+
+static void clear_place(runner *r, int index) {
+  pthread_mutex_lock(&r->mu);
+  r->running[index] = NULL;
+  pthread_mutex_unlock(&r->mu);
+}
+
+static void *worker_run(void *ud) {
+  worker w = *(worker *)ud;
+  free(ud);
+  for (job *j; (j = take(w.owner, w.index));) {
+    run_or_drop(w.owner, j);
+    clear_place(w.owner, w.index);
+    job_unref(j);
+  }
+  return NULL;
+}
+
+static bool start_worker(runner *r) {
+  worker *w = malloc(sizeof *w);
+  if (!w) return false;
+  *w = (worker){.owner = r, .index = r->started};
+  if (pthread_create(&r->threads[r->started], NULL, worker_run, w) != 0) {
+    free(w);
+    return false;
+  }
+  r->started++;
+  return true;
+}
+
+runner *runner_new(const runner_options *options) {
+  runner *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  r->options = *options;
+  pthread_mutex_init(&r->mu, NULL);
+  pthread_cond_init(&r->work, NULL);
+  r->threads = calloc((size_t)options->workers, sizeof *r->threads);
+  r->running = calloc((size_t)options->workers, sizeof *r->running);
+  bool ok = r->threads && r->running;
+  while (ok && r->started < options->workers) ok = start_worker(r);
+  if (ok) return r;
+  runner_stop(r);
+  runner_free(r);
+  return NULL;
+}
+
+void runner_stop(runner *r) {
+  pthread_mutex_lock(&r->mu);
+  r->stopped = true;
+  for (int i = 0; i < r->started; i++) {
+    if (r->running[i]) atomic_store_explicit(&r->running[i]->stop, true, memory_order_relaxed);
+  }
+  pthread_cond_broadcast(&r->work);
+  pthread_mutex_unlock(&r->mu);
+  for (int i = 0; i < r->started; i++) pthread_join(r->threads[i], NULL);
+  r->started = 0;
+}
+
+void runner_free(runner *r) {
+  if (!r) return;
+  while (r->first) {
+    job *next = r->first->next_queued;
+    job_unref(r->first);
+    r->first = next;
+  }
+  pthread_cond_destroy(&r->work);
+  pthread_mutex_destroy(&r->mu);
+  free(r->running);
+  free(r->threads);
+  free(r);
+}
+
+/* Takes the caller's reference. */
+static void enqueue(runner *r, job *j) {
+  j->next_queued = NULL;
+  pthread_mutex_lock(&r->mu);
+  *(r->last ? &r->last->next_queued : &r->first) = j;
+  r->last = j;
+  if (r->idle) pthread_cond_signal(&r->work);
+  pthread_mutex_unlock(&r->mu);
+}
+
+static void latency_over(timer *t, bool fired) {
+  job *j = (job *)((char *)t - offsetof(job, wait));
+  if (fired) {
+    enqueue(j->runner, j);
+  } else {
+    job_unref(j);
+  }
+}
+
+void runner_start(runner *r, job *j) {
+  uint64_t latency_us = r->options.latency_us + j->plan.latency_us;
+  job_ref(j);
+  j->runner = r;
+  if (!latency_us) {
+    enqueue(r, j);
+    return;
+  }
+  uint64_t now_us = clock_us();
+  jobs_start(r->options.store, j, clock_unix_s(), now_us);
+  timer_start(r->options.clock, &j->wait, now_us + latency_us, latency_over);
+}

@@ -1,0 +1,73 @@
+/* The server: everything that one instance owns, started and stopped as a whole. Several may live in one process.
+ * Invariant: service_stop returns within a second whatever is open, and leaves no thread, descriptor or call behind.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_DEVSERVER_SERVICE_H
+#define ARVAK_DEVSERVER_SERVICE_H
+
+#include <grpc/grpc.h>
+#include <protobuf-c/protobuf-c.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "jobs.h"
+#include "listener.h"
+#include "options.h"
+#include "rate.h"
+#include "runner.h"
+#include "timer.h"
+
+typedef struct service service;
+typedef struct call call;
+
+enum { METHODS = 7, POLLERS = 2 };
+
+typedef struct method {
+  const char *name; /* "SubmitJob" */
+  int index;
+  const ProtobufCMessageDescriptor *request;
+  bool reads_many; /* the request is a stream */
+  void (*run)(call *c, const ProtobufCMessage *request); /* the request is NULL when it is a stream */
+  /* Of streams; NULL when not wanted. Never with the call's lock held. */
+  void (*sent)(call *c);                                /* a message has left the queue */
+  void (*received)(call *c, grpc_byte_buffer *message); /* borrowed; NULL: the client has ended its half */
+  void (*closed)(call *c);                              /* once: the RPC is over, however it ended */
+} method;
+
+extern const method service_methods[METHODS];
+
+struct service {
+  /* Constant once started. */
+  server_options options; /* its strings are not kept, but for: */
+  char *api_key;          /* owned; NULL: open */
+  jobs_limits limits;
+  grpc_server *server;
+  grpc_completion_queue *queue;
+  void *registered[METHODS];
+  pthread_t pollers[POLLERS];
+  int polling;
+  timers *clock;
+  jobs *store;
+  rates *rates;
+  runner *runner;
+  listener *listener;
+  char *topology; /* owned: the simulator's topology_json */
+  /* Each guards itself. */
+  atomic_ullong calls[METHODS], unknown_calls;
+  pthread_mutex_t spare_mu;
+  call *spare; /* guarded by spare_mu, as is the next */
+  int spares;
+  pthread_mutex_t stop_mu;
+  pthread_cond_t stopped_cond;
+  bool stopping, down; /* guarded by stop_mu */
+};
+
+/* Returns owned (service_stop, service_free), or NULL with problem filled. */
+service *service_start(const server_options *options, char *problem, size_t size);
+/* Idempotent; from any thread but the server's own. What is left can be asked for addresses and figures. */
+void service_stop(service *s);
+void service_free(service *s); /* stops first; NULL is fine */
+
+const char *service_address(const service *s); /* of TCP, or else "unix:/path"; borrowed */
+
+#endif

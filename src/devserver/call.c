@@ -87,6 +87,8 @@ void call_unref(call *c) {
   queue_clear(c);
   free(c->status_text);
   c->status_text = NULL;
+  if (c->stream && c->method->release) c->method->release(c->stream);
+  free(c->stream);
   arena_fini(&c->memory);
   if (!c->method) grpc_call_details_destroy(&c->details);
   grpc_metadata_array_destroy(&c->metadata);
@@ -361,14 +363,9 @@ static void on_sent(tag *t, bool ok) {
   batch_done(c);
 }
 
-bool stream_send(call *c, const ProtobufCMessage *message) {
-  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
-  if (length > limit) {
-    stream_end(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
-    return false;
-  }
+static void enqueue(call *c, const ProtobufCMessage *message, bool last) {
   outgoing *next = malloc(sizeof *next);
-  if (!next) return true; /* dropped, like everything else when memory is out */
+  if (!next) return; /* dropped, like everything else when memory is out */
   *next = (outgoing){.bytes = wire_pack(message)};
   pthread_mutex_lock(&c->mu);
   bool wanted = !c->closed && !c->ending;
@@ -376,6 +373,8 @@ bool stream_send(call *c, const ProtobufCMessage *message) {
     *(c->last ? &c->last->next : &c->first) = next;
     c->last = next;
     c->queued++;
+    c->ending = last;
+    c->status = GRPC_STATUS_OK;
   }
   pthread_mutex_unlock(&c->mu);
   if (wanted) {
@@ -384,7 +383,23 @@ bool stream_send(call *c, const ProtobufCMessage *message) {
     grpc_byte_buffer_destroy(next->bytes);
     free(next);
   }
+}
+
+static bool fits(call *c, const ProtobufCMessage *message) {
+  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
+  if (length <= limit) return true;
+  stream_end(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
+  return false;
+}
+
+bool stream_send(call *c, const ProtobufCMessage *message) {
+  if (!fits(c, message)) return false;
+  enqueue(c, message, false);
   return true;
+}
+
+void stream_last(call *c, const ProtobufCMessage *message) {
+  if (fits(c, message)) enqueue(c, message, true);
 }
 
 void stream_end(call *c, grpc_status_code code, const char *format, ...) {
@@ -402,6 +417,13 @@ void stream_end(call *c, grpc_status_code code, const char *format, ...) {
   pthread_mutex_unlock(&c->mu);
   free(text);
   stream_flush(c);
+}
+
+bool stream_closed(call *c) {
+  pthread_mutex_lock(&c->mu);
+  bool closed = c->closed;
+  pthread_mutex_unlock(&c->mu);
+  return closed;
 }
 
 size_t stream_queued(call *c) {

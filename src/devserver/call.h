@@ -58,7 +58,7 @@ struct call {
   grpc_status_code status;
   char *status_text; /* owned */
 
-  void *stream;               /* a stream's own state: the method frees it, in closed or later */
+  void *stream;               /* a stream's own state; owned, the last reference frees it after method->release */
   grpc_byte_buffer *incoming; /* owned: where stream_read puts a message */
 };
 
@@ -79,10 +79,13 @@ connection *call_connection(call *c);
 void stream_open(call *c);
 void stream_flush(call *c);
 
-/* False: the message is longer than the service sends; the stream was ended for it. */
+/* False: the message is longer than the service sends; the stream was ended for it. After stream_end messages are
+ * dropped. stream_last sends and ends with OK, in one go. */
 bool stream_send(call *c, const ProtobufCMessage *message);
+void stream_last(call *c, const ProtobufCMessage *message);
 void stream_end(call *c, grpc_status_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 size_t stream_queued(call *c); /* messages given and not yet on the wire */
 bool stream_read(call *c);     /* method->received follows; false: the stream is closed, nothing follows */
+bool stream_closed(call *c);
 
 #endif

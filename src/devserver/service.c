@@ -11,9 +11,12 @@
 #include <time.h>
 
 #include "backend.h"
+#include "batch.h"
 #include "call.h"
 #include "credentials.h"
+#include "results.h"
 #include "unary.h"
+#include "watch.h"
 
 enum { STORE_CAPACITY = 10000, REQUESTS_AHEAD = 32, MIN_CORE_LIMIT_BYTES = 64 << 20 };
 
@@ -42,6 +45,25 @@ const method service_methods[METHODS] = {
      .index = 6,
      .request = &arvak__v1__get_backend_info_request__descriptor,
      .run = unary_get_backend_info},
+    {.name = "WatchJob",
+     .index = 7,
+     .request = &arvak__v1__watch_job_request__descriptor,
+     .run = watch_run,
+     .closed = watch_closed},
+    {.name = "StreamResults",
+     .index = 8,
+     .request = &arvak__v1__stream_results_request__descriptor,
+     .run = results_run,
+     .sent = results_sent,
+     .release = results_release},
+    {.name = "SubmitBatchStream",
+     .index = 9,
+     .request = &arvak__v1__batch_job_submission__descriptor,
+     .reads_many = true,
+     .run = batch_run,
+     .sent = batch_sent,
+     .received = batch_received,
+     .release = batch_release},
 };
 
 static void *poller_run(void *ud) {

@@ -20,7 +20,7 @@
 typedef struct service service;
 typedef struct call call;
 
-enum { METHODS = 7, POLLERS = 2 };
+enum { METHODS = 10, POLLERS = 2 };
 
 typedef struct method {
   const char *name; /* "SubmitJob" */
@@ -32,6 +32,7 @@ typedef struct method {
   void (*sent)(call *c);                                /* a message has left the queue */
   void (*received)(call *c, grpc_byte_buffer *message); /* borrowed; NULL: the client has ended its half */
   void (*closed)(call *c);                              /* once: the RPC is over, however it ended */
+  void (*release)(void *stream);                        /* last of all: drops what call.stream holds, not itself */
 } method;
 
 extern const method service_methods[METHODS];

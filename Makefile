@@ -224,7 +224,7 @@ $(BUILD)/test/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
 
 $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka -lcjson $(LIBS)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)

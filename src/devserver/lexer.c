@@ -14,10 +14,11 @@ typedef struct word {
 
 /* Ordered by length, so that a look-up tries only words of its own length. */
 static const word words[] = {
-    {"U", 1},      {"if", 2},     {"in", 2},     {"pi", 2},      {"CX", 2},      {"bit", 3},     {"int", 3},     {"let", 3},
-    {"def", 3},    {"for", 3},    {"tau", 3},    {"gate", 4},    {"else", 4},    {"true", 4},    {"bool", 4},    {"qubit", 5},
-    {"float", 5},  {"const", 5},  {"while", 5},  {"reset", 5},   {"delay", 5},   {"input", 5},   {"euler", 5},   {"false", 5},
-    {"return", 6}, {"output", 6}, {"include", 7}, {"measure", 7}, {"barrier", 7}, {"OPENQASM", 8}};
+    {"U", 1},       {"if", 2},      {"in", 2},      {"pi", 2},      {"CX", 2},      {"bit", 3},
+    {"int", 3},     {"let", 3},     {"def", 3},     {"for", 3},     {"tau", 3},     {"gate", 4},
+    {"else", 4},    {"true", 4},    {"bool", 4},    {"qubit", 5},   {"float", 5},   {"const", 5},
+    {"while", 5},   {"reset", 5},   {"delay", 5},   {"input", 5},   {"euler", 5},   {"false", 5},
+    {"return", 6},  {"output", 6},  {"include", 7}, {"measure", 7}, {"barrier", 7}, {"OPENQASM", 8}};
 static const uint8_t words_from[] = {0, 0, 1, 5, 11, 15, 24, 26, 29, 30};
 #define LONGEST_WORD 8
 

@@ -21,8 +21,10 @@ typedef struct name_table {
   register_entry *slots; /* owned */
 } name_table;
 
-bool names_declare(name_table *n, const char *text, uint32_t length, uint32_t size); /* false: out of memory */
-const register_entry *names_find(const name_table *n, const char *text, size_t length);        /* borrowed until the next declare */
+/* False: out of memory. */
+bool names_declare(name_table *n, const char *text, uint32_t length, uint32_t size);
+/* Borrowed until the next declaration; NULL when there is none of that name. */
+const register_entry *names_find(const name_table *n, const char *text, size_t length);
 void names_fini(name_table *n);
 
 #endif

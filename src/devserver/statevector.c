@@ -16,26 +16,16 @@
 
 #define MAX_QUBITS 20
 #define MAX_SHOTS 100000
-/* Amplitudes to work on between two looks at the stop flag: about a millisecond. */
-#define STOP_INTERVAL ((size_t)1 << 19)
 /* Two halves of a state count as parallel, and an outcome as impossible, within this. */
 #define NEGLIGIBLE 1e-12
 
 typedef struct simulation {
   const plan *plan;
-  const atomic_bool *stop;
+  progress progress;
   random_source random;
-  uint32_t *tally;
-  size_t size; /* amplitudes of a state */
-  size_t work; /* amplitudes since the last look at the stop flag */
+  uint32_t *tally; /* owned by run_plan; shots of each index */
+  size_t size;     /* amplitudes of a state */
 } simulation;
-
-static bool is_stopped(simulation *s, size_t work) {
-  s->work += work;
-  if (s->work < STOP_INTERVAL) return false;
-  s->work = 0;
-  return s->stop && atomic_load_explicit(s->stop, memory_order_relaxed);
-}
 
 static run_status no_memory(char *message, size_t size) {
   snprintf(message, size, "Backend submit failed: Backend error: simulation failed: out of memory");
@@ -88,33 +78,6 @@ static bool can_simulate(const circuit *c, char *message, size_t size) {
   return true;
 }
 
-/* The steps of a group on one block; false when stopped. */
-static bool run_block(simulation *s, const group *g, amplitude *block, size_t base) {
-  const step *steps = s->plan->steps + g->first;
-  size_t size = (size_t)1 << g->bits;
-  for (size_t i = 0; i < g->count; i++) {
-    if ((base & steps[i].outer_mask) == steps[i].outer_value) kernel_step(&steps[i], block, size);
-    if (is_stopped(s, size)) return false;
-  }
-  return true;
-}
-
-static bool run_group(simulation *s, const group *g, amplitude *state) {
-  amplitude buffer[(size_t)1 << BLOCK_BITS];
-  size_t inside = ((size_t)1 << g->run_bits) - 1;
-  for (unsigned i = 0; i < g->picked_count; i++) inside |= (size_t)1 << g->picked[i];
-  for (size_t base = 0; base < s->size; base = ((base | inside) + 1) & ~inside) {
-    if (!g->picked_count) {
-      if (!run_block(s, g, state + base, base)) return false;
-      continue;
-    }
-    kernel_gather(g, state, base, buffer);
-    if (!run_block(s, g, buffer, base)) return false;
-    kernel_scatter(g, buffer, base, state);
-  }
-  return true;
-}
-
 static run_status follow(simulation *s, amplitude *state, size_t from, uint32_t shots);
 
 /* The shots of the rarer outcome, on a copy of the state. Each such copy halves the shots at least, which bounds both
@@ -154,16 +117,16 @@ static run_status reset(simulation *s, amplitude *state, size_t at, uint32_t *sh
 static run_status follow(simulation *s, amplitude *state, size_t from, uint32_t shots) {
   for (size_t i = from; i < s->plan->group_count; i++) {
     const group *g = &s->plan->groups[i];
-    if (is_stopped(s, s->size)) return RUN_STOPPED;
+    if (progress_stopped(&s->progress, s->size)) return RUN_STOPPED;
     if (!g->reset) {
-      if (!run_group(s, g, state)) return RUN_STOPPED;
+      if (!kernel_group(s->plan->steps, g, state, s->size, &s->progress)) return RUN_STOPPED;
       continue;
     }
     run_status status = reset(s, state, i, &shots);
     if (status != RUN_OK) return status;
   }
   sample_state(&s->random, state, s->size, shots, s->tally);
-  return is_stopped(s, s->size) ? RUN_STOPPED : RUN_OK;
+  return progress_stopped(&s->progress, s->size) ? RUN_STOPPED : RUN_OK;
 }
 
 static run_status simulate(simulation *s, uint32_t shots) {
@@ -199,7 +162,7 @@ static bool collect(const simulation *s, counts *out) {
 }
 
 static run_status run_plan(const plan *p, const run_options *options, counts *out) {
-  simulation s = {.plan = p, .stop = options->stop, .size = (size_t)1 << p->bits};
+  simulation s = {.plan = p, .progress = {.stop = options->stop}, .size = (size_t)1 << p->bits};
   random_seed(&s.random, options->seed);
   run_status status = simulate(&s, options->shots);
   if (status == RUN_OK && !collect(&s, out)) status = RUN_FAILED;

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define STOP_INTERVAL ((size_t)1 << 19)
+
 static inline void scale_one(amplitude *x, amplitude *y, const amplitude *m) {
   (void)y;
   *x = amplitude_times(m[0], *x);
@@ -24,7 +26,8 @@ static inline void real_one(amplitude *x, amplitude *y, const amplitude *m) {
 
 static inline void pair_one(amplitude *x, amplitude *y, const amplitude *m) {
   amplitude p = *x, q = *y;
-  amplitude a = amplitude_times(m[0], p), b = amplitude_times(m[1], q), c = amplitude_times(m[2], p), d = amplitude_times(m[3], q);
+  amplitude a = amplitude_times(m[0], p), b = amplitude_times(m[1], q);
+  amplitude c = amplitude_times(m[2], p), d = amplitude_times(m[3], q);
   *x = (amplitude){a.re + b.re, a.im + b.im};
   *y = (amplitude){c.re + d.re, c.im + d.im};
 }
@@ -58,7 +61,8 @@ static inline __attribute__((always_inline)) void visit_any(const step *s, ampli
   }
 }
 
-void kernel_step(const step *s, amplitude *a, size_t size) {
+/* On a block of `size` amplitudes, or on a state that is one block. */
+static void run_step(const step *s, amplitude *a, size_t size) {
   switch (s->kind) {
   case STEP_SCALE:
     visit_any(s, a, size, scale_one);
@@ -82,18 +86,52 @@ static size_t run_at(const group *g, size_t r) {
   return at;
 }
 
-void kernel_gather(const group *g, const amplitude *state, size_t base, amplitude *block) {
+/* Copies the block that lies at `base` in the state, out of it or back. */
+static void gather(const group *g, const amplitude *state, size_t base, amplitude *block) {
   size_t run = (size_t)1 << g->run_bits;
   for (size_t r = 0; r < (size_t)1 << g->picked_count; r++) {
     memcpy(block + r * run, state + base + run_at(g, r), run * sizeof *block);
   }
 }
 
-void kernel_scatter(const group *g, const amplitude *block, size_t base, amplitude *state) {
+static void scatter(const group *g, const amplitude *block, size_t base, amplitude *state) {
   size_t run = (size_t)1 << g->run_bits;
   for (size_t r = 0; r < (size_t)1 << g->picked_count; r++) {
     memcpy(state + base + run_at(g, r), block + r * run, run * sizeof *block);
   }
+}
+
+static bool run_block(const step *steps, const group *g, amplitude *block, size_t base, progress *p) {
+  size_t size = (size_t)1 << g->bits;
+  for (size_t i = g->first; i < g->first + g->count; i++) {
+    if ((base & steps[i].outer_mask) != steps[i].outer_value) continue;
+    run_step(&steps[i], block, size);
+    if (progress_stopped(p, size)) return false;
+  }
+  return true;
+}
+
+bool progress_stopped(progress *p, size_t work) {
+  p->work += work;
+  if (p->work < STOP_INTERVAL) return false;
+  p->work = 0;
+  return p->stop && atomic_load_explicit(p->stop, memory_order_relaxed);
+}
+
+bool kernel_group(const step *steps, const group *g, amplitude *state, size_t size, progress *p) {
+  amplitude buffer[(size_t)1 << BLOCK_BITS];
+  size_t inside = ((size_t)1 << g->run_bits) - 1;
+  for (unsigned i = 0; i < g->picked_count; i++) inside |= (size_t)1 << g->picked[i];
+  for (size_t base = 0; base < size; base = ((base | inside) + 1) & ~inside) {
+    if (!g->picked_count) {
+      if (!run_block(steps, g, state + base, base, p)) return false;
+      continue;
+    }
+    gather(g, state, base, buffer);
+    if (!run_block(steps, g, buffer, base, p)) return false;
+    scatter(g, buffer, base, state);
+  }
+  return true;
 }
 
 halves kernel_halves(const amplitude *a, size_t size, unsigned qubit) {

@@ -3,13 +3,20 @@
 #ifndef ARVAK_DEVSERVER_STATEVECTOR_KERNEL_H
 #define ARVAK_DEVSERVER_STATEVECTOR_KERNEL_H
 
+#include <stdatomic.h>
+
 #include "statevector_plan.h"
 
-void kernel_step(const step *s, amplitude *a, size_t size); /* on a block of `size` amplitudes */
+/* Whether to go on: the flag is looked at about once in a millisecond's work. */
+typedef struct progress {
+  const atomic_bool *stop; /* borrowed; or NULL */
+  size_t work;             /* amplitudes since the last look */
+} progress;
 
-/* Copies the block of a group that lies at `base` in the state, out of it or back. */
-void kernel_gather(const group *g, const amplitude *state, size_t base, amplitude *block);
-void kernel_scatter(const group *g, const amplitude *block, size_t base, amplitude *state);
+bool progress_stopped(progress *p, size_t work); /* after work on that many amplitudes */
+
+/* Carries out the steps of a group on a state. False: stopped, and the state is worthless. */
+bool kernel_group(const step *steps, const group *g, amplitude *state, size_t size, progress *p);
 
 /* A state's weight on either value of a qubit, and how parallel the two halves are: the square of their inner
  * product. By Cauchy and Schwarz it is at most zero * one, and equals it when the qubit is not entangled. */

@@ -21,10 +21,10 @@ for _, pair in ipairs(arg) do
   handle:close()
   assert(load(text, "=" .. file, "t"))
   print(("static const char source_%d[] = {\n%s\n};"):format(#names + 1, bytes_of(text)))
-  names[#names + 1] = name
+  names[#names + 1] = { name = name, file = file }
 end
 print("const larvak_source larvak_sources[] = {")
-for i, name in ipairs(names) do
-  print(('  {"%s", source_%d, sizeof source_%d},'):format(name, i, i))
+for i, source in ipairs(names) do
+  print(('  {"%s", "%s", source_%d, sizeof source_%d},'):format(source.name, source.file, i, i))
 end
-print("  {0, 0, 0}\n};")
+print("  {0, 0, 0, 0}\n};")

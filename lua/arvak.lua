@@ -1,0 +1,55 @@
+-- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local client = import "arvak.client"
+local errors = import "arvak.errors"
+local task = import "arvak.task"
+
+local M = {
+  _VERSION = "arvak " .. core.version,
+  run = task.run,
+  spawn = task.spawn,
+  sleep = task.sleep,
+  poll = task.poll,
+  in_task = task.in_task,
+  wrap = task.wrap,
+  is_error = errors.is_error,
+}
+
+local DEFAULT_ADDRESS = "localhost:50051"
+
+local function default_address()
+  local address = os and os.getenv and os.getenv("ARVAK_ADDRESS")
+  return address and address ~= "" and address or DEFAULT_ADDRESS
+end
+
+-- A dev server in this process, without admission limits, which ends with its client.
+local function start_embedded()
+  local ok, devserver = pcall(function() return require("arvak.devserver") end)
+  if not ok then
+    core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))
+  end
+  local server, reason = devserver.start { rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0 }
+  if not server then core.misuse('address: the "embedded" server cannot start: ' .. tostring(reason)) end
+  return server
+end
+
+-- Makes a client; never waits and opens no connection yet. address: nil for $ARVAK_ADDRESS or "localhost:50051",
+-- "host:port", "dns:///host:port", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" or "embedded". Raises on bad options.
+function M.connect(address, options)
+  if address ~= "embedded" then return client.adopt(core.connect(address or default_address(), options)) end
+  local server = start_embedded()
+  return client.adopt(core.connect(server.address, options), server)
+end
+
+local kinds = {}
+for name, metatable in pairs(core.metatables) do kinds[metatable] = name:match("^arvak%.(.+)$") end
+
+-- What of ours a value is: "client", "future", "job", "result", "backend", "error", or nil.
+function M.type(value)
+  local kind = type(value)
+  if kind ~= "table" and kind ~= "userdata" then return nil end
+  return kinds[getmetatable(value)]
+end
+
+return M

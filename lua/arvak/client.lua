@@ -1,0 +1,226 @@
+-- The client's methods: single RPCs come from the core, what is made of several is here.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+local future = import "arvak.future"
+local task = import "arvak.task"
+local wait = import "arvak.wait"
+
+local M = {}
+local Client = core.metatables["arvak.client"]
+local methods = Client.methods
+local FAILED_PRECONDITION, MAX_BATCH = 9, 50
+
+for name, call in pairs(core.call) do methods[name] = call end
+methods.stats = core.stats
+
+-- ---- results
+
+-- The server says the same of a job that runs and of one that was canceled (contract 2.9, item 3): ask which.
+local function refine(client, job_id, err, options)
+  if err.code ~= FAILED_PRECONDITION then return err end
+  local job = core.call.get_job_status(client, job_id, options)
+  if not job then return err end
+  if job.state == "CANCELED" then
+    err.kind, err.message = "job_canceled", "the job was canceled and has no result"
+  elseif job.state == "RESULT_EXPIRED" then
+    err.kind, err.message = "result_expired", "the job succeeded, but its result has expired"
+  else
+    err.message = ("the job is %s and has no result yet"):format(job.state)
+  end
+  return err
+end
+
+-- The result of a completed job: result, or nil and an error.
+function methods.get_job_result(client, job_id, options)
+  local result, err = core.call.get_job_result(client, job_id, options)
+  if result then return result end
+  return nil, refine(client, job_id, err, options)
+end
+
+-- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
+-- and timeout and metadata of each call.
+function methods.wait_for_job(client, job_id, options)
+  core.check_client(client, "wait_for_job")
+  core.check_wait("wait_for_job")
+  if type(job_id) ~= "string" then check.misuse("job_id: got %s, expected a string", core.describe(job_id)) end
+  wait.check_options(options, "wait_for_job")
+  return wait.wait_for_job(client, job_id, options)
+end
+
+-- ---- submits
+
+local execute_names = { shots = true, optimization_level = true }
+for name in pairs(wait.option_names) do execute_names[name] = true end
+
+-- Options of execute, taken apart: those of the submit and those of the wait.
+local function split_options(options)
+  if type(options) ~= "table" then return options, nil end
+  check.options(options, "execute", execute_names)
+  local submit, waiting = {}, {}
+  for name, value in pairs(options) do
+    if name == "shots" or name == "optimization_level" then
+      submit[name] = value
+    else
+      waiting[name] = value
+    end
+  end
+  submit.timeout, submit.metadata = options.timeout, options.metadata
+  wait.check_options(waiting, "execute")
+  return submit, waiting
+end
+
+-- Submits, waits and fetches: result, or nil and an error. options: shots, or a table with those of submit_qasm and
+-- wait_for_job.
+function methods.execute(client, qasm, backend_id, options)
+  core.check_client(client, "execute")
+  core.check_wait("execute")
+  local submit, waiting = split_options(options)
+  local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
+  if not job_id then return nil, err end
+  return wait.wait_for_job(client, job_id, waiting)
+end
+
+-- The service refuses this format, always: nil and an error, without an RPC.
+function methods.submit_circuit_json(client, circuit_json, backend_id)
+  core.check_client(client, "submit_circuit_json")
+  for name, value in pairs { circuit_json = circuit_json or false, backend_id = backend_id or false } do
+    if type(value) ~= "string" then check.misuse("%s: got %s, expected a string", name, core.describe(value)) end
+  end
+  return nil, errors.new("invalid_circuit",
+    "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
+end
+
+-- Several SubmitBatch of at most 50 circuits, one after the other. When one fails, err.job_ids are the ids so far.
+local function submit_in_parts(client, circuits, backend_id, options)
+  local ok, err = core.check_batch(circuits)
+  if not ok then return nil, err end
+  local job_ids = {}
+  for first = 1, #circuits, MAX_BATCH do
+    local part = table.move(circuits, first, math.min(first + MAX_BATCH - 1, #circuits), 1, {})
+    local ids
+    ids, err = core.call.submit_batch(client, part, backend_id, options)
+    if not ids then
+      err.job_ids = job_ids
+      return nil, err
+    end
+    table.move(ids, 1, #ids, #job_ids + 1, job_ids)
+  end
+  return job_ids
+end
+
+local batch_names = { split = true, timeout = true, metadata = true }
+
+-- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
+-- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several.
+function methods.submit_batch(client, circuits, backend_id, options)
+  core.check_client(client, "submit_batch")
+  core.check_wait("submit_batch")
+  options = check.options(options, "submit_batch", batch_names)
+  local call_options = { timeout = options.timeout, metadata = options.metadata }
+  if options.split and type(circuits) == "table" and #circuits > MAX_BATCH then
+    return submit_in_parts(client, circuits, backend_id, call_options)
+  end
+  return core.call.submit_batch(client, circuits, backend_id, call_options)
+end
+
+-- ---- connection
+
+local READY_FIRST, READY_LAST = 0.001, 0.05   -- seconds between looks
+
+-- Waits until a connection is ready, for timeout seconds at most (default: the client's timeout): true, or nil and
+-- an error of kind "timeout".
+function methods.wait_for_ready(client, timeout)
+  local target, standard = core.check_client(client, "wait_for_ready")
+  check.seconds(timeout, "timeout", true)
+  core.check_wait("wait_for_ready")
+  local started_at, delay = core.now(), READY_FIRST
+  timeout = timeout or standard
+  while not core.warm(client) do
+    local left = started_at + timeout - core.now()
+    if left <= 0 then
+      return nil, errors.new("timeout", ("no connection within %g s"):format(timeout),
+        { scope = "wait", target = target, elapsed = core.now() - started_at })
+    end
+    local slept, err = task.sleep(math.min(delay, left))
+    if not slept then return nil, err end
+    if core.is_closed(client) then return nil, errors.new("closed", "the client was closed", { target = target }) end
+    delay = math.min(2 * delay, READY_LAST)
+  end
+  return true
+end
+
+-- ---- life
+
+local servers = setmetatable({}, { __mode = "k" })   -- client → the dev server that ends with it
+
+-- Closes: calls in flight end as closed, later ones raise. Idempotent, never waits.
+function methods.close(client)
+  core.close(client)
+  local server = servers[client]
+  servers[client] = nil
+  if server then server:stop() end
+end
+
+Client.__close = methods.close
+
+-- ---- client.async: the same methods, at once, as futures
+
+local pending = {}   -- ticket of a call → its future
+
+function core.hooks.call_end(ticket, ...)
+  local f = pending[ticket]
+  pending[ticket] = nil
+  local _, err = ...
+  if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id end
+  future.settle(f, ...)
+end
+
+local function cancel_call(f)
+  local ticket = f._ticket
+  core.cancel_call(ticket)
+  pending[ticket] = future.new()   -- its end, which will come, is of no interest any more
+  future.settle(f, nil, errors.new("canceled", "the call was canceled", { maybe_executed = true }))
+  return true
+end
+
+-- The future of one RPC. It holds the client, so that dropping the handle does not end the call.
+local function start_call(name, client, ...)
+  local f = future.new(cancel_call)
+  local ticket, err = core.start[name](client, ...)
+  if not ticket then
+    future.settle(f, nil, err)
+    return f
+  end
+  f._ticket, f._client = ticket, client
+  if name:find("job", 1, true) then f._job_id = (...) end
+  pending[ticket] = f
+  return f
+end
+
+local async = {}
+
+for name in pairs(core.start) do
+  async[name] = function(self, ...) return start_call(name, self._client, ...) end
+end
+
+-- Those made of several RPCs run as tasks.
+for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_batch", "submit_circuit_json",
+  "wait_for_ready" } do
+  async[name] = function(self, ...)
+    core.check_client(self._client, name)
+    return task.spawn(methods[name], self._client, ...)
+  end
+end
+
+local Async = { __index = async, __name = "arvak.async", methods = async }
+
+-- A client of the core, made complete. server: ends with the client.
+function M.adopt(client, server)
+  core.set_async(client, setmetatable({ _client = client }, Async))
+  servers[client] = server
+  return client
+end
+
+return M

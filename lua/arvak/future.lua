@@ -1,0 +1,123 @@
+-- Futures. Invariant: a future leaves "pending" exactly once, in settle, and from then on nothing about it changes.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+
+local M = {}
+local Future = core.metatables["arvak.future"]
+local methods = {}
+Future.__index = methods
+Future.methods = methods
+
+function Future.__tostring(self)
+  return ("arvak.future (%s)"):format(self._state)
+end
+
+-- Starts a done-callback as a task; set by arvak.task, which stands on this module.
+M.start_callback = nil
+
+-- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
+function M.new(cancel)
+  return setmetatable({ _state = "pending", _cancel = cancel, _tickets = {}, _callbacks = {} }, Future)
+end
+
+function M.is_future(value)
+  return getmetatable(value) == Future
+end
+
+-- Failed means: first value nil and second an arvak.error. A canceled error makes it canceled.
+local function state_for(value, err)
+  if value ~= nil or not errors.is_error(err) then return "done" end
+  return err.kind == "canceled" and "canceled" or "failed"
+end
+
+local function finish(self, state, ...)
+  if self._state ~= "pending" then return false end
+  self._state, self._values, self._cancel = state, table.pack(...), nil
+  local callbacks, tickets = self._callbacks, self._tickets
+  self._callbacks, self._tickets = nil, nil
+  for _, callback in ipairs(callbacks) do M.start_callback(callback, self) end
+  for ticket in pairs(tickets) do core.unpark(ticket) end
+  return true
+end
+
+-- Settles with what a method or task returned.
+function M.settle(self, ...)
+  return finish(self, state_for(...), ...)
+end
+
+-- Settles with an error that was raised, which may be any value.
+function M.fail(self, err, traceback)
+  self.traceback = traceback
+  return finish(self, state_for(nil, err) == "canceled" and "canceled" or "failed", nil, err)
+end
+
+-- True when it has ended, however.
+function methods:done() return self._state ~= "pending" end
+
+-- True while it has not.
+function methods:running() return self._state == "pending" end
+
+-- True when it ended by cancellation.
+function methods:canceled() return self._state == "canceled" end
+
+-- Asks it to end as canceled: true, or nil and an error when it cannot.
+function methods:cancel()
+  if self._state == "canceled" then return true end
+  if self._state ~= "pending" then return nil, errors.new("not_cancelable", "the future has ended already") end
+  if not self._cancel then return nil, errors.new("not_cancelable", "nobody can cancel this future") end
+  return self:_cancel()
+end
+
+-- Waits until it has ended, for timeout seconds at most (nil: without bound). True, or false when the time is over;
+-- nil and an error when the waiting task was canceled.
+function methods:wait(timeout)
+  check.seconds(timeout, "timeout")
+  if self._state ~= "pending" then return true end
+  core.check_wait("wait")
+  local ticket = core.ticket()
+  self._tickets[ticket] = true
+  local woken, err = core.park(ticket, "wait", timeout)
+  if self._tickets then self._tickets[ticket] = nil end
+  if woken == nil then return nil, err end
+  return self._state ~= "pending"
+end
+
+local function await(self, timeout)
+  local ended, err = self:wait(timeout)
+  if ended then
+    self._is_read = true
+    return true
+  end
+  if ended == nil then return false, err end
+  return false, errors.new("timeout", ("the future has not ended within %g s"):format(timeout), { scope = "wait" })
+end
+
+-- Its values, or nil and the error it failed with; nil and a timeout error when timeout seconds are over first (the
+-- future goes on).
+function methods:result(timeout)
+  local ended, err = await(self, timeout)
+  if not ended then return nil, err end
+  return table.unpack(self._values, 1, self._values.n)
+end
+
+-- The error it failed with, or nil when it succeeded. A timeout gives the timeout error.
+function methods:exception(timeout)
+  local ended, err = await(self, timeout)
+  if not ended then return err end
+  if self._state == "done" then return nil end
+  return self._values[2]
+end
+
+-- Runs fn(future) as a task once it has ended; at once when it has. Callbacks start in the order they were added.
+function methods:add_done_callback(fn)
+  check.callable(fn, "add_done_callback")
+  if self._state ~= "pending" then
+    M.start_callback(fn, self)
+  else
+    self._callbacks[#self._callbacks + 1] = fn
+  end
+end
+
+return M

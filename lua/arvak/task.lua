@@ -1,0 +1,191 @@
+-- Tasks and the loop that runs them. Invariant: an error that nobody has read is raised by whoever drives the loop,
+-- or given to warn when the state closes; it is never lost.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+local future = import "arvak.future"
+
+local M = {}
+
+-- A scope counts the tasks that a run waits for. Tasks spawned outside any run belong to the root.
+local function new_scope() return { open = 0, futures = {}, unread = {} } end
+local root = new_scope()
+local futures = {}    -- task → future, until the task has ended
+local strays = {}     -- errors without a reader, in order
+
+-- ---- errors without a reader
+
+setmetatable(strays, {
+  __gc = function(list)
+    for _, err in ipairs(list) do
+      if warn then warn("arvak: an error that nobody read: ", tostring(err)) end
+    end
+  end,
+})
+
+local function add_stray(err) strays[#strays + 1] = err end
+
+local function raise_stray()
+  if #strays > 0 then error(table.remove(strays, 1), 0) end
+end
+
+M.add_stray = add_stray
+core.hooks.stray_error = add_stray
+
+-- Outside a run nobody looks for unread errors at the end; the collector does.
+local function watch_unread(f)
+  f._sentinel = setmetatable({}, {
+    __gc = function()
+      if not f._is_read then add_stray(f._values[2]) end
+    end,
+  })
+end
+
+-- ---- spawning
+
+local function current_scope()
+  local task = core.current_task()
+  local f = task and futures[task]
+  return f and f._scope or root
+end
+
+local function cancel_task(f)
+  local what = core.cancel_task(f._task)
+  if what == "unstarted" then core.hooks.task_end(f._task, true, nil, errors.new("canceled", "the task was canceled")) end
+  return true
+end
+
+local function spawn_in(scope, fn, ...)
+  local f = future.new(cancel_task)
+  local task = core.spawn(fn, ...)
+  f._task, f._scope, futures[task] = task, scope, f
+  scope.open = scope.open + 1
+  scope.futures[f] = true
+  return f
+end
+
+local function note_failure(f, scope)
+  if f._state ~= "failed" or f._is_read then return end
+  if scope == root then watch_unread(f) else scope.unread[#scope.unread + 1] = f end
+end
+
+-- Called by the core when a task has ended: (task, true, values…) or (task, false, err, traceback).
+function core.hooks.task_end(task, ok, ...)
+  local f = futures[task]
+  local scope = f._scope
+  futures[task] = nil
+  scope.open = scope.open - 1
+  scope.futures[f] = nil
+  f._task = nil
+  if ok then
+    future.settle(f, ...)
+  else
+    local err, traceback = ...
+    if type(err) == "table" and rawget(err, "traceback") == nil then err.traceback = traceback end
+    f._has_raised = true
+    future.fail(f, err, traceback)
+  end
+  note_failure(f, scope)
+end
+
+-- Runs fn(...) as a task from the next turn of the loop on: the Future of its results.
+function M.spawn(fn, ...)
+  check.callable(fn, "spawn")
+  return spawn_in(current_scope(), fn, ...)
+end
+
+-- A callback is a task whose errors have no reader but the driver of the loop.
+function future.start_callback(fn, f)
+  local callback = spawn_in(current_scope(), fn, f)
+  callback._is_callback = true
+end
+
+-- ---- driving
+
+local function cancel_all(scope)
+  for f in pairs(scope.futures) do f:cancel() end
+end
+
+local function drive(scope, main)
+  while scope.open > 0 do
+    if core.is_idle() then
+      cancel_all(scope)
+      if core.is_idle() then break end
+      if not scope.is_canceled then
+        scope.deadlock = "deadlock: every task waits for something that nothing in flight can bring"
+      end
+      scope.is_canceled = true
+    end
+    core.drive()
+    if main._has_raised and not scope.is_canceled then
+      scope.is_canceled = true
+      cancel_all(scope)
+    end
+  end
+end
+
+-- When driving itself is interrupted (Ctrl-C), the tasks are canceled and their ends awaited.
+local function drive_to_end(scope, main)
+  local ok, err = pcall(drive, scope, main)
+  if ok then return end
+  cancel_all(scope)
+  scope.is_canceled = true
+  drive(scope, main)
+  error(err, 0)
+end
+
+local function raise_unread(scope)
+  for _, f in ipairs(scope.unread) do
+    if not f._is_read then
+      f._is_read = true
+      add_stray(f._values[2])
+    end
+  end
+  raise_stray()
+end
+
+-- Runs fn(...) as a task and drives the loop until it and the tasks spawned in it have ended: its results. An error
+-- is raised as the same object; then the other tasks are canceled. An unread error of a spawned task is raised too.
+function M.run(fn, ...)
+  check.callable(fn, "run")
+  if core.current_task() then check.misuse("run: already inside a task; call the function, or spawn it") end
+  local scope = new_scope()
+  local main = spawn_in(scope, fn, ...)
+  main._is_read = true
+  drive_to_end(scope, main)
+  if main._has_raised then error(main._values[2], 0) end
+  if scope.deadlock then error(scope.deadlock, 0) end
+  raise_unread(scope)
+  return table.unpack(main._values, 1, main._values.n)
+end
+
+-- One step of the loop from outside any task: runs what is ready, waits timeout seconds at most (default 0: not at
+-- all). True while anything is in flight. Raises the errors that nobody has read.
+function M.poll(timeout)
+  check.seconds(timeout, "timeout")
+  if core.current_task() then check.misuse("poll: cannot step the loop inside a task") end
+  core.step(math.min(timeout or 0, 1e9))
+  raise_stray()
+  return not core.is_idle()
+end
+
+-- Waits for this many seconds: true, or nil and an error when the task is canceled.
+function M.sleep(seconds)
+  if seconds == nil then check.misuse("sleep: got nil, expected a number of seconds from 0 on") end
+  check.seconds(seconds, "sleep")
+  core.check_wait("sleep")
+  local woken, err = core.park(core.ticket(), "sleep", seconds)
+  if woken == nil then return nil, err end
+  return true
+end
+
+-- True inside a task.
+function M.in_task()
+  return core.current_task() ~= nil
+end
+
+-- A coroutine.wrap whose function may wait: inside a task its waits are the task's.
+M.wrap = core.wrap
+
+return M

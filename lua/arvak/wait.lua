@@ -1,0 +1,123 @@
+-- Following a job to its end by polling. Invariant: the first terminal state seen is final, since the reference
+-- server can move a job on after one (contract 2.9, item 12).
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+local records = import "arvak.records"
+local task = import "arvak.task"
+
+local M = {}
+
+local FIRST_DELAY, GROWTH, JITTER = 0.002, 1.5, 0.2   -- seconds, factor, share
+
+M.option_names = {
+  max_wait = true, poll_interval = true, on_progress = true, strategy = true, timeout = true, metadata = true,
+}
+
+-- Checks the options of a wait: a table of its own.
+function M.check_options(options, method)
+  check.options(options, method, M.option_names)
+  options = options or {}
+  check.seconds(options.max_wait, "max_wait", true)
+  check.seconds(options.poll_interval, "poll_interval", true)
+  check.seconds(options.timeout, "timeout", true)
+  if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
+  local strategy = options.strategy
+  if strategy ~= nil and strategy ~= "poll" then
+    check.misuse('strategy: got %s, expected "poll"', core.describe(strategy))
+  end
+end
+
+local function timeout_error(wait, state)
+  return errors.new("timeout", ("job %s has not ended within max_wait = %g s (last seen %s); it goes on")
+    :format(wait.job_id, wait.max_wait, state or "never"),
+    { scope = "wait", job_id = wait.job_id, target = wait.target, elapsed = core.now() - wait.started_at })
+end
+
+-- What a job that ended without a result comes to.
+local function end_error(job, target)
+  local fields = { job_id = job.job_id, target = target }
+  if job.state == "FAILED" then return errors.new("job_failed", job.error_message or "the job failed", fields) end
+  if job.state == "CANCELED" then return errors.new("job_canceled", "the job was canceled", fields) end
+  return errors.new("result_expired", "the job succeeded, but its result has expired", fields)
+end
+
+M.end_error = end_error
+
+local function report_progress(wait, job)
+  if not wait.on_progress then return end
+  local ok, err = core.hook(wait.on_progress, job)
+  if not ok then task.add_stray(err) end
+end
+
+local function remaining(wait)
+  return wait.ends_at and wait.ends_at - core.now() or math.huge
+end
+
+-- Sleeps a jittered delay, cut off at the end of the wait: the next delay, or nil and an error.
+local function pause(wait, delay)
+  local length = math.min(delay, wait.poll_interval) * (1 + JITTER * (2 * math.random() - 1))
+  local slept, err = task.sleep(math.max(0, math.min(length, remaining(wait))))
+  if not slept then return nil, err end
+  return math.min(delay * GROWTH, wait.poll_interval)
+end
+
+-- One call within the wait: its timeout never reaches past the end of the wait.
+local function ask(wait, method)
+  local timeout = math.min(wait.timeout, math.max(remaining(wait), 0.001))
+  return core.call[method](wait.client, wait.job_id, { timeout = timeout, metadata = wait.metadata })
+end
+
+-- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.
+local function is_final(wait, err)
+  if not err.retryable and err.kind ~= "unavailable" and err.kind ~= "timeout" then return true end
+  wait.failing_since = wait.failing_since or core.now() - (err.elapsed or 0)
+  return not wait.ends_at and core.now() - wait.failing_since >= wait.timeout
+end
+
+-- Calls method again and again until accept(value) gives true. The value, or nil and an error.
+local function poll(wait, method, accept)
+  local delay, state = FIRST_DELAY, nil
+  while true do
+    local value, err = ask(wait, method)
+    if value then
+      wait.failing_since = nil
+      if accept(value) then return value end
+      state = value.state
+    elseif is_final(wait, err) then
+      return nil, err
+    end
+    if remaining(wait) <= 0 then return nil, timeout_error(wait, state) end
+    delay, err = pause(wait, delay)
+    if not delay then return nil, err end
+  end
+end
+
+local function new_wait(client, job_id, options)
+  local target, timeout = core.check_client(client, "wait_for_job")
+  local started_at = core.now()
+  return {
+    client = client, job_id = job_id, target = target, started_at = started_at,
+    max_wait = options.max_wait, ends_at = options.max_wait and started_at + options.max_wait,
+    poll_interval = options.poll_interval or 1.0, timeout = options.timeout or timeout,
+    on_progress = options.on_progress, metadata = options.metadata,
+  }
+end
+
+-- Waits for a job and fetches its result: result, or nil and an error.
+function M.wait_for_job(client, job_id, options)
+  local wait = new_wait(client, job_id, options or {})
+  local _, err = pause(wait, FIRST_DELAY)
+  if err then return nil, err end
+  local job
+  job, err = poll(wait, "get_job_status", function(seen)
+    report_progress(wait, seen)
+    return records.is_terminal[seen.state]
+  end)
+  if not job then return nil, err end
+  if job.state ~= "COMPLETED" then return nil, end_error(job, wait.target) end
+  return poll(wait, "get_job_result", function() return true end)
+end
+
+return M

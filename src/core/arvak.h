@@ -1,0 +1,288 @@
+/* arvak: the client core of the Arvak quantum job service. C11, no Lua.
+ *
+ * A client is a pool of connections to one service with everything that is shared about it; it may be used from any
+ * thread. A loop belongs to one thread and delivers the ends of the calls started on it. A call is one logical RPC.
+ * Ownership words: owned (the caller releases), borrowed (valid until a stated point), takes (the callee releases on
+ * every path), shared (one more reference). Functions that can fail return ARVAK_OK or a negative ARVAK_E….
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_H
+#define ARVAK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARVAK_VERSION "0.1.0"
+
+enum {
+  ARVAK_OK = 0,
+  ARVAK_ENOMEM = -1,  /* out of memory; nothing changed */
+  ARVAK_EINVAL = -2,  /* an argument breaks its contract */
+  ARVAK_ECLOSED = -3, /* the loop is closed */
+  ARVAK_EFORKED = -4  /* this process is a fork of the one that made the object; gRPC cannot follow */
+};
+
+/* ---- names ------------------------------------------------------------------------------------------------------ */
+
+typedef enum arvak_rpc {
+  ARVAK_SUBMIT_JOB,
+  ARVAK_SUBMIT_BATCH,
+  ARVAK_GET_JOB_STATUS,
+  ARVAK_GET_JOB_RESULT,
+  ARVAK_CANCEL_JOB,
+  ARVAK_LIST_BACKENDS,
+  ARVAK_GET_BACKEND_INFO,
+  ARVAK_RPC_COUNT
+} arvak_rpc;
+
+/* What an error means to a program, one word for each; the order is of no significance. */
+#define ARVAK_KINDS(X)                                                                                             \
+  X(NONE, "none")                                                                                                  \
+  X(NOT_CANCELABLE, "not_cancelable")                                                                              \
+  X(INVALID_CIRCUIT, "invalid_circuit")                                                                            \
+  X(BACKEND_NOT_FOUND, "backend_not_found")                                                                        \
+  X(JOB_NOT_FOUND, "job_not_found")                                                                                \
+  X(JOB_NOT_COMPLETED, "job_not_completed")                                                                        \
+  X(JOB_FAILED, "job_failed")                                                                                      \
+  X(JOB_CANCELED, "job_canceled")                                                                                  \
+  X(RESULT_EXPIRED, "result_expired")                                                                              \
+  X(TIMEOUT, "timeout")                                                                                            \
+  X(CANCELED, "canceled")                                                                                          \
+  X(CIRCUIT_OPEN, "circuit_open")                                                                                  \
+  X(RESOURCE_EXHAUSTED, "resource_exhausted")                                                                      \
+  X(UNAUTHENTICATED, "unauthenticated")                                                                            \
+  X(UNAVAILABLE, "unavailable")                                                                                    \
+  X(CLOSED, "closed")                                                                                              \
+  X(FORKED, "forked")                                                                                              \
+  X(RPC, "rpc")
+
+typedef enum arvak_kind {
+#define X(name, text) ARVAK_KIND_##name,
+  ARVAK_KINDS(X)
+#undef X
+} arvak_kind;
+
+const char *arvak_rpc_name(arvak_rpc rpc);    /* "SubmitJob"; static */
+const char *arvak_kind_name(arvak_kind kind); /* "unavailable"; static */
+const char *arvak_code_name(int code);        /* "UNAVAILABLE"; static; NULL for a number gRPC does not know */
+
+/* Nanoseconds of the monotonic clock, the base of every deadline here. */
+int64_t arvak_now_ns(void);
+#define ARVAK_NEVER INT64_MAX
+
+/* ---- client ----------------------------------------------------------------------------------------------------- */
+
+typedef struct arvak_text {
+  const char *data;
+  size_t size;
+} arvak_text;
+
+typedef struct arvak_header {
+  const char *name;
+  arvak_text value;
+} arvak_header;
+
+typedef struct arvak_channel_arg {
+  const char *name;
+  const char *string; /* NULL: the integer counts */
+  int integer;
+} arvak_channel_arg;
+
+/* Zero means the default of each. Everything is copied. */
+typedef struct arvak_client_options {
+  const char *address;        /* "host:port", "dns:///h:p", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" */
+  int pool_size;              /* connections at most; 4 */
+  int max_concurrent_rpcs;    /* calls inside gRPC at most, the rest wait in order; 128 */
+  int64_t timeout_ns;         /* deadline of a call from the moment it first leaves the queue; 30 s */
+  int64_t queue_timeout_ns;   /* how long a call may wait in the queue; 300 s */
+  const arvak_header *headers; /* sent with every call */
+  size_t header_count;
+  const arvak_channel_arg *channel_args; /* handed to gRPC after our own */
+  size_t channel_arg_count;
+  bool tls;
+  const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
+  const char *tls_server_name;             /* NULL: the host of the address */
+} arvak_client_options;
+
+typedef struct arvak_client arvak_client;
+
+/* Makes a client; opens no connection and never waits. On ARVAK_EINVAL *reason, if given, is a static sentence that
+ * names the option and what was expected; it never repeats a header's value. *out is owned. */
+int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason);
+arvak_client *arvak_client_ref(arvak_client *client); /* shared */
+void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
+const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
+
+int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
+
+/* NULL if a header of this name and value may be sent, else a static reason. */
+const char *arvak_header_check(const char *name, arvak_text value);
+
+typedef struct arvak_client_stats {
+  uint64_t calls;    /* logical calls ended */
+  uint64_t attempts; /* attempts handed to gRPC */
+  uint64_t failures; /* calls that ended without OK */
+  uint64_t bytes_sent, bytes_received; /* of messages, without framing */
+  int in_flight, queued;
+  int channels, ready, connecting, failing, idle; /* channels opened, and how many are in which state */
+} arvak_client_stats;
+
+void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
+
+/* ---- loop ------------------------------------------------------------------------------------------------------- */
+
+/* One owner thread; only wake may be called from others. Outlives its calls. */
+typedef struct arvak_loop arvak_loop;
+typedef struct arvak_timer arvak_timer;
+typedef void (*arvak_timer_fn)(arvak_timer *timer, void *ud);
+
+/* Embedded in what it times; zero it before first use. */
+struct arvak_timer {
+  int64_t deadline_ns;
+  size_t place; /* in the heap, from 1; 0: not started */
+  arvak_timer_fn fn;
+  void *ud;
+};
+
+int arvak_loop_new(arvak_loop **out); /* owned */
+/* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
+void arvak_loop_close(arvak_loop *loop);
+/* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or
+ * earlier when woken. Callbacks run here and nowhere else. Returns how many ran. */
+int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
+/* Ends the step that is under way, or else the next one, early. Thread-safe; costs one atomic when one is pending. */
+void arvak_loop_wake(arvak_loop *loop);
+size_t arvak_loop_call_count(const arvak_loop *loop); /* calls started and not ended */
+/* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */
+int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns);
+void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running: no effect */
+
+/* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */
+bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+typedef struct arvak_circuit {
+  const char *qasm; /* NUL-terminated UTF-8, see arvak_text_check */
+  uint32_t shots;
+  uint32_t optimization_level;
+} arvak_circuit;
+
+typedef struct arvak_request {
+  arvak_rpc rpc;
+  const char *id; /* backend (submits, GetBackendInfo) or job; NUL-terminated UTF-8 */
+  const arvak_circuit *circuits; /* one for SubmitJob, any number for SubmitBatch */
+  size_t circuit_count;
+} arvak_request;
+
+/* Protobuf strings are UTF-8, and a NUL would cut ours short. Returns the offset of the first byte that may not be
+ * sent, or size when all may. */
+size_t arvak_text_check(const char *text, size_t size);
+
+typedef struct arvak_job {
+  const char *job_id;
+  int state; /* as on the wire; unknown numbers are kept */
+  int64_t submitted_at, started_at, completed_at; /* Unix seconds; 0: not yet */
+  const char *backend_id;
+  uint32_t shots;
+  const char *error_message;
+} arvak_job;
+
+typedef struct arvak_count {
+  const char *bits;
+  uint64_t count;
+} arvak_count;
+
+typedef struct arvak_result {
+  const char *job_id;
+  const arvak_count *counts; /* in the order received; of repeated keys the last one counts */
+  size_t size;
+  uint32_t shots;
+  uint64_t execution_time_ms;
+  const char *metadata_json;
+} arvak_result;
+
+typedef struct arvak_backend {
+  const char *backend_id, *name;
+  bool is_available;
+  uint32_t max_qubits, max_shots;
+  const char *description;
+  const char *const *supported_gates;
+  size_t gate_count;
+  const char *topology_json;
+} arvak_backend;
+
+/* A decoded answer; which member holds depends on rpc. All memory is one block with it. */
+typedef struct arvak_response {
+  arvak_rpc rpc;
+  union {
+    const char *job_id; /* SubmitJob */
+    struct {
+      const char *const *ids;
+      size_t size;
+    } jobs;           /* SubmitBatch */
+    arvak_job job;    /* GetJobStatus */
+    arvak_result result; /* GetJobResult */
+    struct {
+      bool success;
+      const char *message;
+    } cancel; /* CancelJob */
+    struct {
+      const arvak_backend *list;
+      size_t size;
+    } backends; /* ListBackends, and GetBackendInfo with size 1 */
+  } as;
+} arvak_response;
+
+void arvak_response_free(arvak_response *response); /* NULL is fine */
+
+/* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
+int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);
+
+/* ---- call ------------------------------------------------------------------------------------------------------- */
+
+typedef struct arvak_call arvak_call;
+typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
+
+typedef struct arvak_call_options {
+  int64_t timeout_ns; /* 0: the client's */
+  const arvak_header *headers; /* besides the client's; copied */
+  size_t header_count;
+  const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
+  arvak_call_fn fn;  /* runs once, inside arvak_loop_step or arvak_loop_close of the loop */
+  void *ud;
+} arvak_call_options;
+
+typedef enum arvak_scope { ARVAK_SCOPE_NONE, ARVAK_SCOPE_QUEUE, ARVAK_SCOPE_CALL } arvak_scope;
+
+/* How a call ended. Strings are borrowed and live as long as the call. */
+typedef struct arvak_outcome {
+  arvak_kind kind; /* ARVAK_KIND_NONE: it succeeded */
+  int code;        /* gRPC status */
+  const char *message;
+  arvak_scope scope;   /* of a timeout */
+  int attempts;        /* that left for gRPC */
+  int64_t elapsed_ns;  /* since start */
+  bool retryable;      /* contract 2.10 */
+  bool maybe_executed; /* the server may have acted on it */
+} arvak_outcome;
+
+/* Starts a call of client on loop; never waits. Whatever happens in the world is reported through fn, never here.
+ * *out, if wanted, is owned: arvak_call_release it; without it the call lives until its end. */
+int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
+                     const arvak_call_options *options, arvak_call **out);
+/* Makes the call end soon, as kind (ARVAK_KIND_CANCELED or ARVAK_KIND_CLOSED) unless an answer is already here. */
+void arvak_call_cancel(arvak_call *call, arvak_kind kind);
+/* Drops the caller's interest: fn will not run any more. The call itself goes on to its end. */
+void arvak_call_release(arvak_call *call);
+const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before the end */
+arvak_rpc arvak_call_rpc(const arvak_call *call);
+const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
+/* The decoded answer of a call that succeeded, else NULL; borrowed. */
+const arvak_response *arvak_call_response(const arvak_call *call);
+/* The same: owned, at most once; afterwards NULL. */
+arvak_response *arvak_call_take_response(arvak_call *call);
+/* Cancels all calls on loop that were started with this owner. */
+void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
+
+#endif

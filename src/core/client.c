@@ -1,0 +1,239 @@
+/* Configuration, lifetime and slots of a client. Invariant: active <= max_concurrent_rpcs, and while a call waits in
+ * the queue every slot is taken: a slot that comes free goes to the first in line, never past it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/grpc_security.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
+enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000 };
+#define DEFAULT_TIMEOUT_NS 30000000000
+#define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
+
+const char *arvak_header_check(const char *name, arvak_text value) {
+  grpc_slice key = grpc_slice_from_static_string(name);
+  if (strncmp(name, "grpc-", 5) == 0) return "names that begin with \"grpc-\" belong to gRPC";
+  if (!grpc_header_key_is_legal(key)) return "expected a lower-case header name of letters, digits, '-', '_' and '.'";
+  if (grpc_is_binary_header(key)) return NULL;
+  grpc_slice text = grpc_slice_from_static_buffer(value.data, value.size);
+  return grpc_header_nonbin_value_is_legal(text) ? NULL : "the value holds a byte that a header cannot carry";
+}
+
+static int copy_headers(arvak_client *client, const arvak_client_options *options, const char **reason) {
+  client->headers = calloc(options->header_count + 1, sizeof *client->headers);
+  if (!client->headers) return ARVAK_ENOMEM;
+  for (size_t i = 0; i < options->header_count; i++) {
+    const arvak_header *header = &options->headers[i];
+    if ((*reason = arvak_header_check(header->name, header->value))) return ARVAK_EINVAL;
+    client->headers[i].key = grpc_slice_from_copied_string(header->name);
+    client->headers[i].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
+    client->header_count++;
+  }
+  return ARVAK_OK;
+}
+
+static grpc_arg integer_arg(const char *name, int value) {
+  return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)name, .value.integer = value};
+}
+
+static grpc_arg string_arg(const char *name, const char *value) {
+  return (grpc_arg){.type = GRPC_ARG_STRING, .key = (char *)name, .value.string = (char *)value};
+}
+
+/* gRPC takes the last of two arguments with one name, so what the user gives comes after ours. */
+static int make_args(arvak_client *client, const arvak_client_options *options) {
+  size_t n = 0;
+  grpc_arg *args = calloc(12 + options->channel_arg_count, sizeof *args);
+  if (!args) return ARVAK_ENOMEM;
+  args[n++] = integer_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args[n++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MAX_RECEIVE_BYTES);
+  args[n++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
+  args[n++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
+  args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
+  args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
+  if (options->tls_server_name) {
+    args[n++] = string_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->tls_server_name);
+    args[n++] = string_arg(GRPC_ARG_DEFAULT_AUTHORITY, options->tls_server_name);
+  }
+  for (size_t i = 0; i < options->channel_arg_count; i++) {
+    const arvak_channel_arg *arg = &options->channel_args[i];
+    args[n++] = arg->string ? string_arg(arg->name, arg->string) : integer_arg(arg->name, arg->integer);
+  }
+  grpc_channel_args list = {n, args};
+  client->args = malloc(sizeof *client->args);
+  if (client->args) {
+    client->args->num_args = 0;
+    client->args->args = calloc(n, sizeof *args);
+    for (size_t i = 0; client->args->args && i < n; i++) {
+      grpc_arg *arg = &client->args->args[client->args->num_args++];
+      *arg = list.args[i];
+      arg->key = strdup(arg->key);
+      if (arg->type == GRPC_ARG_STRING) arg->value.string = strdup(arg->value.string);
+      if (!arg->key || (arg->type == GRPC_ARG_STRING && !arg->value.string)) break;
+    }
+  }
+  free(args);
+  return client->args && client->args->num_args == n ? ARVAK_OK : ARVAK_ENOMEM;
+}
+
+static void free_args(grpc_channel_args *args) {
+  if (!args) return;
+  for (size_t i = 0; i < args->num_args; i++) {
+    free(args->args[i].key);
+    if (args->args[i].type == GRPC_ARG_STRING) free(args->args[i].value.string);
+  }
+  free(args->args);
+  free(args);
+}
+
+static int make_credentials(arvak_client *client, const arvak_client_options *options, const char **reason) {
+  if (!options->tls) {
+    client->credentials = grpc_insecure_credentials_create();
+    return client->credentials ? ARVAK_OK : ARVAK_ENOMEM;
+  }
+  if (!options->tls_cert != !options->tls_key) {
+    *reason = "tls: expected cert and key together";
+    return ARVAK_EINVAL;
+  }
+  grpc_ssl_pem_key_cert_pair pair = {options->tls_key, options->tls_cert};
+  client->credentials = grpc_ssl_credentials_create(options->tls_ca, options->tls_cert ? &pair : NULL, NULL, NULL);
+  if (client->credentials) return ARVAK_OK;
+  *reason = "tls: the certificates cannot be read";
+  return ARVAK_EINVAL;
+}
+
+static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
+
+static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
+  client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
+  client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
+  client->timeout_ns = or_default(options->timeout_ns, DEFAULT_TIMEOUT_NS);
+  client->queue_timeout_ns = or_default(options->queue_timeout_ns, DEFAULT_QUEUE_TIMEOUT_NS);
+  client->address = strdup(options->address);
+  client->channels = calloc((size_t)client->pool_size, sizeof *client->channels);
+  if (!client->address || !client->channels) return ARVAK_ENOMEM;
+  if ((*reason = arvak__address_spell(options->address, &client->target)))
+    return strcmp(*reason, "out of memory") == 0 ? ARVAK_ENOMEM : ARVAK_EINVAL;
+  int status = copy_headers(client, options, reason);
+  if (status == ARVAK_OK) status = make_args(client, options);
+  if (status == ARVAK_OK) status = make_credentials(client, options, reason);
+  return status;
+}
+
+int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason) {
+  const char *ignored = NULL;
+  if (!reason) reason = &ignored;
+  *reason = NULL;
+  arvak_client *client = calloc(1, sizeof *client);
+  if (!client) return ARVAK_ENOMEM;
+  arvak__grpc_ref();
+  atomic_init(&client->refs, 1);
+  client->fork_generation = arvak__fork_generation();
+  pthread_mutex_init(&client->mu, NULL);
+  int status = configure(client, options, reason);
+  if (status != ARVAK_OK) arvak_client_unref(client);
+  else *out = client;
+  return status;
+}
+
+arvak_client *arvak_client_ref(arvak_client *client) {
+  atomic_fetch_add_explicit(&client->refs, 1, memory_order_relaxed);
+  return client;
+}
+
+/* In a fork nothing of gRPC may be touched, not even to let go of it. */
+static void free_grpc_parts(arvak_client *client) {
+  arvak__pool_fini(client);
+  for (size_t i = 0; i < client->header_count; i++) {
+    grpc_slice_unref(client->headers[i].key);
+    grpc_slice_unref(client->headers[i].value);
+  }
+  if (client->credentials) grpc_channel_credentials_release(client->credentials);
+  arvak__grpc_unref();
+}
+
+void arvak_client_unref(arvak_client *client) {
+  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
+  if (client->fork_generation == arvak__fork_generation()) free_grpc_parts(client);
+  free(client->headers);
+  free_args(client->args);
+  free(client->channels);
+  free(client->address);
+  free(client->target);
+  pthread_mutex_destroy(&client->mu);
+  free(client);
+}
+
+const char *arvak_client_address(const arvak_client *client) { return client->address; }
+
+int64_t arvak_client_timeout_ns(const arvak_client *client) { return client->timeout_ns; }
+
+bool arvak__client_acquire(arvak_client *client, arvak_call *call) {
+  pthread_mutex_lock(&client->mu);
+  bool taken = client->active < client->max_concurrent_rpcs;
+  if (taken) {
+    client->active++;
+  } else {
+    call->queue_prev = client->queue_tail;
+    call->queue_next = NULL;
+    if (client->queue_tail) client->queue_tail->queue_next = call;
+    else client->queue_head = call;
+    client->queue_tail = call;
+    client->queued++;
+  }
+  call->granted = taken;
+  pthread_mutex_unlock(&client->mu);
+  return taken;
+}
+
+static void unlink_queued(arvak_client *client, arvak_call *call) {
+  if (call->queue_prev) call->queue_prev->queue_next = call->queue_next;
+  else client->queue_head = call->queue_next;
+  if (call->queue_next) call->queue_next->queue_prev = call->queue_prev;
+  else client->queue_tail = call->queue_prev;
+  client->queued--;
+}
+
+void arvak__client_release(arvak_client *client) {
+  pthread_mutex_lock(&client->mu);
+  arvak_call *first = client->queue_head;
+  if (first) {
+    unlink_queued(client, first);
+    first->granted = true;
+    /* Under mu, so that the call cannot end before it is posted: unqueue has to wait for us. */
+    arvak__loop_post(first->loop, first);
+  } else {
+    client->active--;
+  }
+  pthread_mutex_unlock(&client->mu);
+}
+
+bool arvak__client_unqueue(arvak_client *client, arvak_call *call) {
+  pthread_mutex_lock(&client->mu);
+  bool queued = !call->granted;
+  if (queued) unlink_queued(client, call);
+  pthread_mutex_unlock(&client->mu);
+  return queued;
+}
+
+void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
+  pthread_mutex_lock(&client->mu);
+  *out = client->stats;
+  out->in_flight = client->active;
+  out->queued = client->queued;
+  out->channels = client->channel_count;
+  int count = client->fork_generation == arvak__fork_generation() ? client->channel_count : 0;
+  for (int i = 0; i < count; i++) {
+    switch (grpc_channel_check_connectivity_state(client->channels[i].channel, 0)) {
+      case GRPC_CHANNEL_READY: out->ready++; break;
+      case GRPC_CHANNEL_CONNECTING: out->connecting++; break;
+      case GRPC_CHANNEL_TRANSIENT_FAILURE: out->failing++; break;
+      default: out->idle++;
+    }
+  }
+  pthread_mutex_unlock(&client->mu);
+}

@@ -1,0 +1,160 @@
+/* Struct bodies shared by more than one file of the core; nothing else belongs here.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_INTERNAL_H
+#define ARVAK_INTERNAL_H
+
+#include <grpc/grpc.h>
+#include <grpc/slice.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "arvak.h"
+#include "timer.h"
+
+/* First member of everything whose address is a completion-queue tag. */
+typedef struct arvak__tag arvak__tag;
+struct arvak__tag {
+  void (*fn)(arvak__tag *tag, bool success);
+};
+
+/* ---- runtime.c: gRPC's own life, and fork ---- */
+
+void arvak__grpc_ref(void); /* grpc_init, and from the first one on a watch for forks */
+void arvak__grpc_unref(void);
+unsigned arvak__fork_generation(void); /* changes in a child process */
+
+/* ---- loop.c ---- */
+
+struct arvak_loop {
+  grpc_completion_queue *cq;
+  grpc_channel *wake_channel; /* lame; lives to carry wake_call */
+  grpc_call *wake_call;       /* never started; an empty batch on it is an event in cq */
+  arvak__tag wake_tag;
+  arvak__timers timers; /* owner thread, as are the next four */
+  arvak_call *calls;    /* every call not ended, linked by next and prev */
+  size_t call_count;
+  size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
+  pthread_mutex_t mu;
+  arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
+  bool closed;                    /* mu to write; the owner reads freely */
+  bool waking;                    /* mu: a wake is in cq */
+  unsigned fork_generation;
+};
+
+/* Hands a call to its loop's owner thread, which will run arvak__call_advance on it. Thread-safe. */
+void arvak__loop_post(arvak_loop *loop, arvak_call *call);
+
+/* ---- pool.c ---- */
+
+typedef struct arvak_channel {
+  arvak__tag watch_tag;
+  arvak_client *client; /* borrowed; shared while watching */
+  grpc_channel *channel; /* owned */
+  void *methods[ARVAK_RPC_COUNT];
+  int outstanding;     /* client->mu */
+  arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
+} arvak_channel;
+
+/* Picks a channel for one attempt on loop and counts it as outstanding; opens one where that helps. Takes client->mu.
+ * Returns borrowed, until arvak__pool_release. */
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop);
+void arvak__pool_release(arvak_channel *channel);
+void arvak__pool_fini(arvak_client *client);
+bool arvak__channel_is_ready(arvak_channel *channel);
+
+/* ---- client.c ---- */
+
+struct arvak_client {
+  atomic_int refs;
+  unsigned fork_generation;
+  char *address; /* as given; owned */
+  char *target;  /* spelled so that no peer can equal it, see address.c; owned */
+  grpc_channel_credentials *credentials; /* owned */
+  grpc_channel_args *args;               /* owned, with all strings */
+  grpc_metadata *headers;                /* owned slices */
+  size_t header_count;
+  int64_t timeout_ns, queue_timeout_ns;
+  int pool_size, max_concurrent_rpcs;
+
+  pthread_mutex_t mu;
+  arvak_channel *channels; /* mu: pool_size places, the first channel_count in use */
+  int channel_count;       /* mu */
+  int active;              /* mu: slots taken */
+  arvak_call *queue_head, *queue_tail; /* mu: calls waiting for a slot, linked by queue_next and queue_prev */
+  int queued;                          /* mu */
+  arvak_client_stats stats;            /* mu: the counters */
+};
+
+/* Takes a slot for call, or queues it. True: taken. */
+bool arvak__client_acquire(arvak_client *client, arvak_call *call);
+/* Gives a slot back: to the first call waiting, which is posted to its loop, or to the client. */
+void arvak__client_release(arvak_client *client);
+/* Takes a call out of the queue. False: it is not there any more, its slot is granted and on the way. */
+bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
+
+/* address.c: NULL, and *out owned; or a static reason, or "out of memory". */
+const char *arvak__address_spell(const char *address, char **out);
+
+/* ---- call.c ---- */
+
+typedef enum arvak__call_state {
+  CALL_QUEUED, /* in client's queue, or granted and in the loop's inbox */
+  CALL_ACTIVE, /* its batch is with gRPC, which owns the op struct until the event */
+  CALL_ENDED
+} arvak__call_state;
+
+struct arvak_call {
+  arvak__tag tag;
+  atomic_int refs; /* the loop's until the end, and the starter's */
+  arvak__call_state state;
+  arvak_rpc rpc;
+  bool granted;            /* client->mu: a slot is this call's */
+  bool posted;             /* loop->mu: in the inbox */
+  arvak_kind cancel_kind;  /* NONE: not cancelled */
+  size_t circuit_count;    /* of the request; a batch of one cannot half succeed */
+  arvak_client *client;    /* shared */
+  arvak_loop *loop;        /* borrowed: outlives the call */
+  arvak_channel *channel;  /* of the attempt */
+  const void *owner;
+  arvak_call_fn fn;
+  void *ud;
+  arvak_call *next, *prev;             /* loop->calls */
+  arvak_call *queue_next, *queue_prev; /* client's queue */
+  arvak_call *inbox_next;
+  arvak_timer queue_timer;
+  grpc_slice request; /* owned */
+  grpc_metadata *headers; /* client's and own, one owned array; slices of the own ones owned */
+  size_t header_count, own_header_count;
+  int64_t timeout_ns, started_ns, deadline_ns;
+
+  grpc_call *grpc; /* owned while active */
+  grpc_byte_buffer *send, *recv;
+  grpc_metadata_array initial, trailing;
+  grpc_status_code status;
+  grpc_slice details;
+  char *message; /* owned; what outcome.message points at, unless static */
+  arvak_response *response; /* owned until taken */
+  arvak_outcome outcome;
+};
+
+/* Moves a call on after something happened to it: a slot granted, or a cancellation while queued. Owner thread. */
+void arvak__call_advance(arvak_call *call);
+
+/* ---- codec.c ---- */
+
+/* Packs a request. ARVAK_ENOMEM; *out owned. */
+int arvak__request_encode(const arvak_request *request, grpc_slice *out);
+/* As arvak_response_decode, from what gRPC received; borrowed. */
+int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak_response **out);
+
+/* ---- status.c ---- */
+
+typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
+
+const char *arvak__rpc_method(arvak_rpc rpc);
+bool arvak__is_transport_message(const char *message);
+arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message);
+bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery);
+bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery);
+
+#endif

@@ -1,0 +1,171 @@
+/* Owns a completion queue and drives it from one thread. Invariant: pending_tags counts the tags that gRPC holds,
+ * and the loop is not freed before it is zero.
+ *
+ * Waking: gRPC's C API has no alarm, and a thread inside completion_queue_next sleeps in a poll of gRPC's own. But
+ * a batch without operations ends at once, on any call, in whatever thread it is started, and its event goes through
+ * the call's queue: so a call on a lame channel, never really started, is our alarm.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* The loop that this thread is stepping: what it does to that loop needs no wake. */
+static _Thread_local arvak_loop *stepping;
+
+static gpr_timespec to_timespec(int64_t ns) {
+  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  if (ns <= 0) return gpr_time_0(GPR_CLOCK_MONOTONIC);
+  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
+}
+
+static void on_wake(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_loop *loop = (arvak_loop *)((char *)tag - offsetof(arvak_loop, wake_tag));
+  pthread_mutex_lock(&loop->mu);
+  loop->waking = false;
+  pthread_mutex_unlock(&loop->mu);
+}
+
+int arvak_loop_new(arvak_loop **out) {
+  arvak_loop *loop = calloc(1, sizeof *loop);
+  if (!loop) return ARVAK_ENOMEM;
+  arvak__grpc_ref();
+  pthread_mutex_init(&loop->mu, NULL);
+  loop->inbox_end = &loop->inbox;
+  loop->fork_generation = arvak__fork_generation();
+  loop->wake_tag.fn = on_wake;
+  loop->cq = grpc_completion_queue_create_for_next(NULL);
+  loop->wake_channel = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "not a channel");
+  loop->wake_call = grpc_channel_create_call(loop->wake_channel, NULL, 0, loop->cq, grpc_slice_from_static_string("/"),
+                                             NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+  *out = loop;
+  return ARVAK_OK;
+}
+
+/* Under mu. */
+static void start_wake(arvak_loop *loop) {
+  if (loop->waking || loop->closed) return;
+  loop->waking = true;
+  grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
+}
+
+void arvak_loop_wake(arvak_loop *loop) {
+  pthread_mutex_lock(&loop->mu);
+  start_wake(loop);
+  pthread_mutex_unlock(&loop->mu);
+}
+
+void arvak__loop_post(arvak_loop *loop, arvak_call *call) {
+  pthread_mutex_lock(&loop->mu);
+  if (!call->posted) {
+    call->posted = true;
+    call->inbox_next = NULL;
+    *loop->inbox_end = call;
+    loop->inbox_end = &call->inbox_next;
+    if (loop != stepping) start_wake(loop);
+  }
+  pthread_mutex_unlock(&loop->mu);
+}
+
+static arvak_call *pop_inbox(arvak_loop *loop) {
+  pthread_mutex_lock(&loop->mu);
+  arvak_call *call = loop->inbox;
+  if (call) {
+    loop->inbox = call->inbox_next;
+    if (!loop->inbox) loop->inbox_end = &loop->inbox;
+    call->posted = false;
+  }
+  pthread_mutex_unlock(&loop->mu);
+  return call;
+}
+
+/* Only what is there now: what these calls post waits for the next round. */
+static int run_inbox(arvak_loop *loop) {
+  int ran = 0;
+  arvak_call *call;
+  while ((call = pop_inbox(loop))) {
+    arvak__call_advance(call);
+    ran++;
+  }
+  return ran;
+}
+
+static int run_timers(arvak_loop *loop) {
+  if (loop->timers.size == 0) return 0;
+  int ran = 0;
+  int64_t now = arvak_now_ns();
+  arvak_timer *timer;
+  while ((timer = arvak__timers_pop(&loop->timers, now))) {
+    timer->fn(timer, timer->ud);
+    ran++;
+  }
+  return ran;
+}
+
+/* Waits for one event. True: there was one, and it is dealt with. */
+static bool run_event(arvak_loop *loop, int64_t until_ns) {
+  grpc_event event = grpc_completion_queue_next(loop->cq, to_timespec(until_ns), NULL);
+  if (event.type != GRPC_OP_COMPLETE) return false;
+  arvak__tag *tag = event.tag;
+  if (tag != &loop->wake_tag) loop->pending_tags--;
+  tag->fn(tag, event.success != 0);
+  return true;
+}
+
+int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
+  if (loop->fork_generation != arvak__fork_generation()) return ARVAK_EFORKED;
+  arvak_loop *outer = stepping;
+  stepping = loop;
+  int ran = run_inbox(loop) + run_timers(loop);
+  int64_t next = arvak__timers_next(&loop->timers);
+  if (ran > 0) until_ns = 0;
+  else if (next < until_ns) until_ns = next;
+  if (run_event(loop, until_ns)) ran++;
+  ran += run_inbox(loop) + run_timers(loop);
+  stepping = outer;
+  return ran;
+}
+
+size_t arvak_loop_call_count(const arvak_loop *loop) { return loop->call_count; }
+
+int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns) {
+  return arvak__timers_set(&loop->timers, timer, deadline_ns);
+}
+
+void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
+
+void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
+  for (arvak_call *call = loop->calls; call; call = call->next)
+    if (call->owner == owner) arvak_call_cancel(call, kind);
+}
+
+static void drain(arvak_loop *loop) {
+  while (loop->call_count > 0 || loop->pending_tags > 0) {
+    run_inbox(loop);
+    if (loop->call_count > 0 || loop->pending_tags > 0) run_event(loop, ARVAK_NEVER);
+  }
+}
+
+void arvak_loop_close(arvak_loop *loop) {
+  bool forked = loop->fork_generation != arvak__fork_generation();
+  if (!forked) {
+    arvak_loop *outer = stepping;
+    stepping = loop;
+    pthread_mutex_lock(&loop->mu);
+    loop->closed = true;
+    pthread_mutex_unlock(&loop->mu);
+    for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
+    drain(loop);
+    stepping = outer;
+    grpc_call_unref(loop->wake_call);
+    grpc_channel_destroy(loop->wake_channel);
+    grpc_completion_queue_shutdown(loop->cq);
+    while (grpc_completion_queue_next(loop->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+    grpc_completion_queue_destroy(loop->cq);
+    arvak__grpc_unref();
+  }
+  arvak__timers_fini(&loop->timers);
+  pthread_mutex_destroy(&loop->mu);
+  free(loop);
+}

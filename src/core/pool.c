@@ -1,0 +1,115 @@
+/* A bounded set of connections to one target, each a channel with a subchannel of its own: channels alike would
+ * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "internal.h"
+
+/* Calls in flight on every open channel before another is opened. */
+enum { CALLS_BEFORE_NEXT = 16 };
+
+/* While a channel connects, somebody's queue must poll for it; a watch makes ours do so. It cannot be cancelled but
+ * by its deadline, which therefore bounds how long closing a loop can take. */
+#define WATCH_NS 100000000
+
+static void open_channel(arvak_client *client, arvak_channel *channel) {
+  channel->channel = grpc_channel_create(client->target, client->credentials, client->args);
+  channel->client = client;
+  for (int rpc = 0; rpc < ARVAK_RPC_COUNT; rpc++)
+    channel->methods[rpc] = grpc_channel_register_call(channel->channel, arvak__rpc_method((arvak_rpc)rpc), NULL, NULL);
+}
+
+static void on_watch(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_channel *channel = (arvak_channel *)tag;
+  arvak_client *client = channel->client;
+  pthread_mutex_lock(&client->mu);
+  channel->watcher = NULL;
+  pthread_mutex_unlock(&client->mu);
+  arvak_client_unref(client);
+}
+
+/* Under client->mu. Lets loop poll for the channel until its state changes, or for WATCH_NS. */
+static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak_loop *loop) {
+  if (channel->watcher || loop->closed) return;
+  channel->watcher = loop;
+  channel->watch_tag.fn = on_watch;
+  arvak_client_ref(channel->client);
+  loop->pending_tags++;
+  int64_t until = arvak_now_ns() + WATCH_NS;
+  gpr_timespec deadline = {until / 1000000000, (int32_t)(until % 1000000000), GPR_CLOCK_MONOTONIC};
+  grpc_channel_watch_connectivity_state(channel->channel, state, deadline, loop->cq, &channel->watch_tag);
+}
+
+bool arvak__channel_is_ready(arvak_channel *channel) {
+  return grpc_channel_check_connectivity_state(channel->channel, 0) == GRPC_CHANNEL_READY;
+}
+
+/* READY before starting before failing; among equals the least outstanding. */
+static int rank(grpc_connectivity_state state) {
+  switch (state) {
+    case GRPC_CHANNEL_READY: return 0;
+    case GRPC_CHANNEL_TRANSIENT_FAILURE: case GRPC_CHANNEL_SHUTDOWN: return 2;
+    default: return 1;
+  }
+}
+
+static arvak_channel *pick(arvak_client *client, arvak_loop *loop, bool *crowded) {
+  arvak_channel *best = NULL;
+  int best_rank = 0;
+  *crowded = true;
+  for (int i = 0; i < client->channel_count; i++) {
+    arvak_channel *channel = &client->channels[i];
+    grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel->channel, 1);
+    int r = rank(state);
+    /* One that is still starting will take calls soon: do not open yet another beside it. */
+    if (r == 1 || (r == 0 && channel->outstanding < CALLS_BEFORE_NEXT)) *crowded = false;
+    if (r != 0) watch(channel, state, loop);
+    if (!best || r < best_rank || (r == best_rank && channel->outstanding < best->outstanding)) {
+      best = channel;
+      best_rank = r;
+    }
+  }
+  /* When every connection fails, another to the same target would only fail too. */
+  if (best && best_rank == 2) *crowded = false;
+  return best;
+}
+
+static void open_next(arvak_client *client, arvak_loop *loop) {
+  arvak_channel *channel = &client->channels[client->channel_count];
+  open_channel(client, channel);
+  client->channel_count++;
+  watch(channel, grpc_channel_check_connectivity_state(channel->channel, 1), loop);
+}
+
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop) {
+  pthread_mutex_lock(&client->mu);
+  bool crowded;
+  arvak_channel *best = pick(client, loop, &crowded);
+  if (crowded && client->channel_count < client->pool_size) open_next(client, loop);
+  if (!best) best = &client->channels[0];
+  best->outstanding++;
+  client->stats.attempts++;
+  pthread_mutex_unlock(&client->mu);
+  return best;
+}
+
+bool arvak_client_connect(arvak_client *client, arvak_loop *loop) {
+  if (client->fork_generation != arvak__fork_generation()) return false;
+  pthread_mutex_lock(&client->mu);
+  bool crowded;
+  arvak_channel *best = pick(client, loop, &crowded);
+  if (!best) open_next(client, loop);
+  bool ready = best && arvak__channel_is_ready(best);
+  pthread_mutex_unlock(&client->mu);
+  return ready;
+}
+
+void arvak__pool_release(arvak_channel *channel) {
+  pthread_mutex_lock(&channel->client->mu);
+  channel->outstanding--;
+  pthread_mutex_unlock(&channel->client->mu);
+}
+
+void arvak__pool_fini(arvak_client *client) {
+  for (int i = 0; i < client->channel_count; i++) grpc_channel_destroy(client->channels[i].channel);
+  client->channel_count = 0;
+}

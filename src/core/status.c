@@ -1,0 +1,123 @@
+/* What a status means: names, kinds, whether to try again, whether the server may have acted.
+ * The rules are those of docs/contract.md 2.1 and 2.10; message texts decide only where the tables here say so.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "internal.h"
+
+static const char *const rpc_methods[ARVAK_RPC_COUNT] = {
+    [ARVAK_SUBMIT_JOB] = "/arvak.v1.ArvakService/SubmitJob",
+    [ARVAK_SUBMIT_BATCH] = "/arvak.v1.ArvakService/SubmitBatch",
+    [ARVAK_GET_JOB_STATUS] = "/arvak.v1.ArvakService/GetJobStatus",
+    [ARVAK_GET_JOB_RESULT] = "/arvak.v1.ArvakService/GetJobResult",
+    [ARVAK_CANCEL_JOB] = "/arvak.v1.ArvakService/CancelJob",
+    [ARVAK_LIST_BACKENDS] = "/arvak.v1.ArvakService/ListBackends",
+    [ARVAK_GET_BACKEND_INFO] = "/arvak.v1.ArvakService/GetBackendInfo",
+};
+
+static const char *const code_names[] = {
+    "OK",        "CANCELLED",           "UNKNOWN",       "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
+    "UNIMPLEMENTED", "INTERNAL",        "UNAVAILABLE",   "DATA_LOSS",        "UNAUTHENTICATED",
+};
+
+/* Beginnings of the messages that the core of gRPC makes itself when a link dies, seen on 1.51.1. A status with one
+ * of these did not come from the server. */
+static const char *const transport_messages[] = {
+    "Socket closed", "recvmsg:", "Connection reset", "Broken pipe", "sendmsg", "Endpoint read failed",
+    "keepalive watchdog timeout", "ping timeout", "GOAWAY", "Received RST_STREAM", "Received http2 header with status",
+    "Stream refused by server", "RST_STREAM", "transport", "Transport", "failed to connect", "Failed to connect",
+    "Last stream id", "Stream IDs exhausted", "Write failed", "write failed", "TCP", "Delayed close",
+    "connections to all backends failing", "channel shut", "Channel shut", "No status received", "Trying to connect",
+};
+
+const char *arvak__rpc_method(arvak_rpc rpc) { return rpc_methods[rpc]; }
+
+const char *arvak_rpc_name(arvak_rpc rpc) { return strrchr(rpc_methods[rpc], '/') + 1; }
+
+const char *arvak_kind_name(arvak_kind kind) {
+  switch (kind) {
+#define X(name, text) \
+  case ARVAK_KIND_##name: return text;
+    ARVAK_KINDS(X)
+#undef X
+  }
+  return "rpc";
+}
+
+const char *arvak_code_name(int code) {
+  return code >= 0 && (size_t)code < sizeof code_names / sizeof *code_names ? code_names[code] : NULL;
+}
+
+static bool starts_with(const char *text, const char *beginning) {
+  return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+bool arvak__is_transport_message(const char *message) {
+  for (size_t i = 0; i < sizeof transport_messages / sizeof *transport_messages; i++)
+    if (starts_with(message, transport_messages[i])) return true;
+  return false;
+}
+
+static bool is_submit(arvak_rpc rpc) { return rpc == ARVAK_SUBMIT_JOB || rpc == ARVAK_SUBMIT_BATCH; }
+
+/* The reference server tells its own timeout this way (contract 2.1). */
+static bool is_server_timeout(int code, const char *message) {
+  return code == GRPC_STATUS_CANCELLED && strcmp(message, "Timeout expired") == 0;
+}
+
+/* NOT_FOUND carries only an id: which thing was missing follows from the RPC (contract 2.9, item 1). */
+static arvak_kind kind_of_not_found(arvak_rpc rpc) {
+  return is_submit(rpc) || rpc == ARVAK_GET_BACKEND_INFO ? ARVAK_KIND_BACKEND_NOT_FOUND : ARVAK_KIND_JOB_NOT_FOUND;
+}
+
+arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
+  switch (code) {
+    case GRPC_STATUS_OK: return ARVAK_KIND_NONE;
+    case GRPC_STATUS_CANCELLED: return is_server_timeout(code, message) ? ARVAK_KIND_TIMEOUT : ARVAK_KIND_CANCELED;
+    case GRPC_STATUS_DEADLINE_EXCEEDED: return ARVAK_KIND_TIMEOUT;
+    case GRPC_STATUS_INVALID_ARGUMENT: return is_submit(rpc) ? ARVAK_KIND_INVALID_CIRCUIT : ARVAK_KIND_RPC;
+    case GRPC_STATUS_NOT_FOUND: return rpc == ARVAK_LIST_BACKENDS ? ARVAK_KIND_RPC : kind_of_not_found(rpc);
+    case GRPC_STATUS_FAILED_PRECONDITION:
+      return rpc == ARVAK_GET_JOB_RESULT ? ARVAK_KIND_JOB_NOT_COMPLETED : ARVAK_KIND_RPC;
+    case GRPC_STATUS_ABORTED: return rpc == ARVAK_GET_JOB_RESULT ? ARVAK_KIND_JOB_FAILED : ARVAK_KIND_RPC;
+    case GRPC_STATUS_RESOURCE_EXHAUSTED: return ARVAK_KIND_RESOURCE_EXHAUSTED;
+    case GRPC_STATUS_UNAUTHENTICATED: return ARVAK_KIND_UNAUTHENTICATED;
+    case GRPC_STATUS_UNAVAILABLE: return ARVAK_KIND_UNAVAILABLE;
+    default: return ARVAK_KIND_RPC;
+  }
+}
+
+/* gRPC raises RESOURCE_EXHAUSTED itself for a message over its own limit; trying again cannot help. */
+static bool is_local_size_error(const char *message) {
+  return starts_with(message, "Received message larger than max") ||
+         starts_with(message, "Sent message larger than max");
+}
+
+bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery) {
+  bool read = !is_submit(rpc);
+  switch (code) {
+    case GRPC_STATUS_UNAVAILABLE:
+      return read || delivery == DELIVERY_NOT_SENT ||
+             (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED);
+    case GRPC_STATUS_RESOURCE_EXHAUSTED:
+      return (read || rpc == ARVAK_SUBMIT_JOB) && !is_local_size_error(message);
+    case GRPC_STATUS_DEADLINE_EXCEEDED: return read;
+    case GRPC_STATUS_CANCELLED: return read && is_server_timeout(code, message);
+    case GRPC_STATUS_INTERNAL: return read && starts_with(message, "[transient]");
+    default: return false;
+  }
+}
+
+/* A batch stops at its first bad job while the earlier ones run (contract 2.4), unless it was refused whole. */
+static bool batch_may_run(size_t circuits, int code) {
+  return circuits > 1 && code != GRPC_STATUS_NOT_FOUND && code != GRPC_STATUS_UNAUTHENTICATED &&
+         code != GRPC_STATUS_UNIMPLEMENTED && code != GRPC_STATUS_OUT_OF_RANGE;
+}
+
+bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery) {
+  if (delivery == DELIVERY_NOT_SENT) return false;
+  if (delivery == DELIVERY_BROKEN) return true;
+  if (code == GRPC_STATUS_CANCELLED || code == GRPC_STATUS_DEADLINE_EXCEEDED) return true;
+  return rpc == ARVAK_SUBMIT_BATCH && batch_may_run(circuits, code);
+}

@@ -1,0 +1,267 @@
+/* The client handle. Invariant: core is NULL from the moment the handle is closed; its calls then end as closed.
+ * User values: 1 the table client.async, 2 and 3 the functions given as api_key and metadata.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "larvak.h"
+
+enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 20 };
+
+/* ---- life ---- */
+
+static larvak_client *client_push(lua_State *L) {
+  larvak_client *client = lua_newuserdatauv(L, sizeof *client, 3);
+  memset(client, 0, sizeof *client);
+  luaL_setmetatable(L, LARVAK_CLIENT);
+  client->state = larvak_state_get(L);
+  return client;
+}
+
+larvak_client *larvak_client_check(lua_State *L, int index, const char *method) {
+  larvak_client *client = luaL_testudata(L, index, LARVAK_CLIENT);
+  if (!client) {
+    larvak_misuse(L, "%s: got %s as the client, expected client:%s(...)", method, larvak_describe(L, index), method);
+    return NULL; /* not reached */
+  }
+  if (!client->core) larvak_misuse(L, "%s: the client is closed", method);
+  return client;
+}
+
+/* close(): idempotent, never waits; also __close and __gc. */
+static int client_close(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  arvak_client *core = client->core;
+  client->core = NULL;
+  if (!core) return 0;
+  if (client->state->loop) arvak_loop_cancel_owned(client->state->loop, client, ARVAK_KIND_CLOSED);
+  arvak_client_unref(core);
+  return 0;
+}
+
+static int client_is_closed(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_pushboolean(L, client->core == NULL);
+  return 1;
+}
+
+static int client_tostring(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  if (client->core) lua_pushfstring(L, "arvak.client (%s)", arvak_client_address(client->core));
+  else lua_pushliteral(L, "arvak.client (closed)");
+  return 1;
+}
+
+/* ---- reading options ---- */
+
+/* PEM text or the path of a file that holds it. Leaves the text on the stack. */
+static const char *read_pem(lua_State *L, int table, const char *field) {
+  lua_getfield(L, table, field);
+  if (lua_isnil(L, -1)) return NULL;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    larvak_misuse(L, "tls.%s: got %s, expected PEM text or a path", field, larvak_describe(L, -1));
+  const char *text = lua_tostring(L, -1);
+  if (strstr(text, "-----BEGIN")) return text;
+  FILE *file = fopen(text, "rb");
+  if (!file) larvak_misuse(L, "tls.%s: cannot read \"%s\": %s", field, text, strerror(errno));
+  static char bytes[MAX_PEM_BYTES];
+  size_t size = fread(bytes, 1, sizeof bytes, file);
+  fclose(file);
+  lua_pushlstring(L, bytes, size);
+  if (!strstr(lua_tostring(L, -1), "-----BEGIN"))
+    larvak_misuse(L, "tls.%s: \"%s\" holds no PEM text", field, text);
+  return lua_tostring(L, -1);
+}
+
+static void read_tls(lua_State *L, int options, arvak_client_options *out) {
+  static const char *const keys[] = {"ca", "cert", "key", "server_name", NULL};
+  lua_getfield(L, options, "tls");
+  int tls = lua_gettop(L);
+  if (lua_isboolean(L, tls) || lua_isnil(L, tls)) {
+    out->tls = lua_toboolean(L, tls) != 0;
+    return;
+  }
+  if (!lua_istable(L, tls)) larvak_misuse(L, "tls: got %s, expected true or a table", larvak_describe(L, tls));
+  larvak_check_keys(L, tls, "tls", keys);
+  out->tls = true;
+  out->tls_ca = read_pem(L, tls, "ca");
+  out->tls_cert = read_pem(L, tls, "cert");
+  out->tls_key = read_pem(L, tls, "key");
+  lua_getfield(L, tls, "server_name");
+  if (!lua_isnil(L, -1)) out->tls_server_name = larvak_text(L, -1, "tls.server_name");
+}
+
+static void read_channel_args(lua_State *L, int options, arvak_client_options *out) {
+  lua_getfield(L, options, "channel_args");
+  int table = lua_gettop(L);
+  if (lua_isnil(L, table)) return;
+  if (!lua_istable(L, table))
+    larvak_misuse(L, "channel_args: got %s, expected a table", larvak_describe(L, table));
+  size_t n = 0;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) n++;
+  arvak_channel_arg *args = lua_newuserdatauv(L, (n + 1) * sizeof *args, 0);
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+    arvak_channel_arg *arg = &args[out->channel_arg_count++];
+    memset(arg, 0, sizeof *arg);
+    if (lua_type(L, -2) != LUA_TSTRING)
+      larvak_misuse(L, "channel_args: got %s as a name, expected a string", larvak_describe(L, -2));
+    arg->name = lua_tostring(L, -2);
+    if (lua_type(L, -1) == LUA_TSTRING) arg->string = lua_tostring(L, -1);
+    else if (lua_isboolean(L, -1)) arg->integer = lua_toboolean(L, -1);
+    else arg->integer = (int)larvak_integer(L, -1, arg->name, 0, INT32_MIN, INT32_MAX);
+  }
+  out->channel_args = args;
+}
+
+/* A string becomes a header; a function is kept in the client's user value 2 and asked at each call. */
+static void read_api_key(lua_State *L, int options, int client, arvak_header *headers, size_t *count) {
+  int type = lua_getfield(L, options, "api_key");
+  if (type == LUA_TFUNCTION) {
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, client, 2);
+  } else if (type == LUA_TSTRING) {
+    arvak_header *header = &headers[(*count)++];
+    header->name = "x-api-key";
+    header->value.data = lua_tolstring(L, -1, &header->value.size);
+    const char *reason = arvak_header_check(header->name, header->value);
+    if (reason || header->value.size == 0) larvak_misuse(L, "api_key: %s", reason ? reason : "expected a key, got \"\"");
+  } else if (type != LUA_TNIL) {
+    larvak_misuse(L, "api_key: got a %s, expected a string or a function", luaL_typename(L, -1));
+  }
+}
+
+static void read_headers(lua_State *L, int options, int client, arvak_client_options *out) {
+  lua_getfield(L, options, "metadata");
+  if (lua_isfunction(L, -1)) {
+    lua_setiuservalue(L, client, 3);
+    lua_pushnil(L);
+  }
+  arvak_header *headers = larvak_headers(L, -1, 1, &out->header_count);
+  read_api_key(L, options, client, headers, &out->header_count);
+  out->headers = headers;
+}
+
+/* (client, options): fills *out; strings stay on the stack. */
+static void read_options(lua_State *L, int options, int client, arvak_client_options *out) {
+  static const char *const keys[] = {"pool_size", "timeout", "max_concurrent_rpcs", "queue_timeout", "api_key",
+                                     "metadata",  "tls",     "channel_args",        NULL};
+  if (!lua_istable(L, options))
+    larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe(L, options));
+  larvak_check_keys(L, options, "connect", keys);
+  lua_getfield(L, options, "pool_size");
+  out->pool_size = (int)larvak_integer(L, -1, "pool_size", 0, 1, MAX_POOL_SIZE);
+  lua_getfield(L, options, "max_concurrent_rpcs");
+  out->max_concurrent_rpcs = (int)larvak_integer(L, -1, "max_concurrent_rpcs", 0, 1, MAX_CONCURRENT_RPCS);
+  lua_getfield(L, options, "timeout");
+  out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, options, "queue_timeout");
+  out->queue_timeout_ns = larvak_seconds(L, -1, "queue_timeout");
+  lua_settop(L, client);
+  read_headers(L, options, client, out);
+  read_tls(L, options, out);
+  read_channel_args(L, options, out);
+}
+
+/* connect(address, options | nil): a client; opens nothing yet. */
+static int client_connect(lua_State *L) {
+  arvak_client_options options;
+  memset(&options, 0, sizeof options);
+  lua_settop(L, 2);
+  options.address = larvak_text(L, 1, "address");
+  larvak_client *client = client_push(L);
+  luaL_checkstack(L, 30, NULL);
+  if (!lua_isnil(L, 2)) read_options(L, 2, 3, &options);
+  larvak_loop_get(L, client->state);
+  client->has_functions = lua_getiuservalue(L, 3, 2) != LUA_TNIL;
+  client->has_functions |= lua_getiuservalue(L, 3, 3) != LUA_TNIL;
+  const char *reason = NULL;
+  int status = arvak_client_new(&options, &client->core, &reason);
+  if (status == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK)
+    return larvak_misuse(L, "%s, got %s", reason ? reason : "connect: bad options", larvak_describe(L, 1));
+  lua_pushvalue(L, 3);
+  return 1;
+}
+
+/* ---- stats ---- */
+
+static void set_count(lua_State *L, const char *name, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+static int client_stats(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "stats");
+  arvak_client_stats stats;
+  arvak_client_get_stats(client->core, &stats);
+  lua_createtable(L, 0, 8);
+  set_count(L, "calls", stats.calls);
+  set_count(L, "attempts", stats.attempts);
+  set_count(L, "failures", stats.failures);
+  set_count(L, "in_flight", (uint64_t)stats.in_flight);
+  set_count(L, "queued", (uint64_t)stats.queued);
+  set_count(L, "bytes_sent", stats.bytes_sent);
+  set_count(L, "bytes_received", stats.bytes_received);
+  lua_createtable(L, 0, 5);
+  set_count(L, "open", (uint64_t)stats.channels);
+  set_count(L, "ready", (uint64_t)stats.ready);
+  set_count(L, "connecting", (uint64_t)stats.connecting);
+  set_count(L, "failing", (uint64_t)stats.failing);
+  set_count(L, "idle", (uint64_t)stats.idle);
+  lua_setfield(L, -2, "connections");
+  return 1;
+}
+
+/* ---- fields ---- */
+
+/* Upvalue 1: the methods. client.async is a field of the handle. */
+static int client_index(lua_State *L) {
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "async") == 0) lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+static int client_set_async(lua_State *L) {
+  luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_settop(L, 2);
+  lua_setiuservalue(L, 1, 1);
+  return 0;
+}
+
+/* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
+static int client_check(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
+  lua_pushstring(L, arvak_client_address(client->core));
+  lua_pushnumber(L, (lua_Number)arvak_client_timeout_ns(client->core) * 1e-9);
+  return 2;
+}
+
+/* warm(client): makes it connect if it does not; true when a connection is ready. */
+static int client_warm(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "wait_for_ready");
+  lua_pushboolean(L, arvak_client_connect(client->core, larvak_loop_get(L, client->state)));
+  return 1;
+}
+
+int larvak_open_client(lua_State *L) {
+  static const luaL_Reg functions[] = {{"connect", client_connect},     {"close", client_close},
+                                       {"is_closed", client_is_closed}, {"stats", client_stats},
+                                       {"set_async", client_set_async}, {"check_client", client_check},
+                                       {"warm", client_warm},
+                                       {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__gc", client_close}, {"__close", client_close}, {"__tostring", client_tostring}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, LARVAK_CLIENT);
+  luaL_setfuncs(L, meta, 0);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "methods");
+  lua_pushcclosure(L, client_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  return 0;
+}

@@ -1,0 +1,148 @@
+/* The Lua binding: stack in, core call, stack out. Everything here runs on the one thread that drives its Lua state.
+ *
+ * A wait is what a caller is held up by: a call of the core, or a park that Lua code ends. It is named by a ticket,
+ * an integer that is never used twice, so that a continuation or a late unpark cannot meet another's wait.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef LARVAK_H
+#define LARVAK_H
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include "arvak.h"
+
+#define LARVAK_CLIENT "arvak.client"
+#define LARVAK_ERROR "arvak.error"
+#define LARVAK_JOB "arvak.job"
+#define LARVAK_RESULT "arvak.result"
+#define LARVAK_BACKEND "arvak.backend"
+#define LARVAK_FUTURE "arvak.future"
+
+typedef struct larvak_state larvak_state;
+typedef struct larvak_task larvak_task;
+typedef struct larvak_wait larvak_wait;
+
+typedef enum larvak_reason { REASON_PENDING, REASON_DONE, REASON_TIMEOUT, REASON_CANCELED } larvak_reason;
+
+struct larvak_wait {
+  larvak_state *state;
+  uint32_t index, generation; /* its ticket; generation is odd while in use */
+  larvak_reason reason;
+  bool is_detached;    /* nobody waits: the end is reported to Lua, see larvak_hook */
+  bool was_in_flight;  /* canceled while its call was with gRPC */
+  arvak_call *call;    /* owned, or NULL for a park */
+  larvak_task *task;   /* suspended on it, or NULL */
+  arvak_timer timer;   /* of a park */
+  larvak_wait *next_free, *next_ended;
+};
+
+/* A coroutine that the loop resumes. A userdata: its first user value is the coroutine. */
+struct larvak_task {
+  lua_State *co;
+  lua_State *innermost; /* co, or the coroutine inside it that arvak.wrap is running */
+  larvak_wait *wait;    /* NULL: runnable */
+  int argument_count;   /* on co's stack for its first run */
+  bool is_canceled, is_queued, is_started, is_ended;
+  larvak_task *next_ready;
+};
+
+enum { WAITS_PER_BLOCK = 64 };
+
+/* One for each Lua state, in its registry. Its memory outlives every finalizer of the state. */
+struct larvak_state {
+  lua_State *main;
+  arvak_loop *loop; /* owned; made at first need */
+  bool is_closed, is_stepping;
+  int hook_depth;       /* inside a hook, which must not wait */
+  larvak_task *current; /* the task being resumed */
+  larvak_task *ready, **ready_end;
+  size_t ready_count, task_count;
+  larvak_wait **blocks; /* owned; waits never move */
+  size_t block_count;
+  larvak_wait *free_waits;
+  larvak_wait *ended, **ended_end; /* detached waits whose end Lua has not been told */
+  size_t parked_timers;
+};
+
+/* ---- state.c ---- */
+
+larvak_state *larvak_state_get(lua_State *L);
+arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state); /* raises when closed or out of memory */
+larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state);
+void larvak_wait_free(larvak_wait *wait);
+lua_Integer larvak_ticket(const larvak_wait *wait);
+larvak_wait *larvak_wait_find(larvak_state *state, lua_Integer ticket); /* NULL when it is over */
+/* Something happened to a wait: wakes its task, or queues the report. */
+void larvak_wait_end(larvak_wait *wait, larvak_reason reason);
+void larvak_on_call_end(arvak_call *call, void *ud); /* arvak_call_fn; ud is the wait */
+
+/* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. */
+void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
+/* True: nothing is in flight, no timer runs and no task is ready, so no step can ever bring anything. */
+bool larvak_is_idle(const larvak_state *state);
+/* Raises, naming the method, where a wait is impossible (docs/design.md, the table of waiting). */
+void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
+/* Suspends the task, or blocks, until the wait ends; then pushes its results and frees it. The caller returns what
+ * this returns. */
+int larvak_await(lua_State *L, larvak_wait *wait);
+int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
+
+/* ---- task.c ---- */
+
+void larvak_task_ready(larvak_state *state, larvak_task *task);
+void larvak_run_ready(lua_State *L, larvak_state *state);
+int larvak_open_task(lua_State *L);
+
+/* ---- misuse.c ---- */
+
+/* Raises a message with the position of the nearest caller outside this library. */
+int larvak_misuse(lua_State *L, const char *format, ...);
+/* Names an unexpected value: "-1", "a table", "\"text\"". Pushes the text. */
+const char *larvak_describe(lua_State *L, int index);
+
+/* ---- options.c ---- */
+
+typedef struct larvak_call_options {
+  int64_t timeout_ns;
+  arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
+  size_t header_count;
+} larvak_call_options;
+
+/* Checks that every key of the table at index is one of names (NULL-terminated). */
+void larvak_check_keys(lua_State *L, int index, const char *what, const char *const *names);
+/* The integer at index, described as name in errors; nil: standard. */
+lua_Integer larvak_integer(lua_State *L, int index, const char *name, lua_Integer standard, lua_Integer low,
+                           lua_Integer high);
+/* Seconds at index as nanoseconds; nil: 0. */
+int64_t larvak_seconds(lua_State *L, int index, const char *name);
+/* A string that may be sent as a protobuf field. */
+const char *larvak_text(lua_State *L, int index, const char *name);
+/* The table of headers at index (nil: none), as a userdata pushed on the stack with room for extra more. */
+arvak_header *larvak_headers(lua_State *L, int index, size_t extra, size_t *count);
+
+/* ---- client.c ---- */
+
+typedef struct larvak_client {
+  arvak_client *core; /* shared; NULL when closed */
+  larvak_state *state;
+  bool has_functions; /* api_key or metadata is a function: the user values 2 and 3 */
+} larvak_client;
+
+larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
+int larvak_open_client(lua_State *L);
+
+/* ---- rpc.c, record.c ---- */
+
+int larvak_open_rpc(lua_State *L);
+/* (lightuserdata call, job id or nil, target): value, or nil and error. To be called protected. */
+int larvak_push_outcome(lua_State *L);
+int larvak_open_record(lua_State *L);
+/* Pushes an error object with kind, message and what is given; the rest is for the caller to set. */
+void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message);
+
+/* ---- module.c ---- */
+
+/* Calls the Lua layer's hook of this name ("task_end", "call_end") with the n values on top, protected. */
+void larvak_hook(lua_State *L, const char *name, int n);
+
+#endif

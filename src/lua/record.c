@@ -1,0 +1,280 @@
+/* From decoded answers to Lua records, and from outcomes to error objects.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "larvak.h"
+
+#define LARGE_RESULT "arvak.large_result"
+
+/* Key, in a result, of the answer it keeps. */
+static const char large_key = 0;
+
+/* From this many keys on a result keeps its answer and builds counts on first use. */
+enum { LAZY_COUNTS = 256 };
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+/* ---- errors ---- */
+
+void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message) {
+  lua_createtable(L, 0, 12);
+  set_string(L, "kind", arvak_kind_name(kind));
+  set_string(L, "message", message);
+  if (code >= 0) {
+    set_integer(L, "code", code);
+    const char *name = arvak_code_name(code);
+    lua_pushstring(L, name ? name : lua_pushfstring(L, "CODE_%d", code));
+    lua_setfield(L, name ? -2 : -3, "name");
+    if (!name) lua_pop(L, 1);
+  }
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "retryable");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "maybe_executed");
+  luaL_setmetatable(L, LARVAK_ERROR);
+}
+
+/* Stack: 1 call, 2 job id or nil. */
+static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
+  static const char *const scopes[] = {NULL, "queue", "call"};
+  larvak_push_error(L, outcome->kind, outcome->code, outcome->message);
+  set_string(L, "rpc", arvak_rpc_name(arvak_call_rpc(call)));
+  set_string(L, "target", arvak_call_address(call));
+  set_integer(L, "attempts", outcome->attempts);
+  lua_pushboolean(L, outcome->retryable);
+  lua_setfield(L, -2, "retryable");
+  lua_pushboolean(L, outcome->maybe_executed);
+  lua_setfield(L, -2, "maybe_executed");
+  lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
+  lua_setfield(L, -2, "elapsed");
+  if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "job_id");
+}
+
+/* ---- records ---- */
+
+static void set_time(lua_State *L, const char *name, int64_t seconds) {
+  if (seconds != 0) set_integer(L, name, seconds);
+}
+
+static void set_state(lua_State *L, int state) {
+  static const char *const names[] = {"UNSPECIFIED", "QUEUED",   "RUNNING",       "COMPLETED",
+                                      "FAILED",      "CANCELED", "RESULT_EXPIRED"};
+  if (state >= 0 && state < (int)(sizeof names / sizeof *names)) lua_pushstring(L, names[state]);
+  else lua_pushfstring(L, "UNKNOWN(%d)", state);
+  lua_setfield(L, -2, "state");
+}
+
+static void push_job(lua_State *L, const arvak_job *job) {
+  lua_createtable(L, 0, 8);
+  set_string(L, "job_id", job->job_id);
+  set_state(L, job->state);
+  set_time(L, "submitted_at", job->submitted_at);
+  set_time(L, "started_at", job->started_at);
+  set_time(L, "completed_at", job->completed_at);
+  set_string(L, "backend_id", job->backend_id);
+  set_integer(L, "shots", job->shots);
+  if (*job->error_message) set_string(L, "error_message", job->error_message);
+  luaL_setmetatable(L, LARVAK_JOB);
+}
+
+static void push_counts(lua_State *L, const arvak_result *result) {
+  lua_createtable(L, 0, result->size > INT32_MAX ? INT32_MAX : (int)result->size);
+  for (size_t i = 0; i < result->size; i++) set_integer(L, result->counts[i].bits, (lua_Integer)result->counts[i].count);
+}
+
+/* A large result takes the answer from the call and keeps it. */
+static void push_result(lua_State *L, arvak_call *call) {
+  const arvak_result *result = &arvak_call_response(call)->as.result;
+  lua_createtable(L, 0, 6);
+  set_string(L, "job_id", result->job_id);
+  set_integer(L, "shots", result->shots);
+  if (result->execution_time_ms != 0) set_integer(L, "execution_time_ms", (lua_Integer)result->execution_time_ms);
+  set_string(L, "metadata_json", result->metadata_json);
+  if (result->size < LAZY_COUNTS) {
+    push_counts(L, result);
+    lua_setfield(L, -2, "counts");
+  } else {
+    arvak_response **box = lua_newuserdatauv(L, sizeof *box, 0);
+    *box = NULL;
+    luaL_setmetatable(L, LARGE_RESULT);
+    *box = arvak_call_take_response(call);
+    lua_rawsetp(L, -2, &large_key);
+  }
+  luaL_setmetatable(L, LARVAK_RESULT);
+}
+
+static void push_backend(lua_State *L, const arvak_backend *backend) {
+  lua_createtable(L, 0, 8);
+  set_string(L, "backend_id", backend->backend_id);
+  set_string(L, "name", backend->name);
+  lua_pushboolean(L, backend->is_available);
+  lua_setfield(L, -2, "is_available");
+  set_integer(L, "max_qubits", backend->max_qubits);
+  set_integer(L, "max_shots", backend->max_shots);
+  set_string(L, "description", backend->description);
+  lua_createtable(L, (int)backend->gate_count, 0);
+  for (size_t i = 0; i < backend->gate_count; i++) {
+    lua_pushstring(L, backend->supported_gates[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "supported_gates");
+  set_string(L, "topology_json", backend->topology_json);
+  luaL_setmetatable(L, LARVAK_BACKEND);
+}
+
+static void push_ids(lua_State *L, const arvak_response *response) {
+  lua_createtable(L, (int)response->as.jobs.size, 0);
+  for (size_t i = 0; i < response->as.jobs.size; i++) {
+    lua_pushstring(L, response->as.jobs.ids[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+static void push_backends(lua_State *L, const arvak_response *response) {
+  lua_createtable(L, (int)response->as.backends.size, 0);
+  for (size_t i = 0; i < response->as.backends.size; i++) {
+    push_backend(L, &response->as.backends.list[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+static void push_response(lua_State *L, arvak_call *call) {
+  const arvak_response *response = arvak_call_response(call);
+  switch (response->rpc) {
+    case ARVAK_SUBMIT_JOB: lua_pushstring(L, response->as.job_id); break;
+    case ARVAK_SUBMIT_BATCH: push_ids(L, response); break;
+    case ARVAK_GET_JOB_STATUS: push_job(L, &response->as.job); break;
+    case ARVAK_GET_JOB_RESULT: push_result(L, call); break;
+    case ARVAK_CANCEL_JOB: lua_pushboolean(L, 1); break;
+    case ARVAK_LIST_BACKENDS: push_backends(L, response); break;
+    case ARVAK_GET_BACKEND_INFO: push_backend(L, &response->as.backends.list[0]); break;
+    case ARVAK_RPC_COUNT: lua_pushnil(L); break;
+  }
+}
+
+/* A refused cancel is OK on the wire (contract 2.6). */
+static bool is_refusal(const arvak_response *response) {
+  return response->rpc == ARVAK_CANCEL_JOB && !response->as.cancel.success;
+}
+
+static void push_refusal(lua_State *L, const arvak_call *call, const arvak_response *response) {
+  arvak_outcome outcome = *arvak_call_outcome(call);
+  outcome.kind = ARVAK_KIND_NOT_CANCELABLE;
+  outcome.message = response->as.cancel.message;
+  push_failure(L, call, &outcome);
+}
+
+static int close_box(lua_State *L) {
+  arvak_response **box = lua_touserdata(L, 1);
+  arvak_response_free(*box);
+  *box = NULL;
+  return 0;
+}
+
+int larvak_push_outcome(lua_State *L) {
+  arvak_call *call = lua_touserdata(L, 1);
+  const arvak_outcome *outcome = arvak_call_outcome(call);
+  if (outcome->kind != ARVAK_KIND_NONE) {
+    lua_pushnil(L);
+    push_failure(L, call, outcome);
+    return 2;
+  }
+  const arvak_response *response = arvak_call_response(call);
+  if (is_refusal(response)) {
+    lua_pushnil(L);
+    push_refusal(L, call, response);
+    return 2;
+  }
+  push_response(L, call);
+  return 1;
+}
+
+/* ---- large results ---- */
+
+static const arvak_result *check_large(lua_State *L) {
+  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
+  return &(*box)->as.result;
+}
+
+/* raw_of(result): the kept answer of a large result, or nil. */
+static int record_raw_of(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_rawgetp(L, 1, &large_key);
+  return 1;
+}
+
+/* counts_of(raw): the table of counts. */
+static int record_counts_of(lua_State *L) {
+  push_counts(L, check_large(L));
+  return 1;
+}
+
+typedef struct ordered {
+  const char *bits;
+  uint64_t count;
+  size_t place;
+} ordered;
+
+static int compare(const void *a, const void *b) {
+  const ordered *x = a, *y = b;
+  int order = strcmp(x->bits, y->bits);
+  return order ? order : x->place < y->place ? -1 : x->place > y->place;
+}
+
+static int next_ordered(lua_State *L) {
+  const ordered *entries = lua_touserdata(L, lua_upvalueindex(1));
+  size_t size = (size_t)lua_tointeger(L, lua_upvalueindex(2)), i = (size_t)lua_tointeger(L, lua_upvalueindex(3));
+  /* Of equal keys the last received wins (protobuf's rule for maps); sorting kept their order. */
+  while (i + 1 < size && strcmp(entries[i].bits, entries[i + 1].bits) == 0) i++;
+  if (i >= size) return 0;
+  lua_pushinteger(L, (lua_Integer)i + 1);
+  lua_replace(L, lua_upvalueindex(3));
+  lua_pushstring(L, entries[i].bits);
+  lua_pushinteger(L, (lua_Integer)entries[i].count);
+  return 2;
+}
+
+/* iterate(raw): an iterator of bits, count in ascending order, without building a table. */
+static int record_iterate(lua_State *L) {
+  const arvak_result *result = check_large(L);
+  ordered *entries = lua_newuserdatauv(L, (result->size + 1) * sizeof *entries, 1);
+  for (size_t i = 0; i < result->size; i++)
+    entries[i] = (ordered){result->counts[i].bits, result->counts[i].count, i};
+  qsort(entries, result->size, sizeof *entries, compare);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1); /* the strings live in there */
+  lua_pushinteger(L, (lua_Integer)result->size);
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, next_ordered, 3);
+  return 1;
+}
+
+int larvak_open_record(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"raw_of", record_raw_of}, {"counts_of", record_counts_of}, {"iterate", record_iterate}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, LARGE_RESULT);
+  lua_pushcfunction(L, close_box);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+  static const char *const classes[] = {LARVAK_ERROR, LARVAK_JOB, LARVAK_RESULT, LARVAK_BACKEND, LARVAK_CLIENT, LARVAK_FUTURE};
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+    luaL_newmetatable(L, classes[i]);
+    lua_setfield(L, -2, classes[i]);
+  }
+  lua_setfield(L, -2, "metatables"); /* by name, for the Lua layer to fill */
+  return 0;
+}

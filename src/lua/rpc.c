@@ -1,0 +1,279 @@
+/* The seven unary methods. Invariant: everything that can raise has happened before the call starts, and from then
+ * on the wait owns it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "larvak.h"
+
+enum { DEFAULT_SHOTS = 1024, MAX_OPTIMIZATION_LEVEL = 3, MAX_BATCH = 50 };
+
+typedef struct method {
+  const char *name;
+  arvak_rpc rpc;
+  int id_index;      /* of the backend or job id; 0: none */
+  int options_index;
+} method;
+
+static const method methods[] = {
+    {"submit_qasm", ARVAK_SUBMIT_JOB, 3, 4},      {"submit_batch", ARVAK_SUBMIT_BATCH, 3, 4},
+    {"get_job_status", ARVAK_GET_JOB_STATUS, 2, 3}, {"get_job_result", ARVAK_GET_JOB_RESULT, 2, 3},
+    {"cancel_job", ARVAK_CANCEL_JOB, 2, 3},       {"list_backends", ARVAK_LIST_BACKENDS, 0, 2},
+    {"get_backend_info", ARVAK_GET_BACKEND_INFO, 2, 3},
+};
+
+/* ---- arguments ---- */
+
+/* False: pushed nil and an error, for text that no server could take. */
+static bool read_qasm(lua_State *L, int index, const char *name, arvak_circuit *out) {
+  if (lua_type(L, index) != LUA_TSTRING)
+    larvak_misuse(L, "%s: got %s, expected OpenQASM 3 text", name, larvak_describe(L, index));
+  size_t size;
+  out->qasm = lua_tolstring(L, index, &size);
+  size_t bad = arvak_text_check(out->qasm, size);
+  if (bad == size) return true;
+  lua_pushnil(L);
+  const char *what = out->qasm[bad] == '\0' ? "is NUL" : "is not UTF-8";
+  lua_pushfstring(L, "%s: byte %I %s, expected UTF-8 text without NUL bytes", name, (LUAI_UACINT)bad + 1, what);
+  larvak_push_error(L, ARVAK_KIND_INVALID_CIRCUIT, 3, lua_tostring(L, -1));
+  lua_pushinteger(L, 0);
+  lua_setfield(L, -2, "attempts");
+  lua_remove(L, -2);
+  return false;
+}
+
+static uint32_t read_shots(lua_State *L, int index, const char *name) {
+  return (uint32_t)larvak_integer(L, index, name, DEFAULT_SHOTS, 0, UINT32_MAX);
+}
+
+static uint32_t read_level(lua_State *L, int index, const char *name) {
+  return (uint32_t)larvak_integer(L, index, name, 0, 0, MAX_OPTIMIZATION_LEVEL);
+}
+
+/* The options every method takes, and those of submits; the header table stays on the stack. */
+static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, larvak_call_options *out) {
+  static const char *const submit_keys[] = {"timeout", "metadata", "shots", "optimization_level", NULL};
+  static const char *const call_keys[] = {"timeout", "metadata", NULL};
+  int index = m->options_index;
+  memset(out, 0, sizeof *out);
+  if (lua_isnoneornil(L, index)) return;
+  if (circuit && lua_type(L, index) == LUA_TNUMBER) {
+    circuit->shots = read_shots(L, index, "shots");
+    return;
+  }
+  if (!lua_istable(L, index))
+    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe(L, index),
+                  circuit ? "a number of shots or a table of options" : "a table of options");
+  larvak_check_keys(L, index, m->name, circuit ? submit_keys : call_keys);
+  if (circuit) {
+    lua_getfield(L, index, "shots");
+    circuit->shots = read_shots(L, -1, "shots");
+    lua_getfield(L, index, "optimization_level");
+    circuit->optimization_level = read_level(L, -1, "optimization_level");
+    lua_pop(L, 2);
+  }
+  lua_getfield(L, index, "timeout");
+  out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, index, "metadata");
+  if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
+}
+
+/* One entry of a batch: {qasm, shots} or {qasm =, shots =, optimization_level =}. The text stays in the entry. */
+static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
+  static const char *const keys[] = {"qasm", "shots", "optimization_level", NULL};
+  const char *name = lua_pushfstring(L, "circuits[%I]", (LUAI_UACINT)i);
+  if (!lua_istable(L, entry))
+    larvak_misuse(L, "%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =}", name,
+                  larvak_describe(L, entry));
+  bool is_list = lua_rawgeti(L, entry, 1) != LUA_TNIL;
+  if (!is_list) {
+    larvak_check_keys(L, entry, name, keys);
+    lua_getfield(L, entry, "qasm");
+  }
+  if (!read_qasm(L, lua_gettop(L), lua_pushfstring(L, "%s.qasm", name), out)) return false;
+  if (is_list) lua_rawgeti(L, entry, 2);
+  else lua_getfield(L, entry, "shots");
+  out->shots = read_shots(L, lua_gettop(L), lua_pushfstring(L, "%s.shots", name));
+  if (!is_list) lua_getfield(L, entry, "optimization_level");
+  else lua_pushnil(L);
+  out->optimization_level = read_level(L, lua_gettop(L), lua_pushfstring(L, "%s.optimization_level", name));
+  return true;
+}
+
+/* False: pushed nil and an error. The circuits are a userdata left on the stack. */
+static bool read_batch(lua_State *L, arvak_request *request) {
+  if (!lua_istable(L, 2))
+    larvak_misuse(L, "circuits: got %s, expected a list of circuits", larvak_describe(L, 2));
+  lua_Unsigned n = lua_rawlen(L, 2);
+  if (n > MAX_BATCH)
+    larvak_misuse(L, "circuits: got %d, expected at most %d for one SubmitBatch (split = true sends several)", (int)n,
+                  MAX_BATCH);
+  arvak_circuit *circuits = lua_newuserdatauv(L, (n + 1) * sizeof *circuits, 0);
+  for (lua_Unsigned i = 0; i < n; i++) {
+    int top = lua_gettop(L);
+    lua_rawgeti(L, 2, (lua_Integer)i + 1);
+    if (!read_entry(L, top + 1, (lua_Integer)i + 1, &circuits[i])) return false;
+    lua_settop(L, top);
+  }
+  request->circuits = circuits;
+  request->circuit_count = n;
+  return true;
+}
+
+/* ---- headers that functions give ---- */
+
+/* Calls the function in user value uv of the client; false: pushed nil and an error of kind unauthenticated, since
+ * what could not be had is a credential. Its result stays on the stack. */
+static bool ask(lua_State *L, larvak_client *client, int uv, const char *name) {
+  if (lua_getiuservalue(L, 1, uv) == LUA_TNIL) return true;
+  client->state->hook_depth++;
+  int status = lua_pcall(L, 0, 1, 0);
+  client->state->hook_depth--;
+  if (status == LUA_OK) return true;
+  lua_pushnil(L);
+  lua_pushfstring(L, "the function given as %s raised an error, see cause", name);
+  larvak_push_error(L, ARVAK_KIND_UNAUTHENTICATED, 16, lua_tostring(L, -1));
+  lua_remove(L, -2);
+  lua_pushvalue(L, -3);
+  lua_setfield(L, -2, "cause");
+  return false;
+}
+
+/* Adds what api_key and metadata functions give to the headers of this call. */
+static bool ask_headers(lua_State *L, larvak_client *client, larvak_call_options *options) {
+  size_t count;
+  if (!ask(L, client, 3, "metadata")) return false;
+  arvak_header *given = larvak_headers(L, -1, options->header_count + 1, &count);
+  for (size_t i = 0; i < options->header_count; i++) given[count++] = options->headers[i];
+  if (!ask(L, client, 2, "api_key")) return false;
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    arvak_header *header = &given[count++];
+    header->name = "x-api-key";
+    header->value.data = lua_tolstring(L, -1, &header->value.size);
+    const char *reason = arvak_header_check(header->name, header->value);
+    if (reason) larvak_misuse(L, "api_key: %s", reason);
+  } else if (!lua_isnil(L, -1)) {
+    larvak_misuse(L, "api_key: the function gave a %s, expected a string", luaL_typename(L, -1));
+  }
+  options->headers = given;
+  options->header_count = count;
+  return true;
+}
+
+/* ---- calls ---- */
+
+/* Reads the arguments of m. False: pushed nil and an error. */
+static bool read_call(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
+                      arvak_circuit *circuit, larvak_call_options *options) {
+  memset(request, 0, sizeof *request);
+  memset(circuit, 0, sizeof *circuit);
+  request->rpc = m->rpc;
+  bool is_submit = m->rpc == ARVAK_SUBMIT_JOB, is_batch = m->rpc == ARVAK_SUBMIT_BATCH;
+  if (is_submit) {
+    circuit->shots = DEFAULT_SHOTS;
+    request->circuits = circuit;
+    request->circuit_count = 1;
+    if (!read_qasm(L, 2, "qasm", circuit)) return false;
+  }
+  if (m->id_index > 0)
+    request->id = larvak_text(L, m->id_index,
+                              is_submit || is_batch || m->rpc == ARVAK_GET_BACKEND_INFO ? "backend_id" : "job_id");
+  read_options(L, m, is_submit ? circuit : NULL, options);
+  if (is_batch && !read_batch(L, request)) return false;
+  return !client->has_functions || ask_headers(L, client, options);
+}
+
+static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
+                          const larvak_call_options *options) {
+  larvak_wait *wait = larvak_wait_new(L, client->state);
+  arvak_call_options call = {.timeout_ns = options->timeout_ns,
+                             .headers = options->headers,
+                             .header_count = options->header_count,
+                             .owner = client,
+                             .fn = larvak_on_call_end,
+                             .ud = wait};
+  int status = arvak_call_start(client->state->loop, client->core, request, &call, &wait->call);
+  if (status == ARVAK_OK) return wait;
+  larvak_wait_free(wait);
+  if (status == ARVAK_EFORKED) {
+    lua_pushnil(L);
+    larvak_push_error(L, ARVAK_KIND_FORKED, -1,
+                      "this process was forked from the one that made the client; connect again before forking, or "
+                      "make the client in the child");
+    return NULL;
+  }
+  luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);
+  return NULL;
+}
+
+/* Upvalue 1: the method. Suspends or blocks; value, or nil and error. */
+static int rpc_call(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(1));
+  larvak_client *client = larvak_client_check(L, 1, m->name);
+  larvak_check_wait(L, client->state, m->name);
+  luaL_checkstack(L, 30, NULL);
+  lua_settop(L, m->options_index);
+  arvak_request request;
+  arvak_circuit circuit;
+  larvak_call_options options;
+  if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_wait *wait = start(L, client, &request, &options);
+  return wait ? larvak_await(L, wait) : 2;
+}
+
+/* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
+static int rpc_start(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(1));
+  larvak_client *client = larvak_client_check(L, 1, m->name);
+  luaL_checkstack(L, 30, NULL);
+  lua_settop(L, m->options_index);
+  arvak_request request;
+  arvak_circuit circuit;
+  larvak_call_options options;
+  if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_wait *wait = start(L, client, &request, &options);
+  if (!wait) return 2;
+  wait->is_detached = true;
+  lua_pushinteger(L, larvak_ticket(wait));
+  return 1;
+}
+
+/* cancel_call(ticket): its end will be reported soon. */
+static int rpc_cancel(lua_State *L) {
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
+  if (wait && wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  return 0;
+}
+
+/* check_batch(circuits): every entry of a list of any length; true, or nil and error. Raises on misuse. */
+static int rpc_check_batch(lua_State *L) {
+  luaL_checkstack(L, 20, NULL);
+  arvak_circuit circuit;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_settop(L, 1);
+    lua_rawgeti(L, 1, i);
+    if (!read_entry(L, 2, i, &circuit)) return 2;
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static void set_methods(lua_State *L, const char *field, lua_CFunction fn) {
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+    lua_pushlightuserdata(L, (void *)&methods[i]);
+    lua_pushcclosure(L, fn, 1);
+    lua_setfield(L, -2, methods[i].name);
+  }
+  lua_setfield(L, -2, field);
+}
+
+int larvak_open_rpc(lua_State *L) {
+  set_methods(L, "call", rpc_call);
+  set_methods(L, "start", rpc_start);
+  lua_pushcfunction(L, rpc_cancel);
+  lua_setfield(L, -2, "cancel_call");
+  lua_pushcfunction(L, rpc_check_batch);
+  lua_setfield(L, -2, "check_batch");
+  return 0;
+}

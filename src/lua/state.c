@@ -1,0 +1,421 @@
+/* The one loop of a Lua state, and what waits on it. Invariant: a wait is in use from larvak_wait_new until
+ * larvak_wait_free, and whoever is suspended on one is anchored in the state's table of tasks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "larvak.h"
+
+static const char state_key = 0;
+
+/* A blocking wait comes up this often, so that a pending hook (Ctrl-C) can raise in it. */
+#define AIR_NS 100000000
+
+/* ---- life ---- */
+
+static int state_gc(lua_State *L) {
+  larvak_state *state = lua_touserdata(L, 1);
+  if (state->is_closed) return 0;
+  state->is_closed = true;
+  if (state->loop) arvak_loop_close(state->loop);
+  state->loop = NULL;
+  for (size_t i = 0; i < state->block_count; i++) {
+    for (size_t j = 0; j < WAITS_PER_BLOCK; j++)
+      if (state->blocks[i][j].call) arvak_call_release(state->blocks[i][j].call);
+    free(state->blocks[i]);
+  }
+  free(state->blocks);
+  state->blocks = NULL;
+  state->block_count = 0;
+  state->free_waits = NULL;
+  return 0;
+}
+
+static larvak_state *state_new(lua_State *L) {
+  larvak_state *state = lua_newuserdatauv(L, sizeof *state, 0);
+  memset(state, 0, sizeof *state);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  state->main = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  state->ready_end = &state->ready;
+  state->ended_end = &state->ended;
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, state_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  return state;
+}
+
+larvak_state *larvak_state_get(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+  larvak_state *state = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return state ? state : state_new(L);
+}
+
+arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state) {
+  if (state->loop) return state->loop;
+  if (state->is_closed) larvak_misuse(L, "the Lua state is closing");
+  if (arvak_loop_new(&state->loop) != ARVAK_OK) luaL_error(L, "not enough memory");
+  return state->loop;
+}
+
+/* ---- waits ---- */
+
+static bool add_block(larvak_state *state) {
+  larvak_wait **blocks = realloc(state->blocks, (state->block_count + 1) * sizeof *blocks);
+  if (!blocks) return false;
+  state->blocks = blocks;
+  larvak_wait *block = calloc(WAITS_PER_BLOCK, sizeof *block);
+  if (!block) return false;
+  for (size_t i = WAITS_PER_BLOCK; i-- > 0;) {
+    block[i].state = state;
+    block[i].index = (uint32_t)(state->block_count * WAITS_PER_BLOCK + i);
+    block[i].next_free = state->free_waits;
+    state->free_waits = &block[i];
+  }
+  state->blocks[state->block_count++] = block;
+  return true;
+}
+
+larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
+  if (!state->free_waits && !add_block(state)) luaL_error(L, "not enough memory");
+  larvak_wait *wait = state->free_waits;
+  state->free_waits = wait->next_free;
+  wait->generation++;
+  wait->reason = REASON_PENDING;
+  wait->is_detached = wait->was_in_flight = false;
+  return wait;
+}
+
+void larvak_wait_free(larvak_wait *wait) {
+  larvak_state *state = wait->state;
+  if (wait->timer.place) {
+    arvak_loop_stop_timer(state->loop, &wait->timer);
+    state->parked_timers--;
+  }
+  if (wait->call) arvak_call_release(wait->call);
+  if (wait->task) wait->task->wait = NULL;
+  wait->call = NULL;
+  wait->task = NULL;
+  wait->generation++;
+  wait->next_free = state->free_waits;
+  state->free_waits = wait;
+}
+
+lua_Integer larvak_ticket(const larvak_wait *wait) {
+  return (lua_Integer)((uint64_t)wait->generation << 32 | wait->index);
+}
+
+larvak_wait *larvak_wait_find(larvak_state *state, lua_Integer ticket) {
+  uint32_t index = (uint32_t)((uint64_t)ticket & 0xffffffffu), generation = (uint32_t)((uint64_t)ticket >> 32);
+  if (index >= state->block_count * WAITS_PER_BLOCK) return NULL;
+  larvak_wait *wait = &state->blocks[index / WAITS_PER_BLOCK][index % WAITS_PER_BLOCK];
+  return wait->generation == generation && generation % 2 == 1 ? wait : NULL;
+}
+
+void larvak_wait_end(larvak_wait *wait, larvak_reason reason) {
+  if (wait->reason != REASON_PENDING) return;
+  wait->reason = reason;
+  if (wait->task) {
+    larvak_task_ready(wait->state, wait->task);
+  } else if (wait->is_detached) {
+    wait->next_ended = NULL;
+    *wait->state->ended_end = wait;
+    wait->state->ended_end = &wait->next_ended;
+  }
+}
+
+void larvak_on_call_end(arvak_call *call, void *ud) {
+  (void)call;
+  larvak_wait_end(ud, REASON_DONE);
+}
+
+/* ---- stepping ---- */
+
+/* Tells the Lua layer of calls that nobody is suspended on: call_end(ticket, value | nil, err). */
+static void report_ended(lua_State *L, larvak_state *state) {
+  while (state->ended) {
+    larvak_wait *wait = state->ended;
+    state->ended = wait->next_ended;
+    if (!state->ended) state->ended_end = &state->ended;
+    lua_pushinteger(L, larvak_ticket(wait));
+    lua_pushcfunction(L, larvak_push_outcome);
+    lua_pushlightuserdata(L, wait->call);
+    lua_pushnil(L);
+    if (lua_pcall(L, 2, 2, 0) != LUA_OK) {
+      lua_pushnil(L);
+      lua_insert(L, -2);
+    }
+    larvak_wait_free(wait);
+    larvak_hook(L, "call_end", 3);
+  }
+}
+
+void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
+  arvak_loop *loop = larvak_loop_get(L, state);
+  luaL_checkstack(L, 20, "stepping");
+  state->is_stepping = true;
+  arvak_loop_step(loop, state->ready ? 0 : until_ns);
+  report_ended(L, state);
+  larvak_run_ready(L, state);
+  state->is_stepping = false;
+}
+
+bool larvak_is_idle(const larvak_state *state) {
+  return !state->ready && !state->ended &&
+         (!state->loop || (arvak_loop_call_count(state->loop) == 0 && state->parked_timers == 0));
+}
+
+/* ---- waiting ---- */
+
+void larvak_check_wait(lua_State *L, larvak_state *state, const char *method) {
+  if (state->hook_depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
+  larvak_task *task = state->current;
+  if (!task) {
+    if (state->is_stepping) larvak_misuse(L, "%s: cannot wait here, inside a step of the loop", method);
+    return;
+  }
+  if (L != task->innermost)
+    larvak_misuse(L, "%s: cannot wait in a coroutine inside a task; make it with arvak.wrap(fn), "
+                     "a coroutine.wrap that passes waits through", method);
+  if (!lua_isyieldable(L))
+    larvak_misuse(L, "%s: cannot wait here: the task is inside a C function that cannot be suspended "
+                     "(such as table.sort, string.gsub or a finalizer)", method);
+}
+
+static int noop(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* Lets a pending hook raise. lua.c asks for one on the main thread alone, so a count hook that appeared there since
+ * the wait began is moved to the thread that waits. */
+static void breathe(lua_State *L, larvak_state *state, int mask_before) {
+  int mask = lua_gethookmask(state->main);
+  if (L != state->main && (mask & LUA_MASKCOUNT) && !(mask_before & LUA_MASKCOUNT)) {
+    lua_sethook(L, lua_gethook(state->main), mask, lua_gethookcount(state->main));
+    lua_sethook(state->main, NULL, 0, 0);
+  }
+  lua_pushcfunction(L, noop);
+  lua_call(L, 0, 0);
+}
+
+static int finish(lua_State *L, larvak_wait *wait);
+
+typedef struct blocked {
+  larvak_wait *wait;
+  int mask_before;
+} blocked;
+
+/* Protected, so that the wait is let go of when a hook raises. */
+static int block(lua_State *L) {
+  blocked *b = lua_touserdata(L, 1);
+  larvak_state *state = b->wait->state;
+  while (b->wait->reason == REASON_PENDING) {
+    if (larvak_is_idle(state)) {
+      lua_pushliteral(L, "deadlock: waiting for something that nothing in flight can bring");
+      return lua_error(L);
+    }
+    larvak_step(L, state, arvak_now_ns() + AIR_NS);
+    breathe(L, state, b->mask_before);
+  }
+  return 0;
+}
+
+static int await_blocking(lua_State *L, larvak_wait *wait) {
+  blocked b = {wait, lua_gethookmask(wait->state->main)};
+  lua_pushcfunction(L, block);
+  lua_pushlightuserdata(L, &b);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    wait->state->is_stepping = false;
+    larvak_wait_free(wait);
+    return lua_error(L);
+  }
+  return finish(L, wait);
+}
+
+static int on_resume(lua_State *L, int status, lua_KContext ticket) {
+  (void)status;
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
+  if (!wait) return luaL_error(L, "this wait is over: its task was closed");
+  /* A stray resume: whoever sent it gets nothing, and we wait on. */
+  if (wait->reason == REASON_PENDING) return lua_yieldk(L, 0, ticket, on_resume);
+  return finish(L, wait);
+}
+
+int larvak_await(lua_State *L, larvak_wait *wait) {
+  larvak_task *task = wait->state->current;
+  if (!task) return await_blocking(L, wait);
+  if (task->is_canceled && wait->reason == REASON_PENDING) {
+    wait->reason = REASON_CANCELED;
+    return finish(L, wait);
+  }
+  wait->task = task;
+  task->wait = wait;
+  if (wait->reason != REASON_PENDING) larvak_task_ready(wait->state, task);
+  return lua_yieldk(L, 0, (lua_KContext)larvak_ticket(wait), on_resume);
+}
+
+static int finish_canceled(lua_State *L, larvak_wait *wait) {
+  bool was_in_flight = wait->was_in_flight;
+  arvak_rpc rpc = wait->call ? arvak_call_rpc(wait->call) : ARVAK_RPC_COUNT;
+  larvak_wait_free(wait);
+  lua_pushnil(L);
+  larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
+  if (rpc != ARVAK_RPC_COUNT) {
+    lua_pushstring(L, arvak_rpc_name(rpc));
+    lua_setfield(L, -2, "rpc");
+  }
+  lua_pushboolean(L, was_in_flight);
+  lua_setfield(L, -2, "maybe_executed");
+  return 2;
+}
+
+static bool is_about_job(arvak_rpc rpc) {
+  return rpc == ARVAK_GET_JOB_STATUS || rpc == ARVAK_GET_JOB_RESULT || rpc == ARVAK_CANCEL_JOB;
+}
+
+/* Pushes the results of a wait that is over, and frees it. Protected where it allocates before it frees. */
+static int finish(lua_State *L, larvak_wait *wait) {
+  if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
+  if (!wait->call) {
+    lua_pushboolean(L, wait->reason == REASON_DONE);
+    larvak_wait_free(wait);
+    return 1;
+  }
+  luaL_checkstack(L, 6, NULL);
+  lua_pushcfunction(L, larvak_push_outcome);
+  lua_pushlightuserdata(L, wait->call);
+  /* The frame is that of the method, in a continuation too: its second argument names the job. */
+  if (lua_type(L, 2) == LUA_TSTRING && is_about_job(arvak_call_rpc(wait->call))) lua_pushvalue(L, 2);
+  else lua_pushnil(L);
+  int status = lua_pcall(L, 2, 2, 0);
+  larvak_wait_free(wait);
+  if (status != LUA_OK) return lua_error(L);
+  if (!lua_isnil(L, -2)) {
+    lua_pop(L, 1);
+    return 1;
+  }
+  return 2;
+}
+
+/* ---- for the Lua layer ---- */
+
+static void on_park_timeout(arvak_timer *timer, void *ud) {
+  (void)timer;
+  larvak_wait *wait = ud;
+  wait->state->parked_timers--;
+  larvak_wait_end(wait, REASON_TIMEOUT);
+}
+
+/* ticket(): the name of a wait that unpark(ticket) will end. */
+static int state_ticket(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_loop_get(L, state);
+  lua_pushinteger(L, larvak_ticket(larvak_wait_new(L, state)));
+  return 1;
+}
+
+/* unpark(ticket): also forgets a ticket that was never parked on. */
+static int state_unpark(lua_State *L) {
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
+  if (wait) larvak_wait_end(wait, REASON_DONE);
+  return 0;
+}
+
+static int state_forget(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (wait) larvak_wait_free(wait);
+  return 0;
+}
+
+static void start_park_timer(lua_State *L, larvak_wait *wait, double seconds) {
+  wait->timer.fn = on_park_timeout;
+  wait->timer.ud = wait;
+  int64_t delay = seconds < 3e9 ? (int64_t)(seconds * 1e9) : (int64_t)3000000000 * 1000000000;
+  if (arvak_loop_set_timer(wait->state->loop, &wait->timer, arvak_now_ns() + delay) != ARVAK_OK) {
+    larvak_wait_free(wait);
+    luaL_error(L, "not enough memory");
+  }
+  wait->state->parked_timers++;
+}
+
+/* park(ticket, method, seconds | nil): true when unparked, false when the time is over, nil and err when canceled. */
+static int state_park(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (!wait) return luaL_error(L, "park: no such ticket");
+  larvak_check_wait(L, state, lua_tostring(L, 2));
+  if (wait->reason == REASON_PENDING && !lua_isnoneornil(L, 3)) start_park_timer(L, wait, lua_tonumber(L, 3));
+  return larvak_await(L, wait);
+}
+
+/* step(seconds): one step of the loop. */
+static int state_step(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (state->current || state->is_stepping) return larvak_misuse(L, "the loop is already being stepped");
+  double seconds = luaL_checknumber(L, 1);
+  int64_t delay = seconds > 0 ? (int64_t)(seconds * 1e9) : 0;
+  larvak_step(L, state, delay > 0 ? arvak_now_ns() + delay : 0);
+  return 0;
+}
+
+/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
+static int state_drive(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (state->current || state->is_stepping) return larvak_misuse(L, "the loop is already being stepped");
+  int64_t until = arvak_now_ns() + AIR_NS;
+  size_t tasks = state->task_count;
+  do larvak_step(L, state, until);
+  while (state->task_count >= tasks && !larvak_is_idle(state) && arvak_now_ns() < until);
+  return 0;
+}
+
+static int state_is_idle(lua_State *L) {
+  lua_pushboolean(L, larvak_is_idle(larvak_state_get(L)));
+  return 1;
+}
+
+static int state_check_wait(lua_State *L) {
+  larvak_check_wait(L, larvak_state_get(L), luaL_checkstring(L, 1));
+  return 0;
+}
+
+/* hook(fn, ...): calls a user's function that must not wait, protected; results as pcall's. */
+static int state_hook(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  state->hook_depth++;
+  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  state->hook_depth--;
+  lua_pushboolean(L, status == LUA_OK);
+  lua_insert(L, 1);
+  return lua_gettop(L);
+}
+
+static int state_now(lua_State *L) {
+  lua_pushnumber(L, (lua_Number)arvak_now_ns() * 1e-9);
+  return 1;
+}
+
+static int state_misuse(lua_State *L) { return larvak_misuse(L, "%s", luaL_checkstring(L, 1)); }
+
+static int state_describe(lua_State *L) {
+  larvak_describe(L, 1);
+  return 1;
+}
+
+int larvak_open_state(lua_State *L) {
+  static const luaL_Reg functions[] = {{"ticket", state_ticket},         {"unpark", state_unpark},
+                                       {"forget", state_forget},         {"park", state_park},
+                                       {"step", state_step},             {"drive", state_drive},
+                                       {"is_idle", state_is_idle},
+                                       {"check_wait", state_check_wait}, {"hook", state_hook},
+                                       {"now", state_now},               {"misuse", state_misuse},
+                                       {"describe", state_describe},     {NULL, NULL}};
+  larvak_state_get(L);
+  luaL_setfuncs(L, functions, 0);
+  return 0;
+}

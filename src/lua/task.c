@@ -1,0 +1,244 @@
+/* Tasks: coroutines that the loop resumes. Invariant: a task is anchored from spawn until its end is reported, and
+ * is resumed only from larvak_run_ready, never inside another resume of the loop.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "larvak.h"
+
+/* In the registry: the table of tasks not ended, by address. */
+static const char tasks_key = 0;
+#define TASK "arvak.task"
+
+void larvak_task_ready(larvak_state *state, larvak_task *task) {
+  if (task->is_queued || task->is_ended) return;
+  task->is_queued = true;
+  task->next_ready = NULL;
+  *state->ready_end = task;
+  state->ready_end = &task->next_ready;
+  state->ready_count++;
+}
+
+static larvak_task *pop_ready(larvak_state *state) {
+  larvak_task *task = state->ready;
+  state->ready = task->next_ready;
+  if (!state->ready) state->ready_end = &state->ready;
+  state->ready_count--;
+  task->is_queued = false;
+  return task;
+}
+
+/* ---- the end of a task ---- */
+
+/* (lightuserdata task, status, number of results on its stack): reports task_end(task, ok, results… or err, trace). */
+static int report_end(lua_State *L) {
+  larvak_task *task = lua_touserdata(L, 1);
+  int status = (int)lua_tointeger(L, 2), count = (int)lua_tointeger(L, 3);
+  lua_State *co = task->co;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  lua_rawgetp(L, -1, task);
+  lua_pushboolean(L, status == LUA_OK);
+  if (status == LUA_OK) {
+    luaL_checkstack(L, count + 4, "too many results of a task");
+    lua_xmove(co, L, count);
+  } else {
+    lua_xmove(co, L, 1);
+    luaL_traceback(L, co, NULL, 0);
+    lua_resetthread(co); /* runs what the task left to be closed */
+    lua_settop(co, 0);
+    count = 2;
+  }
+  larvak_hook(L, "task_end", count + 2);
+  return 0;
+}
+
+static void end_task(lua_State *L, larvak_state *state, larvak_task *task, int status, int count) {
+  task->is_ended = true;
+  state->task_count--;
+  if (task->wait) larvak_wait_free(task->wait);
+  lua_pushcfunction(L, report_end);
+  lua_pushlightuserdata(L, task);
+  lua_pushinteger(L, status);
+  lua_pushinteger(L, count);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    lua_pushvalue(L, -1);
+    larvak_hook(L, "stray_error", 1);
+    lua_pop(L, 1);
+  }
+  /* Setting a field that exists to nil allocates nothing. */
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, task);
+  lua_pop(L, 1);
+}
+
+/* ---- running ---- */
+
+/* A task whose coroutine somebody else resumed or closed behind our back. True: dealt with. */
+static bool is_out_of_hand(lua_State *L, larvak_state *state, larvak_task *task) {
+  lua_Debug ar;
+  if (!task->is_started || lua_status(task->co) == LUA_YIELD) return false;
+  if (lua_status(task->co) == LUA_OK && lua_getstack(task->co, 0, &ar)) {
+    larvak_task_ready(state, task); /* running below us; look again later */
+    return true;
+  }
+  lua_settop(task->co, 0);
+  lua_pushliteral(task->co, "the task's coroutine was ended by somebody else");
+  end_task(L, state, task, LUA_ERRRUN, 1);
+  return true;
+}
+
+static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
+  if (task->is_ended || is_out_of_hand(L, state, task)) return;
+  int arguments = task->is_started ? 0 : task->argument_count, count = 0;
+  task->is_started = true;
+  task->innermost = task->co;
+  state->current = task;
+  int status = lua_resume(task->co, L, arguments, &count);
+  state->current = NULL;
+  if (status != LUA_YIELD) {
+    end_task(L, state, task, status, count);
+    return;
+  }
+  lua_pop(task->co, count);
+  if (!task->wait) larvak_task_ready(state, task); /* a bare coroutine.yield(): the next turn */
+}
+
+void larvak_run_ready(lua_State *L, larvak_state *state) {
+  for (size_t n = state->ready_count; n > 0; n--) {
+    larvak_task *task = pop_ready(state);
+    /* Held on the stack: at its end it leaves the table of tasks. */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+    lua_rawgetp(L, -1, task);
+    run_task(L, state, task);
+    lua_pop(L, 2);
+  }
+}
+
+/* ---- for the Lua layer ---- */
+
+/* spawn(fn, ...): a task that runs from the next turn on. */
+static int task_spawn(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_loop_get(L, state);
+  int count = lua_gettop(L);
+  larvak_task *task = lua_newuserdatauv(L, sizeof *task, 1);
+  memset(task, 0, sizeof *task);
+  luaL_setmetatable(L, TASK);
+  task->co = lua_newthread(L);
+  lua_setiuservalue(L, -2, 1);
+  if (!lua_checkstack(task->co, count + 1)) return luaL_error(L, "too many arguments of a task");
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, task);
+  lua_pop(L, 1);
+  lua_insert(L, 1);
+  lua_xmove(L, task->co, count);
+  task->argument_count = count - 1;
+  state->task_count++;
+  larvak_task_ready(state, task);
+  return 1;
+}
+
+/* cancel_task(task): "unstarted" (it never will), "ended", or "canceled": its waits now end as canceled. */
+static int task_cancel(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_task *task = luaL_checkudata(L, 1, TASK);
+  if (task->is_ended) {
+    lua_pushliteral(L, "ended");
+    return 1;
+  }
+  task->is_canceled = true;
+  if (!task->is_started) {
+    task->is_ended = true;
+    state->task_count--;
+    lua_pushliteral(L, "unstarted");
+    return 1;
+  }
+  larvak_wait *wait = task->wait;
+  if (wait && wait->reason == REASON_PENDING) {
+    wait->was_in_flight = wait->call != NULL;
+    if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+    larvak_wait_end(wait, REASON_CANCELED);
+  }
+  lua_pushliteral(L, "canceled");
+  return 1;
+}
+
+/* current_task(): the task that is running, or nil. */
+static int task_current(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (!state->current) return 0;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  lua_rawgetp(L, -1, state->current);
+  return 1;
+}
+
+/* ---- arvak.wrap: a coroutine.wrap whose waits are the task's ---- */
+
+static int wrap_continue(lua_State *L, int status, lua_KContext context);
+
+/* Runs co until it yields a value, ends, or waits; in the last case the coroutine around it waits too. */
+static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_task *task = state->current;
+  bool passes = task && task->innermost == L && lua_isyieldable(L);
+  if (passes) task->innermost = co;
+  int count = 0;
+  int status = lua_resume(co, L, arguments, &count);
+  if (passes) task->innermost = L;
+  if (status == LUA_YIELD && passes && task->wait) {
+    lua_pop(co, count);
+    return lua_yieldk(L, 0, 0, wrap_continue);
+  }
+  if (status != LUA_OK && status != LUA_YIELD) {
+    lua_resetthread(co);
+    lua_xmove(co, L, 1);
+    return lua_error(L);
+  }
+  luaL_checkstack(L, count, "too many results");
+  lua_xmove(co, L, count);
+  return count;
+}
+
+static int wrap_continue(lua_State *L, int status, lua_KContext context) {
+  (void)status;
+  (void)context;
+  lua_settop(L, 0);
+  return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
+}
+
+static int wrap_call(lua_State *L) {
+  lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+  lua_Debug ar;
+  int count = lua_gettop(L), status = lua_status(co);
+  if (status == LUA_OK && lua_getstack(co, 0, &ar)) return larvak_misuse(L, "cannot resume a running coroutine");
+  if (status != LUA_YIELD && (status != LUA_OK || lua_gettop(co) == 0))
+    return larvak_misuse(L, "cannot resume dead coroutine");
+  if (!lua_checkstack(co, count)) return luaL_error(L, "too many arguments");
+  lua_xmove(L, co, count);
+  return wrap_resume(L, co, count);
+}
+
+static int task_wrap(lua_State *L) {
+  if (!lua_isfunction(L, 1))
+    return larvak_misuse(L, "wrap: got %s, expected a function", larvak_describe(L, 1));
+  lua_State *co = lua_newthread(L);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, co, 1);
+  lua_pushcclosure(L, wrap_call, 1);
+  return 1;
+}
+
+int larvak_open_task(lua_State *L) {
+  static const luaL_Reg functions[] = {{"spawn", task_spawn},
+                                       {"cancel_task", task_cancel},
+                                       {"current_task", task_current},
+                                       {"wrap", task_wrap},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, TASK);
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  return 0;
+}

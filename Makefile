@@ -11,6 +11,7 @@ PROTOC_C   ?= protoc-c
 OPT        ?= -O2 -g
 SETUP      ?= tools/setup.sh
 FUZZ_SECONDS ?= 30
+SANITIZERS  = -fsanitize=address,undefined
 VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
               --error-exitcode=97
 
@@ -121,7 +122,7 @@ asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
 asan: export LSAN_OPTIONS = suppressions=$(abspath tools/lsan.supp):print_suppressions=0
 asan:
 	@$(SETUP) test
-	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=address,undefined \
+	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS) \
 	  all tests build/asan/bin/lua5.4
 	@PATH="$(abspath build/asan/bin):$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
@@ -136,8 +137,11 @@ valgrind:
 #: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
 fuzz:
 	@$(SETUP) fuzz
-	@$(if $(FUZZERS),$(SUBMAKE) CC=clang SANITIZE=-fsanitize=address,undefined $(FUZZERS),echo "no fuzz targets yet")
-	@for f in $(FUZZERS); do echo "$$f"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 || exit 1; done
+	@$(SUBMAKE) CC=clang OPT='-O1 -g' SANITIZE=$(SANITIZERS) $(or $(FUZZERS),$(PROTO_C))
+	@for fuzzer in $(FUZZERS); do echo "$$fuzzer"; mkdir -p $$fuzzer.corpus; \
+	  seeds=spec/fuzz/$$(basename $$fuzzer).lua; [ ! -f $$seeds ] || $(LUA) $$seeds $$fuzzer.corpus || exit 1; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; done
 
 #: make bench         the measurements of bench/
 bench:

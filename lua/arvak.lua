@@ -14,6 +14,7 @@ local M = {
   in_task = task.in_task,
   wrap = task.wrap,
   is_error = errors.is_error,
+  _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }
 
 local DEFAULT_ADDRESS = "localhost:50051"

@@ -51,6 +51,7 @@ local function current_scope()
 end
 
 local function cancel_task(f)
+  f._is_cancel_asked = true
   local what = core.cancel_task(f._task)
   if what == "unstarted" then core.hooks.task_end(f._task, true, nil, errors.new("canceled", "the task was canceled")) end
   return true
@@ -78,11 +79,13 @@ function core.hooks.task_end(task, ok, ...)
   scope.open = scope.open - 1
   scope.futures[f] = nil
   f._task = nil
-  if ok then
+  if ok and f._is_cancel_asked and (...) == nil and select(2, ...) == nil then
+    future.settle(f, nil, errors.new("canceled", "the task was canceled"))
+  elseif ok then
     future.settle(f, ...)
   else
     local err, traceback = ...
-    if type(err) == "table" and rawget(err, "traceback") == nil then err.traceback = traceback end
+    if type(err) == "table" and rawget(err, "traceback") == nil then rawset(err, "traceback", traceback) end
     f._has_raised = true
     future.fail(f, err, traceback)
   end

@@ -15,8 +15,9 @@ enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 2
 static larvak_client *client_push(lua_State *L) {
   larvak_client *client = lua_newuserdatauv(L, sizeof *client, 3);
   memset(client, 0, sizeof *client);
-  luaL_setmetatable(L, LARVAK_CLIENT);
   client->state = larvak_state_get(L);
+  client->state->client_count++;
+  luaL_setmetatable(L, LARVAK_CLIENT);
   return client;
 }
 
@@ -30,14 +31,24 @@ larvak_client *larvak_client_check(lua_State *L, int index, const char *method) 
   return client;
 }
 
-/* close(): idempotent, never waits; also __close and __gc. */
-static int client_close(lua_State *L) {
-  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+static void close_handle(larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
-  if (!core) return 0;
+  if (!core) return;
   if (client->state->loop) arvak_loop_cancel_owned(client->state->loop, client, ARVAK_KIND_CLOSED);
   arvak_client_unref(core);
+}
+
+/* close(): idempotent, never waits. */
+static int client_close(lua_State *L) {
+  close_handle(luaL_checkudata(L, 1, LARVAK_CLIENT));
+  return 0;
+}
+
+static int client_gc(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  close_handle(client);
+  client->state->client_count--;
   return 0;
 }
 

@@ -61,7 +61,7 @@ struct larvak_state {
   size_t block_count;
   larvak_wait *free_waits;
   larvak_wait *ended, **ended_end; /* detached waits whose end Lua has not been told */
-  size_t parked_timers;
+  size_t parked_timers, wait_count, client_count;
 };
 
 /* ---- state.c ---- */

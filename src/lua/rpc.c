@@ -81,6 +81,7 @@ static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, 
 static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
   static const char *const keys[] = {"qasm", "shots", "optimization_level", NULL};
   const char *name = lua_pushfstring(L, "circuits[%I]", (LUAI_UACINT)i);
+  out->optimization_level = 0;
   if (!lua_istable(L, entry))
     larvak_misuse(L, "%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =}", name,
                   larvak_describe(L, entry));
@@ -89,13 +90,16 @@ static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *ou
     larvak_check_keys(L, entry, name, keys);
     lua_getfield(L, entry, "qasm");
   }
-  if (!read_qasm(L, lua_gettop(L), lua_pushfstring(L, "%s.qasm", name), out)) return false;
+  int at = lua_gettop(L);
+  if (!read_qasm(L, at, lua_pushfstring(L, "%s.qasm", name), out)) return false;
   if (is_list) lua_rawgeti(L, entry, 2);
   else lua_getfield(L, entry, "shots");
-  out->shots = read_shots(L, lua_gettop(L), lua_pushfstring(L, "%s.shots", name));
-  if (!is_list) lua_getfield(L, entry, "optimization_level");
-  else lua_pushnil(L);
-  out->optimization_level = read_level(L, lua_gettop(L), lua_pushfstring(L, "%s.optimization_level", name));
+  at = lua_gettop(L);
+  out->shots = read_shots(L, at, lua_pushfstring(L, "%s.shots", name));
+  if (is_list) return true;
+  lua_getfield(L, entry, "optimization_level");
+  at = lua_gettop(L);
+  out->optimization_level = read_level(L, at, lua_pushfstring(L, "%s.optimization_level", name));
   return true;
 }
 

@@ -84,6 +84,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   larvak_wait *wait = state->free_waits;
   state->free_waits = wait->next_free;
   wait->generation++;
+  state->wait_count++;
   wait->reason = REASON_PENDING;
   wait->is_detached = wait->was_in_flight = false;
   return wait;
@@ -100,6 +101,7 @@ void larvak_wait_free(larvak_wait *wait) {
   wait->call = NULL;
   wait->task = NULL;
   wait->generation++;
+  state->wait_count--;
   wait->next_free = state->free_waits;
   state->free_waits = wait;
 }
@@ -379,6 +381,22 @@ static int state_is_idle(lua_State *L) {
   return 1;
 }
 
+static void set_size(lua_State *L, const char *name, size_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+/* counts(): what is alive in this Lua state, for tests. */
+static int state_counts(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  lua_createtable(L, 0, 4);
+  set_size(L, "calls", state->loop ? arvak_loop_call_count(state->loop) : 0);
+  set_size(L, "tasks", state->task_count);
+  set_size(L, "waits", state->wait_count);
+  set_size(L, "clients", state->client_count);
+  return 1;
+}
+
 static int state_check_wait(lua_State *L) {
   larvak_check_wait(L, larvak_state_get(L), luaL_checkstring(L, 1));
   return 0;
@@ -414,7 +432,8 @@ int larvak_open_state(lua_State *L) {
                                        {"is_idle", state_is_idle},
                                        {"check_wait", state_check_wait}, {"hook", state_hook},
                                        {"now", state_now},               {"misuse", state_misuse},
-                                       {"describe", state_describe},     {NULL, NULL}};
+                                       {"describe", state_describe},     {"counts", state_counts},
+                                       {NULL, NULL}};
   larvak_state_get(L);
   luaL_setfuncs(L, functions, 0);
   return 0;

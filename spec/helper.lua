@@ -1,0 +1,44 @@
+-- What every spec stands on: one bound for all waiting, a real server in this process, and the look afterwards.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local devserver = require "arvak.devserver"
+
+local M = {}
+
+M.TEST_TIMEOUT = 10.0   -- seconds; nothing that works takes as long
+M.bell = "OPENQASM 3.0; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;"
+
+-- Starts a server without admission limits, or with these options.
+function M.start(options)
+  local all = { rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0, seed = 1 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  return assert(devserver.start(all))
+end
+
+-- Waits for a condition by driving the loop; the last value, or an error when the bound is reached.
+function M.eventually(condition, timeout)
+  local deadline = os.time() + (timeout or M.TEST_TIMEOUT)
+  while true do
+    local value = condition()
+    if value then return value end
+    if os.time() > deadline then error("the condition did not come true", 2) end
+    arvak.poll(0.002)
+  end
+end
+
+-- Nothing may be left behind: no call in flight, no task, no wait, no client that is still referenced.
+function M.assert_clean()
+  collectgarbage()
+  collectgarbage()
+  for _ = 1, 200 do
+    if arvak._counts().calls == 0 then break end
+    arvak.poll(0.01)
+  end
+  collectgarbage()
+  collectgarbage()
+  for name, count in pairs(arvak._counts()) do
+    if count ~= 0 then error(("%d %s left behind"):format(count, name), 2) end
+  end
+end
+
+return M

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inject.h"
 #include "wire.h"
 
 enum { SPARES_MAX = 1024 };
@@ -60,6 +61,10 @@ static call *call_take(service *s) {
   c->watched = c->closed = c->headers_due = c->sending = c->ending = c->status_sent = false;
   c->first = c->last = NULL;
   c->queued = 0;
+  c->messages = 0;
+  c->fault = NULL;
+  c->fault_done = false;
+  c->doomed = NULL;
   c->stream = NULL;
   grpc_metadata_array_init(&c->metadata);
   return c;
@@ -70,7 +75,7 @@ call *call_ref(call *c) {
   return c;
 }
 
-static void queue_clear(call *c) {
+void stream_clear(call *c) {
   while (c->first) {
     outgoing *next = c->first->next;
     grpc_byte_buffer_destroy(c->first->bytes);
@@ -84,11 +89,12 @@ static void queue_clear(call *c) {
 void call_unref(call *c) {
   if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
   service *s = c->owner;
-  queue_clear(c);
+  stream_clear(c);
   free(c->status_text);
   c->status_text = NULL;
   if (c->stream && c->method->release) c->method->release(c->stream);
   free(c->stream);
+  inject_release(c);
   arena_fini(&c->memory);
   if (!c->method) grpc_call_details_destroy(&c->details);
   grpc_metadata_array_destroy(&c->metadata);
@@ -157,16 +163,8 @@ static bool authorized(const call *c) {
   return false;
 }
 
-static void call_dispatch(call *c) {
+void call_execute(call *c) {
   const method *m = c->method;
-  if (!authorized(c)) {
-    call_fail(c, GRPC_STATUS_UNAUTHENTICATED, "Invalid or missing API key");
-    return;
-  }
-  if (!m) {
-    call_fail(c, GRPC_STATUS_UNIMPLEMENTED, "%s", "");
-    return;
-  }
   if (m->reads_many) {
     m->run(c, NULL);
     return;
@@ -183,6 +181,21 @@ static void call_dispatch(call *c) {
     m->run(c, request);
   } else {
     call_fail(c, GRPC_STATUS_INTERNAL, "%s", problem);
+  }
+}
+
+static void call_dispatch(call *c) {
+  if (!authorized(c)) {
+    call_fail(c, GRPC_STATUS_UNAUTHENTICATED, "Invalid or missing API key");
+  } else if (!c->method) {
+    call_fail(c, GRPC_STATUS_UNIMPLEMENTED, "%s", "");
+  } else {
+    c->fault = faults_call(c->owner->faults, c->method->index);
+    if (c->fault) {
+      inject_begin(c);
+    } else {
+      call_execute(c);
+    }
   }
 }
 
@@ -221,15 +234,23 @@ static void batch_done(call *c) {
 
 static grpc_op headers_op(void) { return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA}; }
 
-static grpc_op status_op(grpc_status_code code, grpc_slice *text) {
+/* Any thread that sends a status is the only one to. */
+static grpc_op status_op(call *c, grpc_status_code code, grpc_slice *text) {
   return (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
-                   .data.send_status_from_server = {.status = code, .status_details = text}};
+                   .data.send_status_from_server = {.status = code,
+                                                    .status_details = text,
+                                                    .trailing_metadata_count = inject_trailer(c, &c->trailer),
+                                                    .trailing_metadata = &c->trailer}};
 }
 
 /* The whole answer of a unary call in one batch, with the watch for its end unless that is out already. */
 static void answer(call *c, grpc_byte_buffer *body, grpc_status_code code, const char *text) {
+  if (inject_replaces_answer(c)) {
+    if (body) grpc_byte_buffer_destroy(body);
+    return;
+  }
   grpc_slice details = text ? grpc_slice_from_copied_string(text) : grpc_empty_slice();
-  grpc_op ops[4] = {headers_op(), status_op(code, text ? &details : NULL)};
+  grpc_op ops[4] = {headers_op(), status_op(c, code, text ? &details : NULL)};
   size_t count = 2;
   if (body) ops[count++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body};
   pthread_mutex_lock(&c->mu);
@@ -288,13 +309,20 @@ void call_fail(call *c, grpc_status_code code, const char *format, ...) {
   free(text);
 }
 
-void stream_open(call *c) {
+void call_watch(call *c) {
   pthread_mutex_lock(&c->mu);
-  c->watched = c->headers_due = true;
-  c->batches++;
+  bool again = c->watched;
+  c->watched = true;
+  if (!again) c->batches++;
   pthread_mutex_unlock(&c->mu);
+  if (again) return;
   grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &c->cancelled};
   start(c, &op, 1, &c->gone);
+}
+
+void stream_open(call *c) {
+  c->headers_due = true; /* nobody else knows the stream yet */
+  call_watch(c);
 }
 
 static void on_gone(tag *t, bool ok) {
@@ -302,9 +330,10 @@ static void on_gone(tag *t, bool ok) {
   call *c = CALL_OF(t, gone);
   pthread_mutex_lock(&c->mu);
   c->closed = true;
-  queue_clear(c);
+  stream_clear(c);
   pthread_mutex_unlock(&c->mu);
-  if (c->method && c->method->closed) c->method->closed(c);
+  inject_closed(c);
+  if (c->stream && c->method->closed) c->method->closed(c);
   batch_done(c);
 }
 
@@ -312,16 +341,20 @@ static void on_gone(tag *t, bool ok) {
 typedef struct flight {
   grpc_op ops[3];
   size_t count;
+  bool drop; /* the connection, by a fault */
   grpc_slice text;
 } flight;
 
 /* Under the lock: takes from the call what can be sent now. */
 static void flight_load(call *c, flight *f) {
   if (c->closed || c->sending || c->status_sent) return;
+  if (inject_due(c)) f->drop = inject_end(c);
+  if (c->status_sent) return;
   if (c->headers_due) f->ops[f->count++] = headers_op();
   c->headers_due = false;
   if (c->first) {
     outgoing *message = c->first;
+    c->messages++;
     c->on_wire = message->bytes;
     c->first = message->next;
     if (!c->first) c->last = NULL;
@@ -331,10 +364,10 @@ static void flight_load(call *c, flight *f) {
     f->ops[f->count++] =
         (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .flags = flags, .data.send_message.send_message = c->on_wire};
   }
-  if (c->ending && !c->first) {
+  if (c->ending && !c->first && !inject_due(c)) {
     c->status_sent = true;
     if (c->status_text) f->text = grpc_slice_from_copied_string(c->status_text);
-    f->ops[f->count++] = status_op(c->status, c->status_text ? &f->text : NULL);
+    f->ops[f->count++] = status_op(c, c->status, c->status_text ? &f->text : NULL);
   }
   if (!f->count) return;
   c->sending = true;
@@ -347,6 +380,7 @@ void stream_flush(call *c) {
   flight_load(c, &f);
   pthread_mutex_unlock(&c->mu);
   if (f.count) start(c, f.ops, f.count, &c->sent);
+  if (f.drop) inject_drop_soon(c);
   grpc_slice_unref(f.text);
 }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "arena.h"
+#include "faults.h"
 #include "listener.h"
 #include "service.h"
 #include "timer.h"
@@ -58,6 +59,13 @@ struct call {
   grpc_status_code status;
   char *status_text; /* owned */
 
+  fault *fault;        /* owned, constant; NULL: nothing goes wrong */
+  bool fault_done;     /* it has acted; guarded by mu, as is the next */
+  uint64_t messages;   /* of a stream, sent */
+  connection *doomed;  /* reference: what the fault will drop; constant */
+  timer hold;          /* a fault's latency or hang; running, it has a reference */
+  grpc_metadata trailer;
+
   void *stream;               /* a stream's own state; owned, the last reference frees it after method->release */
   grpc_byte_buffer *incoming; /* owned: where stream_read puts a message */
 };
@@ -67,6 +75,12 @@ void call_expect(service *s, const method *m);
 
 void call_reply(call *c, const ProtobufCMessage *message);
 void call_fail(call *c, grpc_status_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Runs the method: what a fault delays. */
+void call_execute(call *c);
+
+/* Makes gRPC tell of the end before there is an answer. Once or more. */
+void call_watch(call *c);
 
 call *call_ref(call *c);
 void call_unref(call *c);
@@ -87,5 +101,6 @@ void stream_end(call *c, grpc_status_code code, const char *format, ...) __attri
 size_t stream_queued(call *c); /* messages given and not yet on the wire */
 bool stream_read(call *c);     /* method->received follows; false: the stream is closed, nothing follows */
 bool stream_closed(call *c);
+void stream_clear(call *c);    /* under the lock: forgets the messages not yet sent */
 
 #endif

@@ -28,11 +28,9 @@ typedef struct jobs jobs;
 
 /* What a fault has in mind for a job. Zero: nothing. */
 typedef struct job_plan {
-  bool fail;            /* ends FAILED with message */
-  bool hang;            /* runs until canceled */
-  job_state end_state;  /* reached instead of COMPLETED */
-  uint64_t latency_us;  /* added to the server's own */
-  char *message;        /* owned by the job */
+  job_state end_state; /* where it ends up instead of COMPLETED: QUEUED and RUNNING are until somebody cancels it */
+  uint64_t latency_us; /* added to the server's own */
+  char *message;       /* of FAILED; owned by the job */
 } job_plan;
 
 struct job {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "faults.h"
 #include "options.h"
 #include "service.h"
 
@@ -30,6 +31,7 @@ static int print_help(void) {
          "A local server of the Arvak quantum job service, with a simulator behind it. Listens on 127.0.0.1:50051\n"
          "unless told otherwise, until SIGINT or SIGTERM.\n\n");
   for (const option_spec *spec = option_specs; spec->name; spec++) print_flag(spec->name, kinds[spec->kind], spec->help);
+  print_flag("fault", "KEY=VALUE,...", "something that goes wrong; may be given again (docs/devserver.md)");
   print_flag("help", "", "show this");
   print_flag("version", "", "show the version");
   return 0;
@@ -47,6 +49,21 @@ static bool set_flag(server_options *options, const option_spec *spec, const cha
   return false;
 }
 
+/* The array is the program's, for its whole life. */
+static bool add_fault(server_options *options, const char *text) {
+  static fault *list;
+  char problem[512];
+  fault *longer = realloc(list, (options->fault_count + 1) * sizeof *longer);
+  if (!longer) return false;
+  options->faults = list = longer;
+  if (text && fault_parse(&list[options->fault_count], text, problem, sizeof problem)) {
+    options->fault_count++;
+    return true;
+  }
+  fprintf(stderr, "arvak-devserver: --fault: %s\n", text ? problem : "needs a value: expected KEY=VALUE,...");
+  return false;
+}
+
 /* "--name value" or "--name=value". Moves *i past what it has used. */
 static bool read_flag(server_options *options, char **argv, int *i) {
   char flag[64];
@@ -54,14 +71,15 @@ static bool read_flag(server_options *options, char **argv, int *i) {
   size_t length = equals ? (size_t)(equals - word) : strlen(word);
   const option_spec *spec = NULL;
   if (strncmp(word, "--", 2) == 0 && length < sizeof flag) spec = option_find(word + 2, length - 2);
-  if (!spec) {
+  bool is_fault = length == 7 && strncmp(word, "--fault", length) == 0;
+  if (!spec && !is_fault) {
     fprintf(stderr, "arvak-devserver: unknown flag '%s': try --help\n", word);
     return false;
   }
   snprintf(flag, sizeof flag, "%.*s", (int)length, word);
   const char *value = equals ? equals + 1 : argv[*i + 1];
   if (!equals && value) ++*i;
-  return set_flag(options, spec, flag, value);
+  return is_fault ? add_fault(options, value) : set_flag(options, spec, flag, value);
 }
 
 static bool read_flags(server_options *options, char **argv) {

@@ -5,6 +5,7 @@
 #include <lua.h>
 #include <string.h>
 
+#include "faults.h"
 #include "service.h"
 
 #define SERVER "arvak.devserver"
@@ -45,7 +46,57 @@ static void set_option(lua_State *L, server_options *options, const option_spec 
   if (!ok) bad_option(L, spec, lua_absindex(L, -1));
 }
 
-/* Strings stay borrowed from the table. */
+/* A value in the text form of faultspec.c; a pair of numbers is a range. Leaves one value on the stack. */
+static const char *fault_value(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return luaL_tolstring(L, index, NULL);
+  lua_geti(L, index, 1);
+  lua_geti(L, index, 2);
+  const char *low = luaL_tolstring(L, -2, NULL), *high = luaL_tolstring(L, -2, NULL);
+  return lua_pushfstring(L, "%s-%s", low, high);
+}
+
+/* A fault as a table or as text. Raises at the caller. */
+static void read_fault(lua_State *L, int index, fault *out) {
+  char problem[512];
+  if (lua_type(L, index) == LUA_TSTRING) {
+    if (!fault_parse(out, lua_tostring(L, index), problem, sizeof problem)) luaL_error(L, "%s", problem);
+    return;
+  }
+  if (!lua_istable(L, index)) luaL_error(L, "bad fault (expected a table or a text, got %s)", luaL_typename(L, index));
+  fault_init(out);
+  int top = lua_gettop(L);
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "a fault has no key '%s'", luaL_tolstring(L, -2, NULL));
+    const char *value = fault_value(L, lua_gettop(L));
+    if (!fault_set(out, lua_tostring(L, top + 1), value, problem, sizeof problem)) luaL_error(L, "%s", problem);
+    lua_settop(L, top + 1);
+  }
+  if (!fault_check(out, problem, sizeof problem)) luaL_error(L, "%s", problem);
+}
+
+/* The list on top of the stack. The array is a userdata left below it, so that it lives as long as the options. */
+static void read_faults(lua_State *L, server_options *options) {
+  if (!lua_istable(L, -1)) luaL_error(L, "bad option 'faults' (expected a list, got %s)", luaL_typename(L, -1));
+  int list = lua_gettop(L);
+  size_t count = lua_rawlen(L, list);
+  if (!count) {
+    lua_pushnil(L);
+    if (lua_next(L, list)) luaL_error(L, "bad option 'faults' (expected a list of faults)");
+    return;
+  }
+  fault *array = lua_newuserdatauv(L, count * sizeof *array, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_geti(L, list, (lua_Integer)i + 1);
+    read_fault(L, lua_gettop(L), &array[i]);
+    lua_pop(L, 1);
+  }
+  options->faults = array;
+  options->fault_count = count;
+  lua_replace(L, 2);
+}
+
+/* Strings stay borrowed from the table, the faults from the stack's second place. */
 static void read_options(lua_State *L, server_options *options) {
   options_init(options);
   if (lua_isnoneornil(L, 1)) {
@@ -53,9 +104,15 @@ static void read_options(lua_State *L, server_options *options) {
     return;
   }
   luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 2);
   lua_pushnil(L);
   while (lua_next(L, 1)) {
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    if (name && strcmp(name, "faults") == 0) {
+      read_faults(L, options);
+      lua_settop(L, 3);
+      continue;
+    }
     const option_spec *spec = name && !strchr(name, '-') ? option_find(name, strlen(name)) : NULL;
     if (!spec) luaL_error(L, "unknown option '%s'", name ? name : luaL_tolstring(L, -2, NULL));
     set_option(L, options, spec);
@@ -115,6 +172,21 @@ static int larvak_devserver_evict(lua_State *L) {
   return 1;
 }
 
+static int larvak_devserver_fault(lua_State *L) {
+  service *s = check_server(L);
+  fault what;
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  read_fault(L, 2, &what);
+  if (!faults_add(s->faults, &what)) return luaL_error(L, "out of memory");
+  return 0;
+}
+
+static int larvak_devserver_clear_faults(lua_State *L) {
+  faults_clear(check_server(L)->faults);
+  return 0;
+}
+
 static int larvak_devserver_drop_connections(lua_State *L) {
   listener_drop_all(check_server(L)->listener);
   return 0;
@@ -137,6 +209,7 @@ static int larvak_devserver_stats(lua_State *L) {
   set_count(L, "accepted", counted.accepted);
   set_count(L, "evicted", counted.evicted);
   set_count(L, "stored", counted.stored);
+  set_count(L, "faults_fired", faults_fired(s->faults));
   set_count(L, "unknown_calls", atomic_load(&s->unknown_calls));
   lua_createtable(L, 0, METHODS);
   for (int i = 0; i < METHODS; i++) set_count(L, service_methods[i].name, atomic_load(&s->calls[i]));
@@ -170,6 +243,8 @@ static int larvak_devserver_tostring(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"stop", larvak_devserver_stop},
                                    {"stats", larvak_devserver_stats},
+                                   {"fault", larvak_devserver_fault},
+                                   {"clear_faults", larvak_devserver_clear_faults},
                                    {"set_job_state", larvak_devserver_set_job_state},
                                    {"evict", larvak_devserver_evict},
                                    {"drop_connections", larvak_devserver_drop_connections},

@@ -13,6 +13,8 @@ typedef struct server_options {
   uint64_t workers, rate_limit, max_concurrent_jobs, max_queued_jobs, max_message_size, seed;
   bool seeded;
   double watch_interval, job_latency, server_timeout; /* seconds */
+  const struct fault *faults; /* borrowed like the strings */
+  size_t fault_count;
 } server_options;
 
 typedef enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_SECONDS } option_kind;

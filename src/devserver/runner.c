@@ -51,9 +51,9 @@ static void run_or_drop(runner *r, job *j) {
   job_view view;
   jobs_start(store, j, clock_unix_s(), clock_us());
   jobs_view(store, j, &view);
-  if (view.state == JOB_RUNNING && j->plan.fail) {
+  if (view.state == JOB_RUNNING && j->plan.end_state == JOB_FAILED) {
     jobs_fail(store, j, j->plan.message ? j->plan.message : "", clock_unix_s(), clock_us());
-  } else if (view.state == JOB_RUNNING && !j->plan.hang) {
+  } else if (view.state == JOB_RUNNING && j->plan.end_state != JOB_RUNNING) {
     run(r, j);
   }
   circuit_free(j->circuit);
@@ -169,6 +169,7 @@ static void latency_over(timer *t, bool fired) {
 }
 
 void runner_start(runner *r, job *j) {
+  if (j->plan.end_state == JOB_QUEUED) return;
   uint64_t latency_us = r->options.latency_us + j->plan.latency_us;
   job_ref(j);
   j->runner = r;

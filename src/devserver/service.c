@@ -138,7 +138,11 @@ static bool make_parts(service *s) {
   s->store = jobs_new(STORE_CAPACITY);
   s->rates = rates_new((uint32_t)o->rate_limit);
   s->clock = timers_new();
-  if (!s->topology || !s->store || !s->rates || !s->clock || (o->api_key && !s->api_key)) return false;
+  s->faults = faults_new(s->options.seed);
+  if (!s->topology || !s->store || !s->rates || !s->clock || !s->faults || (o->api_key && !s->api_key)) return false;
+  for (size_t i = 0; i < o->fault_count; i++) {
+    if (!faults_add(s->faults, &o->faults[i])) return false;
+  }
   s->runner = runner_new(&(runner_options){.store = s->store,
                                            .clock = s->clock,
                                            .workers = (int)o->workers,
@@ -182,6 +186,7 @@ service *service_start(const server_options *options, char *problem, size_t size
   bool ok = start_all(s, options, problem, size);
   /* Borrowed only until here. */
   s->options.address = s->options.unix_path = s->options.api_key = NULL;
+  s->options.faults = NULL;
   s->options.tls_cert = s->options.tls_key = s->options.tls_client_ca = NULL;
   if (ok) return s;
   service_free(s);
@@ -260,6 +265,7 @@ void service_free(service *s) {
   jobs_free(s->store);
   timers_free(s->clock);
   rates_free(s->rates);
+  faults_free(s->faults);
   calls_free(s);
   free(s->topology);
   free(s->api_key);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "faults.h"
 #include "jobs.h"
 #include "listener.h"
 #include "options.h"
@@ -51,6 +52,7 @@ struct service {
   jobs *store;
   rates *rates;
   runner *runner;
+  faults *faults;
   listener *listener;
   char *topology; /* owned: the simulator's topology_json */
   /* Each guards itself. */

@@ -117,6 +117,7 @@ job *submit_prepare(call *c, const submission *what, refusal *why) {
 bool submit_store(call *c, job *j, const char *peer, refusal *why) {
   service *s = c->owner;
   uint32_t seen;
+  faults_job(s->faults, c->method->index, &j->plan);
   if (peer && !rate_take(s->rates, peer, clock_us(), &seen)) return refuse_rate(c, seen, why);
   jobs_verdict verdict = jobs_add(s->store, j, peer ? &s->limits : NULL, clock_unix_s());
   if (verdict == JOBS_OK) return true;

@@ -263,8 +263,7 @@ int larvak_open_client(lua_State *L) {
                                        {"set_async", client_set_async}, {"check_client", client_check},
                                        {"warm", client_warm},
                                        {NULL, NULL}};
-  static const luaL_Reg meta[] = {
-      {"__gc", client_close}, {"__close", client_close}, {"__tostring", client_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, LARVAK_CLIENT);
   luaL_setfuncs(L, meta, 0);

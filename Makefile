@@ -70,7 +70,7 @@ RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(abspath $(BUILD
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo test check lint format examples asan valgrind fuzz bench install uninstall clean tests run-tests
+.PHONY: all help demo test check lint format examples asan valgrind fuzz bench install uninstall clean tests run-tests FORCE
 
 all: $(MODULE) $(DEVMODULE) $(DEVSERVER)
 
@@ -182,23 +182,29 @@ $(BUILD)/needs.ok:
 	@CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' PROTOC_C='$(PROTOC_C)' LUA='$(LUA)' LUA_CFLAGS='$(LUA_CFLAGS)' tools/needs.sh
 	@touch $@
 
+# Objects made with other flags are made again. Warnings do not count, so that CI may add -Werror.
+FLAGS     = $(CC) $(OPT) $(SANITIZE) $(CFLAGS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
+
 $(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
 
-$(PROTO_O): $(PROTO_C)
+$(PROTO_O): $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/obj/core/%.o: src/core/%.c $(PROTO_C)
+$(BUILD)/obj/core/%.o: src/core/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(BUILD)/obj/devserver/%.o: src/devserver/%.c $(PROTO_C)
+$(BUILD)/obj/devserver/%.o: src/devserver/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) -c -o $@ $<
 
-$(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C)
+$(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -c -o $@ $<
 
@@ -206,7 +212,7 @@ $(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(LUA) tools/embed.lua $(foreach f,$(LUA_SRC),$(subst /,.,$(patsubst lua/%.lua,%,$(f)))=$(f)) > $@
 
-$(EMBED_O): $(BUILD)/gen/embedded.c
+$(EMBED_O): $(BUILD)/gen/embedded.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -c -o $@ $<
 

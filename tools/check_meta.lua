@@ -15,7 +15,7 @@ M.modules = { "arvak", "arvak.devserver" }
 M.variables = {
   client = "arvak.client", f = "arvak.future", future = "arvak.future", job = "arvak.job", result = "arvak.result",
   backend = "arvak.backend", err = "arvak.error", stream = "arvak.stream", watch = "arvak.stream",
-  breaker = "arvak.breaker", manager = "arvak.batch_manager",
+  breaker = "arvak.breaker", manager = "arvak.batch_manager", server = "arvak.devserver", devserver = "arvak.devserver",
 }
 
 local function is_public(name)
@@ -69,7 +69,7 @@ function M.annotated(text)
     local variable = line:match("^local%s+([%w_]+)%s*=") or line:match("^([%w_]+)%s*=")
     local holder, name = line:match("^function%s+([%w_.]+)[.:]([%w_]+)%s*%(")
     if new_class then
-      class = new_class
+      class = new_class:gsub("^(arvak%.devserver)%..*", "%1") -- the module and its servers share a name
     elseif field then
       if class and kind:find("^fun%f[^%w]") then add(found, class, field) end
     elseif variable then

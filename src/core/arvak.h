@@ -150,7 +150,8 @@ void arvak_loop_close(arvak_loop *loop);
 /* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or
  * earlier when woken. Callbacks run here and nowhere else. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
-/* Ends the step that is under way, or else the next one, early. Thread-safe; costs one atomic when one is pending. */
+/* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
+ * meanwhile; costs one atomic when a wake is pending already. */
 void arvak_loop_wake(arvak_loop *loop);
 size_t arvak_loop_call_count(const arvak_loop *loop); /* calls started and not ended */
 /* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */

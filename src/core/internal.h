@@ -36,12 +36,14 @@ struct arvak_loop {
   size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
   pthread_mutex_t mu;
   arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
-  bool closed;                    /* mu to write; the owner reads freely */
-  bool waking;                    /* mu: a wake is in cq */
+  atomic_bool is_waking;          /* a wake is in cq */
+  bool closed;                    /* owner thread */
   unsigned fork_generation;
 };
 
-/* Hands a call to its loop's owner thread, which will run arvak__call_advance on it. Thread-safe. */
+/* Hands a call to its loop's owner thread, which will run arvak__call_advance on it. From another thread only under
+ * the mu of the call's client: the owner needs that lock before the call can end, and so the loop cannot go away
+ * while it is being woken. */
 void arvak__loop_post(arvak_loop *loop, arvak_call *call);
 
 /* ---- pool.c ---- */

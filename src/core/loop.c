@@ -22,9 +22,7 @@ static gpr_timespec to_timespec(int64_t ns) {
 static void on_wake(arvak__tag *tag, bool success) {
   (void)success;
   arvak_loop *loop = (arvak_loop *)((char *)tag - offsetof(arvak_loop, wake_tag));
-  pthread_mutex_lock(&loop->mu);
-  loop->waking = false;
-  pthread_mutex_unlock(&loop->mu);
+  atomic_store(&loop->is_waking, false);
 }
 
 int arvak_loop_new(arvak_loop **out) {
@@ -43,29 +41,23 @@ int arvak_loop_new(arvak_loop **out) {
   return ARVAK_OK;
 }
 
-/* Under mu. */
-static void start_wake(arvak_loop *loop) {
-  if (loop->waking || loop->closed) return;
-  loop->waking = true;
-  grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
-}
-
+/* Not under mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
-  pthread_mutex_lock(&loop->mu);
-  start_wake(loop);
-  pthread_mutex_unlock(&loop->mu);
+  if (atomic_exchange(&loop->is_waking, true)) return;
+  grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
 }
 
 void arvak__loop_post(arvak_loop *loop, arvak_call *call) {
   pthread_mutex_lock(&loop->mu);
-  if (!call->posted) {
+  bool is_new = !call->posted;
+  if (is_new) {
     call->posted = true;
     call->inbox_next = NULL;
     *loop->inbox_end = call;
     loop->inbox_end = &call->inbox_next;
-    if (loop != stepping) start_wake(loop);
   }
   pthread_mutex_unlock(&loop->mu);
+  if (is_new && loop != stepping) arvak_loop_wake(loop);
 }
 
 static arvak_call *pop_inbox(arvak_loop *loop) {
@@ -152,9 +144,7 @@ void arvak_loop_close(arvak_loop *loop) {
   if (!forked) {
     arvak_loop *outer = stepping;
     stepping = loop;
-    pthread_mutex_lock(&loop->mu);
     loop->closed = true;
-    pthread_mutex_unlock(&loop->mu);
     for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
     drain(loop);
     stepping = outer;

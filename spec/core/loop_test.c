@@ -1,0 +1,180 @@
+/* The loop without a server: wakes from other threads, timers, and a clean end with calls in flight.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "internal.h"
+
+#define SECOND_NS 1000000000
+
+static void ends_a_step_that_is_woken_before(void **state) {
+  (void)state;
+  arvak_loop *loop;
+  assert_int_equal(arvak_loop_new(&loop), ARVAK_OK);
+  arvak_loop_wake(loop);
+  arvak_loop_wake(loop);
+  int64_t before = arvak_now_ns();
+  arvak_loop_step(loop, before + 10 * (int64_t)SECOND_NS);
+  assert_true(arvak_now_ns() - before < 5 * (int64_t)SECOND_NS);
+  arvak_loop_close(loop);
+}
+
+typedef struct sleeper {
+  arvak_loop *loop;
+  atomic_int rounds;
+} sleeper;
+
+static void *wake_in_a_while(void *ud) {
+  sleeper *s = ud;
+  usleep(20000);
+  arvak_loop_wake(s->loop);
+  return NULL;
+}
+
+static void wakes_a_sleeping_step_from_another_thread(void **state) {
+  (void)state;
+  sleeper s = {0};
+  assert_int_equal(arvak_loop_new(&s.loop), ARVAK_OK);
+  pthread_t thread;
+  pthread_create(&thread, NULL, wake_in_a_while, &s);
+  int64_t before = arvak_now_ns();
+  arvak_loop_step(s.loop, before + 10 * (int64_t)SECOND_NS);
+  int64_t took = arvak_now_ns() - before;
+  assert_true(took < 5 * (int64_t)SECOND_NS);
+  pthread_join(thread, NULL);
+  arvak_loop_close(s.loop);
+}
+
+static void *wake_often(void *ud) {
+  sleeper *s = ud;
+  for (int i = 0; i < 20000; i++) arvak_loop_wake(s->loop);
+  atomic_fetch_add(&s->rounds, 1);
+  return NULL;
+}
+
+/* The last wake of each thread must end a step, or this would stop until the deadline. */
+static void loses_no_wake_of_many_threads(void **state) {
+  (void)state;
+  sleeper s = {0};
+  assert_int_equal(arvak_loop_new(&s.loop), ARVAK_OK);
+  pthread_t threads[4];
+  for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, wake_often, &s);
+  while (atomic_load(&s.rounds) < 4) arvak_loop_step(s.loop, arvak_now_ns() + SECOND_NS / 100);
+  for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+  arvak_loop_wake(s.loop);
+  int64_t before = arvak_now_ns();
+  arvak_loop_step(s.loop, before + 10 * (int64_t)SECOND_NS);
+  assert_true(arvak_now_ns() - before < 5 * (int64_t)SECOND_NS);
+  arvak_loop_close(s.loop);
+}
+
+static void count_up(arvak_timer *timer, void *ud) {
+  (void)timer;
+  ++*(int *)ud;
+}
+
+static void fires_timers_not_before_their_time(void **state) {
+  (void)state;
+  arvak_loop *loop;
+  int fired = 0;
+  assert_int_equal(arvak_loop_new(&loop), ARVAK_OK);
+  arvak_timer soon = {.fn = count_up, .ud = &fired}, stopped = soon, later = soon;
+  int64_t start = arvak_now_ns();
+  arvak_loop_set_timer(loop, &soon, start + SECOND_NS / 50);
+  arvak_loop_set_timer(loop, &stopped, start + SECOND_NS / 100);
+  arvak_loop_set_timer(loop, &later, start + 100 * (int64_t)SECOND_NS);
+  arvak_loop_stop_timer(loop, &stopped);
+  while (fired == 0) arvak_loop_step(loop, start + 10 * (int64_t)SECOND_NS);
+  assert_int_equal(fired, 1);
+  assert_true(arvak_now_ns() - start >= SECOND_NS / 50);
+  arvak_loop_close(loop);
+  assert_int_equal(later.place, 0);
+}
+
+static void note_end(arvak_call *call, void *ud) {
+  arvak_kind *kind = ud;
+  *kind = arvak_call_outcome(call)->kind;
+}
+
+/* A port that accepts connections and says nothing: the kernel does the former, nobody the latter. */
+static int listen_silently(char *address, size_t size) {
+  struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t length = sizeof name;
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(bind(fd, (struct sockaddr *)&name, length), 0);
+  assert_int_equal(listen(fd, 16), 0);
+  assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &length), 0);
+  snprintf(address, size, "ipv4:127.0.0.1:%d", ntohs(name.sin_port));
+  return fd;
+}
+
+static void start_calls(arvak_loop *loop, arvak_client *client, arvak_kind *kinds, int count) {
+  arvak_request request = {.rpc = ARVAK_GET_JOB_STATUS, .id = "x"};
+  for (int i = 0; i < count; i++) {
+    arvak_call_options options = {.fn = note_end, .ud = &kinds[i]};
+    assert_int_equal(arvak_call_start(loop, client, &request, &options, NULL), ARVAK_OK);
+  }
+}
+
+static arvak_client *client_of(const char *address, int slots) {
+  arvak_client_options options = {.address = address, .max_concurrent_rpcs = slots};
+  arvak_client *client = NULL;
+  const char *reason = NULL;
+  assert_int_equal(arvak_client_new(&options, &client, &reason), ARVAK_OK);
+  return client;
+}
+
+static void ends_calls_as_closed_when_the_loop_closes(void **state) {
+  (void)state;
+  arvak_loop *loop;
+  arvak_kind kinds[100] = {0};
+  assert_int_equal(arvak_loop_new(&loop), ARVAK_OK);
+  char address[64];
+  int fd = listen_silently(address, sizeof address);
+  arvak_client *client = client_of(address, 10);
+  start_calls(loop, client, kinds, 100);
+  assert_int_equal(arvak_loop_call_count(loop), 100);
+  arvak_client_unref(client);
+  arvak_loop_close(loop);
+  for (int i = 0; i < 100; i++) assert_int_equal(kinds[i], ARVAK_KIND_CLOSED);
+  close(fd);
+}
+
+static void fails_at_once_where_nobody_listens_and_runs_the_queue_dry(void **state) {
+  (void)state;
+  arvak_loop *loop;
+  arvak_kind kinds[50] = {0};
+  assert_int_equal(arvak_loop_new(&loop), ARVAK_OK);
+  arvak_client *client = client_of("unix:/nonexistent/socket", 1);
+  start_calls(loop, client, kinds, 50);
+  int64_t end = arvak_now_ns() + 10 * (int64_t)SECOND_NS;
+  while (arvak_loop_call_count(loop) > 0 && arvak_now_ns() < end) arvak_loop_step(loop, end);
+  for (int i = 0; i < 50; i++) assert_int_equal(kinds[i], ARVAK_KIND_UNAVAILABLE);
+  arvak_client_stats stats;
+  arvak_client_get_stats(client, &stats);
+  assert_int_equal(stats.calls, 50);
+  assert_int_equal(stats.failures, 50);
+  assert_int_equal(stats.in_flight, 0);
+  arvak_client_unref(client);
+  arvak_loop_close(loop);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(ends_a_step_that_is_woken_before),
+      cmocka_unit_test(wakes_a_sleeping_step_from_another_thread),
+      cmocka_unit_test(loses_no_wake_of_many_threads),
+      cmocka_unit_test(fires_timers_not_before_their_time),
+      cmocka_unit_test(ends_calls_as_closed_when_the_loop_closes),
+      cmocka_unit_test(fails_at_once_where_nobody_listens_and_runs_the_queue_dry),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,147 @@
+/* Addresses and the meaning of statuses: tables against tables.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "internal.h"
+
+static void spells_addresses(void **state) {
+  (void)state;
+  static const struct {
+    const char *address, *target; /* NULL: refused */
+  } cases[] = {
+      {"localhost:50051", "dns:///localhost:50051"},
+      {"127.0.0.1:1", "dns:///127.0.0.1:1"},
+      {"[::1]:50051", "dns:///%5B::1%5D:50051"},
+      {"dns:///h.example:65535", "dns:///h.example:65535"},
+      {"dns:h:1", "dns:///h:1"},
+      {"ipv4:1.2.3.4:1", "ipv4:///1.2.3.4:1"},
+      {"ipv4:1.2.3.4:1,5.6.7.8:2", "ipv4:///1.2.3.4:1,5.6.7.8:2"},
+      {"ipv4:///1.2.3.4:1", "ipv4:///1.2.3.4:1"},
+      {"ipv6:[::1]:7", "ipv6:///%5B::1%5D:7"},
+      {"unix:/tmp/s", "unix:///tmp/s"},
+      {"unix:///tmp/s", "unix:///tmp/s"},
+      {"", NULL},
+      {"localhost", NULL},
+      {"localhost:", NULL},
+      {"localhost:0", NULL},
+      {"localhost:65536", NULL},
+      {"localhost:99999999999", NULL},
+      {"localhost:12x", NULL},
+      {":50051", NULL},
+      {"a b:1", NULL},
+      {"http://localhost:1", NULL},
+      {"localhost:1,other:2", NULL},
+      {"ipv4:1.2.3.4:1,", NULL},
+      {"[::1:1", NULL},
+      {"unix:", NULL},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char *target = NULL;
+    const char *reason = arvak__address_spell(cases[i].address, &target);
+    if (!cases[i].target) {
+      assert_non_null(reason);
+      assert_null(target);
+    } else {
+      assert_null(reason);
+      assert_string_equal(target, cases[i].target);
+    }
+    free(target);
+  }
+}
+
+static void makes_relative_unix_paths_absolute(void **state) {
+  (void)state;
+  char *target = NULL;
+  assert_null(arvak__address_spell("unix:s.sock", &target));
+  assert_true(strncmp(target, "unix:///", 8) == 0);
+  assert_string_equal(strrchr(target, '/'), "/s.sock");
+  free(target);
+}
+
+static void classifies_by_rpc_and_code(void **state) {
+  (void)state;
+  static const struct {
+    arvak_rpc rpc;
+    int code;
+    const char *message;
+    arvak_kind kind;
+  } cases[] = {
+      {ARVAK_GET_JOB_STATUS, GRPC_STATUS_NOT_FOUND, "[permanent] backend", ARVAK_KIND_JOB_NOT_FOUND},
+      {ARVAK_CANCEL_JOB, GRPC_STATUS_NOT_FOUND, "", ARVAK_KIND_JOB_NOT_FOUND},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_NOT_FOUND, "[permanent] job-sim", ARVAK_KIND_BACKEND_NOT_FOUND},
+      {ARVAK_GET_BACKEND_INFO, GRPC_STATUS_NOT_FOUND, "", ARVAK_KIND_BACKEND_NOT_FOUND},
+      {ARVAK_SUBMIT_BATCH, GRPC_STATUS_INVALID_ARGUMENT, "", ARVAK_KIND_INVALID_CIRCUIT},
+      {ARVAK_GET_JOB_STATUS, GRPC_STATUS_INVALID_ARGUMENT, "", ARVAK_KIND_RPC},
+      {ARVAK_GET_JOB_RESULT, GRPC_STATUS_FAILED_PRECONDITION, "[transient] x", ARVAK_KIND_JOB_NOT_COMPLETED},
+      {ARVAK_GET_JOB_RESULT, GRPC_STATUS_ABORTED, "[permanent] x", ARVAK_KIND_JOB_FAILED},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_ABORTED, "", ARVAK_KIND_RPC},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_CANCELLED, "Timeout expired", ARVAK_KIND_TIMEOUT},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_CANCELLED, "else", ARVAK_KIND_CANCELED},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_RESOURCE_EXHAUSTED, "", ARVAK_KIND_RESOURCE_EXHAUSTED},
+      {ARVAK_LIST_BACKENDS, GRPC_STATUS_UNAUTHENTICATED, "", ARVAK_KIND_UNAUTHENTICATED},
+      {ARVAK_LIST_BACKENDS, GRPC_STATUS_INTERNAL, "[transient] x", ARVAK_KIND_RPC},
+      {ARVAK_LIST_BACKENDS, 99, "", ARVAK_KIND_RPC},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_int_equal(arvak__kind_of(cases[i].rpc, cases[i].code, cases[i].message), cases[i].kind);
+}
+
+/* The table of contract 2.10, a row a line: read, SubmitJob, SubmitBatch. */
+static void follows_the_retry_table(void **state) {
+  (void)state;
+  static const struct {
+    int code;
+    const char *message;
+    arvak__delivery delivery;
+    bool read, submit, batch;
+  } rows[] = {
+      {GRPC_STATUS_UNAVAILABLE, "", DELIVERY_NOT_SENT, true, true, true},
+      {GRPC_STATUS_UNAVAILABLE, "", DELIVERY_ANSWERED, true, true, false},
+      {GRPC_STATUS_UNAVAILABLE, "Socket closed", DELIVERY_BROKEN, true, false, false},
+      {GRPC_STATUS_RESOURCE_EXHAUSTED, "Queue full", DELIVERY_ANSWERED, true, true, false},
+      {GRPC_STATUS_RESOURCE_EXHAUSTED, "Received message larger than max (5 vs. 4)", DELIVERY_ANSWERED, false, false,
+       false},
+      {GRPC_STATUS_DEADLINE_EXCEEDED, "", DELIVERY_ANSWERED, true, false, false},
+      {GRPC_STATUS_CANCELLED, "Timeout expired", DELIVERY_ANSWERED, true, false, false},
+      {GRPC_STATUS_CANCELLED, "", DELIVERY_ANSWERED, false, false, false},
+      {GRPC_STATUS_INTERNAL, "[transient] Storage error", DELIVERY_ANSWERED, true, false, false},
+      {GRPC_STATUS_INTERNAL, "[permanent] x", DELIVERY_ANSWERED, false, false, false},
+      {GRPC_STATUS_ABORTED, "", DELIVERY_ANSWERED, false, false, false},
+      {GRPC_STATUS_FAILED_PRECONDITION, "[transient] x", DELIVERY_ANSWERED, false, false, false},
+      {GRPC_STATUS_NOT_FOUND, "", DELIVERY_ANSWERED, false, false, false},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    assert_int_equal(arvak__is_retryable(ARVAK_GET_JOB_STATUS, rows[i].code, rows[i].message, rows[i].delivery),
+                     rows[i].read);
+    assert_int_equal(arvak__is_retryable(ARVAK_SUBMIT_JOB, rows[i].code, rows[i].message, rows[i].delivery),
+                     rows[i].submit);
+    assert_int_equal(arvak__is_retryable(ARVAK_SUBMIT_BATCH, rows[i].code, rows[i].message, rows[i].delivery),
+                     rows[i].batch);
+  }
+}
+
+static void knows_when_a_batch_may_half_run(void **state) {
+  (void)state;
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 3, GRPC_STATUS_RESOURCE_EXHAUSTED, DELIVERY_ANSWERED));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 2, GRPC_STATUS_INVALID_ARGUMENT, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 1, GRPC_STATUS_INVALID_ARGUMENT, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 3, GRPC_STATUS_NOT_FOUND, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_NOT_SENT));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_ANSWERED));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_BROKEN));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_CANCELLED, DELIVERY_ANSWERED));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(spells_addresses),       cmocka_unit_test(makes_relative_unix_paths_absolute),
+      cmocka_unit_test(classifies_by_rpc_and_code), cmocka_unit_test(follows_the_retry_table),
+      cmocka_unit_test(knows_when_a_batch_may_half_run),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -32,7 +32,7 @@ function Error.__tostring(err)
   if err.target then where[#where + 1] = err.target end
   local parts = {}
   if #where > 0 then parts[1] = table.concat(where, " ") end
-  parts[#parts + 1] = err.name or tostring(err.kind)
+  parts[#parts + 1] = err.code ~= 0 and err.name or tostring(err.kind)
   if err.message and err.message ~= "" then parts[#parts + 1] = err.message end
   return table.concat(parts, ": ") .. notes_of(err)
 end

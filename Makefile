@@ -128,11 +128,12 @@ asan:
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
 
-#: make valgrind      C tests and the quick specs under valgrind; definite leaks only
+#: make valgrind      the C tests under valgrind; definite leaks only
+# Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there.
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
-	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(CORE_TESTS) $(SERVER_TESTS)
+	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(filter-out %/qasm_test,$(CORE_TESTS) $(SERVER_TESTS))
 
 #: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
 fuzz:

@@ -21,7 +21,7 @@
 typedef struct service service;
 typedef struct call call;
 
-enum { METHODS = 10, POLLERS = 2 };
+enum { METHODS = 10, POLLERS = 1 };
 
 typedef struct method {
   const char *name; /* "SubmitJob" */

@@ -1,0 +1,359 @@
+---@meta
+-- Annotations for lua-language-server. Never required; tools/check_meta.lua holds them to what exists.
+-- SPDX-License-Identifier: Apache-2.0
+
+-- ---- the module
+
+---@class arvak
+---@field _VERSION string
+local arvak = {}
+
+---@class arvak.connect_options
+---@field pool_size? integer connections at most (default 4)
+---@field timeout? number seconds a unary call may take, from the moment it first leaves the queue (default 30)
+---@field max_concurrent_rpcs? integer calls with gRPC at once; more wait in order (default 128)
+---@field queue_timeout? number seconds a call may wait in that queue (default 300)
+---@field api_key? string|fun(): string sent as x-api-key; a function is asked before each call and must not wait
+---@field metadata? table<string, string>|fun(): table<string, string> sent with each call; the same
+---@field tls? boolean|arvak.tls_options
+---@field channel_args? table<string, integer|string|boolean> passed through to gRPC
+
+---@class arvak.tls_options
+---@field ca? string PEM text or a path; default: the system's certificates
+---@field cert? string PEM text or a path, with key: the client's certificate
+---@field key? string PEM text or a path
+---@field server_name? string the name to expect in the server's certificate
+
+---Makes a client. Never waits, opens no connection yet. Raises on a bad address or option.
+---@param address? string default $ARVAK_ADDRESS or "localhost:50051"; "host:port", "dns:///host:port", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path", or "embedded" for a dev server in this process
+---@param options? arvak.connect_options
+---@return arvak.client
+function arvak.connect(address, options) end
+
+---Runs fn as a task and drives the loop until it and the tasks spawned in it have ended. An error is raised as the
+---same object; so is the error of a spawned task that nobody has read. Raises inside a task.
+---@param fn function
+---@param ... any
+---@return any ... its results
+function arvak.run(fn, ...) end
+
+---Runs fn as a task from the next turn of the loop on.
+---@param fn function
+---@param ... any
+---@return arvak.future
+function arvak.spawn(fn, ...) end
+
+---Waits. nil and an error of kind "canceled" when the task was canceled.
+---@param seconds number from 0 on
+---@return true|nil ok
+---@return arvak.error|nil err
+function arvak.sleep(seconds) end
+
+---One step of the loop from outside any task. Raises the errors that nobody has read.
+---@param timeout? number seconds to wait at most (default 0)
+---@return boolean in_flight whether anything is left that could happen
+function arvak.poll(timeout) end
+
+---A coroutine.wrap whose function may wait: its waits are those of the task around it.
+---@param fn function
+---@return function
+function arvak.wrap(fn) end
+
+---@return boolean
+function arvak.in_task() end
+
+---@param value any
+---@return boolean
+function arvak.is_error(value) end
+
+---What of this library a value is: "client", "future", "job", "result", "backend", "error", or nil.
+---@param value any
+---@return string|nil
+function arvak.type(value) end
+
+-- ---- client
+
+---@class arvak.client
+---@field async arvak.async the same methods, which return at once, as futures
+local client = {}
+
+---@class arvak.async
+
+---@class arvak.call_options
+---@field timeout? number seconds; default: the client's
+---@field metadata? table<string, string> besides the client's, and before it where both name one
+
+---@class arvak.submit_options: arvak.call_options
+---@field shots? integer 0 to 4294967295 (default 1024)
+---@field optimization_level? integer 0 (default) to 3; from 1 on the keys of counts cover the whole device
+
+---@class arvak.wait_options: arvak.call_options
+---@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has failed without a break for one timeout
+---@field poll_interval? number seconds between looks at most (default 1.0; the first looks come sooner)
+---@field on_progress? fun(job: arvak.job) called with each look; must not wait
+---@field strategy? "poll"
+
+---@class arvak.execute_options: arvak.wait_options
+---@field shots? integer
+---@field optimization_level? integer
+
+---@class arvak.batch_options: arvak.call_options
+---@field split? boolean send several SubmitBatch when there are more than 50 circuits
+
+---@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
+
+---Submits, waits and fetches.
+---@param qasm string
+---@param backend_id string
+---@param options? integer|arvak.execute_options shots, or a table
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function client:execute(qasm, backend_id, options) end
+
+---@param qasm string OpenQASM 3
+---@param backend_id string
+---@param options? integer|arvak.submit_options shots, or a table
+---@return string|nil job_id
+---@return arvak.error|nil err
+function client:submit_qasm(qasm, backend_id, options) end
+
+---The service refuses this format: always nil and an error of kind "invalid_circuit", without an RPC.
+---@param circuit_json string
+---@param backend_id string
+---@param options? integer|arvak.submit_options
+---@return nil
+---@return arvak.error err
+function client:submit_circuit_json(circuit_json, backend_id, options) end
+
+---@param circuits arvak.circuit[] at most 50 unless options.split
+---@param backend_id string
+---@param options? arvak.batch_options
+---@return string[]|nil job_ids
+---@return arvak.error|nil err with split, err.job_ids are those submitted before the failure
+function client:submit_batch(circuits, backend_id, options) end
+
+---@param job_id string
+---@param options? arvak.call_options
+---@return arvak.job|nil job
+---@return arvak.error|nil err
+function client:get_job_status(job_id, options) end
+
+---@param job_id string
+---@param options? arvak.call_options
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function client:get_job_result(job_id, options) end
+
+---@param job_id string
+---@param options? arvak.wait_options
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function client:wait_for_job(job_id, options) end
+
+---@param job_id string
+---@param options? arvak.call_options
+---@return true|nil ok
+---@return arvak.error|nil err of kind "not_cancelable" when the job had ended
+function client:cancel_job(job_id, options) end
+
+---@param options? arvak.call_options
+---@return arvak.backend[]|nil backends
+---@return arvak.error|nil err
+function client:list_backends(options) end
+
+---@param backend_id string
+---@param options? arvak.call_options
+---@return arvak.backend|nil backend
+---@return arvak.error|nil err
+function client:get_backend_info(backend_id, options) end
+
+---@param timeout? number seconds; default: the client's timeout
+---@return true|nil ok
+---@return arvak.error|nil err
+function client:wait_for_ready(timeout) end
+
+---@class arvak.stats
+---@field calls integer calls that have ended
+---@field failures integer those of them that failed
+---@field attempts integer attempts handed to gRPC
+---@field in_flight integer calls with gRPC now
+---@field queued integer calls waiting for one of max_concurrent_rpcs
+---@field bytes_sent integer of messages
+---@field bytes_received integer of messages
+---@field connections { open: integer, ready: integer, connecting: integer, failing: integer, idle: integer }
+
+---@return arvak.stats
+function client:stats() end
+
+---Closes: calls in flight end as "closed", later ones raise. Idempotent, never waits.
+function client:close() end
+
+-- ---- future
+
+---@class arvak.future
+local future = {}
+
+---@return boolean
+function future:done() end
+
+---@return boolean
+function future:running() end
+
+---@return boolean
+function future:canceled() end
+
+---@return true|nil ok
+---@return arvak.error|nil err
+function future:cancel() end
+
+---@param timeout? number seconds
+---@return boolean|nil ended false when the time is over; nil and an error when the waiting task was canceled
+---@return arvak.error|nil err
+function future:wait(timeout) end
+
+---@param timeout? number seconds
+---@return any ... the values, or nil and the error
+function future:result(timeout) end
+
+---@param timeout? number seconds
+---@return any err the error it failed with, or nil
+function future:exception(timeout) end
+
+---Runs fn as a task once the future has ended, at once when it has.
+---@param fn fun(future: arvak.future)
+function future:add_done_callback(fn) end
+
+-- ---- records
+
+---@class arvak.job
+---@field job_id string
+---@field state "UNSPECIFIED"|"QUEUED"|"RUNNING"|"COMPLETED"|"FAILED"|"CANCELED"|"RESULT_EXPIRED"|string
+---@field submitted_at? integer Unix seconds
+---@field started_at? integer
+---@field completed_at? integer
+---@field backend_id string
+---@field shots integer
+---@field error_message? string
+local job = {}
+
+---@return boolean
+function job:is_terminal() end
+
+---@return boolean
+function job:is_pending() end
+
+---@return boolean
+function job:is_success() end
+
+---@class arvak.result
+---@field job_id string
+---@field counts table<string, integer> bitstring → count; qubit 0 is the rightmost character
+---@field shots integer
+---@field execution_time_ms? integer
+---@field metadata_json string
+local result = {}
+
+---Bitstrings and counts in ascending order, without building the table counts of a large result.
+---@return fun(): string, integer
+function result:pairs() end
+
+---@return table<string, number>
+function result:probabilities() end
+
+---@return string|nil bitstring of equals the smallest
+---@return number|nil probability
+function result:most_frequent() end
+
+---@return table|nil metadata
+---@return arvak.error|nil err
+function result:metadata() end
+
+---@return table plain, without metatables
+function result:to_table() end
+
+---@class arvak.backend
+---@field backend_id string
+---@field name string
+---@field is_available boolean
+---@field max_qubits integer
+---@field max_shots integer
+---@field description string
+---@field supported_gates string[]
+---@field topology_json string
+---@field topology table|nil decoded with lua-cjson
+
+---@class arvak.error
+---@field kind string what to decide by: see README.md
+---@field message string
+---@field code? integer gRPC status
+---@field name? string its name, "UNAVAILABLE"
+---@field rpc? string "SubmitJob"
+---@field job_id? string
+---@field job_ids? string[] of a split batch: submitted before the failure
+---@field target? string the address
+---@field attempts? integer
+---@field retryable boolean whether the same call may be made again without doing anything twice
+---@field maybe_executed boolean whether the server may have acted on it
+---@field elapsed? number seconds
+---@field cause? any
+---@field scope? "queue"|"call"|"wait" of a timeout
+---@field traceback? string of an error raised in a task
+
+-- ---- dev server
+
+---@class arvak.devserver.options
+---@field address? string "host:port", port 0 is chosen by the system (default "127.0.0.1:0")
+---@field unix? string path of a unix socket
+---@field workers? integer threads that simulate (default: the number of cores)
+---@field api_key? string demanded of every call
+---@field tls_cert? string path
+---@field tls_key? string path
+---@field tls_client_ca? string path; demands client certificates
+---@field rate_limit? integer accepted jobs a second and client (default 100, 0: none)
+---@field max_concurrent_jobs? integer (default 100, 0: no limit)
+---@field max_queued_jobs? integer (default 1000, 0: no limit)
+---@field watch_interval? number seconds between the updates of a watch (default 0.5)
+---@field seed? integer makes all sampling reproducible
+---@field job_latency? number seconds that every job takes besides its simulation
+---@field server_timeout? number seconds (default 60)
+---@field max_message_size? integer bytes (default 16 MiB)
+---@field faults? table[] see docs/devserver.md
+
+---A dev server; the module's function start makes one.
+---@class arvak.devserver
+---@field address string
+---@field unix_address? string
+local devserver = {}
+
+---@param options? arvak.devserver.options
+---@return arvak.devserver|nil server
+---@return string|nil message
+function devserver.start(options) end
+
+---Ends it within a second, whatever is open. Idempotent.
+function devserver:stop() end
+
+---Calls, connections and jobs so far.
+---@return table
+function devserver:stats() end
+
+---Adds a fault while it runs.
+---@param fault table see docs/devserver.md
+function devserver:fault(fault) end
+
+function devserver:clear_faults() end
+
+---@param job_id string
+---@param state string
+---@return boolean
+function devserver:set_job_state(job_id, state) end
+
+---Forgets a job, as a full store does.
+---@param job_id string
+---@return boolean
+function devserver:evict(job_id) end
+
+---Cuts every connection.
+function devserver:drop_connections() end
+
+return arvak

@@ -66,7 +66,7 @@ TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)
 BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua
 
 # The environment in which tests and examples find the module that was just built, and no other.
-RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(abspath $(BUILD))/lua/?.so;;'
+RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua/?.so;;'
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
@@ -119,12 +119,12 @@ examples:
 # An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
 asan: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1
 asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
-asan: export LSAN_OPTIONS = suppressions=$(abspath tools/lsan.supp):print_suppressions=0
+asan: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
 asan:
 	@$(SETUP) test
 	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS) \
 	  all tests build/asan/bin/lua5.4
-	@PATH="$(abspath build/asan/bin):$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
+	@PATH="$(CURDIR)/build/asan/bin:$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
 

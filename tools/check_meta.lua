@@ -93,9 +93,11 @@ function M.documented(text)
   for span in text:gmatch("`([^`]+)`") do code[#code + 1] = span end
   for _, block in ipairs(code) do
     for word in block:gmatch("[%a_][%w_]*") do words[word] = true end
-    for holder, name in block:gmatch("%f[%w_.:]([%a_][%w_]*)[.:]([%a_][%w_]*)%s*[%({\"]") do
-      local class = M.variables[holder] or (holder == "arvak" and "arvak")
-      if class then add(calls, class, name) end
+    for _, argument in ipairs { "%s*[%({]", '%s+"' } do
+      for holder, name in block:gmatch("%f[%w_.:]([%a_][%w_]*)[.:]([%a_][%w_]*)" .. argument) do
+        local class = M.variables[holder] or (holder == "arvak" and "arvak")
+        if class then add(calls, class, name) end
+      end
     end
   end
   return words, calls

@@ -459,6 +459,23 @@ static void many_resets_of_many_shots_are_followed_together(void **state) {
   counts_fini(&c);
 }
 
+/* Sorted draws depend on their number: each of few must be as fair as one of many. */
+static void few_shots_are_as_fair_as_many(void **state) {
+  static const double p[4] = {0.1875, 0.5625, 0.0625, 0.1875};
+  circuit *c = parse(HEAD "qubit[2] q; ry(2*pi/3) q[0]; rx(pi/3) q[1];");
+  (void)state;
+  for (uint32_t shots = 1; shots <= 3; shots++) {
+    outcome sum[4] = {{0, 0}, {1, 0}, {2, 0}, {3, 0}};
+    for (uint64_t seed = 0; seed < 20000; seed++) {
+      counts out = run_with(c, &(run_options){.shots = shots, .seed = seed});
+      for (size_t i = 0; i < out.size; i++) sum[out.outcomes[i].bits].count += out.outcomes[i].count;
+      counts_fini(&out);
+    }
+    check_distribution("few shots", &(counts){.size = 4, .outcomes = sum}, p, 4, 20000 * shots);
+  }
+  circuit_free(c);
+}
+
 static void large_superpositions_are_sampled_evenly(void **state) {
   counts c = run_text(HEAD "qubit[20] q; h q;", 100000, 11);
   uint32_t by_part[256] = {0}, most = 0;
@@ -638,6 +655,7 @@ int main(void) {
       cmocka_unit_test(resets_collapse_at_random),
       cmocka_unit_test(resets_of_entangled_qubits_part_the_shots_each_time),
       cmocka_unit_test(many_resets_of_many_shots_are_followed_together),
+      cmocka_unit_test(few_shots_are_as_fair_as_many),
       cmocka_unit_test(large_superpositions_are_sampled_evenly),
       cmocka_unit_test(a_seed_determines_the_counts),
       cmocka_unit_test(keys_have_qubit_0_rightmost_and_all_declared_qubits),

@@ -2,13 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "arena.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 16, BLOCK_BYTES = 16384, HEADER_BYTES = ALIGNMENT };
+enum { ALIGNMENT = 16, BLOCK_BYTES = 16384, TRIM_BYTES = 16 << 20, HEADER_BYTES = ALIGNMENT };
 
 static char *aligned(char *p) { return p + (-(uintptr_t)p & (ALIGNMENT - 1)); }
 
@@ -22,6 +23,7 @@ static void allocator_free(void *ud, void *piece) {
 
 static void rewind_to_first(arena *a) {
   a->blocks = NULL;
+  a->bytes = 0;
   a->at = aligned(a->first);
   a->end = a->first + sizeof a->first;
 }
@@ -37,6 +39,8 @@ void arena_fini(arena *a) {
     free(block);
     block = next;
   }
+  /* One hostile message can take a gigabyte; the allocator would keep it. */
+  if (a->bytes > TRIM_BYTES) malloc_trim(0);
   rewind_to_first(a);
 }
 
@@ -45,6 +49,7 @@ static char *block_new(arena *a, size_t size) {
   if (!block) return NULL;
   *(void **)block = a->blocks;
   a->blocks = block;
+  a->bytes += size;
   return block + HEADER_BYTES;
 }
 

@@ -13,6 +13,7 @@ enum { ARENA_FIRST_BYTES = 2048 };
 typedef struct arena {
   char *at, *end;
   void *blocks; /* owned, linked by their first word; without the first */
+  size_t bytes; /* of the blocks */
   ProtobufCAllocator allocator;
   char first[ARENA_FIRST_BYTES];
 } arena;

@@ -8,10 +8,9 @@
 
 const char backend_id[] = "simulator";
 
-static const char *const gates[] = {"id",  "x",  "y",   "z",  "h",  "s",  "sdg", "t",    "tdg",   "sx",
-                                    "sxdg", "rx", "ry",  "rz", "p",  "u",  "prx", "cx",   "cy",    "cz",
-                                    "ch",  "swap", "iswap", "crx", "cry", "crz", "cp", "rxx", "ryy", "rzz",
-                                    "ccx", "cswap"};
+static const char *const gates[] = {"id",    "x",   "y",   "z",   "h",  "s",   "sdg", "t",   "tdg", "sx",   "sxdg",
+                                    "rx",    "ry",  "rz",  "p",   "u",  "prx", "cx",  "cy",  "cz",  "ch",   "swap",
+                                    "iswap", "crx", "cry", "crz", "cp", "rxx", "ryy", "rzz", "ccx", "cswap"};
 
 bool backend_find(const char *id, size_t length) {
   return length == sizeof backend_id - 1 && memcmp(id, backend_id, length) == 0;

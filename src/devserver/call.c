@@ -16,7 +16,7 @@ enum { SPARES_MAX = 1024 };
 
 static const char service_prefix[] = "/arvak.v1.ArvakService/";
 
-#define CALL_OF(t, member) ((call *)(void *)((char *)(t) - offsetof(call, member)))
+#define CALL_OF(t, member) ((call *)(void *)((char *)(t)-offsetof(call, member)))
 
 static void on_accepted(tag *t, bool ok);
 static void on_finished(tag *t, bool ok);
@@ -154,7 +154,8 @@ static bool authorized(const call *c) {
   if (!c->method) {
     size_t length = sizeof service_prefix - 1;
     grpc_slice path = c->details.method;
-    if (GRPC_SLICE_LENGTH(path) < length || memcmp(GRPC_SLICE_START_PTR(path), service_prefix, length) != 0) return true;
+    if (GRPC_SLICE_LENGTH(path) < length || memcmp(GRPC_SLICE_START_PTR(path), service_prefix, length) != 0)
+      return true;
   }
   for (size_t i = 0; i < c->metadata.count; i++) {
     const grpc_metadata *entry = &c->metadata.metadata[i];

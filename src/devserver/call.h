@@ -33,8 +33,8 @@ typedef struct outgoing {
 
 struct call {
   service *owner;
-  const method *method; /* NULL: a method that the service does not have */
-  grpc_call *rpc;       /* owned; guarded by mu once several threads know the call */
+  const method *method;      /* NULL: a method that the service does not have */
+  grpc_call *rpc;            /* owned; guarded by mu once several threads know the call */
   grpc_call_details details; /* of an unknown method only */
   grpc_metadata_array metadata;
   grpc_byte_buffer *payload; /* owned; NULL once read */
@@ -47,11 +47,11 @@ struct call {
   atomic_int refs;
   pthread_mutex_t mu;
   /* Guarded by mu. */
-  int batches;      /* given to gRPC and not back */
-  bool watched;     /* the batch that tells of the end is out, or back */
-  bool closed;      /* the end of the RPC is known: nothing more can be sent */
-  bool headers_due; /* not sent yet: they go with the first message */
-  bool sending;     /* a message is on its way */
+  int batches;              /* given to gRPC and not back */
+  bool watched;             /* the batch that tells of the end is out, or back */
+  bool closed;              /* the end of the RPC is known: nothing more can be sent */
+  bool headers_due;         /* not sent yet: they go with the first message */
+  bool sending;             /* a message is on its way */
   bool ending, status_sent; /* nothing follows the queued messages but the status; it has been sent too */
   outgoing *first, *last;
   size_t queued;             /* with the one on its way */
@@ -59,11 +59,11 @@ struct call {
   grpc_status_code status;
   char *status_text; /* owned */
 
-  fault *fault;        /* owned, constant; NULL: nothing goes wrong */
-  bool fault_done;     /* it has acted; guarded by mu, as is the next */
-  uint64_t messages;   /* of a stream, sent */
-  connection *doomed;  /* reference: what the fault will drop; constant */
-  timer hold;          /* a fault's latency or hang; running, it has a reference */
+  fault *fault;       /* owned, constant; NULL: nothing goes wrong */
+  bool fault_done;    /* it has acted; guarded by mu, as is the next */
+  uint64_t messages;  /* of a stream, sent */
+  connection *doomed; /* reference: what the fault will drop; constant */
+  timer hold;         /* a fault's latency or hang; running, it has a reference */
   grpc_metadata trailer;
 
   void *stream;               /* a stream's own state; owned, the last reference frees it after method->release */
@@ -101,6 +101,6 @@ void stream_end(call *c, grpc_status_code code, const char *format, ...) __attri
 size_t stream_queued(call *c); /* messages given and not yet on the wire */
 bool stream_read(call *c);     /* method->received follows; false: the stream is closed, nothing follows */
 bool stream_closed(call *c);
-void stream_clear(call *c);    /* under the lock: forgets the messages not yet sent */
+void stream_clear(call *c); /* under the lock: forgets the messages not yet sent */
 
 #endif

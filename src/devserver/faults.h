@@ -20,17 +20,17 @@ typedef enum fault_action { FAULT_NONE, FAULT_STATUS, FAULT_DROP, FAULT_HANG } f
 typedef struct fault {
   int rpc; /* index in service_methods, or FAULT_ANY_RPC */
   fault_action action;
-  bool after;            /* act when the call has been executed, in place of its answer */
+  bool after; /* act when the call has been executed, in place of its answer */
   bool has_pushback;
-  int32_t pushback_ms;   /* trailing grpc-retry-pushback-ms */
+  int32_t pushback_ms; /* trailing grpc-retry-pushback-ms */
   grpc_status_code status;
-  const char *tag;       /* "", "[permanent] " or "[transient] "; static */
+  const char *tag; /* "", "[permanent] " or "[transient] "; static */
   char message[FAULT_TEXT_BYTES];
-  uint64_t messages;     /* of a stream: act when so many have been sent; 0: at its end */
-  uint64_t skip, count;  /* the first matches that nothing happens to; how often it acts, 0: always */
-  double rate;           /* probability, for those not skipped */
+  uint64_t messages;    /* of a stream: act when so many have been sent; 0: at its end */
+  uint64_t skip, count; /* the first matches that nothing happens to; how often it acts, 0: always */
+  double rate;          /* probability, for those not skipped */
   uint64_t latency_us[2], job_latency_us[2]; /* drawn between the two */
-  job_state job_state;   /* where a job ends up; JOB_UNSPECIFIED: where it would */
+  job_state job_state;                       /* where a job ends up; JOB_UNSPECIFIED: where it would */
 } fault;
 
 void fault_init(fault *f);
@@ -42,8 +42,8 @@ bool fault_check(const fault *f, char *problem, size_t size);                   
 
 typedef struct faults faults;
 
-faults *faults_new(uint64_t seed); /* Returns owned or NULL. */
-void faults_free(faults *all);     /* NULL is fine */
+faults *faults_new(uint64_t seed);            /* Returns owned or NULL. */
+void faults_free(faults *all);                /* NULL is fine */
 bool faults_add(faults *all, const fault *f); /* copies; false: out of memory */
 void faults_clear(faults *all);
 uint64_t faults_fired(faults *all);

@@ -10,9 +10,10 @@
 #include "service.h"
 
 static const char *const status_names[] = {
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
 
 enum { STATUS_NAMES = sizeof status_names / sizeof *status_names };
 
@@ -164,7 +165,8 @@ bool fault_check(const fault *f, char *problem, size_t size) {
   bool calls_only = f->action || f->latency_us[1] || f->has_pushback;
   bool submits = f->rpc == FAULT_ANY_RPC || f->rpc <= 1 || service_methods[f->rpc].reads_many;
   bool streams = f->rpc == FAULT_ANY_RPC || service_methods[f->rpc].sent || service_methods[f->rpc].closed;
-  if (jobs_only && calls_only) return complain(problem, size, "a fault is about calls or about jobs, not both: give two");
+  if (jobs_only && calls_only)
+    return complain(problem, size, "a fault is about calls or about jobs, not both: give two");
   if (!jobs_only && !calls_only) {
     return complain(problem, size, "a fault needs one of status, drop, hang, latency, job, job_state, job_latency");
   }
@@ -201,7 +203,8 @@ bool fault_parse(fault *f, const char *text, char *problem, size_t size) {
     if (split(&at, &name, &value)) {
       ok = fault_set(f, name, value, problem, size);
     } else {
-      snprintf(problem, size, "bad fault '%.100s': expected KEY=VALUE, for example rpc=SubmitJob,status=UNAVAILABLE", text);
+      snprintf(problem, size, "bad fault '%.100s': expected KEY=VALUE, for example rpc=SubmitJob,status=UNAVAILABLE",
+               text);
       ok = false;
     }
   }

@@ -28,8 +28,8 @@ struct jobs {
   size_t random_left;
 };
 
-static const char *const state_names[JOB_STATES] = {"UNSPECIFIED", "QUEUED", "RUNNING", "COMPLETED",
-                                                    "FAILED", "CANCELED", "RESULT_EXPIRED"};
+static const char *const state_names[JOB_STATES] = {"UNSPECIFIED", "QUEUED",   "RUNNING",       "COMPLETED",
+                                                    "FAILED",      "CANCELED", "RESULT_EXPIRED"};
 
 const char *job_state_name(job_state state) { return state < JOB_STATES ? state_names[state] : "UNKNOWN"; }
 

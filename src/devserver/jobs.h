@@ -16,11 +16,18 @@
 
 /* The numbers of the wire. */
 typedef enum job_state {
-  JOB_UNSPECIFIED, JOB_QUEUED, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELED, JOB_RESULT_EXPIRED, JOB_STATES
+  JOB_UNSPECIFIED,
+  JOB_QUEUED,
+  JOB_RUNNING,
+  JOB_COMPLETED,
+  JOB_FAILED,
+  JOB_CANCELED,
+  JOB_RESULT_EXPIRED,
+  JOB_STATES
 } job_state;
 
-const char *job_state_name(job_state state);             /* "QUEUED"; static */
-bool job_state_parse(const char *name, job_state *out);  /* the same names */
+const char *job_state_name(job_state state);            /* "QUEUED"; static */
+bool job_state_parse(const char *name, job_state *out); /* the same names */
 bool job_state_is_terminal(job_state state);
 
 typedef struct job job;
@@ -81,8 +88,8 @@ typedef struct jobs_counts {
   uint32_t stored, by_state[JOB_STATES];
 } jobs_counts;
 
-jobs *jobs_new(uint32_t capacity);  /* Returns owned or NULL. */
-void jobs_free(jobs *all);          /* Ends what has not ended. NULL is fine. */
+jobs *jobs_new(uint32_t capacity); /* Returns owned or NULL. */
+void jobs_free(jobs *all);         /* Ends what has not ended. NULL is fine. */
 
 /* Takes the circuit. Returns owned, one reference, not yet stored; NULL: out of memory. */
 job *job_new(circuit *c, uint32_t shots, uint32_t width);
@@ -102,7 +109,7 @@ void jobs_view(jobs *all, const job *j, job_view *view);
 
 /* Transitions; each false when the job is not in a state to make it, or no longer stored. */
 bool jobs_start(jobs *all, job *j, int64_t now_s, uint64_t now_us);
-bool jobs_complete(jobs *all, job *j, counts *result, int64_t now_s, uint64_t now_us);     /* takes result */
+bool jobs_complete(jobs *all, job *j, counts *result, int64_t now_s, uint64_t now_us); /* takes result */
 bool jobs_fail(jobs *all, job *j, const char *message, int64_t now_s, uint64_t now_us);
 bool jobs_cancel(jobs *all, job *j, int64_t now_s, job_view *before);
 

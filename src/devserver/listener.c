@@ -25,10 +25,10 @@
 
 struct connection {
   atomic_uint refs;
-  int fd;            /* owned: our duplicate of gRPC's, or with TLS the peer's socket itself */
-  int inner_fd;      /* owned: with TLS our end of the loopback connection to gRPC; else -1 */
-  relay *relay;      /* owned, the thread's alone; NULL without TLS */
-  unsigned key;      /* gRPC's number for it, constant */
+  int fd;       /* owned: our duplicate of gRPC's, or with TLS the peer's socket itself */
+  int inner_fd; /* owned: with TLS our end of the loopback connection to gRPC; else -1 */
+  relay *relay; /* owned, the thread's alone; NULL without TLS */
+  unsigned key; /* gRPC's number for it, constant */
   char peer[PEER_NAME_BYTES];
   connection *previous, *next; /* guarded by the listener's mu */
   bool listed;                 /* so is this */

@@ -30,7 +30,8 @@ static int print_help(void) {
   printf("Usage: arvak-devserver [flags]\n\n"
          "A local server of the Arvak quantum job service, with a simulator behind it. Listens on 127.0.0.1:50051\n"
          "unless told otherwise, until SIGINT or SIGTERM.\n\n");
-  for (const option_spec *spec = option_specs; spec->name; spec++) print_flag(spec->name, kinds[spec->kind], spec->help);
+  for (const option_spec *spec = option_specs; spec->name; spec++)
+    print_flag(spec->name, kinds[spec->kind], spec->help);
   print_flag("fault", "KEY=VALUE,...", "something that goes wrong; may be given again (docs/devserver.md)");
   print_flag("help", "", "show this");
   print_flag("version", "", "show the version");

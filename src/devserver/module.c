@@ -261,6 +261,8 @@ int luaopen_arvak_devserver(lua_State *L) {
   luaL_newmetatable(L, SERVER);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "methods"); /* for the check of annotations */
   lua_pushcclosure(L, larvak_devserver_index, 1);
   lua_setfield(L, -2, "__index");
   lua_pushboolean(L, 0);

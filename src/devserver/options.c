@@ -20,15 +20,14 @@ const option_spec option_specs[] = {
      "threads that simulate (default: one for each processor)"},
     {"api_key", OPTION_TEXT, AT(api_key), 1, 4096, "a text that is not empty",
      "refuse calls without this in their x-api-key metadata"},
-    {"tls_cert", OPTION_TEXT, AT(tls_cert), 1, 1 << 20, "a path or PEM text",
-     "serve TLS with this certificate chain"},
+    {"tls_cert", OPTION_TEXT, AT(tls_cert), 1, 1 << 20, "a path or PEM text", "serve TLS with this certificate chain"},
     {"tls_key", OPTION_TEXT, AT(tls_key), 1, 1 << 20, "a path or PEM text", "the certificate's private key"},
     {"tls_client_ca", OPTION_TEXT, AT(tls_client_ca), 1, 1 << 20, "a path or PEM text",
      "demand client certificates, signed by one of these"},
     {"rate_limit", OPTION_INTEGER, AT(rate_limit), 0, UINT32_MAX, "a whole number from 0 (no limit)",
      "accepted jobs a second and peer (default 100; 0: no limit)"},
-    {"max_concurrent_jobs", OPTION_INTEGER, AT(max_concurrent_jobs), 0, UINT32_MAX,
-     "a whole number from 0 (no limit)", "running jobs past which submits are refused (default 100; 0: no limit)"},
+    {"max_concurrent_jobs", OPTION_INTEGER, AT(max_concurrent_jobs), 0, UINT32_MAX, "a whole number from 0 (no limit)",
+     "running jobs past which submits are refused (default 100; 0: no limit)"},
     {"max_queued_jobs", OPTION_INTEGER, AT(max_queued_jobs), 0, UINT32_MAX, "a whole number from 0 (no limit)",
      "queued jobs past which submits are refused (default 1000; 0: no limit)"},
     {"max_message_size", OPTION_INTEGER, AT(max_message_size), 1, 1 << 30, "a number of bytes from 1 to 1073741824",
@@ -45,7 +44,9 @@ const option_spec option_specs[] = {
 
 void options_init(server_options *options) {
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
-  *options = (server_options){.workers = cores < 1 ? 1 : cores > 256 ? 256 : (uint64_t)cores,
+  *options = (server_options){.workers = cores < 1     ? 1
+                                         : cores > 256 ? 256
+                                                       : (uint64_t)cores,
                               .rate_limit = 100,
                               .max_concurrent_jobs = 100,
                               .max_queued_jobs = 1000,

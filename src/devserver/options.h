@@ -13,7 +13,7 @@ typedef struct server_options {
   uint64_t workers, rate_limit, max_concurrent_jobs, max_queued_jobs, max_message_size, seed;
   bool seeded;
   double watch_interval, job_latency, server_timeout; /* seconds */
-  const struct fault *faults; /* borrowed like the strings */
+  const struct fault *faults;                         /* borrowed like the strings */
   size_t fault_count;
 } server_options;
 
@@ -22,8 +22,8 @@ typedef enum option_kind { OPTION_TEXT, OPTION_INTEGER, OPTION_SECONDS } option_
 typedef struct option_spec {
   const char *name; /* with underscores, as in Lua */
   option_kind kind;
-  size_t offset; /* in server_options */
-  double min, max; /* of a number; of a text, its length */
+  size_t offset;        /* in server_options */
+  double min, max;      /* of a number; of a text, its length */
   const char *expected; /* "a number of seconds from 0 to 3600" */
   const char *help;
 } option_spec;

@@ -16,7 +16,7 @@ typedef struct relay_half {
 } relay_half;
 
 typedef struct relay {
-  int fd[2]; /* borrowed */
+  int fd[2];          /* borrowed */
   relay_half half[2]; /* half[i]: from fd[i] to the other */
 } relay;
 

@@ -10,8 +10,8 @@
 typedef struct runner runner;
 
 typedef struct runner_options {
-  jobs *store;     /* borrowed, outlives the runner */
-  timers *clock;   /* borrowed, stopped before runner_free */
+  jobs *store;   /* borrowed, outlives the runner */
+  timers *clock; /* borrowed, stopped before runner_free */
   int workers;
   uint64_t latency_us; /* of every job */
   uint64_t seed;       /* with a job's number it decides its samples */

@@ -132,7 +132,8 @@ static uint64_t random_seed(void) {
 /* What needs no gRPC. */
 static bool make_parts(service *s) {
   const server_options *o = &s->options;
-  s->limits = (jobs_limits){.max_running = (uint32_t)o->max_concurrent_jobs, .max_queued = (uint32_t)o->max_queued_jobs};
+  s->limits =
+      (jobs_limits){.max_running = (uint32_t)o->max_concurrent_jobs, .max_queued = (uint32_t)o->max_queued_jobs};
   if (!o->seeded) s->options.seed = random_seed();
   if (o->api_key) s->api_key = strdup(o->api_key);
   s->topology = backend_topology();

@@ -27,7 +27,7 @@ typedef struct method {
   const char *name; /* "SubmitJob" */
   int index;
   const ProtobufCMessageDescriptor *request;
-  bool reads_many; /* the request is a stream */
+  bool reads_many;                                       /* the request is a stream */
   void (*run)(call *c, const ProtobufCMessage *request); /* the request is NULL when it is a stream */
   /* Of streams; NULL when not wanted. Never with the call's lock held. */
   void (*sent)(call *c);                                /* a message has left the queue */

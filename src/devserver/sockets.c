@@ -48,7 +48,8 @@ int sockets_listen_tcp(const char *address, char *problem, size_t size) {
   snprintf(copy, sizeof copy, "%s", address);
   const char *port = strlen(address) < sizeof copy ? split_port(copy, &host) : NULL;
   if (!port) {
-    snprintf(problem, size, "bad address '%.200s': expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:0", address);
+    snprintf(problem, size, "bad address '%.200s': expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:0",
+             address);
     return -1;
   }
   struct addrinfo *found, hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};
@@ -78,7 +79,8 @@ static void remove_stale(const struct sockaddr_un *at) {
 int sockets_listen_unix(const char *path, char *problem, size_t size) {
   struct sockaddr_un at = {.sun_family = AF_UNIX};
   if (!*path || strlen(path) >= sizeof at.sun_path) {
-    snprintf(problem, size, "bad path '%.200s' of a unix socket: expected 1 to %zu bytes", path, sizeof at.sun_path - 1);
+    snprintf(problem, size, "bad path '%.200s' of a unix socket: expected 1 to %zu bytes", path,
+             sizeof at.sun_path - 1);
     return -1;
   }
   memcpy(at.sun_path, path, strlen(path) + 1);

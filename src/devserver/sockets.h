@@ -12,7 +12,7 @@ int sockets_listen_tcp(const char *address, char *problem, size_t size);
 /* A path; a socket left there by a dead server is replaced, anything else is not. */
 int sockets_listen_unix(const char *path, char *problem, size_t size);
 
-void sockets_name(const struct sockaddr *address, char *out, size_t size);       /* "127.0.0.1:50051", "[::1]:50051" */
-void sockets_peer_name(const struct sockaddr *address, char *out, size_t size);  /* the IP address, or "unix" */
+void sockets_name(const struct sockaddr *address, char *out, size_t size);      /* "127.0.0.1:50051", "[::1]:50051" */
+void sockets_peer_name(const struct sockaddr *address, char *out, size_t size); /* the IP address, or "unix" */
 
 #endif

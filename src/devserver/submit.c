@@ -31,8 +31,9 @@ static bool refuse_full(call *c, jobs_verdict verdict, const jobs_counts *seen, 
 
 static bool refuse_rate(call *c, uint32_t seen, refusal *why) {
   uint32_t limit = (uint32_t)c->owner->options.rate_limit;
-  return refuse(why, REFUSED_LIMIT,
-                arena_printf(&c->memory, "Rate limit exceeded: %" PRIu32 " req/s (limit: %" PRIu32 " req/s)", seen, limit));
+  return refuse(
+      why, REFUSED_LIMIT,
+      arena_printf(&c->memory, "Rate limit exceeded: %" PRIu32 " req/s (limit: %" PRIu32 " req/s)", seen, limit));
 }
 
 bool submit_admit(call *c, const char *peer, refusal *why) {

@@ -20,12 +20,12 @@ struct timer {
   timer_fn fn;
 };
 
-uint64_t clock_us(void);     /* monotonic */
-int64_t clock_unix_s(void);  /* wall */
+uint64_t clock_us(void);    /* monotonic */
+int64_t clock_unix_s(void); /* wall */
 
-timers *timers_new(void);         /* Returns owned; NULL: no memory or no thread. */
-void timers_stop(timers *all);    /* Joins the thread, then ends what still runs with fired = false. */
-void timers_free(timers *all);    /* After timers_stop; NULL is fine. */
+timers *timers_new(void);      /* Returns owned; NULL: no memory or no thread. */
+void timers_stop(timers *all); /* Joins the thread, then ends what still runs with fired = false. */
+void timers_free(timers *all); /* After timers_stop; NULL is fine. */
 
 /* After timers_stop, the callback comes at once, fired = false, on the caller's thread. */
 void timer_start(timers *all, timer *t, uint64_t due_us, timer_fn fn);

@@ -62,10 +62,8 @@ void unary_submit_batch(call *c, const ProtobufCMessage *message) {
   bool ok = response.job_ids && submit_backend(c, request->backend_id, &why);
   for (size_t i = 0; ok && i < request->n_jobs; i++) {
     const Arvak__V1__BatchJobRequest *one = request->jobs[i];
-    submission what = {.circuit = one->circuit,
-                       .backend = request->backend_id,
-                       .shots = one->shots,
-                       .level = one->optimization_level};
+    submission what = {
+        .circuit = one->circuit, .backend = request->backend_id, .shots = one->shots, .level = one->optimization_level};
     response.job_ids[i] = submit_one(c, &what, peer, &why);
     ok = response.job_ids[i] != NULL;
   }

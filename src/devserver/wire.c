@@ -47,9 +47,7 @@ bool utf8_valid(const char *text, size_t length) {
   return true;
 }
 
-size_t wire_length(const char *field) {
-  return field == protobuf_c_empty_string ? 0 : arena_size(field) - 1;
-}
+size_t wire_length(const char *field) { return field == protobuf_c_empty_string ? 0 : arena_size(field) - 1; }
 
 static bool strings_valid(const ProtobufCMessage *message);
 

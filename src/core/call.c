@@ -15,6 +15,9 @@
 static const char closed_message[] = "the client was closed";
 static const char canceled_message[] = "the call was canceled";
 
+/* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
+#define IDLE_NS 1000000
+
 static gpr_timespec to_timespec(int64_t ns) {
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
 }
@@ -67,7 +70,8 @@ static void count_end(arvak_call *call, size_t received) {
 /* Reports the end. The slot must be given back before. */
 static void end_call(arvak_call *call) {
   call->state = CALL_ENDED;
-  call->outcome.elapsed_ns = arvak_now_ns() - call->started_ns;
+  call->loop->last_end_ns = arvak_now_ns();
+  call->outcome.elapsed_ns = call->loop->last_end_ns - call->started_ns;
   if (!call->outcome.message) call->outcome.message = "";
   free_request(call);
   unlink_call(call->loop, call);
@@ -302,8 +306,9 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   }
   atomic_init(&call->refs, out ? 2 : 1);
   arvak_client_ref(client);
-  link_call(loop, call);
   call->started_ns = arvak_now_ns();
+  if (loop->call_count == 0 && call->started_ns - loop->last_end_ns > IDLE_NS) arvak__loop_catch_up(loop);
+  link_call(loop, call);
   if (arvak__client_acquire(client, call)) start_attempt(call);
   else if (enqueue(call) != ARVAK_OK) arvak_call_cancel(call, ARVAK_KIND_CANCELED);
   if (out) *out = call;

@@ -30,9 +30,10 @@ struct arvak_loop {
   grpc_channel *wake_channel; /* lame; lives to carry wake_call */
   grpc_call *wake_call;       /* never started; an empty batch on it is an event in cq */
   arvak__tag wake_tag;
-  arvak__timers timers; /* owner thread, as are the next four */
+  arvak__timers timers; /* owner thread, as are the next five */
   arvak_call *calls;    /* every call not ended, linked by next and prev */
   size_t call_count;
+  int64_t last_end_ns; /* when a call last ended here */
   size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
   pthread_mutex_t mu;
   arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
@@ -45,6 +46,10 @@ struct arvak_loop {
  * the mu of the call's client: the owner needs that lock before the call can end, and so the loop cannot go away
  * while it is being woken. */
 void arvak__loop_post(arvak_loop *loop, arvak_call *call);
+
+/* Lets gRPC notice what happened to idle connections while nobody polled. Only while no call is on the loop: then
+ * there is no callback that could run. */
+void arvak__loop_catch_up(arvak_loop *loop);
 
 /* ---- pool.c ---- */
 

@@ -161,6 +161,11 @@ static void define(const gate *g, cplx m[64]) {
     m[a * n + b] = m[b * n + a] = g->kind == GATE_ISWAP ? I : 1;
     return;
   }
+  if (g->kind == GATE_ECR) {
+    static const cplx ecr[16] = {0, 0, 1, I, 0, 0, I, 1, 1, -I, 0, 0, -I, 1, 0, 0};
+    for (unsigned i = 0; i < 16; i++) m[i] = HALF_ROOT * ecr[i];
+    return;
+  }
   cplx one[4];
   define_one((gate_kind)g->kind, g->parameter, one);
   for (unsigned i = 0; i < 4; i++) m[(n - 2 + i / 2) * n + n - 2 + i % 2] = one[i];
@@ -197,7 +202,7 @@ static unsigned below(unsigned n) {
 static const gate_kind kinds[] = {
     GATE_X,  GATE_Y,  GATE_Z,  GATE_H,  GATE_S,    GATE_SDG,   GATE_T,   GATE_TDG, GATE_SX,
     GATE_RX, GATE_RY, GATE_RZ, GATE_P,  GATE_SXDG, GATE_U,     GATE_PRX, GATE_CX,  GATE_CY,
-    GATE_CZ, GATE_CH, GATE_CP, GATE_CRZ, GATE_SWAP, GATE_ISWAP, GATE_CCX, GATE_CSWAP};
+    GATE_CZ, GATE_CH, GATE_CP, GATE_CRZ, GATE_SWAP, GATE_ISWAP, GATE_CCX, GATE_CSWAP, GATE_ECR};
 
 static gate random_gate(gate_kind kind, unsigned qubits) {
   gate g = {.kind = (uint8_t)kind};
@@ -386,7 +391,7 @@ static void counts_of_random_circuits_follow_their_amplitudes(void **state) {
     random_circuit(gates, 60, qubits);
     for (size_t i = 0; i < 60; i++) apply_definition(&gates[i], v, (size_t)1 << qubits);
     for (size_t i = 0; i < (size_t)1 << qubits; i++) p[i] = creal(v[i] * conj(v[i]));
-    counts out = run_with(&c, &(run_options){.shots = 100000, .seed = round});
+    counts out = run_with(&c, &(run_options){.shots = 100000, .width = 20, .seed = round});
     check_distribution("random circuit", &out, p, (size_t)1 << qubits, 100000);
     counts_fini(&out);
   }
@@ -425,7 +430,7 @@ static void resets_collapse_at_random(void **state) {
     random_circuit(gates, 40, qubits);
     for (unsigned i = 0; i < 5; i++) gates[5 + i * 7 + below(5)].kind = GATE_RESET;
     add_ways(&c, 0, v, p);
-    counts out = run_with(&c, &(run_options){.shots = 100000, .seed = 1000 + round});
+    counts out = run_with(&c, &(run_options){.shots = 100000, .width = 20, .seed = 1000 + round});
     check_distribution("circuit with resets", &out, p, (size_t)1 << qubits, 100000);
     counts_fini(&out);
   }
@@ -546,6 +551,17 @@ static void keys_have_qubit_0_rightmost_and_all_declared_qubits(void **state) {
   check_key(HEAD "qubit[2] q; x q[1]; rx(1e400) q[0]; reset q[0];", 0, "00");
 }
 
+static void ecr_runs_only_after_optimization(void **state) {
+  static const double p[4] = {0, 0.5, 0, 0.5};
+  circuit *c = parse(HEAD "qubit[2] q; ecr q;");
+  counts out = run_with(c, &(run_options){.shots = 10000, .width = 20});
+  (void)state;
+  check_distribution("ecr", &out, p, 4, 10000);
+  assert_int_equal(out.width, 20);
+  counts_fini(&out);
+  circuit_free(c);
+}
+
 static void no_shots_give_no_counts(void **state) {
   counts c = run_text(HEAD "qubit[2] q; h q; reset q;", 0, 1);
   (void)state;
@@ -659,6 +675,7 @@ int main(void) {
       cmocka_unit_test(large_superpositions_are_sampled_evenly),
       cmocka_unit_test(a_seed_determines_the_counts),
       cmocka_unit_test(keys_have_qubit_0_rightmost_and_all_declared_qubits),
+      cmocka_unit_test(ecr_runs_only_after_optimization),
       cmocka_unit_test(no_shots_give_no_counts),
       cmocka_unit_test(what_cannot_run_fails_with_the_services_words),
       cmocka_unit_test(a_run_that_is_told_to_stop_before_it_starts_does_not),

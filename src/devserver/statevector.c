@@ -46,9 +46,10 @@ static bool fits(const circuit *c, uint32_t shots, char *message, size_t size) {
   return false;
 }
 
-static bool is_known(gate_kind kind) {
-  return kind != GATE_CRX && kind != GATE_CRY && kind != GATE_RXX && kind != GATE_RYY && kind != GATE_RZZ &&
-         kind != GATE_ECR;
+/* The service's simulator knows no ecr, but its optimizer turns ecr into gates that it knows. */
+static bool is_known(gate_kind kind, bool optimized) {
+  if (kind == GATE_ECR) return optimized;
+  return kind != GATE_CRX && kind != GATE_CRY && kind != GATE_RXX && kind != GATE_RYY && kind != GATE_RZZ;
 }
 
 static void explain_unknown(const gate *g, char *message, size_t size) {
@@ -67,10 +68,10 @@ static void explain_symbolic(const gate *g, char *message, size_t size) {
            which ? which : "", which ? ")" : "");
 }
 
-static bool can_simulate(const circuit *c, char *message, size_t size) {
+static bool can_simulate(const circuit *c, bool optimized, char *message, size_t size) {
   for (size_t i = 0; i < c->count; i++) {
     const gate *g = &c->gates[i];
-    if (!is_known((gate_kind)g->kind)) explain_unknown(g, message, size);
+    if (!is_known((gate_kind)g->kind, optimized)) explain_unknown(g, message, size);
     else if (g->symbolic) explain_symbolic(g, message, size);
     else continue;
     return false;
@@ -174,7 +175,8 @@ run_status circuit_run(const circuit *c, const run_options *options, counts *out
   plan p;
   uint32_t width = options->width > c->qubits ? options->width : (uint32_t)c->qubits;
   *out = (counts){.width = width ? width : 1};
-  if (!fits(c, options->shots, message, size) || !can_simulate(c, message, size)) return RUN_FAILED;
+  if (!fits(c, options->shots, message, size)) return RUN_FAILED;
+  if (!can_simulate(c, options->width != 0, message, size)) return RUN_FAILED;
   if (options->shots == 0) return RUN_OK;
   if (options->stop && atomic_load(options->stop)) return RUN_STOPPED;
   if (!plan_init(&p, c)) return no_memory(message, size);

@@ -24,7 +24,7 @@ typedef enum run_status { RUN_OK, RUN_FAILED, RUN_STOPPED } run_status;
 
 typedef struct run_options {
   uint32_t shots;
-  uint32_t width; /* 0: the circuit's own; 20 after optimization, where keys cover the device */
+  uint32_t width; /* 0: the circuit's own. After optimization 20: keys cover the device, and ecr can be simulated */
   uint64_t seed;
   const atomic_bool *stop; /* NULL or: give up soon after it turns true */
 } run_options;

@@ -142,7 +142,22 @@ static unsigned qubits_of(const gate *g) {
   return g->kind >= GATE_CX && g->kind < GATE_RESET ? 2 : 1;
 }
 
+static void add_gate(builder *b, const gate *g);
+
+/* (1 x X - X x Y) / sqrt 2, the first operand on the right: up to a phase, s on it and sx on the other, cx, and x. */
+static void add_ecr(builder *b, const gate *g) {
+  uint16_t first = g->qubit[0], second = g->qubit[1];
+  add_gate(b, &(gate){.kind = GATE_S, .qubit = {first}});
+  add_gate(b, &(gate){.kind = GATE_SX, .qubit = {second}});
+  add_gate(b, &(gate){.kind = GATE_CX, .qubit = {first, second}});
+  add_gate(b, &(gate){.kind = GATE_X, .qubit = {first}});
+}
+
 static void add_gate(builder *b, const gate *g) {
+  if (g->kind == GATE_ECR) {
+    add_ecr(b, g);
+    return;
+  }
   unsigned n = qubits_of(g), q[3] = {0};
   for (unsigned i = 0; i < n; i++) q[i] = b->index[g->qubit[i]];
   if (n == 1) {
@@ -246,9 +261,9 @@ bool plan_init(plan *p, const circuit *c) {
   *p = (plan){0};
   builder b = {.plan = p};
   number_qubits(&b, c);
-  /* A gate makes at most two steps, a qubit's last pending matrix one, and a reset parts steps into groups. */
-  p->steps = malloc((2 * c->count + 64) * sizeof *p->steps);
-  p->groups = malloc((3 * c->count + 64) * sizeof *p->groups);
+  /* A gate becomes at most two steps, an ecr four, and steps and resets at most as many groups. */
+  p->steps = malloc((4 * c->count + 1) * sizeof *p->steps);
+  p->groups = malloc((4 * c->count + 1) * sizeof *p->groups);
   if (!p->steps || !p->groups) {
     plan_fini(p);
     return false;

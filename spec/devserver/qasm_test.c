@@ -282,6 +282,8 @@ static void bad_tokens_win_over_everything_before_them(void **state) {
   assert_null(parse_bytes("OPENQASM 3.0;\0", 14, &service, &e));
   assert_int_equal(e.class, QASM_LEXICAL);
   assert_int_equal(e.offset, 13);
+  assert_null(qasm_parse(NULL, 0, &service, &e));
+  assert_int_equal(e.class, QASM_END_OF_INPUT);
   circuit_free(parse(HEAD "include \"\xCF\x80\"; // \xFF '$#\n/* # */"));
 }
 

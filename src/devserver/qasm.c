@@ -407,7 +407,7 @@ circuit *qasm_parse(const char *text, size_t length, const qasm_limits *limits, 
   parser p = {.limits = *limits, .error = error, .current = {.line = 1, .column = 1}};
   /* Where things lie in memory is as good a secret as a table of names needs. */
   p.qubits.seed = p.bits.seed = p.gates.seed = (uint64_t)(uintptr_t)text * 31 + (uint64_t)(uintptr_t)&p;
-  lexer_init(&p.lexer, text, length);
+  lexer_init(&p.lexer, length ? text : "", length); /* an empty text may be NULL */
   *error = (qasm_error){.class = QASM_OK};
   bool ok = read_all(&p);
   names_fini(&p.qubits);

@@ -67,8 +67,10 @@ static void no_limit_is_no_limit(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_window_holds_its_limit_and_no_more), cmocka_unit_test(asking_is_free),
-      cmocka_unit_test(peers_do_not_share),                   cmocka_unit_test(idle_peers_are_forgotten),
+      cmocka_unit_test(a_window_holds_its_limit_and_no_more),
+      cmocka_unit_test(asking_is_free),
+      cmocka_unit_test(peers_do_not_share),
+      cmocka_unit_test(idle_peers_are_forgotten),
       cmocka_unit_test(no_limit_is_no_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batches.h"
 #include "inject.h"
 #include "wire.h"
 
@@ -16,13 +17,9 @@ enum { SPARES_MAX = 1024 };
 
 static const char service_prefix[] = "/arvak.v1.ArvakService/";
 
-#define CALL_OF(t, member) ((call *)(void *)((char *)(t)-offsetof(call, member)))
-
 static void on_accepted(tag *t, bool ok);
 static void on_finished(tag *t, bool ok);
 static void on_gone(tag *t, bool ok);
-static void on_sent(tag *t, bool ok);
-static void on_received(tag *t, bool ok);
 
 static call *call_create(service *s) {
   call *c = calloc(1, sizeof *c);
@@ -33,8 +30,8 @@ static call *call_create(service *s) {
   c->accepted.fn = on_accepted;
   c->finished.fn = on_finished;
   c->gone.fn = on_gone;
-  c->sent.fn = on_sent;
-  c->received.fn = on_received;
+  c->sent.fn = stream_on_sent;
+  c->received.fn = stream_on_received;
   return c;
 }
 
@@ -73,17 +70,6 @@ static call *call_take(service *s) {
 call *call_ref(call *c) {
   atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
   return c;
-}
-
-void stream_clear(call *c) {
-  while (c->first) {
-    outgoing *next = c->first->next;
-    grpc_byte_buffer_destroy(c->first->bytes);
-    free(c->first);
-    c->first = next;
-  }
-  c->last = NULL;
-  c->queued = 0;
 }
 
 void call_unref(call *c) {
@@ -214,14 +200,14 @@ static void on_accepted(tag *t, bool ok) {
   call_unref(c);
 }
 
-static void start(call *c, const grpc_op *ops, size_t count, tag *t) {
+void call_start(call *c, const grpc_op *ops, size_t count, tag *t) {
   grpc_call_error error = grpc_call_start_batch(c->rpc, ops, count, t, NULL);
   if (error == GRPC_CALL_OK) return;
   fprintf(stderr, "arvak-devserver: gRPC refused a batch: error %d\n", (int)error);
   abort(); /* our own misuse: the counts of batches would never add up again */
 }
 
-static void batch_done(call *c) {
+void call_batch_done(call *c) {
   pthread_mutex_lock(&c->mu);
   c->batches--;
   bool over = c->closed && c->batches == 0;
@@ -233,10 +219,10 @@ static void batch_done(call *c) {
   call_unref(c);
 }
 
-static grpc_op headers_op(void) { return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA}; }
+grpc_op call_headers_op(void) { return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA}; }
 
 /* Any thread that sends a status is the only one to. */
-static grpc_op status_op(call *c, grpc_status_code code, grpc_slice *text) {
+grpc_op call_status_op(call *c, grpc_status_code code, grpc_slice *text) {
   return (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
                    .data.send_status_from_server = {.status = code,
                                                     .status_details = text,
@@ -251,7 +237,7 @@ static void answer(call *c, grpc_byte_buffer *body, grpc_status_code code, const
     return;
   }
   grpc_slice details = text ? grpc_slice_from_copied_string(text) : grpc_empty_slice();
-  grpc_op ops[4] = {headers_op(), status_op(c, code, text ? &details : NULL)};
+  grpc_op ops[4] = {call_headers_op(), call_status_op(c, code, text ? &details : NULL)};
   size_t count = 2;
   if (body) ops[count++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = body};
   pthread_mutex_lock(&c->mu);
@@ -265,14 +251,14 @@ static void answer(call *c, grpc_byte_buffer *body, grpc_status_code code, const
   }
   pthread_mutex_unlock(&c->mu);
   if (!closed) {
-    start(c, ops, count, &c->finished);
+    call_start(c, ops, count, &c->finished);
   } else if (body) {
     grpc_byte_buffer_destroy(body);
   }
   grpc_slice_unref(details);
 }
 
-static void wire_clear(call *c) {
+void call_wire_clear(call *c) {
   if (c->on_wire) grpc_byte_buffer_destroy(c->on_wire);
   c->on_wire = NULL;
 }
@@ -282,9 +268,9 @@ static void on_finished(tag *t, bool ok) {
   call *c = CALL_OF(t, finished);
   pthread_mutex_lock(&c->mu);
   if (!c->watched) c->closed = true;
-  wire_clear(c);
+  call_wire_clear(c);
   pthread_mutex_unlock(&c->mu);
-  batch_done(c);
+  call_batch_done(c);
 }
 
 void call_reply(call *c, const ProtobufCMessage *message) {
@@ -296,7 +282,7 @@ void call_reply(call *c, const ProtobufCMessage *message) {
   }
 }
 
-static char *format_text(const char *format, va_list args) {
+char *call_format(const char *format, va_list args) {
   char *text = NULL;
   return vasprintf(&text, format, args) < 0 ? NULL : text;
 }
@@ -304,7 +290,7 @@ static char *format_text(const char *format, va_list args) {
 void call_fail(call *c, grpc_status_code code, const char *format, ...) {
   va_list args;
   va_start(args, format);
-  char *text = format_text(format, args);
+  char *text = call_format(format, args);
   va_end(args);
   answer(c, NULL, code, text);
   free(text);
@@ -318,12 +304,7 @@ void call_watch(call *c) {
   pthread_mutex_unlock(&c->mu);
   if (again) return;
   grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER, .data.recv_close_on_server.cancelled = &c->cancelled};
-  start(c, &op, 1, &c->gone);
-}
-
-void stream_open(call *c) {
-  c->headers_due = true; /* nobody else knows the stream yet */
-  call_watch(c);
+  call_start(c, &op, 1, &c->gone);
 }
 
 static void on_gone(tag *t, bool ok) {
@@ -335,155 +316,5 @@ static void on_gone(tag *t, bool ok) {
   pthread_mutex_unlock(&c->mu);
   inject_closed(c);
   if (c->stream && c->method->closed) c->method->closed(c);
-  batch_done(c);
-}
-
-/* What goes out in one batch. */
-typedef struct flight {
-  grpc_op ops[3];
-  size_t count;
-  bool drop; /* the connection, by a fault */
-  grpc_slice text;
-} flight;
-
-/* Under the lock: takes from the call what can be sent now. */
-static void flight_load(call *c, flight *f) {
-  if (c->closed || c->sending || c->status_sent) return;
-  if (inject_due(c)) f->drop = inject_end(c);
-  if (c->status_sent) return;
-  if (c->headers_due) f->ops[f->count++] = headers_op();
-  c->headers_due = false;
-  if (c->first) {
-    outgoing *message = c->first;
-    c->messages++;
-    c->on_wire = message->bytes;
-    c->first = message->next;
-    if (!c->first) c->last = NULL;
-    free(message);
-    /* More is waiting: let gRPC gather it into one write. */
-    uint32_t flags = c->first ? GRPC_WRITE_BUFFER_HINT : 0;
-    f->ops[f->count++] =
-        (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .flags = flags, .data.send_message.send_message = c->on_wire};
-  }
-  if (c->ending && !c->first && !inject_due(c)) {
-    c->status_sent = true;
-    if (c->status_text) f->text = grpc_slice_from_copied_string(c->status_text);
-    f->ops[f->count++] = status_op(c, c->status, c->status_text ? &f->text : NULL);
-  }
-  if (!f->count) return;
-  c->sending = true;
-  c->batches++;
-}
-
-void stream_flush(call *c) {
-  flight f = {.count = 0, .text = grpc_empty_slice()};
-  pthread_mutex_lock(&c->mu);
-  flight_load(c, &f);
-  pthread_mutex_unlock(&c->mu);
-  if (f.count) start(c, f.ops, f.count, &c->sent);
-  if (f.drop) inject_drop_soon(c);
-  grpc_slice_unref(f.text);
-}
-
-static void on_sent(tag *t, bool ok) {
-  (void)ok; /* a failure to send is followed by the end of the RPC, which on_gone hears of */
-  call *c = CALL_OF(t, sent);
-  pthread_mutex_lock(&c->mu);
-  c->sending = false;
-  if (c->on_wire && c->queued) c->queued--;
-  wire_clear(c);
-  pthread_mutex_unlock(&c->mu);
-  stream_flush(c);
-  if (c->method->sent) c->method->sent(c);
-  batch_done(c);
-}
-
-static void enqueue(call *c, const ProtobufCMessage *message, bool last) {
-  outgoing *next = malloc(sizeof *next);
-  if (!next) return; /* dropped, like everything else when memory is out */
-  *next = (outgoing){.bytes = wire_pack(message)};
-  pthread_mutex_lock(&c->mu);
-  bool wanted = !c->closed && !c->ending;
-  if (wanted) {
-    *(c->last ? &c->last->next : &c->first) = next;
-    c->last = next;
-    c->queued++;
-    c->ending = last;
-    c->status = GRPC_STATUS_OK;
-  }
-  pthread_mutex_unlock(&c->mu);
-  if (wanted) {
-    stream_flush(c);
-  } else {
-    grpc_byte_buffer_destroy(next->bytes);
-    free(next);
-  }
-}
-
-static bool fits(call *c, const ProtobufCMessage *message) {
-  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
-  if (length <= limit) return true;
-  stream_end(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
-  return false;
-}
-
-bool stream_send(call *c, const ProtobufCMessage *message) {
-  if (!fits(c, message)) return false;
-  enqueue(c, message, false);
-  return true;
-}
-
-void stream_last(call *c, const ProtobufCMessage *message) {
-  if (fits(c, message)) enqueue(c, message, true);
-}
-
-void stream_end(call *c, grpc_status_code code, const char *format, ...) {
-  va_list args;
-  va_start(args, format);
-  char *text = format_text(format, args);
-  va_end(args);
-  pthread_mutex_lock(&c->mu);
-  if (!c->ending) {
-    c->ending = true;
-    c->status = code;
-    c->status_text = text;
-    text = NULL;
-  }
-  pthread_mutex_unlock(&c->mu);
-  free(text);
-  stream_flush(c);
-}
-
-bool stream_closed(call *c) {
-  pthread_mutex_lock(&c->mu);
-  bool closed = c->closed;
-  pthread_mutex_unlock(&c->mu);
-  return closed;
-}
-
-size_t stream_queued(call *c) {
-  pthread_mutex_lock(&c->mu);
-  size_t queued = c->queued;
-  pthread_mutex_unlock(&c->mu);
-  return queued;
-}
-
-bool stream_read(call *c) {
-  pthread_mutex_lock(&c->mu);
-  bool open = !c->closed;
-  if (open) c->batches++;
-  pthread_mutex_unlock(&c->mu);
-  if (!open) return false;
-  grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &c->incoming};
-  start(c, &op, 1, &c->received);
-  return true;
-}
-
-static void on_received(tag *t, bool ok) {
-  call *c = CALL_OF(t, received);
-  grpc_byte_buffer *message = c->incoming;
-  c->incoming = NULL;
-  c->method->received(c, ok ? message : NULL);
-  if (message) grpc_byte_buffer_destroy(message);
-  batch_done(c);
+  call_batch_done(c);
 }

@@ -62,7 +62,7 @@ DEVSERVER = $(BUILD)/bin/arvak-devserver
 SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
-# These build, install or lint; once is enough.
+# These build, install or compare texts; once is enough.
 BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua
 
 # The environment in which tests and examples find the module that was just built, and no other.
@@ -128,12 +128,12 @@ asan:
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
 
-#: make valgrind      the C tests under valgrind; definite leaks only
+#: make valgrind      the tests under valgrind; definite leaks only
 # Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there.
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
-	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(filter-out %/qasm_test,$(CORE_TESTS) $(SERVER_TESTS))
+	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(filter-out %/qasm_test $(BUILD_SPECS),$(TESTS))
 
 #: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
 fuzz:

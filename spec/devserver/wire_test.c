@@ -18,34 +18,15 @@
 
 static void utf8_is_checked_to_the_letter(void **state) {
   (void)state;
-  static const char *const good[] = {"",
-                                     "plain ascii, longer than eight",
-                                     "\xc2\x80",
-                                     "\xdf\xbf",
-                                     "\xe0\xa0\x80",
-                                     "\xed\x9f\xbf",
-                                     "\xee\x80\x80",
-                                     "\xf0\x90\x80\x80",
-                                     "\xf4\x8f\xbf\xbf",
-                                     "12345678\xc3\xa9"};
-  "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "12345678\xc3\xa9"
-};
-static const char *const bad[] = {"\x80",
-                                  "\xc0\x80",
-                                  "\xc1\xbf",
-                                  "\xc2",
-                                  "\xc2 ",
-                                  "\xe0\x9f\xbf",
-                                  "\xed\xa0\x80",
-                                  "\xe2\x82",
-                                  "\xf0\x8f\xbf\xbf",
-                                  "\xf4\x90\x80\x80",
-                                  "\xf5\x80\x80\x80",
-                                  "\xff",
-                                  "12345678\xfe"};
-for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(utf8_valid(good[i], strlen(good[i])));
-for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(utf8_valid(bad[i], strlen(bad[i])));
-assert_true(utf8_valid("a\0b", 3));
+  static const char *const good[] = {"", "plain ascii, longer than eight", "\xc2\x80", "\xdf\xbf",
+                                     "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80",
+                                     "\xf4\x8f\xbf\xbf", "12345678\xc3\xa9"};
+  static const char *const bad[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2 ",
+                                    "\xe0\x9f\xbf", "\xed\xa0\x80", "\xe2\x82", "\xf0\x8f\xbf\xbf",
+                                    "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "12345678\xfe"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++) assert_true(utf8_valid(good[i], strlen(good[i])));
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(utf8_valid(bad[i], strlen(bad[i])));
+  assert_true(utf8_valid("a\0b", 3));
 }
 
 static ProtobufCMessage *unpack(arena *a, const ProtobufCMessageDescriptor *type, const char *bytes, size_t length,
@@ -128,8 +109,10 @@ static void an_arena_takes_pieces_of_any_size(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(utf8_is_checked_to_the_letter),          cmocka_unit_test(strings_keep_their_length),
-      cmocka_unit_test(a_bad_string_is_refused_wherever_it_is), cmocka_unit_test(a_broken_encoding_is_refused),
+      cmocka_unit_test(utf8_is_checked_to_the_letter),
+      cmocka_unit_test(strings_keep_their_length),
+      cmocka_unit_test(a_bad_string_is_refused_wherever_it_is),
+      cmocka_unit_test(a_broken_encoding_is_refused),
       cmocka_unit_test(an_arena_takes_pieces_of_any_size),
   };
   grpc_init();

@@ -47,6 +47,7 @@ LUA_SRC   = $(wildcard lua/*.lua) $(filter-out lua/arvak/meta.lua,$(wildcard lua
 EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
+BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 
 # The name of each product is enough to read; V=1 shows the commands.
@@ -147,7 +148,7 @@ fuzz:
 #: make bench         the measurements of bench/
 bench:
 	@$(SETUP) build
-	@$(SUBMAKE) all
+	@$(SUBMAKE) all $(BENCHES)
 	@if [ -x bench/run ]; then $(RUN) bench/run; else echo "no benchmarks yet"; fi
 
 #: make install       to PREFIX (/usr/local), below DESTDIR if given
@@ -236,6 +237,15 @@ $(BUILD)/test/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
 $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
+
+# An archive, so that a measurement without the core really is without it.
+$(BUILD)/libarvak.a: $(CORE_O) $(PROTO_O)
+	@rm -f $@
+	$(QUIET)$(AR) rcs $@ $^
+
+$(BUILD)/bench/%: bench/%.c $(BUILD)/libarvak.a
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)

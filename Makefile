@@ -245,7 +245,7 @@ $(BUILD)/libarvak.a: $(CORE_O) $(PROTO_O)
 
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libarvak.a
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -Wl,--as-needed $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)

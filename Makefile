@@ -165,7 +165,7 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
-	-rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null
+	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/
 clean:

@@ -28,8 +28,14 @@ external_dependencies = {
   ["protobuf-c-compiler"] = { program = "protoc-c" },
 }
 
+test = {
+  type = "command",
+  command = "make test",
+}
+
 build = {
   type = "make",
+  copy_directories = { "docs", "examples" },
   build_target = "all",
   install_target = "install",
   build_variables = {

@@ -64,7 +64,7 @@ SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
 # These build, install or compare texts; once is enough.
-BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua
+BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua spec/tools_spec.lua
 
 # The environment in which tests and examples find the module that was just built, and no other.
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua/?.so;;'

@@ -169,13 +169,14 @@ Client.__close = methods.close
 
 local pending = {}   -- ticket of a call → its future
 
-function core.hooks.call_end(ticket, ...)
+core.set_hook("call_end", function(ticket, ...)
   local f = pending[ticket]
-  pending[ticket] = nil
+  if not f then return end   -- there was no memory to note it, and that was raised then
   local _, err = ...
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id end
   future.settle(f, ...)
-end
+  pending[ticket] = nil
+end)
 
 local function cancel_call(f)
   local ticket = f._ticket

@@ -19,7 +19,8 @@ M.start_callback = nil
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
 function M.new(cancel)
-  return setmetatable({ _state = "pending", _cancel = cancel, _tickets = {}, _callbacks = {} }, Future)
+  return setmetatable({ _state = "pending", _cancel = cancel, _tickets = {}, _callbacks = {}, _next_callback = 1, _values = false },
+    Future)
 end
 
 function M.is_future(value)
@@ -32,14 +33,25 @@ local function state_for(value, err)
   return err.kind == "canceled" and "canceled" or "failed"
 end
 
-local function finish(self, state, ...)
-  if self._state ~= "pending" then return false end
-  self._state, self._values, self._cancel = state, table.pack(...), nil
-  local callbacks, tickets = self._callbacks, self._tickets
+-- What follows from the end, in order: callbacks start, then those who wait go on. Raises when there is no memory for
+-- a callback; then it can be called again, and goes on where it was.
+local function complete(self)
+  local callbacks = self._callbacks
+  if not callbacks then return end
+  while callbacks[self._next_callback] do
+    M.start_callback(callbacks[self._next_callback], self)
+    self._next_callback = self._next_callback + 1
+  end
+  for ticket in pairs(self._tickets) do core.unpark(ticket) end
   self._callbacks, self._tickets = nil, nil
-  for _, callback in ipairs(callbacks) do M.start_callback(callback, self) end
-  for ticket in pairs(tickets) do core.unpark(ticket) end
-  return true
+end
+
+local function finish(self, state, ...)
+  if self._state == "pending" then
+    self._values = table.pack(...)
+    self._state, self._cancel = state, nil
+  end
+  complete(self)
 end
 
 -- Settles with what a method or task returned.
@@ -75,12 +87,9 @@ end
 function methods:wait(timeout)
   check.seconds(timeout, "timeout")
   if self._state ~= "pending" then return true end
-  core.check_wait("wait")
-  local ticket = core.ticket()
-  self._tickets[ticket] = true
-  local woken, err = core.park(ticket, "wait", timeout)
-  if self._tickets then self._tickets[ticket] = nil end
-  if woken == nil then return nil, err end
+  local woken, ticket_or_err, ticket = core.park("wait", timeout, self._tickets)
+  if self._tickets then self._tickets[ticket or ticket_or_err] = nil end
+  if woken == nil then return nil, ticket_or_err end
   return self._state ~= "pending"
 end
 

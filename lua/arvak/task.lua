@@ -9,7 +9,8 @@ local future = import "arvak.future"
 local M = {}
 
 -- A scope counts the tasks that a run waits for. Tasks spawned outside any run belong to the root.
-local function new_scope() return { open = 0, futures = {}, unread = {} } end
+-- A scope's futures are those of its open tasks, each with its task.
+local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false } end
 local root = new_scope()
 local futures = {}    -- task → future, until the task has ended
 local strays = {}     -- errors without a reader, in order
@@ -31,8 +32,6 @@ local function raise_stray()
 end
 
 M.add_stray = add_stray
-core.hooks.stray_error = add_stray
-
 -- Outside a run nobody looks for unread errors at the end; the collector does.
 local function watch_unread(f)
   f._sentinel = setmetatable({}, {
@@ -51,35 +50,31 @@ local function current_scope()
 end
 
 local function cancel_task(f)
-  f._is_cancel_asked = true
-  local what = core.cancel_task(f._task)
-  if what == "unstarted" then core.hooks.task_end(f._task, true, nil, errors.new("canceled", "the task was canceled")) end
+  if core.cancel_task(f._task) then M.task_end(f._task, true, true) end
   return true
+end
+
+local function note(f, task, scope)
+  futures[task] = f
+  scope.futures[f] = task
 end
 
 local function spawn_in(scope, fn, ...)
   local f = future.new(cancel_task)
   local task = core.spawn(fn, ...)
-  f._task, f._scope, futures[task] = task, scope, f
+  f._task, f._scope = task, scope
+  local ok, err = pcall(note, f, task, scope)
+  if not ok then
+    futures[task] = nil
+    core.cancel_task(task)
+    error(err, 0)
+  end
   scope.open = scope.open + 1
-  scope.futures[f] = true
   return f
 end
 
-local function note_failure(f, scope)
-  if f._state ~= "failed" or f._is_read then return end
-  if scope == root then watch_unread(f) else scope.unread[#scope.unread + 1] = f end
-end
-
--- Called by the core when a task has ended: (task, true, values…) or (task, false, err, traceback).
-function core.hooks.task_end(task, ok, ...)
-  local f = futures[task]
-  local scope = f._scope
-  futures[task] = nil
-  scope.open = scope.open - 1
-  scope.futures[f] = nil
-  f._task = nil
-  if ok and f._is_cancel_asked and (...) == nil and select(2, ...) == nil then
+local function settle_task(f, ok, is_canceled, ...)
+  if ok and is_canceled and (...) == nil and select(2, ...) == nil then
     future.settle(f, nil, errors.new("canceled", "the task was canceled"))
   elseif ok then
     future.settle(f, ...)
@@ -89,8 +84,29 @@ function core.hooks.task_end(task, ok, ...)
     f._has_raised = true
     future.fail(f, err, traceback)
   end
-  note_failure(f, scope)
 end
+
+local function note_failure(f, scope)
+  if f._state ~= "failed" or f._is_read or f._is_noted then return end
+  if scope == root then watch_unread(f) else scope.unread[#scope.unread + 1] = f end
+  f._is_noted = true
+end
+
+-- Called by the core when a task has ended: (task, true, is_canceled, values…) or (task, false, is_canceled, err,
+-- traceback); again when it raised for want of memory. What needs no memory comes last.
+function M.task_end(task, ...)
+  local f = futures[task]
+  if not f then return end
+  local scope = f._scope
+  settle_task(f, ...)
+  note_failure(f, scope)
+  futures[task] = nil
+  scope.open = scope.open - 1
+  scope.futures[f] = nil
+  f._task = nil
+end
+
+core.set_hook("task_end", M.task_end)
 
 -- Runs fn(...) as a task from the next turn of the loop on: the Future of its results.
 function M.spawn(fn, ...)
@@ -106,14 +122,10 @@ end
 
 -- ---- driving
 
-local function cancel_all(scope)
-  for f in pairs(scope.futures) do f:cancel() end
-end
-
 local function drive(scope, main)
   while scope.open > 0 do
     if core.is_idle() then
-      cancel_all(scope)
+      core.cancel_tasks(scope.futures)
       if core.is_idle() then break end
       if not scope.is_canceled then
         scope.deadlock = "deadlock: every task waits for something that nothing in flight can bring"
@@ -123,18 +135,18 @@ local function drive(scope, main)
     core.drive()
     if main._has_raised and not scope.is_canceled then
       scope.is_canceled = true
-      cancel_all(scope)
+      core.cancel_tasks(scope.futures)
     end
   end
 end
 
--- When driving itself is interrupted (Ctrl-C), the tasks are canceled and their ends awaited.
+-- When driving itself is interrupted (Ctrl-C, no memory), the tasks are canceled and their ends awaited.
 local function drive_to_end(scope, main)
   local ok, err = pcall(drive, scope, main)
   if ok then return end
-  cancel_all(scope)
   scope.is_canceled = true
-  drive(scope, main)
+  core.cancel_tasks(scope.futures)
+  pcall(drive, scope, main)
   error(err, 0)
 end
 
@@ -177,8 +189,7 @@ end
 function M.sleep(seconds)
   if seconds == nil then check.misuse("sleep: got nil, expected a number of seconds from 0 on") end
   check.seconds(seconds, "sleep")
-  core.check_wait("sleep")
-  local woken, err = core.park(core.ticket(), "sleep", seconds)
+  local woken, err = core.park("sleep", seconds)
   if woken == nil then return nil, err end
   return true
 end

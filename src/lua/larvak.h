@@ -28,7 +28,7 @@ struct larvak_wait {
   larvak_state *state;
   uint32_t index, generation; /* its ticket; generation is odd while in use */
   larvak_reason reason;
-  bool is_detached;    /* nobody waits: the end is reported to Lua, see larvak_hook */
+  bool is_detached;    /* nobody waits: the end is reported to the Lua layer */
   bool was_in_flight;  /* canceled while its call was with gRPC */
   arvak_call *call;    /* owned, or NULL for a park */
   larvak_task *task;   /* suspended on it, or NULL */
@@ -43,7 +43,8 @@ struct larvak_task {
   larvak_wait *wait;    /* NULL: runnable */
   int argument_count;   /* on co's stack for its first run */
   bool is_canceled, is_queued, is_started, is_ended;
-  larvak_task *next_ready;
+  int status, result_count; /* of its end */
+  larvak_task *next_ready, *next_unreported;
 };
 
 enum { WAITS_PER_BLOCK = 64 };
@@ -56,6 +57,7 @@ struct larvak_state {
   int hook_depth;       /* inside a hook, which must not wait */
   larvak_task *current; /* the task being resumed */
   larvak_task *ready, **ready_end;
+  larvak_task *unreported, **unreported_end; /* ended, and the Lua layer has not been told */
   size_t ready_count, task_count;
   larvak_wait **blocks; /* owned; waits never move */
   size_t block_count;
@@ -72,7 +74,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state);
 void larvak_wait_free(larvak_wait *wait);
 lua_Integer larvak_ticket(const larvak_wait *wait);
 larvak_wait *larvak_wait_find(larvak_state *state, lua_Integer ticket); /* NULL when it is over */
-/* Something happened to a wait: wakes its task, or queues the report. */
+/* Ends a wait: wakes its task, or queues the report. */
 void larvak_wait_end(larvak_wait *wait, larvak_reason reason);
 void larvak_on_call_end(arvak_call *call, void *ud); /* arvak_call_fn; ud is the wait */
 
@@ -91,6 +93,7 @@ int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the ta
 
 void larvak_task_ready(larvak_state *state, larvak_task *task);
 void larvak_run_ready(lua_State *L, larvak_state *state);
+void larvak_report_tasks(lua_State *L, larvak_state *state); /* tells the Lua layer of tasks that have ended */
 int larvak_open_task(lua_State *L);
 
 /* ---- misuse.c ---- */
@@ -142,7 +145,8 @@ void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *mess
 
 /* ---- module.c ---- */
 
-/* Calls the Lua layer's hook of this name ("task_end", "call_end") with the n values on top, protected. */
-void larvak_hook(lua_State *L, const char *name, int n);
+/* What the Lua layer is told, by functions that it sets with core.set_hook(name, fn). */
+typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_COUNT } larvak_hook;
+void larvak_push_hook(lua_State *L, larvak_hook hook); /* allocates nothing */
 
 #endif

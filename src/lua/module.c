@@ -6,19 +6,20 @@
 #include "embedded.h"
 #include "larvak.h"
 
-/* In the registry: the table of hooks that the Lua layer fills. */
-static const char hooks_key = 0;
+/* In the registry: the functions of the Lua layer that are told of ends. */
+static const char hook_keys[HOOK_COUNT];
 /* In the registry: the module, so that opening the library again gives the same one. */
 static const char module_key = 0;
 
-void larvak_hook(lua_State *L, const char *name, int n) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &hooks_key);
-  lua_pushstring(L, name);
-  lua_rawget(L, -2);
-  lua_remove(L, -2);
-  lua_insert(L, -n - 1);
-  /* The layer's own hooks do not raise but for memory; there is nobody here to tell. */
-  if (lua_pcall(L, n, 0, 0) != LUA_OK) lua_pop(L, 1);
+void larvak_push_hook(lua_State *L, larvak_hook hook) { lua_rawgetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]); }
+
+/* set_hook(name, fn) */
+static int set_hook(lua_State *L) {
+  static const char *const names[] = {"call_end", "task_end", NULL};
+  int hook = luaL_checkoption(L, 1, NULL, names);
+  lua_settop(L, 2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]);
+  return 0;
 }
 
 /* Upvalues: 1 the table of loaded modules, 2 core. Loads an embedded module once. */
@@ -53,10 +54,8 @@ int luaopen_arvak(lua_State *L) {
   larvak_open_record(L);
   larvak_open_client(L);
   larvak_open_rpc(L);
-  lua_newtable(L);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &hooks_key);
-  lua_setfield(L, -2, "hooks");
+  lua_pushcfunction(L, set_hook);
+  lua_setfield(L, -2, "set_hook");
   lua_pushstring(L, ARVAK_VERSION);
   lua_setfield(L, -2, "version");
   lua_pushcclosure(L, require_embedded, 2);

@@ -38,6 +38,7 @@ static larvak_state *state_new(lua_State *L) {
   state->main = lua_tothread(L, -1);
   lua_pop(L, 1);
   state->ready_end = &state->ready;
+  state->unreported_end = &state->unreported;
   state->ended_end = &state->ended;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, state_gc);
@@ -136,37 +137,47 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
 
 /* ---- stepping ---- */
 
-/* Tells the Lua layer of calls that nobody is suspended on: call_end(ticket, value | nil, err). */
+/* Tells the Lua layer of calls that nobody is suspended on: call_end(ticket, value | nil, err). One that cannot be
+ * told for want of memory stays first in line. */
 static void report_ended(lua_State *L, larvak_state *state) {
   while (state->ended) {
     larvak_wait *wait = state->ended;
-    state->ended = wait->next_ended;
-    if (!state->ended) state->ended_end = &state->ended;
+    larvak_push_hook(L, HOOK_CALL_END);
     lua_pushinteger(L, larvak_ticket(wait));
     lua_pushcfunction(L, larvak_push_outcome);
     lua_pushlightuserdata(L, wait->call);
     lua_pushnil(L);
-    if (lua_pcall(L, 2, 2, 0) != LUA_OK) {
-      lua_pushnil(L);
-      lua_insert(L, -2);
-    }
+    lua_call(L, 2, 2);
+    lua_call(L, 3, 0);
+    state->ended = wait->next_ended;
+    if (!state->ended) state->ended_end = &state->ended;
     larvak_wait_free(wait);
-    larvak_hook(L, "call_end", 3);
   }
+}
+
+static int deliver(lua_State *L) {
+  larvak_state *state = lua_touserdata(L, 1);
+  report_ended(L, state);
+  larvak_report_tasks(L, state);
+  larvak_run_ready(L, state);
+  larvak_report_tasks(L, state);
+  return 0;
 }
 
 void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   arvak_loop *loop = larvak_loop_get(L, state);
-  luaL_checkstack(L, 20, "stepping");
+  luaL_checkstack(L, 4, "stepping");
   state->is_stepping = true;
-  arvak_loop_step(loop, state->ready ? 0 : until_ns);
-  report_ended(L, state);
-  larvak_run_ready(L, state);
+  arvak_loop_step(loop, state->ready || state->unreported ? 0 : until_ns);
+  lua_pushcfunction(L, deliver);
+  lua_pushlightuserdata(L, state);
+  int status = lua_pcall(L, 1, 0, 0);
   state->is_stepping = false;
+  if (status != LUA_OK) lua_error(L);
 }
 
 bool larvak_is_idle(const larvak_state *state) {
-  return !state->ready && !state->ended &&
+  return !state->ready && !state->ended && !state->unreported &&
          (!state->loop || (arvak_loop_call_count(state->loop) == 0 && state->parked_timers == 0));
 }
 
@@ -231,7 +242,6 @@ static int await_blocking(lua_State *L, larvak_wait *wait) {
   lua_pushcfunction(L, block);
   lua_pushlightuserdata(L, &b);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-    wait->state->is_stepping = false;
     larvak_wait_free(wait);
     return lua_error(L);
   }
@@ -262,6 +272,7 @@ int larvak_await(lua_State *L, larvak_wait *wait) {
 
 static int finish_canceled(lua_State *L, larvak_wait *wait) {
   bool was_in_flight = wait->was_in_flight;
+  lua_Integer ticket = larvak_ticket(wait);
   arvak_rpc rpc = wait->call ? arvak_call_rpc(wait->call) : ARVAK_RPC_COUNT;
   larvak_wait_free(wait);
   lua_pushnil(L);
@@ -272,7 +283,9 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
   }
   lua_pushboolean(L, was_in_flight);
   lua_setfield(L, -2, "maybe_executed");
-  return 2;
+  if (rpc != ARVAK_RPC_COUNT) return 2;
+  lua_pushinteger(L, ticket);
+  return 3;
 }
 
 static bool is_about_job(arvak_rpc rpc) {
@@ -284,8 +297,9 @@ static int finish(lua_State *L, larvak_wait *wait) {
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
   if (!wait->call) {
     lua_pushboolean(L, wait->reason == REASON_DONE);
+    lua_pushinteger(L, larvak_ticket(wait));
     larvak_wait_free(wait);
-    return 1;
+    return 2;
   }
   luaL_checkstack(L, 6, NULL);
   lua_pushcfunction(L, larvak_push_outcome);
@@ -312,25 +326,10 @@ static void on_park_timeout(arvak_timer *timer, void *ud) {
   larvak_wait_end(wait, REASON_TIMEOUT);
 }
 
-/* ticket(): the name of a wait that unpark(ticket) will end. */
-static int state_ticket(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  larvak_loop_get(L, state);
-  lua_pushinteger(L, larvak_ticket(larvak_wait_new(L, state)));
-  return 1;
-}
-
-/* unpark(ticket): also forgets a ticket that was never parked on. */
+/* unpark(ticket): ends the wait, if it is not over already. */
 static int state_unpark(lua_State *L) {
   larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
   if (wait) larvak_wait_end(wait, REASON_DONE);
-  return 0;
-}
-
-static int state_forget(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
-  if (wait) larvak_wait_free(wait);
   return 0;
 }
 
@@ -345,13 +344,32 @@ static void start_park_timer(lua_State *L, larvak_wait *wait, double seconds) {
   wait->state->parked_timers++;
 }
 
-/* park(ticket, method, seconds | nil): true when unparked, false when the time is over, nil and err when canceled. */
+/* (table, ticket): table[ticket] = true. */
+static int note_ticket(lua_State *L) {
+  lua_pushboolean(L, 1);
+  lua_rawset(L, 1);
+  return 0;
+}
+
+/* park(method, seconds | nil, tickets | nil): waits for the time to be over, or for an unpark of the ticket that it
+ * puts into the table. True when unparked, false when the time is over, and the ticket; nil, an error and the ticket
+ * when canceled. */
 static int state_park(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
-  if (!wait) return luaL_error(L, "park: no such ticket");
-  larvak_check_wait(L, state, lua_tostring(L, 2));
-  if (wait->reason == REASON_PENDING && !lua_isnoneornil(L, 3)) start_park_timer(L, wait, lua_tonumber(L, 3));
+  larvak_check_wait(L, state, luaL_checkstring(L, 1));
+  larvak_loop_get(L, state);
+  luaL_checkstack(L, 10, NULL);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  if (lua_istable(L, 3)) {
+    lua_pushcfunction(L, note_ticket);
+    lua_pushvalue(L, 3);
+    lua_pushinteger(L, larvak_ticket(wait));
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+      larvak_wait_free(wait);
+      return lua_error(L);
+    }
+  }
+  if (!lua_isnoneornil(L, 2)) start_park_timer(L, wait, lua_tonumber(L, 2));
   return larvak_await(L, wait);
 }
 
@@ -426,14 +444,12 @@ static int state_describe(lua_State *L) {
 }
 
 int larvak_open_state(lua_State *L) {
-  static const luaL_Reg functions[] = {{"ticket", state_ticket},         {"unpark", state_unpark},
-                                       {"forget", state_forget},         {"park", state_park},
-                                       {"step", state_step},             {"drive", state_drive},
-                                       {"is_idle", state_is_idle},
-                                       {"check_wait", state_check_wait}, {"hook", state_hook},
-                                       {"now", state_now},               {"misuse", state_misuse},
-                                       {"describe", state_describe},     {"counts", state_counts},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"unpark", state_unpark},   {"park", state_park},
+                                       {"step", state_step},       {"drive", state_drive},
+                                       {"is_idle", state_is_idle}, {"check_wait", state_check_wait},
+                                       {"hook", state_hook},       {"now", state_now},
+                                       {"misuse", state_misuse},   {"describe", state_describe},
+                                       {"counts", state_counts},   {NULL, NULL}};
   larvak_state_get(L);
   luaL_setfuncs(L, functions, 0);
   return 0;

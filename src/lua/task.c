@@ -29,52 +29,63 @@ static larvak_task *pop_ready(larvak_state *state) {
 
 /* ---- the end of a task ---- */
 
-/* (lightuserdata task, status, number of results on its stack): reports task_end(task, ok, results… or err, trace). */
-static int report_end(lua_State *L) {
-  larvak_task *task = lua_touserdata(L, 1);
-  int status = (int)lua_tointeger(L, 2), count = (int)lua_tointeger(L, 3);
-  lua_State *co = task->co;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-  lua_rawgetp(L, -1, task);
-  lua_pushboolean(L, status == LUA_OK);
-  if (status == LUA_OK) {
-    luaL_checkstack(L, count + 4, "too many results of a task");
-    lua_xmove(co, L, count);
-  } else {
-    lua_xmove(co, L, 1);
-    luaL_traceback(L, co, NULL, 0);
-    lua_resetthread(co); /* runs what the task left to be closed */
-    lua_settop(co, 0);
-    count = 2;
-  }
-  larvak_hook(L, "task_end", count + 2);
-  return 0;
-}
-
-static void end_task(lua_State *L, larvak_state *state, larvak_task *task, int status, int count) {
+static void end_task(larvak_state *state, larvak_task *task, int status, int count) {
   task->is_ended = true;
+  task->status = status;
+  task->result_count = count;
   state->task_count--;
   if (task->wait) larvak_wait_free(task->wait);
-  lua_pushcfunction(L, report_end);
-  lua_pushlightuserdata(L, task);
-  lua_pushinteger(L, status);
-  lua_pushinteger(L, count);
-  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
-    lua_pushvalue(L, -1);
-    larvak_hook(L, "stray_error", 1);
-    lua_pop(L, 1);
+  task->next_unreported = NULL;
+  *state->unreported_end = task;
+  state->unreported_end = &task->next_unreported;
+}
+
+/* Pushes whether it ended well and whether it was canceled, then the results, or the error and its traceback; they
+ * stay on the task's stack as well. */
+static int push_end(lua_State *L, larvak_task *task) {
+  lua_State *co = task->co;
+  lua_pushboolean(L, task->status == LUA_OK);
+  lua_pushboolean(L, task->is_canceled);
+  if (task->status != LUA_OK) {
+    lua_pushvalue(co, -1);
+    lua_xmove(co, L, 1);
+    luaL_traceback(L, co, NULL, 0);
+    return 4;
   }
-  /* Setting a field that exists to nil allocates nothing. */
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, task);
-  lua_pop(L, 1);
+  int count = task->result_count, first = lua_gettop(co) - count + 1;
+  luaL_checkstack(L, count + 4, "too many results of a task");
+  if (!lua_checkstack(co, count)) luaL_error(L, "not enough memory");
+  for (int i = 0; i < count; i++) lua_pushvalue(co, first + i);
+  lua_xmove(co, L, count);
+  return count + 2;
+}
+
+/* A task that cannot be reported for want of memory stays first in line. */
+void larvak_report_tasks(lua_State *L, larvak_state *state) {
+  while (state->unreported) {
+    larvak_task *task = state->unreported;
+    int top = lua_gettop(L);
+    larvak_push_hook(L, HOOK_TASK_END);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+    lua_rawgetp(L, -1, task);
+    lua_remove(L, -2);
+    lua_call(L, push_end(L, task) + 1, 0);
+    state->unreported = task->next_unreported;
+    if (!state->unreported) state->unreported_end = &state->unreported;
+    if (task->status != LUA_OK) lua_resetthread(task->co); /* closes what the task left to be closed */
+    lua_settop(task->co, 0);
+    /* Setting a field that exists to nil allocates nothing. */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, task);
+    lua_settop(L, top);
+  }
 }
 
 /* ---- running ---- */
 
 /* A task whose coroutine somebody else resumed or closed behind our back. True: dealt with. */
-static bool is_out_of_hand(lua_State *L, larvak_state *state, larvak_task *task) {
+static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
   lua_Debug ar;
   if (!task->is_started || lua_status(task->co) == LUA_YIELD) return false;
   if (lua_status(task->co) == LUA_OK && lua_getstack(task->co, 0, &ar)) {
@@ -83,12 +94,12 @@ static bool is_out_of_hand(lua_State *L, larvak_state *state, larvak_task *task)
   }
   lua_settop(task->co, 0);
   lua_pushliteral(task->co, "the task's coroutine was ended by somebody else");
-  end_task(L, state, task, LUA_ERRRUN, 1);
+  end_task(state, task, LUA_ERRRUN, 1);
   return true;
 }
 
 static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
-  if (task->is_ended || is_out_of_hand(L, state, task)) return;
+  if (is_out_of_hand(state, task)) return;
   int arguments = task->is_started ? 0 : task->argument_count, count = 0;
   task->is_started = true;
   task->innermost = task->co;
@@ -96,7 +107,7 @@ static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
   int status = lua_resume(task->co, L, arguments, &count);
   state->current = NULL;
   if (status != LUA_YIELD) {
-    end_task(L, state, task, status, count);
+    end_task(state, task, status, count);
     return;
   }
   lua_pop(task->co, count);
@@ -106,11 +117,7 @@ static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
 void larvak_run_ready(lua_State *L, larvak_state *state) {
   for (size_t n = state->ready_count; n > 0; n--) {
     larvak_task *task = pop_ready(state);
-    /* Held on the stack: at its end it leaves the table of tasks. */
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-    lua_rawgetp(L, -1, task);
-    run_task(L, state, task);
-    lua_pop(L, 2);
+    if (!task->is_ended) run_task(L, state, task);
   }
 }
 
@@ -139,20 +146,13 @@ static int task_spawn(lua_State *L) {
   return 1;
 }
 
-/* cancel_task(task): "unstarted" (it never will), "ended", or "canceled": its waits now end as canceled. */
-static int task_cancel(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  larvak_task *task = luaL_checkudata(L, 1, TASK);
-  if (task->is_ended) {
-    lua_pushliteral(L, "ended");
-    return 1;
-  }
+/* Its waits now end as canceled. True: it had not started, and never will. */
+static bool cancel(larvak_state *state, larvak_task *task) {
+  if (task->is_ended) return false;
   task->is_canceled = true;
   if (!task->is_started) {
-    task->is_ended = true;
-    state->task_count--;
-    lua_pushliteral(L, "unstarted");
-    return 1;
+    end_task(state, task, LUA_OK, 0);
+    return true;
   }
   larvak_wait *wait = task->wait;
   if (wait && wait->reason == REASON_PENDING) {
@@ -160,8 +160,20 @@ static int task_cancel(lua_State *L) {
     if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
     larvak_wait_end(wait, REASON_CANCELED);
   }
-  lua_pushliteral(L, "canceled");
+  return false;
+}
+
+/* cancel_task(task): true when it had not started, and never will. */
+static int task_cancel(lua_State *L) {
+  lua_pushboolean(L, cancel(larvak_state_get(L), luaL_checkudata(L, 1, TASK)));
   return 1;
+}
+
+/* cancel_tasks(table): every task among its values. Allocates nothing, so that a run can end without memory. */
+static int task_cancel_all(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) cancel(state, lua_touserdata(L, -1));
+  return 0;
 }
 
 /* current_task(): the task that is running, or nil. */
@@ -232,6 +244,7 @@ static int task_wrap(lua_State *L) {
 int larvak_open_task(lua_State *L) {
   static const luaL_Reg functions[] = {{"spawn", task_spawn},
                                        {"cancel_task", task_cancel},
+                                       {"cancel_tasks", task_cancel_all},
                                        {"current_task", task_current},
                                        {"wrap", task_wrap},
                                        {NULL, NULL}};

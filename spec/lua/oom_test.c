@@ -1,0 +1,183 @@
+/* Every entry point of the module under an allocator that fails at the n-th allocation, for every n until it
+ * succeeds: never a crash, never a leak, and the same state works again afterwards. The server runs in a Lua state of
+ * its own, which has all the memory it wants.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+int luaopen_arvak(lua_State *L);
+
+typedef struct heap {
+  size_t bytes;
+  long until_failure; /* allocations that still succeed; negative: all do */
+  long failures;
+} heap;
+
+static void *allocate(void *ud, void *block, size_t old, size_t size) {
+  heap *h = ud;
+  if (!block) old = 0;
+  if (size == 0) {
+    h->bytes -= old;
+    free(block);
+    return NULL;
+  }
+  if (size > old && h->until_failure >= 0 && h->until_failure-- == 0) {
+    h->until_failure = 0; /* and every one after it */
+    h->failures++;
+    return NULL;
+  }
+  void *moved = realloc(block, size);
+  if (moved) h->bytes += size - old;
+  return moved;
+}
+
+static const char server_source[] =
+    "server = assert(require('arvak.devserver').start { rate_limit = 0, max_concurrent_jobs = 0, seed = 1 })\n"
+    "return server.address";
+
+/* Each runs with arvak, client and bell as upvalues, and must give true. */
+static const char *const scenarios[] = {
+    "local c = arvak.connect(address, { pool_size = 2, api_key = 'k', metadata = { a = 'b' }, timeout = 5,"
+    "  channel_args = { ['grpc.keepalive_time_ms'] = 30000 } }) c:close() return true",
+    "local c = arvak.connect(address, { api_key = function() return 'k' end, metadata = function() return {} end })"
+    "  local ok = c:list_backends() c:close() return ok ~= nil",
+    "return client:submit_qasm(bell, 'simulator', { shots = 10, timeout = 5, metadata = { x = 'y' } }) ~= nil",
+    "return #client:submit_batch({ { bell, 1 }, { qasm = bell, shots = 2 } }, 'simulator') == 2",
+    "return client:submit_qasm('nonsense', 'simulator') == nil",
+    "return client:submit_qasm('\\0', 'simulator') == nil",
+    "return client:submit_circuit_json('{}', 'simulator') == nil",
+    "return client:get_job_status(job).state == 'COMPLETED'",
+    "local r = client:get_job_result(job) return r.counts ~= nil and r:most_frequent() ~= nil and r:pairs()() ~= nil",
+    "local r = client:get_job_result(large) local n = 0 for _ in r:pairs() do n = n + 1 end"
+    "  for _ in pairs(r.counts) do n = n - 1 end return n == 0",
+    "return client:get_job_result('none') == nil",
+    "return client:cancel_job(job) == nil",
+    "return #client:list_backends() == 1 and client:get_backend_info('simulator').max_qubits == 20",
+    "return client:execute(bell, 'simulator', 3).shots == 3",
+    "return client:wait_for_job(job, { on_progress = function() end, max_wait = 5 }).shots == 10",
+    "return client:wait_for_ready(5)",
+    "return client:stats().calls > 0 and tostring(client) ~= nil",
+    "return select(2, pcall(client.submit_qasm, client, bell, 'simulator', -1)):find('shots') ~= nil or error('memory')",
+    "return arvak.run(function() return arvak.sleep(0.0001) end)",
+    "return arvak.run(function() local f = {} for i = 1, 5 do f[i] = arvak.spawn(function()"
+    "  return client:execute(bell, 'simulator', i) end) end"
+    "  for i = 1, 5 do if f[i]:result().shots ~= i then return false end end return true end)",
+    "local f = client.async:submit_qasm(bell, 'simulator', 1) return f:result() ~= nil",
+    "local f = client.async:get_job_status('none') return f:exception() ~= nil",
+    "return arvak.run(function() local n = 0 for x in arvak.wrap(function() client:list_backends()"
+    "  coroutine.yield(1) arvak.sleep(0.0001) coroutine.yield(2) end) do n = n + x end return n == 3 end)",
+    "return arvak.run(function() local f = arvak.spawn(function() arvak.sleep(100) end) arvak.sleep(0.0001)"
+    "  f:cancel() f:wait() return f:canceled() end)",
+    "return arvak.run(function() local f = client.async:list_backends() local called = false"
+    "  f:add_done_callback(function() called = true end) f:result() arvak.sleep(0.0001) return called end)",
+    "return not pcall(arvak.run, function() error({}) end)",
+    "arvak.spawn(function() client:list_backends() end) while arvak.poll(0.1) do end return true",
+};
+
+static lua_State *open_state(heap *h) {
+  lua_State *L = lua_newstate(allocate, h);
+  assert_non_null(L);
+  luaL_openlibs(L);
+  luaL_requiref(L, "arvak", luaopen_arvak, 1);
+  lua_pop(L, 1);
+  return L;
+}
+
+static void must(lua_State *L, const char *source) {
+  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+}
+
+static void prepare(lua_State *L, const char *address) {
+  lua_pushstring(L, address);
+  lua_setglobal(L, "address");
+  must(L, "bell = 'OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];'\n"
+          "client = arvak.connect(address)\n"
+          "job = assert(client:submit_qasm(bell, 'simulator', 10))\n"
+          "local wide = 'OPENQASM 3.0; qubit[10] q; h q;'\n"
+          "large = assert(client:submit_qasm(wide, 'simulator', 20000))\n"
+          "assert(client:wait_for_job(job)) assert(client:wait_for_job(large))");
+}
+
+/* What a failure left in the state must not hinder it, and must be gone soon. */
+static void check_clean(lua_State *L, const char *scenario) {
+  lua_settop(L, 0);
+  if (luaL_dostring(L, "for _ = 1, 3 do pcall(arvak.poll) end collectgarbage() collectgarbage()\n"
+                       "for _ = 1, 500 do pcall(arvak.poll, 0.01) local c = arvak._counts()\n"
+                       "if c.calls + c.tasks + c.waits == 0 then return end end\n"
+                       "local c = arvak._counts()\n"
+                       "error(('%d calls, %d tasks, %d waits'):format(c.calls, c.tasks, c.waits))") != LUA_OK)
+    fail_msg("%s: %s", scenario, lua_tostring(L, -1));
+}
+
+static void run_scenario(lua_State *L, heap *h, const char *scenario) {
+  bool succeeded = false;
+  for (long n = 0; !succeeded; n++) {
+    if (n > 20000) fail_msg("%s: does not succeed", scenario);
+    lua_settop(L, 0);
+    if (luaL_loadstring(L, scenario) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+    lua_gc(L, LUA_GCCOLLECT);
+    h->failures = 0;
+    h->until_failure = n;
+    int status = lua_pcall(L, 0, 1, 0);
+    h->until_failure = -1;
+    succeeded = h->failures == 0;
+    if (succeeded && (status != LUA_OK || !lua_toboolean(L, -1)))
+      fail_msg("%s: %s", scenario, status == LUA_OK ? "gave false" : luaL_tolstring(L, -1, NULL));
+    check_clean(L, scenario);
+  }
+}
+
+static char address[64];
+
+static void every_entry_point_survives(void **state) {
+  (void)state;
+  heap h = {0, -1, 0};
+  lua_State *L = open_state(&h);
+  prepare(L, address);
+  for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) run_scenario(L, &h, scenarios[i]);
+  lua_close(L);
+  assert_int_equal(h.bytes, 0);
+}
+
+/* Opening the library itself: each try in a fresh state. */
+static void opening_survives(void **state) {
+  (void)state;
+  bool succeeded = false;
+  for (long n = 0; !succeeded; n++) {
+    heap h = {0, -1, 0};
+    lua_State *L = lua_newstate(allocate, &h);
+    luaL_openlibs(L);
+    lua_pushcfunction(L, luaopen_arvak);
+    h.until_failure = n;
+    int status = lua_pcall(L, 0, 1, 0);
+    h.until_failure = -1;
+    succeeded = h.failures == 0;
+    if (succeeded) assert_int_equal(status, LUA_OK);
+    lua_close(L);
+    assert_int_equal(h.bytes, 0);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(opening_survives), cmocka_unit_test(every_entry_point_survives)};
+  lua_State *server = luaL_newstate();
+  luaL_openlibs(server);
+  if (luaL_dostring(server, server_source) != LUA_OK) {
+    fprintf(stderr, "%s\n", lua_tostring(server, -1));
+    return 1;
+  }
+  snprintf(address, sizeof address, "%s", lua_tostring(server, -1));
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  lua_close(server);
+  return failed;
+}

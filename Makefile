@@ -47,6 +47,7 @@ LUA_SRC   = $(wildcard lua/*.lua) $(filter-out lua/arvak/meta.lua,$(wildcard lua
 EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
+LUA_TESTS = $(patsubst spec/lua/%_test.c,$(BUILD)/test/lua/%_test,$(wildcard spec/lua/*_test.c))
 BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 
@@ -61,7 +62,7 @@ DEVSERVER = $(BUILD)/bin/arvak-devserver
 
 # make test T=retry runs only the files with `retry` in their path.
 SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
-ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(SPECS)
+ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
 # These build, install or compare texts; once is enough.
 BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua spec/tools_spec.lua
@@ -171,7 +172,7 @@ uninstall:
 clean:
 	rm -rf build $(BUILD)
 
-tests: $(CORE_TESTS) $(SERVER_TESTS)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -237,6 +238,12 @@ $(BUILD)/test/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
 $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
+
+# Whole Lua states in C, with the module linked in.
+$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
 
 # An archive, so that a measurement without the core really is without it.
 $(BUILD)/libarvak.a: $(CORE_O) $(PROTO_O)

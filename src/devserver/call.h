@@ -21,11 +21,6 @@
 /* For call_fail and stream_end: "decoded" or "encoded", the length, the limit. */
 #define MESSAGE_TOO_LARGE "Error, %s message length too large: found %zu bytes, the limit is: %zu bytes"
 
-/* What gRPC gives back when a batch is done; in the completion queue a tag is a pointer to one of these. */
-typedef struct tag {
-  void (*fn)(struct tag *t, bool ok);
-} tag;
-
 typedef struct outgoing {
   grpc_byte_buffer *bytes; /* owned */
   struct outgoing *next;

@@ -182,6 +182,7 @@ service *service_start(const server_options *options, char *problem, size_t size
   }
   grpc_init();
   s->options = *options;
+  s->down_tag.fn = on_down;
   pthread_mutex_init(&s->spare_mu, NULL);
   pthread_mutex_init(&s->stop_mu, NULL);
   pthread_cond_init(&s->stopped_cond, NULL);
@@ -195,14 +196,9 @@ service *service_start(const server_options *options, char *problem, size_t size
   return NULL;
 }
 
-typedef struct down_tag {
-  tag base;
-  service *owner;
-} down_tag;
-
 static void on_down(tag *t, bool ok) {
   (void)ok;
-  service *s = ((down_tag *)(void *)t)->owner;
+  service *s = (service *)(void *)((char *)t - offsetof(service, down_tag));
   pthread_mutex_lock(&s->stop_mu);
   s->down = true;
   pthread_cond_broadcast(&s->stopped_cond);
@@ -231,9 +227,8 @@ static void wait_until_down(service *s) {
 }
 
 static void take_down_server(service *s) {
-  down_tag down = {.base.fn = on_down, .owner = s};
   bool polled = s->polling > 0;
-  grpc_server_shutdown_and_notify(s->server, s->queue, &down);
+  grpc_server_shutdown_and_notify(s->server, s->queue, &s->down_tag);
   if (polled) wait_until_down(s);
   grpc_completion_queue_shutdown(s->queue);
   if (!polled) poller_run(s);

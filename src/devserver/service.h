@@ -23,6 +23,11 @@ typedef struct call call;
 
 enum { METHODS = 10, POLLERS = 1 };
 
+/* What gRPC gives back when a batch is done; in the completion queue a tag is a pointer to one of these. */
+typedef struct tag {
+  void (*fn)(struct tag *t, bool ok);
+} tag;
+
 typedef struct method {
   const char *name; /* "SubmitJob" */
   int index;
@@ -45,6 +50,7 @@ struct service {
   jobs_limits limits;
   grpc_server *server;
   grpc_completion_queue *queue;
+  tag down_tag; /* of the server's shutdown */
   void *registered[METHODS];
   pthread_t pollers[POLLERS];
   int polling;

@@ -130,16 +130,31 @@ static bool judge_own_end(arvak_call *call) {
   return true;
 }
 
-static void judge_failure(arvak_call *call) {
-  if (judge_own_end(call)) return;
+/* The status's message as a string of our own. */
+static const char *copy_message(arvak_call *call) {
   size_t length = GRPC_SLICE_LENGTH(call->details);
   call->message = malloc(length + 1);
-  if (call->message) {
-    memcpy(call->message, GRPC_SLICE_START_PTR(call->details), length);
-    call->message[length] = '\0';
-  }
-  const char *message = call->message ? call->message : "out of memory";
+  if (!call->message) return "out of memory";
+  memcpy(call->message, GRPC_SLICE_START_PTR(call->details), length);
+  call->message[length] = '\0';
+  return call->message;
+}
+
+/* Adds, to the message of a connection that could not be made, what may be wrong. */
+static const char *add_hint(arvak_call *call, const char *message) {
+  const char *hint = arvak__connect_hint(call->client->is_tls, message);
+  char *longer = hint ? realloc(call->message, strlen(message) + strlen(hint) + sizeof " ()") : NULL;
+  if (!longer) return message;
+  char *end = longer + strlen(longer);
+  stpcpy(stpcpy(stpcpy(end, " ("), hint), ")");
+  return call->message = longer;
+}
+
+static void judge_failure(arvak_call *call) {
+  if (judge_own_end(call)) return;
+  const char *message = copy_message(call);
   arvak__delivery delivery = delivery_of(call, message);
+  if (delivery == DELIVERY_NOT_SENT && call->message) message = add_hint(call, message);
   set_failure(call, arvak__kind_of(call->rpc, call->status, message), call->status, message);
   call->outcome.retryable = arvak__is_retryable(call->rpc, call->status, message, delivery);
   call->outcome.maybe_executed = arvak__maybe_executed(call->rpc, call->circuit_count, call->status, delivery);

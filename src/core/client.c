@@ -109,6 +109,7 @@ static int make_credentials(arvak_client *client, const arvak_client_options *op
 static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
+  client->is_tls = options->tls;
   client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
   client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
   client->timeout_ns = or_default(options->timeout_ns, DEFAULT_TIMEOUT_NS);

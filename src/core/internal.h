@@ -80,6 +80,7 @@ struct arvak_client {
   grpc_channel_args *args;               /* owned, with all strings */
   grpc_metadata *headers;                /* owned slices */
   size_t header_count;
+  bool is_tls;
   int64_t timeout_ns, queue_timeout_ns;
   int pool_size, max_concurrent_rpcs;
 
@@ -159,6 +160,8 @@ int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak
 typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
 
 const char *arvak__rpc_method(arvak_rpc rpc);
+/* What may be wrong when a connection could not be made with this message; static, or NULL. Only words for people. */
+const char *arvak__connect_hint(bool tls, const char *message);
 bool arvak__is_transport_message(const char *message);
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message);
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery);

@@ -1,5 +1,7 @@
 /* gRPC's own life and the clock. Invariant: gRPC is initialised while any client or loop of ours exists.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/support/log.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "internal.h"
@@ -9,10 +11,17 @@ static atomic_uint generation;
 
 static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, count_fork); }
+static void drop_log(gpr_log_func_args *args) { (void)args; }
+
+/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment asks, or the process uses
+ * gRPC otherwise and may want to hear it. */
+static void prepare_process(void) {
+  pthread_atfork(NULL, NULL, count_fork);
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);
+}
 
 void arvak__grpc_ref(void) {
-  pthread_once(&once, watch_forks);
+  pthread_once(&once, prepare_process);
   grpc_init();
 }
 

@@ -59,6 +59,28 @@ bool arvak__is_transport_message(const char *message) {
   return false;
 }
 
+/* What gRPC says of a connection that could not be made, and what that means to whoever configured it. */
+static const struct {
+  bool tls;
+  const char *part, *hint;
+} connect_hints[] = {
+    {true, "certificate verify failed",
+     "the server's certificate is not signed by a certificate of tls.ca (or the system's), or has expired"},
+    {true, "is not in peer certificate", "the server's certificate is for another host; tls.server_name names it"},
+    {true, "wrong version number", "the server does not speak TLS on this port"},
+    {true, "Socket closed", "the server ended the TLS handshake: it may demand a client certificate of its own CA, "
+                            "tls.cert and tls.key"},
+    {true, "empty address list", "the certificates given as tls cannot be used: unreadable PEM text, or a key that "
+                                 "does not belong to its certificate"},
+    {false, "Socket closed", "the server ended the connection before it spoke HTTP/2: it may expect TLS"},
+};
+
+const char *arvak__connect_hint(bool tls, const char *message) {
+  for (size_t i = 0; i < sizeof connect_hints / sizeof *connect_hints; i++)
+    if (connect_hints[i].tls == tls && strstr(message, connect_hints[i].part)) return connect_hints[i].hint;
+  return NULL;
+}
+
 static bool is_submit(arvak_rpc rpc) { return rpc == ARVAK_SUBMIT_JOB || rpc == ARVAK_SUBMIT_BATCH; }
 
 /* The reference server tells its own timeout this way (contract 2.1). */

@@ -1,0 +1,220 @@
+-- The dev server as a Lua module: options, faults, what it tells, and its end.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local devserver = require "arvak.devserver"
+local helper = require "spec.helper"
+
+local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
+
+-- The message of an error raised by fn, which must name this file: the caller's place.
+local function raised(fn, ...)
+  local arguments = table.pack(...)
+  local ok, message = pcall(function() return (fn(table.unpack(arguments, 1, arguments.n))), nil end)
+  assert.is_false(ok)
+  assert.matches("devserver_spec%.lua:%d+: ", message)
+  return message
+end
+
+describe("devserver.start", function()
+  it("listens on a free port of this machine by default, and says which", function()
+    local server <close> = assert(devserver.start())
+    local port = server.address:match("^127%.0%.0%.1:(%d+)$")
+    assert.is_true(tonumber(port) > 0)
+    assert.is_nil(server.unix_address)
+    local client <close> = arvak.connect(server.address)
+    assert.equal("simulator", assert(client:list_backends())[1].backend_id)
+  end)
+
+  it("listens on a unix socket alone, or on both", function()
+    local path = os.tmpname()
+    os.remove(path)
+    do
+      local server <close> = assert(devserver.start { unix = path })
+      assert.equal("unix:" .. path, server.address)
+      assert.equal(server.address, server.unix_address)
+      local client <close> = arvak.connect(server.address)
+      assert(client:list_backends())
+      assert.equal(1, server:stats().connections_open)
+    end
+    assert.is_nil(io.open(path))
+    local server <close> = assert(devserver.start { unix = path, address = "127.0.0.1:0" })
+    assert.matches("^127%.0%.0%.1:", server.address)
+    assert.equal("unix:" .. path, server.unix_address)
+  end)
+
+  it("raises at the caller and names the option that is wrong", function()
+    local wrong = {
+      { { nope = 1 }, "unknown option 'nope'" },
+      { { ["rate-limit"] = 1 }, "unknown option 'rate%-limit'" },
+      { { 1 }, "unknown option '1'" },
+      { { workers = 0 }, "'workers'.*whole number from 1.*got 0" },
+      { { workers = "2" }, "'workers'.*got 2" },
+      { { workers = 1.5 }, "'workers'" },
+      { { rate_limit = -1 }, "'rate_limit'" },
+      { { watch_interval = 0 }, "'watch_interval'" },
+      { { watch_interval = 0 / 0 }, "'watch_interval'" },
+      { { job_latency = math.huge }, "'job_latency'" },
+      { { api_key = "" }, "'api_key'.*not empty" },
+      { { api_key = "a\0b" }, "'api_key'" },
+      { { address = true }, "'address'.*HOST:PORT.*got boolean" },
+      { { tls_cert = "x" }, "tls_key" },
+      { { faults = true }, "'faults'" },
+      { { faults = { rpc = "SubmitJob" } }, "'faults'" },
+      { { faults = { { status = "FINE" } } }, "status" },
+    }
+    for _, case in ipairs(wrong) do assert.matches(case[2], raised(devserver.start, case[1])) end
+  end)
+
+  it("gives nil and a message when it cannot listen", function()
+    local server <close> = assert(devserver.start())
+    local other, message = devserver.start { address = server.address }
+    assert.is_nil(other)
+    assert.matches("Address already in use", message)
+    assert.matches("expected HOST:PORT", select(2, devserver.start { address = "nowhere" }))
+    assert.matches("cannot read tls_cert", select(2, devserver.start { tls_cert = "/nope", tls_key = "/nope" }))
+  end)
+end)
+
+describe("a dev server", function()
+  local server, client
+
+  before_each(function()
+    server = helper.start()
+    client = arvak.connect(server.address)
+  end)
+
+  after_each(function()
+    client:close()
+    server:stop()
+    client = nil
+    helper.assert_clean()
+  end)
+
+  it("counts calls, connections and jobs", function()
+    assert(client:execute(bell, "simulator", 10))
+    server:fault { job = "hang" }
+    local job_id = assert(client:submit_qasm(bell, "simulator"))
+    helper.eventually(function() return server:stats().jobs.RUNNING == 1 end)
+    local stats = server:stats()
+    assert.equal(2, stats.calls.SubmitJob)
+    assert.equal(1, stats.calls.GetJobResult)
+    assert.equal(2, stats.accepted)
+    assert.equal(2, stats.stored)
+    assert.equal(1, stats.jobs.COMPLETED)
+    assert.equal(1, stats.connections_total)
+    assert.equal(1, stats.faults_fired)
+    assert(client:cancel_job(job_id))
+    assert.equal(0, server:stats().jobs.RUNNING)
+  end)
+
+  it("moves a job to any state, and forgets one", function()
+    local job_id = assert(client:submit_qasm(bell, "simulator"))
+    assert(client:wait_for_job(job_id))
+    for _, state in ipairs { "QUEUED", "RUNNING", "COMPLETED", "FAILED", "CANCELED", "RESULT_EXPIRED" } do
+      assert.is_true(server:set_job_state(job_id, state))
+      assert.equal(state, assert(client:get_job_status(job_id)).state)
+    end
+    assert.is_false(server:set_job_state("nobody", "FAILED"))
+    assert.matches("RESULT_EXPIRED", raised(server.set_job_state, server, job_id, "DONE"))
+    assert.is_true(server:evict(job_id))
+    assert.is_false(server:evict(job_id))
+    assert.equal("job_not_found", select(2, client:get_job_status(job_id)).kind)
+  end)
+
+  it("drops its connections, and takes new ones", function()
+    assert(client:list_backends())
+    server:drop_connections()
+    helper.eventually(function() return server:stats().connections_open == 0 end)
+    helper.eventually(function() return client:list_backends() end)
+    assert.equal(2, server:stats().connections_total)
+  end)
+
+  it("takes faults as tables and as texts, and forgets them", function()
+    server:fault { rpc = "ListBackends", status = "ABORTED", message = "no, not now", count = 1 }
+    server:fault "rpc=ListBackends,status=DATA_LOSS,tag=permanent,count=1"
+    local _, first = client:list_backends()
+    assert.equal("ABORTED", first.name)
+    assert.equal("no, not now", first.message)
+    local _, second = client:list_backends()
+    assert.equal("DATA_LOSS", second.name)
+    assert.matches("^%[permanent%] ", second.message)
+    assert(client:list_backends())
+    server:fault { status = "INTERNAL" }
+    assert.is_nil(client:list_backends())
+    server:clear_faults()
+    assert(client:list_backends())
+    assert.equal(3, server:stats().faults_fired)
+  end)
+
+  it("names what is wrong with a fault, at the caller", function()
+    local wrong = {
+      { {}, "needs one of" },
+      { { rpc = "Submit", hang = true }, "rpc" },
+      { { status = "INTERNAL", rate = 2 }, "rate" },
+      { { status = "INTERNAL", count = 0 }, "count" },
+      { { latency = { 2, 1 } }, "latency" },
+      { { color = "red" }, "color" },
+      { { "status" }, "no key '1'" },
+      { "status", "KEY=VALUE" },
+      { 5, "expected a table or a text" },
+    }
+    for _, case in ipairs(wrong) do assert.matches(case[2], raised(server.fault, server, case[1])) end
+  end)
+
+  it("delays a call by a latency from a range", function()
+    server:fault { rpc = "ListBackends", latency = { 0.05, 0.06 } }
+    local future = client.async:list_backends()
+    assert.is_false(future:wait(0.02))
+    assert(future:result(TEST_TIMEOUT))
+  end)
+
+  it("lets jobs fail, hang, queue for ever or expire", function()
+    local ends = { { "fail", "FAILED" }, { "hang", "RUNNING" } }
+    for _, case in ipairs(ends) do
+      server:fault { job = case[1], count = 1, message = case[1] == "fail" and "out of helium" or nil }
+      local job_id = assert(client:submit_qasm(bell, "simulator"))
+      helper.eventually(function() return client:get_job_status(job_id).state == case[2] end)
+      if case[1] == "fail" then assert.equal("out of helium", client:get_job_status(job_id).error_message) end
+    end
+    for _, state in ipairs { "QUEUED", "RESULT_EXPIRED", "CANCELED" } do
+      server:fault { job_state = state, count = 1 }
+      local job_id = assert(client:submit_qasm(bell, "simulator"))
+      helper.eventually(function() return client:get_job_status(job_id).state == state end)
+    end
+  end)
+
+  it("stops at once under a client that waits, and twice if asked", function()
+    server:fault { hang = true }
+    local future = client.async:list_backends()
+    helper.eventually(function() return server:stats().calls.ListBackends == 1 end)
+    local before = os.time()
+    server:stop()
+    server:stop()
+    assert.is_true(os.time() - before <= 1)
+    local value, err = future:result(TEST_TIMEOUT)
+    assert.is_nil(value)
+    assert.equal("unavailable", err.kind)
+    assert.equal(0, server:stats().connections_open)
+  end)
+end)
+
+describe("a dev server that nobody holds any more", function()
+  it("is stopped by the collector, and its port is free", function()
+    local address = assert(devserver.start()).address
+    collectgarbage()
+    collectgarbage()
+    local again <close> = assert(devserver.start { address = address })
+    assert.equal(address, again.address)
+  end)
+end)
+
+describe("two dev servers", function()
+  it("do not know each other's jobs", function()
+    local one <close> = helper.start()
+    local other <close> = helper.start()
+    local first <close> = arvak.connect(one.address)
+    local second <close> = arvak.connect(other.address)
+    local job_id = assert(first:submit_qasm(bell, "simulator"))
+    assert.equal("job_not_found", select(2, second:get_job_status(job_id)).kind)
+  end)
+end)

@@ -142,6 +142,7 @@ int larvak_push_outcome(lua_State *L);
 int larvak_open_record(lua_State *L);
 /* Pushes an error object with kind, message and what is given; the rest is for the caller to set. */
 void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message);
+void larvak_push_forked(lua_State *L);
 
 /* ---- module.c ---- */
 

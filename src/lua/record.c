@@ -44,6 +44,12 @@ void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *mess
   luaL_setmetatable(L, LARVAK_ERROR);
 }
 
+void larvak_push_forked(lua_State *L) {
+  larvak_push_error(L, ARVAK_KIND_FORKED, -1,
+                    "this process is a fork of the one that loaded gRPC, and gRPC cannot follow: load arvak in the child "
+                    "alone, or start a new program there");
+}
+
 /* Stack: 1 call, 2 job id or nil. */
 static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
   static const char *const scopes[] = {NULL, "queue", "call"};

@@ -201,9 +201,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   larvak_wait_free(wait);
   if (status == ARVAK_EFORKED) {
     lua_pushnil(L);
-    larvak_push_error(L, ARVAK_KIND_FORKED, -1,
-                      "this process was forked from the one that made the client; connect again before forking, or "
-                      "make the client in the child");
+    larvak_push_forked(L);
     return NULL;
   }
   luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);

@@ -164,11 +164,18 @@ static int deliver(lua_State *L) {
   return 0;
 }
 
+static void raise_forked(lua_State *L, larvak_state *state) {
+  state->is_stepping = false;
+  larvak_push_forked(L);
+  lua_error(L);
+}
+
 void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   arvak_loop *loop = larvak_loop_get(L, state);
   luaL_checkstack(L, 4, "stepping");
   state->is_stepping = true;
-  arvak_loop_step(loop, state->ready || state->unreported ? 0 : until_ns);
+  int ran = arvak_loop_step(loop, state->ready || state->unreported ? 0 : until_ns);
+  if (ran == ARVAK_EFORKED) raise_forked(L, state);
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);

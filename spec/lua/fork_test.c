@@ -1,0 +1,111 @@
+/* A process that forks with a client open: the child is told "forked" at once, whatever it tries, and can end its
+ * Lua state; the parent goes on unharmed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+int luaopen_arvak(lua_State *L);
+
+enum { CHILD_SECONDS = 20 };
+
+static char address[64];
+
+static lua_State *open_state(void) {
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  luaL_requiref(L, "arvak", luaopen_arvak, 1);
+  lua_pushstring(L, address);
+  lua_setglobal(L, "address");
+  return L;
+}
+
+static void must(lua_State *L, const char *source) {
+  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+}
+
+/* Runs source in a fork of this process; its exit status, or 99 when it hung. */
+static int in_child(lua_State *L, const char *source) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    alarm(CHILD_SECONDS);
+    int failed = luaL_dostring(L, source) != LUA_OK;
+    if (failed) fprintf(stderr, "in the child: %s\n", lua_tostring(L, -1));
+    lua_close(L);
+    _exit(failed);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
+static void the_child_gets_forked_and_the_parent_goes_on(void **state) {
+  (void)state;
+  lua_State *L = open_state();
+  must(L, "client = arvak.connect(address) assert(client:list_backends())\n"
+          "future = client.async:list_backends()");
+  assert_int_equal(in_child(L, "local value, err = client:list_backends()\n"
+                               "assert(value == nil and err.kind == 'forked', tostring(err))\n"
+                               "value, err = client.async:list_backends():result()\n"
+                               "assert(value == nil and err.kind == 'forked', tostring(err))\n"
+                               "assert(not pcall(arvak.run, function() arvak.sleep(1) end))\n"
+                               "assert(client:stats().calls >= 1)\n"
+                               "client:close()"),
+                   0);
+  assert_int_equal(in_child(L, "client = nil collectgarbage()"), 0);
+  must(L, "assert(future:result()) assert(client:list_backends()) client:close()");
+  lua_close(L);
+}
+
+static void a_fork_before_the_first_client_is_no_matter(void **state) {
+  (void)state;
+  lua_State *L = open_state();
+  assert_int_equal(in_child(L, "assert(arvak.type(5) == nil)"), 0);
+  must(L, "client = arvak.connect(address) assert(client:list_backends()) client:close()");
+  lua_close(L);
+}
+
+/* The server runs in a process of its own: its threads would not survive a fork either. */
+static pid_t start_server(void) {
+  int fds[2];
+  if (pipe(fds) != 0) return -1;
+  pid_t pid = fork();
+  if (pid == 0) {
+    dup2(fds[1], 1);
+    char path[512];
+    const char *build = getenv("ARVAK_BUILD");
+    snprintf(path, sizeof path, "%s/bin/arvak-devserver", build ? build : "build");
+    execl(path, path, "--address", "127.0.0.1:0", "--rate-limit", "0", (char *)NULL);
+    _exit(127);
+  }
+  close(fds[1]);
+  FILE *out = fdopen(fds[0], "r");
+  if (fscanf(out, "listening on %63s", address) != 1) return -1;
+  fclose(out);
+  return pid;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(a_fork_before_the_first_client_is_no_matter),
+                                     cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on)};
+  pid_t server = start_server();
+  if (server < 0) {
+    fprintf(stderr, "the dev server does not start\n");
+    return 1;
+  }
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  kill(server, SIGTERM);
+  waitpid(server, NULL, 0);
+  return failed;
+}

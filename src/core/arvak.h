@@ -144,7 +144,7 @@ struct arvak_timer {
   void *ud;
 };
 
-int arvak_loop_new(arvak_loop **out); /* owned */
+int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
 /* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
 void arvak_loop_close(arvak_loop *loop);
 /* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or

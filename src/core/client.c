@@ -131,7 +131,10 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
   *reason = NULL;
   arvak_client *client = calloc(1, sizeof *client);
   if (!client) return ARVAK_ENOMEM;
-  arvak__grpc_ref();
+  if (!arvak__grpc_ref()) {
+    free(client);
+    return ARVAK_EFORKED;
+  }
   atomic_init(&client->refs, 1);
   client->fork_generation = arvak__fork_generation();
   pthread_mutex_init(&client->mu, NULL);

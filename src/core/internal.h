@@ -19,7 +19,8 @@ struct arvak__tag {
 
 /* ---- runtime.c: gRPC's own life, and fork ---- */
 
-void arvak__grpc_ref(void); /* grpc_init, and from the first one on a watch for forks */
+/* grpc_init, and from the first one on a watch for forks. False in a fork of a process whose gRPC is running. */
+bool arvak__grpc_ref(void);
 void arvak__grpc_unref(void);
 unsigned arvak__fork_generation(void); /* changes in a child process */
 

@@ -31,7 +31,10 @@ static void on_wake(arvak__tag *tag, bool success) {
 int arvak_loop_new(arvak_loop **out) {
   arvak_loop *loop = calloc(1, sizeof *loop);
   if (!loop) return ARVAK_ENOMEM;
-  arvak__grpc_ref();
+  if (!arvak__grpc_ref()) {
+    free(loop);
+    return ARVAK_EFORKED;
+  }
   pthread_mutex_init(&loop->mu, NULL);
   loop->inbox_end = &loop->inbox;
   loop->fork_generation = arvak__fork_generation();

@@ -8,6 +8,9 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint generation;
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static int refs;                  /* mu: clients and loops */
+static unsigned owner_generation; /* mu: of the process that gRPC runs in, while refs > 0 */
 
 static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
 
@@ -20,12 +23,25 @@ static void prepare_process(void) {
   if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);
 }
 
-void arvak__grpc_ref(void) {
+bool arvak__grpc_ref(void) {
   pthread_once(&once, prepare_process);
-  grpc_init();
+  pthread_mutex_lock(&mu);
+  bool is_ours = refs == 0 || owner_generation == arvak__fork_generation();
+  if (is_ours) {
+    refs++;
+    owner_generation = arvak__fork_generation();
+  }
+  pthread_mutex_unlock(&mu);
+  if (is_ours) grpc_init();
+  return is_ours;
 }
 
-void arvak__grpc_unref(void) { grpc_shutdown(); }
+void arvak__grpc_unref(void) {
+  pthread_mutex_lock(&mu);
+  refs--;
+  pthread_mutex_unlock(&mu);
+  grpc_shutdown();
+}
 
 unsigned arvak__fork_generation(void) { return atomic_load_explicit(&generation, memory_order_relaxed); }
 

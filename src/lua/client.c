@@ -189,6 +189,10 @@ static int client_connect(lua_State *L) {
   client->has_functions |= lua_getiuservalue(L, 3, 3) != LUA_TNIL;
   const char *reason = NULL;
   int status = arvak_client_new(&options, &client->core, &reason);
+  if (status == ARVAK_EFORKED) {
+    larvak_push_forked(L);
+    return lua_error(L);
+  }
   if (status == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
   if (status != ARVAK_OK)
     return larvak_misuse(L, "%s, got %s", reason ? reason : "connect: bad options", larvak_describe(L, 1));

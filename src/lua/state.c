@@ -58,7 +58,12 @@ larvak_state *larvak_state_get(lua_State *L) {
 arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state) {
   if (state->loop) return state->loop;
   if (state->is_closed) larvak_misuse(L, "the Lua state is closing");
-  if (arvak_loop_new(&state->loop) != ARVAK_OK) luaL_error(L, "not enough memory");
+  int status = arvak_loop_new(&state->loop);
+  if (status == ARVAK_EFORKED) {
+    larvak_push_forked(L);
+    lua_error(L);
+  }
+  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
   return state->loop;
 }
 

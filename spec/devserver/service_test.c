@@ -7,7 +7,9 @@
 
 #include <cmocka.h>
 #include <dirent.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "peer.h"
 #include "service.h"
@@ -622,6 +624,23 @@ static void two_servers_do_not_share_jobs(void **state) {
   assert_int_not_equal(status_of(id), JOB_UNSPECIFIED);
 }
 
+static void a_forked_child_leaves_the_server_alone(void **state) {
+  (void)state;
+  start_with(unlimited(), NULL);
+  assert_true(submit(NULL));
+  pid_t pid = fork();
+  if (pid == 0) {
+    alarm(DEADLINE_S);
+    service_stop(server);
+    service_free(server);
+    _exit(0);
+  }
+  int status = -1;
+  waitpid(pid, &status, 0);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  assert_true(submit(NULL));
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, stop)
 
 int main(void) {
@@ -650,6 +669,7 @@ int main(void) {
       TEST(a_stream_breaks_after_so_many_messages),
       TEST(it_stops_within_a_second_whatever_is_open),
       TEST(servers_leave_nothing_behind),
+      TEST(a_forked_child_leaves_the_server_alone),
       TEST(two_servers_do_not_share_jobs),
   };
   grpc_init();

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend.h"
 #include "batch.h"
@@ -182,6 +183,7 @@ service *service_start(const server_options *options, char *problem, size_t size
   }
   grpc_init();
   s->options = *options;
+  s->pid = getpid();
   s->down_tag.fn = on_down;
   pthread_mutex_init(&s->spare_mu, NULL);
   pthread_mutex_init(&s->stop_mu, NULL);
@@ -241,6 +243,7 @@ static void take_down_server(service *s) {
 }
 
 void service_stop(service *s) {
+  if (getpid() != s->pid) return;
   pthread_mutex_lock(&s->stop_mu);
   bool again = s->stopping;
   s->stopping = true;
@@ -255,7 +258,7 @@ void service_stop(service *s) {
 }
 
 void service_free(service *s) {
-  if (!s) return;
+  if (!s || getpid() != s->pid) return;
   service_stop(s);
   listener_free(s->listener);
   runner_free(s->runner);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "faults.h"
 #include "jobs.h"
@@ -61,6 +62,7 @@ struct service {
   faults *faults;
   listener *listener;
   char *topology; /* owned: the simulator's topology_json */
+  pid_t pid;      /* where its threads are */
   /* Each guards itself. */
   atomic_ullong calls[METHODS], unknown_calls;
   pthread_mutex_t spare_mu;
@@ -73,7 +75,8 @@ struct service {
 
 /* Returns owned (service_stop, service_free), or NULL with problem filled. */
 service *service_start(const server_options *options, char *problem, size_t size);
-/* Idempotent; from any thread but the server's own. What is left can be asked for addresses and figures. */
+/* Idempotent; from any thread but the server's own. What is left can be asked for addresses and figures.
+ * In a forked child, which has none of the threads, this and service_free leave everything as it is. */
 void service_stop(service *s);
 void service_free(service *s); /* stops first; NULL is fine */
 

@@ -16,7 +16,7 @@ static const char closed_message[] = "the client was closed";
 static const char canceled_message[] = "the call was canceled";
 
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
-#define IDLE_NS 1000000
+#define IDLE_NS 50000
 
 static gpr_timespec to_timespec(int64_t ns) {
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};

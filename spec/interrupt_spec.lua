@@ -1,0 +1,84 @@
+-- Ctrl-C while something waits: the interpreter's SIGINT handler raises in it, wherever it waits.
+-- SPDX-License-Identifier: Apache-2.0
+local helper = require "spec.helper"
+
+local prelude = [[
+local arvak = require "arvak"
+local devserver = require "arvak.devserver"
+local server = devserver.start { rate_limit = 0, job_latency = 100 }
+local client <close> = arvak.connect(server.address)
+local job_id = assert(client:submit_qasm("OPENQASM 3.0; qubit q;", "simulator", 1))
+-- Tells the shell that it may send the signal now.
+arvak.sleep(0.05)
+io.stderr:write("waiting\n")
+local function wait() return client:wait_for_job(job_id) end
+]]
+
+local epilogue = [[
+assert(client:get_job_status(job_id).state ~= "COMPLETED")
+server:stop()
+]]
+
+-- Runs a program in an interpreter of its own, interrupts it after it has said that it waits, and gives its output.
+local function interrupt(body)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(prelude, body, "\n", epilogue)
+  file:close()
+  local lua = os.getenv("LUA") or "lua5.4"
+  local command = ([[
+    exec 2>&1
+    '%s' '%s' > '%s.out' 2> '%s.err' & pid=$!
+    for i in $(seq 100); do grep -q waiting '%s.err' && break; sleep 0.05; done
+    sleep 0.2; kill -INT $pid
+    ( sleep %d; kill -KILL $pid ) >/dev/null 2>&1 & killer=$!
+    wait $pid; status=$?
+    kill $killer 2>/dev/null
+    cat '%s.out'; echo "status $status"; grep -v waiting '%s.err'
+    rm -f '%s.out' '%s.err']]):format(lua, path, path, path, path, math.ceil(helper.TEST_TIMEOUT), path, path, path, path)
+  -- An interactive-like shell: a background process of sh ignores SIGINT, one of bash -m does not.
+  local script = os.tmpname()
+  file = assert(io.open(script, "w"))
+  file:write("set -m\n", command)
+  file:close()
+  local pipe = assert(io.popen(("bash '%s' 2>&1"):format(script)))
+  local output = pipe:read("a")
+  pipe:close()
+  os.remove(path)
+  os.remove(script)
+  return output
+end
+
+describe("an interrupt", function()
+  local function raises(body)
+    local output = interrupt(body)
+    assert.truthy(output:find("interrupted!", 1, true), output)
+    assert.truthy(output:find("status 0", 1, true), output)
+    return output
+  end
+
+  it("raises in a blocking wait, after which the client goes on", function()
+    raises [[print(pcall(wait))]]
+  end)
+
+  it("raises in a blocking wait inside a coroutine", function()
+    raises [[local co = coroutine.wrap(function() return pcall(wait) end) print(co())]]
+  end)
+
+  it("raises in a blocking wait for a future", function()
+    raises [[local f = arvak.spawn(wait) print(pcall(f.result, f)) assert(not f:done())]]
+  end)
+
+  it("raises out of arvak.run, which cancels its tasks first", function()
+    local output = raises [[
+      print(pcall(arvak.run, function()
+        arvak.spawn(function() print("spawned", select(2, wait())) end)
+        return wait()
+      end))]]
+    assert.truthy(output:find("spawned\tCANCELLED: the task was canceled", 1, true), output)
+  end)
+
+  it("raises in a blocking sleep", function()
+    raises [[print(pcall(arvak.sleep, 100))]]
+  end)
+end)

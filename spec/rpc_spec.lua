@@ -151,7 +151,8 @@ for manner, call in pairs(manners) do
     it("execute submits, waits and fetches in one", function()
       local result = assert(call(client, "execute", bell, "simulator", 50))
       assert.equal(50, result.counts["00"] + result.counts["11"])
-      assert.equal(50, assert(call(client, "execute", bell, "simulator", { shots = 50, max_wait = TEST_TIMEOUT })).shots)
+      result = assert(call(client, "execute", bell, "simulator", { shots = 50, max_wait = TEST_TIMEOUT }))
+      assert.equal(50, result.shots)
       assert.equal(1024, assert(call(client, "execute", bell, "simulator")).shots)
     end)
 
@@ -192,7 +193,8 @@ end)
 describe("distributions over the wire", function()
   after_each(helper.assert_clean)
 
-  local QUANTILE = { 10.83, 13.82, 16.27, 18.47, 20.52, 22.46, 24.32 }   -- chi-squared, p = 0.001, by degrees of freedom
+  -- Of chi-squared, p = 0.001, by degrees of freedom.
+  local QUANTILE = { 10.83, 13.82, 16.27, 18.47, 20.52, 22.46, 24.32 }
   local SHOTS = 20000
   local c, s = math.cos(math.pi / 8) ^ 2, math.sin(math.pi / 8) ^ 2
   local circuits = {

@@ -29,15 +29,20 @@ static larvak_task *pop_ready(larvak_state *state) {
 
 /* ---- the end of a task ---- */
 
+static void report_later(larvak_state *state, larvak_task *task) {
+  task->next_unreported = NULL;
+  *state->unreported_end = task;
+  state->unreported_end = &task->next_unreported;
+}
+
+/* Reporting lets go of the task, so one that is still queued to run is reported when its turn comes. */
 static void end_task(larvak_state *state, larvak_task *task, int status, int count) {
   task->is_ended = true;
   task->status = status;
   task->result_count = count;
   state->task_count--;
   if (task->wait) larvak_wait_free(task->wait);
-  task->next_unreported = NULL;
-  *state->unreported_end = task;
-  state->unreported_end = &task->next_unreported;
+  if (!task->is_queued) report_later(state, task);
 }
 
 /* Pushes whether it ended well and whether it was canceled, then the results, or the error and its traceback; they
@@ -117,7 +122,8 @@ static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
 void larvak_run_ready(lua_State *L, larvak_state *state) {
   for (size_t n = state->ready_count; n > 0; n--) {
     larvak_task *task = pop_ready(state);
-    if (!task->is_ended) run_task(L, state, task);
+    if (task->is_ended) report_later(state, task);
+    else run_task(L, state, task);
   }
 }
 

@@ -55,6 +55,7 @@ struct job {
 
   /* The runner's alone. */
   circuit *circuit; /* owned until it has run */
+  bool light;       /* soon done */
   timer wait;
   void *runner;
   job *next_queued;

@@ -1,10 +1,16 @@
-/* See runner.h.
+/* See runner.h. Waking a thread costs more than a small circuit, so a worker with small work in hand is trusted to come
+ * back for what is queued meanwhile. Invariant: while a job is queued, a worker is awake that will take it soon, or all
+ * are busy.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runner.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { BACKLOG = 16 }; /* queued jobs past which a worker with small work gets help */
+
+static const double small_work = 2e5; /* amplitudes touched: less than a millisecond */
 
 struct runner {
   runner_options options; /* constant */
@@ -15,14 +21,38 @@ struct runner {
   /* Guarded by mu. */
   job *first, *last; /* each holds a reference */
   job **running;     /* owned array, one place a thread; borrowed from that thread */
-  int idle;
+  size_t queued;
+  int idle, light; /* workers that wait; that have small work in hand */
+  bool waking;     /* one has been signaled and has not come yet */
   bool stopped;
 };
 
 typedef struct worker {
   runner *owner;
   int index;
+  bool light; /* counted in the runner's light */
 } worker;
+
+/* A circuit with resets is run again for each shot. */
+static bool is_light(const job *j) {
+  const circuit *c = j->circuit;
+  uint64_t width = j->width ? j->width : c ? c->qubits : 0;
+  if (!c || width > 16 || c->count > small_work) return !c;
+  double work = ((double)c->count + 1) * (double)(1u << width);
+  for (size_t i = 0; i < c->count; i++) {
+    if (c->gates[i].kind != GATE_RESET) continue;
+    work *= j->shots;
+    break;
+  }
+  return work + j->shots < small_work;
+}
+
+/* Under the lock: someone has to come for what is queued. */
+static void wake_one(runner *r) {
+  if (!r->first || !r->idle || r->waking) return;
+  r->waking = true;
+  pthread_cond_signal(&r->work);
+}
 
 /* Neighboring numbers must give unrelated streams. */
 static uint64_t mix(uint64_t x) {
@@ -60,38 +90,37 @@ static void run_or_drop(runner *r, job *j) {
   j->circuit = NULL;
 }
 
-static job *take(runner *r, int index) {
+/* Takes the caller's reference of the job before, if there is one, and returns the next: owned, NULL at the end. */
+static job *take(worker *w, job *before) {
+  runner *r = w->owner;
   pthread_mutex_lock(&r->mu);
-  r->running[index] = NULL;
+  r->running[w->index] = NULL;
+  if (w->light) r->light--;
   while (!r->first && !r->stopped) {
     r->idle++;
     pthread_cond_wait(&r->work, &r->mu);
     r->idle--;
+    r->waking = false;
   }
   job *j = r->stopped ? NULL : r->first;
   if (j) {
     r->first = j->next_queued;
     if (!r->first) r->last = NULL;
-    r->running[index] = j;
+    r->queued--;
+    r->running[w->index] = j;
+    w->light = j->light;
+    if (w->light) r->light++;
+    if (!r->light || r->queued > BACKLOG) wake_one(r);
   }
   pthread_mutex_unlock(&r->mu);
+  if (before) job_unref(before);
   return j;
-}
-
-static void clear_place(runner *r, int index) {
-  pthread_mutex_lock(&r->mu);
-  r->running[index] = NULL;
-  pthread_mutex_unlock(&r->mu);
 }
 
 static void *worker_run(void *ud) {
   worker w = *(worker *)ud;
   free(ud);
-  for (job *j; (j = take(w.owner, w.index));) {
-    run_or_drop(w.owner, j);
-    clear_place(w.owner, w.index);
-    job_unref(j);
-  }
+  for (job *j = take(&w, NULL); j; j = take(&w, j)) run_or_drop(w.owner, j);
   return NULL;
 }
 
@@ -152,10 +181,12 @@ void runner_free(runner *r) {
 /* Takes the caller's reference. */
 static void enqueue(runner *r, job *j) {
   j->next_queued = NULL;
+  j->light = is_light(j);
   pthread_mutex_lock(&r->mu);
   *(r->last ? &r->last->next_queued : &r->first) = j;
   r->last = j;
-  if (r->idle) pthread_cond_signal(&r->work);
+  r->queued++;
+  if (!r->light || r->queued > BACKLOG) wake_one(r);
   pthread_mutex_unlock(&r->mu);
 }
 

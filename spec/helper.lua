@@ -31,8 +31,7 @@ function M.assert_clean()
   collectgarbage()
   collectgarbage()
   for _ = 1, 200 do
-    if arvak._counts().calls == 0 then break end
-    arvak.poll(0.01)
+    if not arvak.poll(0.01) then break end
   end
   collectgarbage()
   collectgarbage()

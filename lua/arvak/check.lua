@@ -16,6 +16,11 @@ function M.callable(value, name)
   return M.misuse("%s: got %s, expected a function", name, core.describe(value))
 end
 
+function M.string(value, name)
+  if type(value) ~= "string" then M.misuse("%s: got %s, expected a string", name, core.describe(value)) end
+  return value
+end
+
 -- Seconds ≥ 0 (above 0 when positive), or nil.
 function M.seconds(value, name, positive)
   if value == nil then return nil end

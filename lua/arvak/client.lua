@@ -44,7 +44,7 @@ end
 function methods.wait_for_job(client, job_id, options)
   core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
-  if type(job_id) ~= "string" then check.misuse("job_id: got %s, expected a string", core.describe(job_id)) end
+  check.string(job_id, "job_id")
   wait.check_options(options, "wait_for_job")
   return wait.wait_for_job(client, job_id, options)
 end
@@ -56,7 +56,10 @@ for name in pairs(wait.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
 local function split_options(options)
-  if type(options) ~= "table" then return options, nil end
+  if options == nil or type(options) == "number" then return options, nil end
+  if type(options) ~= "table" then
+    check.misuse("execute: got %s, expected a number of shots or a table of options", core.describe(options))
+  end
   check.options(options, "execute", execute_names)
   local submit, waiting = {}, {}
   for name, value in pairs(options) do
@@ -85,9 +88,8 @@ end
 -- The service refuses this format, always: nil and an error, without an RPC.
 function methods.submit_circuit_json(client, circuit_json, backend_id)
   core.check_client(client, "submit_circuit_json")
-  for name, value in pairs { circuit_json = circuit_json or false, backend_id = backend_id or false } do
-    if type(value) ~= "string" then check.misuse("%s: got %s, expected a string", name, core.describe(value)) end
-  end
+  check.string(circuit_json, "circuit_json")
+  check.string(backend_id, "backend_id")
   return nil, errors.new("invalid_circuit",
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
@@ -178,12 +180,12 @@ core.set_hook("call_end", function(ticket, ...)
   pending[ticket] = nil
 end)
 
+-- The end that the cancellation brings settles the future; it may also have been an answer that was already here.
 local function cancel_call(f)
-  local ticket = f._ticket
-  core.cancel_call(ticket)
-  pending[ticket] = future.new()   -- its end, which will come, is of no interest any more
-  future.settle(f, nil, errors.new("canceled", "the call was canceled", { maybe_executed = true }))
-  return true
+  core.cancel_call(f._ticket)
+  if not f:done() then return nil, errors.new("not_cancelable", "the call has not ended yet") end
+  if f:canceled() then return true end
+  return nil, errors.new("not_cancelable", "the call has been answered already")
 end
 
 -- The future of one RPC. It holds the client, so that dropping the handle does not end the call.

@@ -14,8 +14,9 @@ function Future.__tostring(self)
   return ("arvak.future (%s)"):format(self._state)
 end
 
--- Starts a done-callback as a task; set by arvak.task, which stands on this module.
-M.start_callback = nil
+-- Set by arvak.task, which stands on this module: current_scope() says who waits for a callback that is added now,
+-- start_callback(callback, future) starts one as a task of its scope.
+M.current_scope, M.start_callback = nil, nil
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
 function M.new(cancel)
@@ -122,10 +123,11 @@ end
 -- Runs fn(future) as a task once it has ended; at once when it has. Callbacks start in the order they were added.
 function methods:add_done_callback(fn)
   check.callable(fn, "add_done_callback")
+  local callback = { fn = fn, scope = M.current_scope() }
   if self._state ~= "pending" then
-    M.start_callback(fn, self)
+    M.start_callback(callback, self)
   else
-    self._callbacks[#self._callbacks + 1] = fn
+    self._callbacks[#self._callbacks + 1] = callback
   end
 end
 

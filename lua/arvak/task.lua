@@ -10,7 +10,7 @@ local M = {}
 
 -- A scope counts the tasks that a run waits for. Tasks spawned outside any run belong to the root.
 -- A scope's futures are those of its open tasks, each with its task.
-local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false } end
+local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false } end
 local root = new_scope()
 local futures = {}    -- task → future, until the task has ended
 local strays = {}     -- errors without a reader, in order
@@ -86,9 +86,22 @@ local function settle_task(f, ok, is_canceled, ...)
   end
 end
 
+-- Nobody holds the future of a callback: its error goes straight to whoever drives the loop, with its traceback.
+local function callback_error(f)
+  local err = f._values[2]
+  if type(err) == "string" and f.traceback then return err .. "\n" .. f.traceback end
+  return err
+end
+
 local function note_failure(f, scope)
   if f._state ~= "failed" or f._is_read or f._is_noted then return end
-  if scope == root then watch_unread(f) else scope.unread[#scope.unread + 1] = f end
+  if f._is_callback then
+    add_stray(callback_error(f))
+  elseif scope == root then
+    watch_unread(f)
+  else
+    scope.unread[#scope.unread + 1] = f
+  end
   f._is_noted = true
 end
 
@@ -115,10 +128,12 @@ function M.spawn(fn, ...)
 end
 
 -- A callback is a task whose errors have no reader but the driver of the loop.
-function future.start_callback(fn, f)
-  local callback = spawn_in(current_scope(), fn, f)
-  callback._is_callback = true
+function future.start_callback(callback, f)
+  local scope = callback.scope.is_over and root or callback.scope
+  spawn_in(scope, callback.fn, f)._is_callback = true
 end
+
+future.current_scope = current_scope
 
 -- ---- driving
 
@@ -169,6 +184,7 @@ function M.run(fn, ...)
   local main = spawn_in(scope, fn, ...)
   main._is_read = true
   drive_to_end(scope, main)
+  scope.is_over = true
   if main._has_raised then error(main._values[2], 0) end
   if scope.deadlock then error(scope.deadlock, 0) end
   raise_unread(scope)

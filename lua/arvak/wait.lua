@@ -63,8 +63,12 @@ local function pause(wait, delay)
   return math.min(delay * GROWTH, wait.poll_interval)
 end
 
--- One call within the wait: its timeout never reaches past the end of the wait.
+-- One call within the wait: its timeout never reaches past the end of the wait. The client may have been closed
+-- between two calls, which is no misuse of the wait's caller.
 local function ask(wait, method)
+  if core.is_closed(wait.client) then
+    return nil, errors.new("closed", "the client was closed", { job_id = wait.job_id, target = wait.target })
+  end
   local timeout = math.min(wait.timeout, math.max(remaining(wait), 0.001))
   return core.call[method](wait.client, wait.job_id, { timeout = timeout, metadata = wait.metadata })
 end

@@ -97,7 +97,7 @@ typedef struct arvak_client_options {
   int64_t queue_timeout_ns;   /* how long a call may wait in the queue; 300 s */
   const arvak_header *headers; /* sent with every call */
   size_t header_count;
-  const arvak_channel_arg *channel_args; /* handed to gRPC after our own */
+  const arvak_channel_arg *channel_args; /* handed to gRPC, before our own */
   size_t channel_arg_count;
   bool tls;
   const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
@@ -250,7 +250,7 @@ typedef struct arvak_call_options {
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
   const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
-  arvak_call_fn fn;  /* runs once, inside arvak_loop_step or arvak_loop_close of the loop */
+  arvak_call_fn fn;  /* runs once, inside arvak_loop_step, _cancel_owned or _close of the loop */
   void *ud;
 } arvak_call_options;
 
@@ -278,12 +278,13 @@ void arvak_call_cancel(arvak_call *call, arvak_kind kind);
 void arvak_call_release(arvak_call *call);
 const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before the end */
 arvak_rpc arvak_call_rpc(const arvak_call *call);
+bool arvak_call_is_sent(const arvak_call *call); /* an attempt has been handed to gRPC */
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
 /* The decoded answer of a call that succeeded, else NULL; borrowed. */
 const arvak_response *arvak_call_response(const arvak_call *call);
 /* The same: owned, at most once; afterwards NULL. */
 arvak_response *arvak_call_take_response(arvak_call *call);
-/* Cancels all calls on loop that were started with this owner. */
+/* Cancels all calls on loop that were started with this owner, and reports their ends as far as they have come. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
 
 #endif

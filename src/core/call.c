@@ -24,7 +24,9 @@ static gpr_timespec to_timespec(int64_t ns) {
 
 /* ---- lifetime ---- */
 
-static void call_unref(arvak_call *call) {
+void arvak__call_ref(arvak_call *call) { atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed); }
+
+void arvak__call_unref(arvak_call *call) {
   if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1) return;
   arvak_response_free(call->response);
   arvak_client_unref(call->client);
@@ -76,7 +78,7 @@ static void end_call(arvak_call *call) {
   free_request(call);
   unlink_call(call->loop, call);
   if (call->fn) call->fn(call, call->ud);
-  call_unref(call);
+  arvak__call_unref(call);
 }
 
 static void set_failure(arvak_call *call, arvak_kind kind, int code, const char *message) {
@@ -154,6 +156,7 @@ static void judge_failure(arvak_call *call) {
   if (judge_own_end(call)) return;
   const char *message = copy_message(call);
   arvak__delivery delivery = delivery_of(call, message);
+  call->is_broken = delivery == DELIVERY_BROKEN && call->status == GRPC_STATUS_UNAVAILABLE;
   if (delivery == DELIVERY_NOT_SENT && call->message) message = add_hint(call, message);
   set_failure(call, arvak__kind_of(call->rpc, call->status, message), call->status, message);
   call->outcome.retryable = arvak__is_retryable(call->rpc, call->status, message, delivery);
@@ -177,7 +180,7 @@ static void on_attempt_end(arvak__tag *tag, bool success) {
   size_t received = call->recv ? grpc_byte_buffer_length(call->recv) : 0;
   if (call->status == GRPC_STATUS_OK) judge_success(call);
   else judge_failure(call);
-  arvak__pool_release(call->channel);
+  arvak__pool_release(call->channel, call->is_broken);
   grpc_call_unref(call->grpc);
   grpc_byte_buffer_destroy(call->send);
   if (call->recv) grpc_byte_buffer_destroy(call->recv);
@@ -339,7 +342,7 @@ void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
 
 void arvak_call_release(arvak_call *call) {
   call->fn = NULL;
-  call_unref(call);
+  arvak__call_unref(call);
 }
 
 const arvak_outcome *arvak_call_outcome(const arvak_call *call) {
@@ -347,6 +350,8 @@ const arvak_outcome *arvak_call_outcome(const arvak_call *call) {
 }
 
 arvak_rpc arvak_call_rpc(const arvak_call *call) { return call->rpc; }
+
+bool arvak_call_is_sent(const arvak_call *call) { return call->outcome.attempts > 0; }
 
 const char *arvak_call_address(const arvak_call *call) { return call->client->address; }
 

@@ -42,11 +42,15 @@ static grpc_arg string_arg(const char *name, const char *value) {
   return (grpc_arg){.type = GRPC_ARG_STRING, .key = (char *)name, .value.string = (char *)value};
 }
 
-/* gRPC takes the last of two arguments with one name, so what the user gives comes after ours. */
+/* gRPC takes the first of two arguments with one name (seen on 1.51.1), so what the user gives comes before ours. */
 static int make_args(arvak_client *client, const arvak_client_options *options) {
   size_t n = 0;
   grpc_arg *args = calloc(12 + options->channel_arg_count, sizeof *args);
   if (!args) return ARVAK_ENOMEM;
+  for (size_t i = 0; i < options->channel_arg_count; i++) {
+    const arvak_channel_arg *arg = &options->channel_args[i];
+    args[n++] = arg->string ? string_arg(arg->name, arg->string) : integer_arg(arg->name, arg->integer);
+  }
   args[n++] = integer_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args[n++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MAX_RECEIVE_BYTES);
   args[n++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
@@ -58,10 +62,6 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   if (options->tls_server_name) {
     args[n++] = string_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->tls_server_name);
     args[n++] = string_arg(GRPC_ARG_DEFAULT_AUTHORITY, options->tls_server_name);
-  }
-  for (size_t i = 0; i < options->channel_arg_count; i++) {
-    const arvak_channel_arg *arg = &options->channel_args[i];
-    args[n++] = arg->string ? string_arg(arg->name, arg->string) : integer_arg(arg->name, arg->integer);
   }
   grpc_channel_args list = {n, args};
   client->args = malloc(sizeof *client->args);
@@ -136,6 +136,7 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
     return ARVAK_EFORKED;
   }
   atomic_init(&client->refs, 1);
+  atomic_init(&client->holds, 1);
   client->fork_generation = arvak__fork_generation();
   pthread_mutex_init(&client->mu, NULL);
   int status = configure(client, options, reason);
@@ -149,9 +150,12 @@ arvak_client *arvak_client_ref(arvak_client *client) {
   return client;
 }
 
+void arvak__client_hold(arvak_client *client) {
+  atomic_fetch_add_explicit(&client->holds, 1, memory_order_relaxed);
+}
+
 /* In a fork nothing of gRPC may be touched, not even to let go of it. */
 static void free_grpc_parts(arvak_client *client) {
-  arvak__pool_fini(client);
   for (size_t i = 0; i < client->header_count; i++) {
     grpc_slice_unref(client->headers[i].key);
     grpc_slice_unref(client->headers[i].value);
@@ -160,8 +164,8 @@ static void free_grpc_parts(arvak_client *client) {
   arvak__grpc_unref();
 }
 
-void arvak_client_unref(arvak_client *client) {
-  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
+void arvak__client_drop(arvak_client *client) {
+  if (atomic_fetch_sub_explicit(&client->holds, 1, memory_order_acq_rel) != 1) return;
   if (client->fork_generation == arvak__fork_generation()) free_grpc_parts(client);
   free(client->headers);
   free_args(client->args);
@@ -170,6 +174,12 @@ void arvak_client_unref(arvak_client *client) {
   free(client->target);
   pthread_mutex_destroy(&client->mu);
   free(client);
+}
+
+void arvak_client_unref(arvak_client *client) {
+  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
+  if (client->fork_generation == arvak__fork_generation()) arvak__pool_close(client);
+  arvak__client_drop(client);
 }
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }
@@ -232,7 +242,7 @@ void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
   out->channels = client->channel_count;
   int count = client->fork_generation == arvak__fork_generation() ? client->channel_count : 0;
   for (int i = 0; i < count; i++) {
-    switch (grpc_channel_check_connectivity_state(client->channels[i].channel, 0)) {
+    switch (grpc_channel_check_connectivity_state(client->channels[i]->channel, 0)) {
       case GRPC_CHANNEL_READY: out->ready++; break;
       case GRPC_CHANNEL_CONNECTING: out->connecting++; break;
       case GRPC_CHANNEL_TRANSIENT_FAILURE: out->failing++; break;

@@ -54,26 +54,32 @@ void arvak__loop_catch_up(arvak_loop *loop);
 
 /* ---- pool.c ---- */
 
+/* Owned by its client while in its table; afterwards it lives until its last call and watch have ended. */
 typedef struct arvak_channel {
   arvak__tag watch_tag;
-  arvak_client *client; /* borrowed; shared while watching */
-  grpc_channel *channel; /* owned */
+  arvak_client *client; /* borrowed; held while watching */
+  grpc_channel *channel; /* owned; NULL once closed */
   void *methods[ARVAK_RPC_COUNT];
   int outstanding;     /* client->mu */
+  bool is_retired;     /* client->mu; not in the table any more */
   arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
 } arvak_channel;
 
 /* Picks a channel for one attempt on loop and counts it as outstanding; opens one where that helps. Takes client->mu.
  * Returns borrowed, until arvak__pool_release. */
 arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop);
-void arvak__pool_release(arvak_channel *channel);
-void arvak__pool_fini(arvak_client *client);
+/* An attempt has ended. is_broken: its connection died under it; the next attempt goes elsewhere, since gRPC may take
+ * a while to notice for the channel as a whole (seen: every 70th call right after met the dying connection). */
+void arvak__pool_release(arvak_channel *channel, bool is_broken);
+/* Closes the connections; watches end at once. No call may be left. */
+void arvak__pool_close(arvak_client *client);
 bool arvak__channel_is_ready(arvak_channel *channel);
 
 /* ---- client.c ---- */
 
 struct arvak_client {
-  atomic_int refs;
+  atomic_int refs;  /* of handles and calls: without them the connections are closed */
+  atomic_int holds; /* one of all refs, and one of each watch: without them the memory is freed */
   unsigned fork_generation;
   char *address; /* as given; owned */
   char *target;  /* spelled so that no peer can equal it, see address.c; owned */
@@ -86,7 +92,7 @@ struct arvak_client {
   int pool_size, max_concurrent_rpcs;
 
   pthread_mutex_t mu;
-  arvak_channel *channels; /* mu: pool_size places, the first channel_count in use */
+  arvak_channel **channels; /* mu: pool_size places, the first channel_count in use */
   int channel_count;       /* mu */
   int active;              /* mu: slots taken */
   arvak_call *queue_head, *queue_tail; /* mu: calls waiting for a slot, linked by queue_next and queue_prev */
@@ -94,6 +100,8 @@ struct arvak_client {
   arvak_client_stats stats;            /* mu: the counters */
 };
 
+void arvak__client_hold(arvak_client *client);
+void arvak__client_drop(arvak_client *client);
 /* Takes a slot for call, or queues it. True: taken. */
 bool arvak__client_acquire(arvak_client *client, arvak_call *call);
 /* Gives a slot back: to the first call waiting, which is posted to its loop, or to the client. */
@@ -114,12 +122,13 @@ typedef enum arvak__call_state {
 
 struct arvak_call {
   arvak__tag tag;
-  atomic_int refs; /* the loop's until the end, and the starter's */
+  atomic_int refs; /* the loop's until the end, the starter's, and the inbox's */
   arvak__call_state state;
   arvak_rpc rpc;
   bool granted;            /* client->mu: a slot is this call's */
   bool posted;             /* loop->mu: in the inbox */
-  arvak_kind cancel_kind;  /* NONE: not cancelled */
+  bool is_broken;          /* the connection died under the attempt */
+  arvak_kind cancel_kind;  /* NONE: not canceled */
   size_t circuit_count;    /* of the request; a batch of one cannot half succeed */
   arvak_client *client;    /* shared */
   arvak_loop *loop;        /* borrowed: outlives the call */
@@ -146,6 +155,8 @@ struct arvak_call {
   arvak_outcome outcome;
 };
 
+void arvak__call_ref(arvak_call *call);
+void arvak__call_unref(arvak_call *call);
 /* Moves a call on after something happened to it: a slot granted, or a cancellation while queued. Owner thread. */
 void arvak__call_advance(arvak_call *call);
 

@@ -58,6 +58,7 @@ void arvak__loop_post(arvak_loop *loop, arvak_call *call) {
   bool is_new = !call->posted;
   if (is_new) {
     call->posted = true;
+    arvak__call_ref(call);
     call->inbox_next = NULL;
     *loop->inbox_end = call;
     loop->inbox_end = &call->inbox_next;
@@ -84,6 +85,7 @@ static int run_inbox(arvak_loop *loop) {
   arvak_call *call;
   while ((call = pop_inbox(loop))) {
     arvak__call_advance(call);
+    arvak__call_unref(call);
     ran++;
   }
   return ran;
@@ -141,8 +143,14 @@ int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
 
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
-  for (arvak_call *call = loop->calls; call; call = call->next)
-    if (call->owner == owner) arvak_call_cancel(call, kind);
+  size_t count = 0;
+  for (arvak_call *call = loop->calls; call; call = call->next) {
+    if (call->owner != owner) continue;
+    arvak_call_cancel(call, kind);
+    count++;
+  }
+  /* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. */
+  for (; count > 0; count--) arvak_loop_step(loop, 0);
 }
 
 static void drain(arvak_loop *loop) {
@@ -150,6 +158,7 @@ static void drain(arvak_loop *loop) {
     run_inbox(loop);
     if (loop->call_count > 0 || loop->pending_tags > 0) run_event(loop, ARVAK_NEVER);
   }
+  run_inbox(loop); /* of calls that ended while they were in it */
 }
 
 void arvak_loop_close(arvak_loop *loop) {

@@ -1,6 +1,8 @@
 /* A bounded set of connections to one target, each a channel with a subchannel of its own: channels alike would
  * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/support/alloc.h>
+
 #include "internal.h"
 
 /* Calls in flight on every open channel before another is opened. */
@@ -10,11 +12,31 @@ enum { CALLS_BEFORE_NEXT = 16 };
  * by its deadline, which therefore bounds how long closing a loop can take. */
 #define WATCH_NS 100000000
 
-static void open_channel(arvak_client *client, arvak_channel *channel) {
-  channel->channel = grpc_channel_create(client->target, client->credentials, client->args);
+/* By gRPC's allocator, which ends the process when there is no memory, as creating the channel itself would. */
+static arvak_channel *open_channel(arvak_client *client) {
+  arvak_channel *channel = gpr_zalloc(sizeof *channel);
   channel->client = client;
+  channel->channel = grpc_channel_create(client->target, client->credentials, client->args);
   for (int rpc = 0; rpc < ARVAK_RPC_COUNT; rpc++)
     channel->methods[rpc] = grpc_channel_register_call(channel->channel, arvak__rpc_method((arvak_rpc)rpc), NULL, NULL);
+  return channel;
+}
+
+/* Under client->mu. Closes a retired channel when its last call is over, and frees it when its watch is, too. */
+static void let_go(arvak_channel *channel) {
+  if (!channel->is_retired || channel->outstanding > 0) return;
+  if (channel->channel) grpc_channel_destroy(channel->channel); /* ends the watch */
+  channel->channel = NULL;
+  if (!channel->watcher) gpr_free(channel);
+}
+
+/* Under client->mu. */
+static void retire(arvak_channel *channel) {
+  arvak_client *client = channel->client;
+  int i = 0;
+  while (client->channels[i] != channel) i++;
+  client->channels[i] = client->channels[--client->channel_count];
+  channel->is_retired = true;
 }
 
 static void on_watch(arvak__tag *tag, bool success) {
@@ -23,8 +45,9 @@ static void on_watch(arvak__tag *tag, bool success) {
   arvak_client *client = channel->client;
   pthread_mutex_lock(&client->mu);
   channel->watcher = NULL;
+  let_go(channel);
   pthread_mutex_unlock(&client->mu);
-  arvak_client_unref(client);
+  arvak__client_drop(client);
 }
 
 /* Under client->mu. Lets loop poll for the channel until its state changes, or for WATCH_NS. */
@@ -32,7 +55,7 @@ static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak_l
   if (channel->watcher || loop->closed) return;
   channel->watcher = loop;
   channel->watch_tag.fn = on_watch;
-  arvak_client_ref(channel->client);
+  arvak__client_hold(channel->client);
   loop->pending_tags++;
   int64_t until = arvak_now_ns() + WATCH_NS;
   gpr_timespec deadline = {until / 1000000000, (int32_t)(until % 1000000000), GPR_CLOCK_MONOTONIC};
@@ -57,7 +80,7 @@ static arvak_channel *pick(arvak_client *client, arvak_loop *loop, bool *crowded
   int best_rank = 0;
   *crowded = true;
   for (int i = 0; i < client->channel_count; i++) {
-    arvak_channel *channel = &client->channels[i];
+    arvak_channel *channel = client->channels[i];
     grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel->channel, 1);
     int r = rank(state);
     /* One that is still starting will take calls soon: do not open yet another beside it. */
@@ -73,19 +96,20 @@ static arvak_channel *pick(arvak_client *client, arvak_loop *loop, bool *crowded
   return best;
 }
 
-static void open_next(arvak_client *client, arvak_loop *loop) {
-  arvak_channel *channel = &client->channels[client->channel_count];
-  open_channel(client, channel);
-  client->channel_count++;
+static arvak_channel *open_next(arvak_client *client, arvak_loop *loop) {
+  arvak_channel *channel = open_channel(client);
+  client->channels[client->channel_count++] = channel;
   watch(channel, grpc_channel_check_connectivity_state(channel->channel, 1), loop);
+  return channel;
 }
 
 arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop) {
   pthread_mutex_lock(&client->mu);
   bool crowded;
   arvak_channel *best = pick(client, loop, &crowded);
-  if (crowded && client->channel_count < client->pool_size) open_next(client, loop);
-  if (!best) best = &client->channels[0];
+  arvak_channel *opened = NULL;
+  if (crowded && client->channel_count < client->pool_size) opened = open_next(client, loop);
+  if (!best) best = opened;
   best->outstanding++;
   client->stats.attempts++;
   pthread_mutex_unlock(&client->mu);
@@ -103,13 +127,21 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop) {
   return ready;
 }
 
-void arvak__pool_release(arvak_channel *channel) {
-  pthread_mutex_lock(&channel->client->mu);
+void arvak__pool_release(arvak_channel *channel, bool is_broken) {
+  arvak_client *client = channel->client;
+  pthread_mutex_lock(&client->mu);
   channel->outstanding--;
-  pthread_mutex_unlock(&channel->client->mu);
+  if (is_broken && !channel->is_retired) retire(channel);
+  let_go(channel);
+  pthread_mutex_unlock(&client->mu);
 }
 
-void arvak__pool_fini(arvak_client *client) {
-  for (int i = 0; i < client->channel_count; i++) grpc_channel_destroy(client->channels[i].channel);
-  client->channel_count = 0;
+void arvak__pool_close(arvak_client *client) {
+  pthread_mutex_lock(&client->mu);
+  while (client->channel_count > 0) {
+    arvak_channel *channel = client->channels[0];
+    retire(channel);
+    let_go(channel);
+  }
+  pthread_mutex_unlock(&client->mu);
 }

@@ -75,14 +75,18 @@ static const char *read_pem(lua_State *L, int table, const char *field) {
     larvak_misuse(L, "tls.%s: got %s, expected PEM text or a path", field, larvak_describe(L, -1));
   const char *text = lua_tostring(L, -1);
   if (strstr(text, "-----BEGIN")) return text;
+  luaL_checkstack(L, 5, NULL);
+  luaL_Buffer buffer;
+  char *bytes = luaL_buffinitsize(L, &buffer, MAX_PEM_BYTES); /* may raise, so before the file is open */
   FILE *file = fopen(text, "rb");
+  bool is_key = strcmp(field, "key") == 0; /* perhaps the key itself, and not to be repeated */
+  if (!file && is_key) larvak_misuse(L, "tls.key: neither PEM text nor a file that can be read: %s", strerror(errno));
   if (!file) larvak_misuse(L, "tls.%s: cannot read \"%s\": %s", field, text, strerror(errno));
-  static char bytes[MAX_PEM_BYTES];
-  size_t size = fread(bytes, 1, sizeof bytes, file);
+  size_t size = fread(bytes, 1, MAX_PEM_BYTES, file);
   fclose(file);
-  lua_pushlstring(L, bytes, size);
+  luaL_pushresultsize(&buffer, size);
   if (!strstr(lua_tostring(L, -1), "-----BEGIN"))
-    larvak_misuse(L, "tls.%s: \"%s\" holds no PEM text", field, text);
+    larvak_misuse(L, "tls.%s: the file \"%s\" holds no PEM text", field, text);
   return lua_tostring(L, -1);
 }
 
@@ -159,7 +163,7 @@ static void read_options(lua_State *L, int options, int client, arvak_client_opt
   static const char *const keys[] = {"pool_size", "timeout", "max_concurrent_rpcs", "queue_timeout", "api_key",
                                      "metadata",  "tls",     "channel_args",        NULL};
   if (!lua_istable(L, options))
-    larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe(L, options));
+    larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe_type(L, options));
   larvak_check_keys(L, options, "connect", keys);
   lua_getfield(L, options, "pool_size");
   out->pool_size = (int)larvak_integer(L, -1, "pool_size", 0, 1, MAX_POOL_SIZE);

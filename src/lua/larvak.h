@@ -78,6 +78,7 @@ larvak_wait *larvak_wait_find(larvak_state *state, lua_Integer ticket); /* NULL 
 void larvak_wait_end(larvak_wait *wait, larvak_reason reason);
 void larvak_on_call_end(arvak_call *call, void *ud); /* arvak_call_fn; ud is the wait */
 
+void larvak_report_calls(lua_State *L, larvak_state *state); /* tells the Lua layer of detached calls that ended */
 /* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. */
 void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 /* True: nothing is in flight, no timer runs and no task is ready, so no step can ever bring anything. */
@@ -87,6 +88,8 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 /* Suspends the task, or blocks, until the wait ends; then pushes its results and frees it. The caller returns what
  * this returns. */
 int larvak_await(lua_State *L, larvak_wait *wait);
+/* Pushes nil and the error of a wait in a canceled task; rpc, or ARVAK_RPC_COUNT for none. Returns 2. */
+int larvak_push_canceled(lua_State *L, arvak_rpc rpc);
 int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 /* ---- task.c ---- */
@@ -102,6 +105,8 @@ int larvak_open_task(lua_State *L);
 int larvak_misuse(lua_State *L, const char *format, ...);
 /* Names an unexpected value: "-1", "a table", "\"text\"". Pushes the text. */
 const char *larvak_describe(lua_State *L, int index);
+/* The same, without the text of a string: where a secret may have been put by mistake. */
+const char *larvak_describe_type(lua_State *L, int index);
 
 /* ---- options.c ---- */
 

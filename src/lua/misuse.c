@@ -32,6 +32,12 @@ int larvak_misuse(lua_State *L, const char *format, ...) {
   return lua_error(L);
 }
 
+const char *larvak_describe_type(lua_State *L, int index) {
+  if (lua_type(L, index) == LUA_TSTRING) lua_pushfstring(L, "a string of %d bytes", (int)lua_rawlen(L, index));
+  else larvak_describe(L, index);
+  return lua_tostring(L, -1);
+}
+
 const char *larvak_describe(lua_State *L, int index) {
   index = lua_absindex(L, index);
   switch (lua_type(L, index)) {

@@ -93,7 +93,7 @@ arvak_header *larvak_headers(lua_State *L, int index, size_t extra, size_t *coun
   index = lua_absindex(L, index);
   bool is_table = !lua_isnoneornil(L, index);
   if (is_table && !lua_istable(L, index))
-    larvak_misuse(L, "metadata: got %s, expected a table of strings", larvak_describe(L, index));
+    larvak_misuse(L, "metadata: got %s, expected a table of strings", larvak_describe_type(L, index));
   size_t n = (is_table ? count_pairs(L, index) : 0) + extra;
   arvak_header *headers = lua_newuserdatauv(L, (n + 1) * sizeof *headers, 0);
   if (!is_table) return headers;

@@ -5,7 +5,7 @@
 
 #include "larvak.h"
 
-enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50 };
+enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50, CANCEL_STEPS = 64 };
 
 typedef struct method {
   const char *name;
@@ -62,7 +62,7 @@ static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, 
     return;
   }
   if (!lua_istable(L, index))
-    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe(L, index),
+    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe_type(L, index),
                   circuit ? "a number of shots or a table of options" : "a table of options");
   larvak_check_keys(L, index, m->name, circuit ? submit_keys : call_keys);
   if (circuit) {
@@ -78,6 +78,16 @@ static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, 
   if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
 }
 
+/* {qasm, shots} and nothing else: an option by name beside it would be overlooked. */
+static void check_list_entry(lua_State *L, int entry, const char *name) {
+  for (lua_pushnil(L); lua_next(L, entry); lua_pop(L, 1)) {
+    lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+    if (key != 1 && key != 2)
+      larvak_misuse(L, "%s: got the key %s beside {qasm, shots}; expected {qasm =, shots =, optimization_level =}", name,
+                    larvak_describe(L, -2));
+  }
+}
+
 /* One entry of a batch: {qasm, shots} or {qasm =, shots =, optimization_level =}. The text stays in the entry. */
 static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
   static const char *const keys[] = {"qasm", "shots", "optimization_level", NULL};
@@ -87,6 +97,7 @@ static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *ou
     larvak_misuse(L, "%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =}", name,
                   larvak_describe(L, entry));
   bool is_list = lua_rawgeti(L, entry, 1) != LUA_TNIL;
+  if (is_list) check_list_entry(L, entry, name);
   if (!is_list) {
     larvak_check_keys(L, entry, name, keys);
     lua_getfield(L, entry, "qasm");
@@ -128,7 +139,7 @@ static bool read_batch(lua_State *L, arvak_request *request) {
 
 /* Calls the function in user value uv of the client; false: pushed nil and an error of kind unauthenticated, since
  * what could not be had is a credential. Its result stays on the stack. */
-static bool ask(lua_State *L, larvak_client *client, int uv, const char *name) {
+static bool ask(lua_State *L, larvak_client *client, const method *m, int uv, const char *name) {
   if (lua_getiuservalue(L, 1, uv) == LUA_TNIL) return true;
   client->state->hook_depth++;
   int status = lua_pcall(L, 0, 1, 0);
@@ -140,27 +151,47 @@ static bool ask(lua_State *L, larvak_client *client, int uv, const char *name) {
   lua_remove(L, -2);
   lua_pushvalue(L, -3);
   lua_setfield(L, -2, "cause");
+  lua_pushstring(L, arvak_rpc_name(m->rpc));
+  lua_setfield(L, -2, "rpc");
+  lua_pushstring(L, arvak_client_address(client->core));
+  lua_setfield(L, -2, "target");
+  lua_pushinteger(L, 0);
+  lua_setfield(L, -2, "attempts");
   return false;
 }
 
-/* Adds what api_key and metadata functions give to the headers of this call. */
-static bool ask_headers(lua_State *L, larvak_client *client, larvak_call_options *options) {
-  size_t count;
-  if (!ask(L, client, 3, "metadata")) return false;
-  arvak_header *given = larvak_headers(L, -1, options->header_count + 1, &count);
-  for (size_t i = 0; i < options->header_count; i++) given[count++] = options->headers[i];
-  if (!ask(L, client, 2, "api_key")) return false;
-  if (lua_type(L, -1) == LUA_TSTRING) {
-    arvak_header *header = &given[count++];
-    header->name = "x-api-key";
-    header->value.data = lua_tolstring(L, -1, &header->value.size);
-    const char *reason = arvak_header_check(header->name, header->value);
-    if (reason) larvak_misuse(L, "api_key: %s", reason);
-  } else if (!lua_isnil(L, -1)) {
+/* Of two headers with one name the first given counts: those of the call come before those of the functions. */
+static void add_header(larvak_call_options *options, arvak_header header) {
+  for (size_t i = 0; i < options->header_count; i++)
+    if (strcmp(options->headers[i].name, header.name) == 0) return;
+  options->headers[options->header_count++] = header;
+}
+
+/* Pushes what the api_key function gave, as a header; false when it gave nil. */
+static bool read_key(lua_State *L, arvak_header *header) {
+  if (lua_isnil(L, -1)) return false;
+  if (lua_type(L, -1) != LUA_TSTRING)
     larvak_misuse(L, "api_key: the function gave a %s, expected a string", luaL_typename(L, -1));
-  }
-  options->headers = given;
-  options->header_count = count;
+  header->name = "x-api-key";
+  header->value.data = lua_tolstring(L, -1, &header->value.size);
+  const char *reason = arvak_header_check(header->name, header->value);
+  if (reason) larvak_misuse(L, "api_key: %s", reason);
+  return true;
+}
+
+/* Adds what the functions given as metadata and api_key give to the headers of this call. */
+static bool ask_headers(lua_State *L, larvak_client *client, const method *m, larvak_call_options *options) {
+  size_t count;
+  arvak_header key;
+  if (!ask(L, client, m, 3, "metadata")) return false;
+  arvak_header *given = larvak_headers(L, -1, 0, &count);
+  if (!ask(L, client, m, 2, "api_key")) return false;
+  bool has_key = read_key(L, &key);
+  arvak_header *all = lua_newuserdatauv(L, (options->header_count + count + 1) * sizeof *all, 0);
+  memcpy(all, options->headers ? options->headers : given, options->header_count * sizeof *all);
+  options->headers = all;
+  if (has_key) add_header(options, key);
+  for (size_t i = 0; i < count; i++) add_header(options, given[i]);
   return true;
 }
 
@@ -184,11 +215,12 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
                               is_submit || is_batch || m->rpc == ARVAK_GET_BACKEND_INFO ? "backend_id" : "job_id");
   read_options(L, m, is_submit ? circuit : NULL, options);
   if (is_batch && !read_batch(L, request)) return false;
-  return !client->has_functions || ask_headers(L, client, options);
+  return !client->has_functions || ask_headers(L, client, m, options);
 }
 
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
                           const larvak_call_options *options) {
+  arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
                              .headers = options->headers,
@@ -196,7 +228,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
                              .owner = client,
                              .fn = larvak_on_call_end,
                              .ud = wait};
-  int status = arvak_call_start(client->state->loop, client->core, request, &call, &wait->call);
+  int status = arvak_call_start(loop, client->core, request, &call, &wait->call);
   if (status == ARVAK_OK) return wait;
   larvak_wait_free(wait);
   if (status == ARVAK_EFORKED) {
@@ -219,6 +251,8 @@ static int rpc_call(lua_State *L) {
   arvak_circuit circuit;
   larvak_call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_task *task = client->state->current;
+  if (task && task->is_canceled) return larvak_push_canceled(L, m->rpc);
   larvak_wait *wait = start(L, client, &request, &options);
   return wait ? larvak_await(L, wait) : 2;
 }
@@ -240,10 +274,14 @@ static int rpc_start(lua_State *L) {
   return 1;
 }
 
-/* cancel_call(ticket): its end will be reported soon. */
+/* cancel_call(ticket): a canceled call ends at once, and so its end is reported before this returns. */
 static int rpc_cancel(lua_State *L) {
-  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
-  if (wait && wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (!wait || !wait->call) return 0;
+  arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  for (int i = 0; i < CANCEL_STEPS && wait->reason == REASON_PENDING; i++) arvak_loop_step(state->loop, 0);
+  larvak_report_calls(L, state);
   return 0;
 }
 

@@ -144,7 +144,7 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
 
 /* Tells the Lua layer of calls that nobody is suspended on: call_end(ticket, value | nil, err). One that cannot be
  * told for want of memory stays first in line. */
-static void report_ended(lua_State *L, larvak_state *state) {
+void larvak_report_calls(lua_State *L, larvak_state *state) {
   while (state->ended) {
     larvak_wait *wait = state->ended;
     larvak_push_hook(L, HOOK_CALL_END);
@@ -162,7 +162,7 @@ static void report_ended(lua_State *L, larvak_state *state) {
 
 static int deliver(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
-  report_ended(L, state);
+  larvak_report_calls(L, state);
   larvak_report_tasks(L, state);
   larvak_run_ready(L, state);
   larvak_report_tasks(L, state);
@@ -282,17 +282,21 @@ int larvak_await(lua_State *L, larvak_wait *wait) {
   return lua_yieldk(L, 0, (lua_KContext)larvak_ticket(wait), on_resume);
 }
 
+int larvak_push_canceled(lua_State *L, arvak_rpc rpc) {
+  lua_pushnil(L);
+  larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
+  if (rpc == ARVAK_RPC_COUNT) return 2;
+  lua_pushstring(L, arvak_rpc_name(rpc));
+  lua_setfield(L, -2, "rpc");
+  return 2;
+}
+
 static int finish_canceled(lua_State *L, larvak_wait *wait) {
   bool was_in_flight = wait->was_in_flight;
   lua_Integer ticket = larvak_ticket(wait);
   arvak_rpc rpc = wait->call ? arvak_call_rpc(wait->call) : ARVAK_RPC_COUNT;
   larvak_wait_free(wait);
-  lua_pushnil(L);
-  larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
-  if (rpc != ARVAK_RPC_COUNT) {
-    lua_pushstring(L, arvak_rpc_name(rpc));
-    lua_setfield(L, -2, "rpc");
-  }
+  larvak_push_canceled(L, rpc);
   lua_pushboolean(L, was_in_flight);
   lua_setfield(L, -2, "maybe_executed");
   if (rpc != ARVAK_RPC_COUNT) return 2;
@@ -385,10 +389,15 @@ static int state_park(lua_State *L) {
   return larvak_await(L, wait);
 }
 
+static void check_step(lua_State *L, larvak_state *state) {
+  if (state->current || state->is_stepping) larvak_misuse(L, "the loop is already being stepped");
+  if (state->hook_depth > 0) larvak_misuse(L, "a hook must not step the loop");
+}
+
 /* step(seconds): one step of the loop. */
 static int state_step(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  if (state->current || state->is_stepping) return larvak_misuse(L, "the loop is already being stepped");
+  check_step(L, state);
   double seconds = luaL_checknumber(L, 1);
   int64_t delay = seconds > 0 ? (int64_t)(seconds * 1e9) : 0;
   larvak_step(L, state, delay > 0 ? arvak_now_ns() + delay : 0);
@@ -398,7 +407,7 @@ static int state_step(lua_State *L) {
 /* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
 static int state_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  if (state->current || state->is_stepping) return larvak_misuse(L, "the loop is already being stepped");
+  check_step(L, state);
   int64_t until = arvak_now_ns() + AIR_NS;
   size_t tasks = state->task_count;
   do larvak_step(L, state, until);
@@ -432,14 +441,32 @@ static int state_check_wait(lua_State *L) {
   return 0;
 }
 
-/* hook(fn, ...): calls a user's function that must not wait, protected; results as pcall's. */
+/* Message handler: a table gets a field traceback, any other value becomes text with it. */
+static int add_traceback(lua_State *L) {
+  luaL_traceback(L, L, NULL, 1);
+  if (lua_istable(L, 1)) {
+    lua_pushliteral(L, "traceback");
+    lua_insert(L, -2);
+    lua_rawset(L, 1);
+  } else {
+    lua_pushfstring(L, "%s\n%s", luaL_tolstring(L, 1, NULL), lua_tostring(L, 2));
+    lua_replace(L, 1);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* hook(fn, ...): calls a user's function that must not wait, protected; results as pcall's, an error with its
+ * traceback. */
 static int state_hook(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
+  lua_pushcfunction(L, add_traceback);
+  lua_insert(L, 1);
   state->hook_depth++;
-  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1);
   state->hook_depth--;
   lua_pushboolean(L, status == LUA_OK);
-  lua_insert(L, 1);
+  lua_replace(L, 1);
   return lua_gettop(L);
 }
 

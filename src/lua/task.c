@@ -162,7 +162,7 @@ static bool cancel(larvak_state *state, larvak_task *task) {
   }
   larvak_wait *wait = task->wait;
   if (wait && wait->reason == REASON_PENDING) {
-    wait->was_in_flight = wait->call != NULL;
+    wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
     if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
     larvak_wait_end(wait, REASON_CANCELED);
   }

@@ -48,7 +48,7 @@ EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
 LUA_TESTS = $(patsubst spec/lua/%_test.c,$(BUILD)/test/lua/%_test,$(wildcard spec/lua/*_test.c))
-BENCHES   = $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+BENCHES   = $(BUILD)/bench/raw $(BUILD)/bench/wake $(BUILD)/bench/clock.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 
 # The name of each product is enough to read; V=1 shows the commands.
@@ -72,7 +72,7 @@ RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(if $(filter /%,
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
-.PHONY: all help demo test check lint format examples asan valgrind fuzz bench install uninstall clean tests run-tests FORCE
+.PHONY: all help demo test check lint format examples asan valgrind fuzz bench soak install uninstall clean tests run-tests FORCE
 
 all: $(MODULE) $(DEVMODULE) $(DEVSERVER)
 
@@ -146,11 +146,17 @@ fuzz:
 	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; done
 
-#: make bench         the measurements of bench/
+#: make bench         our module beside plain gRPC, and where the difference goes; ROUNDS=7, PROFILE=0: no valgrind
 bench:
 	@$(SETUP) build
 	@$(SUBMAKE) all $(BENCHES)
-	@if [ -x bench/run ]; then $(RUN) bench/run; else echo "no benchmarks yet"; fi
+	@$(RUN) bench/run
+
+#: make soak          CALLS=1000000 calls and CLIENTS=1000 clients; fails when anything grows
+soak:
+	@$(SETUP) build
+	@$(SUBMAKE) all $(BENCHES)
+	@$(RUN) bench/serve $(LUA) bench/soak.lua
 
 #: make install       to PREFIX (/usr/local), below DESTDIR if given
 install: all
@@ -253,6 +259,10 @@ $(BUILD)/libarvak.a: $(CORE_O) $(PROTO_O)
 $(BUILD)/bench/%: bench/%.c $(BUILD)/libarvak.a
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -Wl,--as-needed $(LIBS)
+
+$(BUILD)/bench/clock.so: bench/clock.c
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)

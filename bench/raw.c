@@ -1,6 +1,6 @@
 /* The yardstick: a plain C client on gRPC's C core and protobuf-c with the same messages, the same number of
  * connections and calls in flight, and nothing else. Usage: raw TARGET CALLS IN_FLIGHT CONNECTIONS
- * Prints: calls per second, CPU microseconds a call, peak RSS in MB.
+ * Prints: calls per second, CPU microseconds a call, peak RSS in MB, connections used.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -113,9 +113,11 @@ static double seconds(clockid_t clock) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* Without gRPC's own retries, as our client does: they cost 8,000 of 58,000 instructions a call. */
 static void open_channels(const char *target) {
-  grpc_arg arg = {.type = GRPC_ARG_INTEGER, .key = GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1};
-  grpc_channel_args args = {1, &arg};
+  grpc_arg list[] = {{.type = GRPC_ARG_INTEGER, .key = GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, .value.integer = 1},
+                     {.type = GRPC_ARG_INTEGER, .key = GRPC_ARG_ENABLE_RETRIES, .value.integer = 0}};
+  grpc_channel_args args = {2, list};
   grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
   for (int i = 0; i < connections; i++) {
     channels[i] = grpc_channel_create(target, credentials, &args);
@@ -139,6 +141,6 @@ int main(int argc, char **argv) {
   cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  printf("%.0f %.2f %.1f\n", count / wall, cpu / count * 1e6, (double)usage.ru_maxrss / 1024);
+  printf("%.0f %.2f %.1f %d\n", count / wall, cpu / count * 1e6, (double)usage.ru_maxrss / 1024, connections);
   return 0;
 }

@@ -74,14 +74,14 @@ static void open_side(side *s) {
   s->fd = eventfd(0, 0);
 }
 
-static double run(match *m, const way *way) {
-  m->way = way;
+static double run(match *m, const way *w) {
+  m->way = w;
   pthread_t thread;
   pthread_create(&thread, NULL, answer, m);
   int64_t start = arvak_now_ns();
   for (int i = 0; i < TRIPS; i++) {
-    way->wake(&m->sides[1]);
-    way->sleep(&m->sides[0]);
+    w->wake(&m->sides[1]);
+    w->sleep(&m->sides[0]);
   }
   int64_t took = arvak_now_ns() - start;
   pthread_join(thread, NULL);

@@ -167,6 +167,92 @@ static void fails_at_once_where_nobody_listens_and_runs_the_queue_dry(void **sta
   arvak_loop_close(loop);
 }
 
+enum { THREADS = 4, CALLS_EACH = 3000, IN_FLIGHT_EACH = 20 };
+
+typedef struct worker {
+  arvak_client *client;
+  arvak_loop *loop;
+  int started, ended, wrong;
+} worker;
+
+static void start_one(worker *w);
+
+static void end_one(arvak_call *call, void *ud) {
+  worker *w = ud;
+  w->ended++;
+  if (arvak_call_outcome(call)->kind != ARVAK_KIND_UNAVAILABLE) w->wrong++;
+  if (w->started < CALLS_EACH) start_one(w);
+}
+
+static void start_one(worker *w) {
+  arvak_request request = {.rpc = ARVAK_GET_JOB_STATUS, .id = "x"};
+  arvak_call_options options = {.fn = end_one, .ud = w};
+  w->started++;
+  if (arvak_call_start(w->loop, w->client, &request, &options, NULL) != ARVAK_OK) w->wrong++;
+}
+
+static void *work(void *ud) {
+  worker *w = ud;
+  if (arvak_loop_new(&w->loop) != ARVAK_OK) return NULL;
+  for (int i = 0; i < IN_FLIGHT_EACH; i++) start_one(w);
+  int64_t end = arvak_now_ns() + 60 * (int64_t)SECOND_NS;
+  while (w->ended < CALLS_EACH && arvak_now_ns() < end) arvak_loop_step(w->loop, end);
+  arvak_loop_close(w->loop);
+  return NULL;
+}
+
+/* A slot that comes free on one thread goes to the first in line, whose thread sleeps and has to be woken. */
+static void hands_slots_from_thread_to_thread(void **state) {
+  (void)state;
+  arvak_client *client = client_of("unix:/nonexistent/socket", 2);
+  pthread_t threads[THREADS];
+  worker workers[THREADS] = {0};
+  for (int i = 0; i < THREADS; i++) {
+    workers[i].client = client;
+    pthread_create(&threads[i], NULL, work, &workers[i]);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < THREADS; i++) {
+    assert_int_equal(workers[i].ended, CALLS_EACH);
+    assert_int_equal(workers[i].wrong, 0);
+  }
+  arvak_client_stats stats;
+  arvak_client_get_stats(client, &stats);
+  assert_int_equal(stats.calls, THREADS * CALLS_EACH);
+  assert_int_equal(stats.in_flight, 0);
+  assert_int_equal(stats.queued, 0);
+  arvak_client_unref(client);
+}
+
+/* A thread that closes its loop in the middle leaves the slots to the others. */
+static void *work_and_leave(void *ud) {
+  worker *w = ud;
+  if (arvak_loop_new(&w->loop) != ARVAK_OK) return NULL;
+  for (int i = 0; i < IN_FLIGHT_EACH; i++) start_one(w);
+  while (w->ended < CALLS_EACH / 10) arvak_loop_step(w->loop, arvak_now_ns() + SECOND_NS);
+  w->started = CALLS_EACH;
+  arvak_loop_close(w->loop);
+  return NULL;
+}
+
+static void survives_loops_that_close_while_others_wait(void **state) {
+  (void)state;
+  arvak_client *client = client_of("unix:/nonexistent/socket", 3);
+  pthread_t threads[THREADS];
+  worker workers[THREADS] = {0};
+  for (int i = 0; i < THREADS; i++) {
+    workers[i].client = client;
+    pthread_create(&threads[i], NULL, i % 2 ? work : work_and_leave, &workers[i]);
+  }
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  for (int i = 1; i < THREADS; i += 2) assert_int_equal(workers[i].ended, CALLS_EACH);
+  arvak_client_stats stats;
+  arvak_client_get_stats(client, &stats);
+  assert_int_equal(stats.in_flight, 0);
+  assert_int_equal(stats.queued, 0);
+  arvak_client_unref(client);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ends_a_step_that_is_woken_before),
@@ -175,6 +261,8 @@ int main(void) {
       cmocka_unit_test(fires_timers_not_before_their_time),
       cmocka_unit_test(ends_calls_as_closed_when_the_loop_closes),
       cmocka_unit_test(fails_at_once_where_nobody_listens_and_runs_the_queue_dry),
+      cmocka_unit_test(hands_slots_from_thread_to_thread),
+      cmocka_unit_test(survives_loops_that_close_while_others_wait),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody can ask for its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
   if (options->tls_server_name) {

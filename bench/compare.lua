@@ -99,9 +99,9 @@ local function print_bounds()
       cpu = math.max(cpu, ours.cpu:median())
     end
   end
-  print(("worst medians: %.2f of raw at 64 in flight (bound 0.85, aim 0.95), %+.1f us one at a time (bound +8), "):format(
-    ratio, later) .. ("%.1f us CPU at 64 in flight (bound 16), %+.1f MB with one connected client (bound +4)"):format(
-    cpu, memory))
+  print("the worst of the medians above, and their bounds:")
+  print(("  64 in flight     %.2f of raw (0.85, aim 0.95), %.1f us CPU an RPC (16)"):format(ratio, cpu))
+  print(("  one at a time    %+.1f us an RPC over raw (+8), %+.1f MB peak RSS over raw (+4)"):format(later, memory))
 end
 
 local is_watched = os.execute("test -t 2")

@@ -5,7 +5,7 @@
 local sample = require "bench.sample"
 
 local build, lua = os.getenv("ARVAK_BUILD") or "build", os.getenv("LUA") or "lua5.4"
-local SHORT, LONG, TOP = 2000, 12000, 14
+local SHORT, LONG, TOP = 2000, 12000, 12
 
 local address = os.getenv("TCP")
 if not address then error("run me by bench/serve", 0) end
@@ -94,8 +94,8 @@ end
 
 local function profile(command, calls, in_flight)
   local path = os.tmpname()
-  sample.output(("valgrind -q --tool=callgrind --callgrind-out-file=%s %s %s %d %d 1 2>&1"):format(path, command, address,
-    calls, in_flight))
+  sample.output(("valgrind -q --tool=callgrind --callgrind-out-file=%s %s %s %d %d 1 2>&1"):format(path, command,
+    address, calls, in_flight))
   local costs = read_costs(path)
   os.remove(path)
   return costs

@@ -18,7 +18,9 @@ local failed = false
 local function measure()
   collectgarbage()
   collectgarbage()
-  return { rss = clock.rss(), lua = collectgarbage("count"), descriptors = clock.descriptors(), threads = clock.threads() }
+  return {
+    rss = clock.rss(), lua = collectgarbage("count"), descriptors = clock.descriptors(), threads = clock.threads(),
+  }
 end
 
 local function print_row(title, m)

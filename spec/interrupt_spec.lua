@@ -9,9 +9,11 @@ local server = devserver.start { rate_limit = 0, job_latency = 100 }
 local client <close> = arvak.connect(server.address)
 local job_id = assert(client:submit_qasm("OPENQASM 3.0; qubit q;", "simulator", 1))
 -- Tells the shell that it may send the signal now.
-arvak.sleep(0.05)
-io.stderr:write("waiting\n")
-local function wait() return client:wait_for_job(job_id) end
+local function ready() io.stderr:write("waiting\n") end
+local function wait()
+  ready()
+  return client:wait_for_job(job_id)
+end
 ]]
 
 local epilogue = [[
@@ -79,6 +81,6 @@ describe("an interrupt", function()
   end)
 
   it("raises in a blocking sleep", function()
-    raises [[print(pcall(arvak.sleep, 100))]]
+    raises [[ready() print(pcall(arvak.sleep, 100))]]
   end)
 end)

@@ -26,17 +26,20 @@ local function refine(client, job_id, err, options)
     err.kind, err.message = "job_canceled", "the job was canceled and has no result"
   elseif job.state == "RESULT_EXPIRED" then
     err.kind, err.message = "result_expired", "the job succeeded, but its result has expired"
-  else
+  elseif job.state ~= "COMPLETED" then
     err.message = ("the job is %s and has no result yet"):format(job.state)
   end
-  return err
+  return err, job.state == "COMPLETED"
 end
 
 -- The result of a completed job: result, or nil and an error.
 function methods.get_job_result(client, job_id, options)
   local result, err = core.call.get_job_result(client, job_id, options)
   if result then return result end
-  return nil, refine(client, job_id, err, options)
+  local has_completed
+  err, has_completed = refine(client, job_id, err, options)
+  if has_completed then return core.call.get_job_result(client, job_id, options) end
+  return nil, err
 end
 
 -- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
@@ -213,7 +216,7 @@ for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_bat
   "wait_for_ready" } do
   async[name] = function(self, ...)
     core.check_client(self._client, name)
-    return task.spawn(methods[name], self._client, ...)
+    return task.spawn_detached(methods[name], self._client, ...)
   end
 end
 

@@ -12,6 +12,7 @@ local M = {}
 -- A scope's futures are those of its open tasks, each with its task.
 local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false } end
 local root = new_scope()
+local detached = new_scope()   -- of futures that happen to be tasks: no run waits for them or reads their errors
 local futures = {}    -- task → future, until the task has ended
 local strays = {}     -- errors without a reader, in order
 
@@ -94,7 +95,7 @@ local function callback_error(f)
 end
 
 local function note_failure(f, scope)
-  if f._state ~= "failed" or f._is_read or f._is_noted then return end
+  if f._state ~= "failed" or f._is_read or f._is_noted or scope == detached then return end
   if f._is_callback then
     add_stray(callback_error(f))
   elseif scope == root then
@@ -125,6 +126,10 @@ core.set_hook("task_end", M.task_end)
 function M.spawn(fn, ...)
   check.callable(fn, "spawn")
   return spawn_in(current_scope(), fn, ...)
+end
+
+function M.spawn_detached(fn, ...)
+  return spawn_in(detached, fn, ...)
 end
 
 -- A callback is a task whose errors have no reader but the driver of the loop.

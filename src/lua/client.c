@@ -137,7 +137,10 @@ static void read_api_key(lua_State *L, int options, int client, arvak_header *he
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, client, 2);
   } else if (type == LUA_TSTRING) {
-    arvak_header *header = &headers[(*count)++];
+    size_t place = 0; /* it goes before one of the same name in metadata */
+    while (place < *count && strcmp(headers[place].name, "x-api-key") != 0) place++;
+    if (place == *count) ++*count;
+    arvak_header *header = &headers[place];
     header->name = "x-api-key";
     header->value.data = lua_tolstring(L, -1, &header->value.size);
     const char *reason = arvak_header_check(header->name, header->value);

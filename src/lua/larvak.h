@@ -59,6 +59,7 @@ struct larvak_state {
   larvak_task *ready, **ready_end;
   larvak_task *unreported, **unreported_end; /* ended, and the Lua layer has not been told */
   size_t ready_count, task_count;
+  uint64_t end_count; /* tasks that have ended so far */
   larvak_wait **blocks; /* owned; waits never move */
   size_t block_count;
   larvak_wait *free_waits;

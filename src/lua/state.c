@@ -409,9 +409,9 @@ static int state_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   check_step(L, state);
   int64_t until = arvak_now_ns() + AIR_NS;
-  size_t tasks = state->task_count;
+  uint64_t ends = state->end_count;
   do larvak_step(L, state, until);
-  while (state->task_count >= tasks && !larvak_is_idle(state) && arvak_now_ns() < until);
+  while (state->end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until);
   return 0;
 }
 

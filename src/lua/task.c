@@ -41,6 +41,7 @@ static void end_task(larvak_state *state, larvak_task *task, int status, int cou
   task->status = status;
   task->result_count = count;
   state->task_count--;
+  state->end_count++;
   if (task->wait) larvak_wait_free(task->wait);
   if (!task->is_queued) report_later(state, task);
 }

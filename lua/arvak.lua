@@ -3,6 +3,7 @@
 local core, import = ...
 local client = import "arvak.client"
 local errors = import "arvak.errors"
+local futures = import "arvak.futures"
 local task = import "arvak.task"
 
 local M = {
@@ -13,6 +14,13 @@ local M = {
   poll = task.poll,
   in_task = task.in_task,
   wrap = task.wrap,
+  with_timeout = futures.with_timeout,
+  as_completed = futures.as_completed,
+  wait = futures.wait,
+  gather = futures.gather,
+  all = futures.all,
+  map = futures.map,
+  future = futures.future,
   is_error = errors.is_error,
   _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }

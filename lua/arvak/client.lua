@@ -1,9 +1,11 @@
 -- The client's methods: single RPCs come from the core, what is made of several is here.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
+local calls = import "arvak.calls"
 local check = import "arvak.check"
 local errors = import "arvak.errors"
 local future = import "arvak.future"
+local job_future = import "arvak.job_future"
 local task = import "arvak.task"
 local wait = import "arvak.wait"
 
@@ -58,12 +60,12 @@ local execute_names = { shots = true, optimization_level = true }
 for name in pairs(wait.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
-local function split_options(options)
+local function split_options(options, method)
   if options == nil or type(options) == "number" then return options, nil end
   if type(options) ~= "table" then
-    check.misuse("execute: got %s, expected a number of shots or a table of options", core.describe(options))
+    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
   end
-  check.options(options, "execute", execute_names)
+  check.options(options, method, execute_names)
   local submit, waiting = {}, {}
   for name, value in pairs(options) do
     if name == "shots" or name == "optimization_level" then
@@ -73,7 +75,7 @@ local function split_options(options)
     end
   end
   submit.timeout, submit.metadata = options.timeout, options.metadata
-  wait.check_options(waiting, "execute")
+  wait.check_options(waiting, method)
   return submit, waiting
 end
 
@@ -82,10 +84,46 @@ end
 function methods.execute(client, qasm, backend_id, options)
   core.check_client(client, "execute")
   core.check_wait("execute")
-  local submit, waiting = split_options(options)
+  local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
   return wait.wait_for_job(client, job_id, waiting)
+end
+
+-- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
+function methods.submit_qasm_future(client, qasm, backend_id, options)
+  core.check_client(client, "submit_qasm_future")
+  local submit, waiting = split_options(options, "submit_qasm_future")
+  local f = job_future.submit(client, qasm, backend_id, submit, waiting)
+  core.flush(client)
+  return f
+end
+
+-- What an entry of a batch says goes before what the options say.
+local function entry_options(submit, entry)
+  local base = type(submit) == "table" and submit or { shots = submit }
+  return {
+    shots = entry.shots or entry[2] or base.shots,
+    optimization_level = entry.optimization_level or base.optimization_level,
+    timeout = base.timeout, metadata = base.metadata,
+  }
+end
+
+-- One job future for each circuit, each with a SubmitJob of its own. options: as of submit_qasm_future.
+function methods.submit_batch_future(client, circuits, backend_id, options)
+  core.check_client(client, "submit_batch_future")
+  if type(circuits) ~= "table" then
+    check.misuse("circuits: got %s, expected a list of circuits", core.describe(circuits))
+  end
+  check.string(backend_id, "backend_id")
+  local submit, waiting = split_options(options, "submit_batch_future")
+  core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
+  local futures = {}
+  for i, entry in ipairs(circuits) do
+    futures[i] = job_future.submit(client, entry.qasm or entry[1], backend_id, entry_options(submit, entry), waiting)
+  end
+  core.flush(client)
+  return futures
 end
 
 -- The service refuses this format, always: nil and an error, without an RPC.
@@ -172,17 +210,6 @@ Client.__close = methods.close
 
 -- ---- client.async: the same methods, at once, as futures
 
-local pending = {}   -- ticket of a call → its future
-
-core.set_hook("call_end", function(ticket, ...)
-  local f = pending[ticket]
-  if not f then return end   -- there was no memory to note it, and that was raised then
-  local _, err = ...
-  if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id end
-  future.settle(f, ...)
-  pending[ticket] = nil
-end)
-
 -- The end that the cancellation brings settles the future; it may also have been an answer that was already here.
 local function cancel_call(f)
   core.cancel_call(f._ticket)
@@ -194,14 +221,9 @@ end
 -- The future of one RPC. It holds the client, so that dropping the handle does not end the call.
 local function start_call(name, client, ...)
   local f = future.new(cancel_call)
-  local ticket, err = core.start[name](client, ...)
-  if not ticket then
-    future.settle(f, nil, err)
-    return f
-  end
-  f._ticket, f._client = ticket, client
+  f._client = client
   if name:find("job", 1, true) then f._job_id = (...) end
-  pending[ticket] = f
+  calls.start(f, nil, name, client, ...)
   return f
 end
 

@@ -20,8 +20,7 @@ M.current_scope, M.start_callback = nil, nil
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
 function M.new(cancel)
-  return setmetatable({ _state = "pending", _cancel = cancel, _tickets = {}, _callbacks = {}, _next_callback = 1, _values = false },
-    Future)
+  return setmetatable({ _state = "pending", _cancel = cancel }, Future)
 end
 
 function M.is_future(value)
@@ -34,17 +33,19 @@ local function state_for(value, err)
   return err.kind == "canceled" and "canceled" or "failed"
 end
 
--- What follows from the end, in order: callbacks start, then those who wait go on. Raises when there is no memory for
--- a callback; then it can be called again, and goes on where it was.
+-- What follows from the end, in order: callbacks start, then observers are told and those who wait go on. Raises when
+-- there is no memory for a callback; then it can be called again, and goes on where it was.
 local function complete(self)
   local callbacks = self._callbacks
-  if not callbacks then return end
-  while callbacks[self._next_callback] do
-    M.start_callback(callbacks[self._next_callback], self)
-    self._next_callback = self._next_callback + 1
+  while callbacks and callbacks[callbacks.next] do
+    M.start_callback(callbacks[callbacks.next], self)
+    callbacks.next = callbacks.next + 1
   end
-  for ticket in pairs(self._tickets) do core.unpark(ticket) end
-  self._callbacks, self._tickets = nil, nil
+  self._callbacks = nil
+  for observer in pairs(self._observers or {}) do observer:note(self) end
+  self._observers = nil
+  for ticket in pairs(self._tickets or {}) do core.unpark(ticket) end
+  self._tickets = nil
 end
 
 local function finish(self, state, ...)
@@ -53,6 +54,30 @@ local function finish(self, state, ...)
     self._state, self._cancel = state, nil
   end
   complete(self)
+end
+
+-- observer:note(future) is called, from within the loop and once, when the future has ended; now if it has.
+function M.observe(self, observer)
+  if self._state ~= "pending" then return observer:note(self) end
+  self._observers = self._observers or {}
+  self._observers[observer] = true
+end
+
+function M.unobserve(self, observer)
+  if self._observers then self._observers[observer] = nil end
+end
+
+-- Ends the wait of whoever holds these tickets.
+function M.wake(tickets)
+  for ticket in pairs(tickets) do core.unpark(ticket) end
+end
+
+-- Waits for a wake of these tickets: true, false when timeout is over, nil and an error when the task was canceled.
+function M.park(tickets, method, timeout)
+  local woken, ticket_or_err, ticket = core.park(method, timeout, tickets)
+  tickets[ticket or ticket_or_err] = nil
+  if woken == nil then return nil, ticket_or_err end
+  return woken
 end
 
 -- Settles with what a method or task returned.
@@ -88,9 +113,9 @@ end
 function methods:wait(timeout)
   check.seconds(timeout, "timeout")
   if self._state ~= "pending" then return true end
-  local woken, ticket_or_err, ticket = core.park("wait", timeout, self._tickets)
-  if self._tickets then self._tickets[ticket or ticket_or_err] = nil end
-  if woken == nil then return nil, ticket_or_err end
+  self._tickets = self._tickets or {}
+  local woken, err = M.park(self._tickets, "wait", timeout)
+  if woken == nil then return nil, err end
   return self._state ~= "pending"
 end
 
@@ -127,8 +152,18 @@ function methods:add_done_callback(fn)
   if self._state ~= "pending" then
     M.start_callback(callback, self)
   else
+    self._callbacks = self._callbacks or { next = 1 }
     self._callbacks[#self._callbacks + 1] = callback
   end
+end
+
+-- The id of the job of a job future, once the server has answered: id, or nil and an error (a timeout when timeout
+-- seconds are over first).
+function methods:submitted(timeout)
+  if not self._await_submit then
+    check.misuse("submitted: this future is not a job's; submit_qasm_future makes those")
+  end
+  return self:_await_submit(timeout)
 end
 
 return M

@@ -62,6 +62,58 @@ function arvak.wrap(fn) end
 ---@return boolean
 function arvak.in_task() end
 
+---Runs fn(...) as a task that is canceled when seconds are over.
+---@param seconds number
+---@param fn function
+---@param ... any
+---@return any ... its values, or nil and a timeout error
+function arvak.with_timeout(seconds, fn, ...) end
+
+---Iterates over futures in the order in which they end. Raises the timeout error object.
+---@param futures arvak.future[]
+---@param timeout? number seconds, for all of them together
+---@return fun(): arvak.future, integer
+function arvak.as_completed(futures, timeout) end
+
+---@class arvak.wait_condition
+---@field timeout? number seconds
+---@field return_when? "ALL_COMPLETED"|"FIRST_COMPLETED"|"FIRST_EXCEPTION" default ALL_COMPLETED; a cancellation is no exception
+
+---@param futures arvak.future[]
+---@param options? arvak.wait_condition
+---@return arvak.future[]|nil done in the order of the list
+---@return arvak.future[]|arvak.error not_done
+function arvak.wait(futures, options) end
+
+---@alias arvak.outcome { ok: true, value: any }|{ ok: false, err: any }
+
+---Waits for all.
+---@param futures arvak.future[]
+---@return arvak.outcome[]|nil outcomes in the order of the list
+---@return arvak.error|nil err when the waiting task was canceled
+function arvak.gather(futures) end
+
+---Waits for all to succeed; the first failure cancels the others.
+---@param futures arvak.future[]
+---@return any[]|nil values
+---@return any err
+---@return integer|nil index of the failed one
+function arvak.all(futures) end
+
+---Runs fn(item, index) on each item, some at a time.
+---@param items any[]|fun(): any a list, or an iterator function, which may wait
+---@param fn function
+---@param options? { concurrency: integer } default 32
+---@return arvak.outcome[]|nil outcomes in the order of the items
+---@return arvak.error|nil err
+function arvak.map(items, fn, options) end
+
+---A future to be settled by hand; the first settling counts and gives true.
+---@return arvak.future future
+---@return fun(...): boolean resolve
+---@return fun(err: any): boolean reject
+function arvak.future() end
+
 ---@param value any
 ---@return boolean
 function arvak.is_error(value) end
@@ -116,6 +168,20 @@ function client:execute(qasm, backend_id, options) end
 ---@return string|nil job_id
 ---@return arvak.error|nil err
 function client:submit_qasm(qasm, backend_id, options) end
+
+---The twin of execute that returns at once.
+---@param qasm string
+---@param backend_id string
+---@param options? integer|arvak.execute_options
+---@return arvak.future of the result; canceling it cancels the job on the server
+function client:submit_qasm_future(qasm, backend_id, options) end
+
+---One job future for each circuit, each with a SubmitJob of its own.
+---@param circuits arvak.circuit[]
+---@param backend_id string
+---@param options? integer|arvak.execute_options
+---@return arvak.future[]
+function client:submit_batch_future(circuits, backend_id, options) end
 
 ---The service refuses this format: always nil and an error of kind "invalid_circuit", without an RPC.
 ---@param circuit_json string
@@ -191,7 +257,14 @@ function client:close() end
 -- ---- future
 
 ---@class arvak.future
+---@field job_id? string of a job future, once the server has answered the submit
 local future = {}
+
+---Of a job future: its job's id.
+---@param timeout? number seconds
+---@return string|nil job_id
+---@return arvak.error|nil err
+function future:submitted(timeout) end
 
 ---@return boolean
 function future:done() end

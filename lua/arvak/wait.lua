@@ -9,7 +9,18 @@ local task = import "arvak.task"
 
 local M = {}
 
-local FIRST_DELAY, GROWTH, JITTER = 0.002, 1.5, 0.2   -- seconds, factor, share
+local JITTER = 0.2   -- share of a delay
+M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.002, 1.5, 1.0   -- seconds, factor, seconds
+
+-- A delay made a little shorter or longer, so that many waits do not fall into step.
+function M.jittered(delay)
+  return delay * (1 + JITTER * (2 * math.random() - 1))
+end
+
+-- An error after which looking again may help.
+function M.is_transient(err)
+  return err.retryable or err.kind == "unavailable" or err.kind == "timeout"
+end
 
 M.option_names = {
   max_wait = true, poll_interval = true, on_progress = true, strategy = true, timeout = true, metadata = true,
@@ -57,10 +68,10 @@ end
 
 -- Sleeps a jittered delay, cut off at the end of the wait: the next delay, or nil and an error.
 local function pause(wait, delay)
-  local length = math.min(delay, wait.poll_interval) * (1 + JITTER * (2 * math.random() - 1))
+  local length = M.jittered(math.min(delay, wait.poll_interval))
   local slept, err = task.sleep(math.max(0, math.min(length, remaining(wait))))
   if not slept then return nil, err end
-  return math.min(delay * GROWTH, wait.poll_interval)
+  return math.min(delay * M.GROWTH, wait.poll_interval)
 end
 
 -- One call within the wait: its timeout never reaches past the end of the wait. The client may have been closed
@@ -75,14 +86,14 @@ end
 
 -- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.
 local function is_final(wait, err)
-  if not err.retryable and err.kind ~= "unavailable" and err.kind ~= "timeout" then return true end
+  if not M.is_transient(err) then return true end
   wait.failing_since = wait.failing_since or core.now() - (err.elapsed or 0)
   return not wait.ends_at and core.now() - wait.failing_since >= wait.timeout
 end
 
 -- Calls method again and again until accept(value) gives true. The value, or nil and an error.
 local function poll(wait, method, accept)
-  local delay, state = FIRST_DELAY, nil
+  local delay, state = M.FIRST_DELAY, nil
   while true do
     local value, err = ask(wait, method)
     if value then
@@ -104,7 +115,7 @@ local function new_wait(client, job_id, options)
   return {
     client = client, job_id = job_id, target = target, started_at = started_at,
     max_wait = options.max_wait, ends_at = options.max_wait and started_at + options.max_wait,
-    poll_interval = options.poll_interval or 1.0, timeout = options.timeout or timeout,
+    poll_interval = options.poll_interval or M.POLL_INTERVAL, timeout = options.timeout or timeout,
     on_progress = options.on_progress, metadata = options.metadata,
   }
 end
@@ -112,7 +123,7 @@ end
 -- Waits for a job and fetches its result: result, or nil and an error.
 function M.wait_for_job(client, job_id, options)
   local wait = new_wait(client, job_id, options or {})
-  local _, err = pause(wait, FIRST_DELAY)
+  local _, err = pause(wait, M.FIRST_DELAY)
   if err then return nil, err end
   local job
   job, err = poll(wait, "get_job_status", function(seen)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <grpc/grpc_security.h>
+#include <grpc/support/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,12 +176,20 @@ static bool start_all(service *s, const server_options *options, char *problem, 
   return tls_port >= 0 && start_pollers(s) && listener_start(s->listener, s->server, tls_port);
 }
 
+static void drop_log(gpr_log_func_args *args) { (void)args; }
+
+/* gRPC would write to stderr what a client does wrong, which is the client's to tell. */
+static void quiet_grpc(void) {
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);
+}
+
 service *service_start(const server_options *options, char *problem, size_t size) {
   service *s = calloc(1, sizeof *s);
   if (!s) {
     snprintf(problem, size, "out of memory");
     return NULL;
   }
+  quiet_grpc();
   grpc_init();
   s->options = *options;
   s->pid = getpid();

@@ -8,6 +8,10 @@
 
 #include "larvak.h"
 
+/* See client_flush. */
+#define FLUSH_NS 200000000
+enum { FLUSH_ROUNDS = 8 };
+
 enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 20 };
 
 /* ---- life ---- */
@@ -268,11 +272,28 @@ static int client_warm(lua_State *L) {
   return 1;
 }
 
+/* flush(client): on a fresh client, steps the core until a connection stands and what waits for it is written, the
+ * connection has failed, or a fifth of a second is over; so that a call works on the server while Lua computes. */
+static int client_flush(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "flush");
+  arvak_loop *loop = larvak_loop_get(L, client->state);
+  if (arvak_client_connect(client->core, loop)) return 0;
+  int64_t end = arvak_now_ns() + FLUSH_NS;
+  arvak_client_stats stats;
+  do {
+    arvak_loop_step(loop, end);
+    arvak_client_get_stats(client->core, &stats);
+  } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end);
+  /* The write follows the connection within gRPC; a few rounds without waiting let it happen. */
+  for (int i = 0; i < FLUSH_ROUNDS; i++) arvak_loop_step(loop, 0);
+  return 0;
+}
+
 int larvak_open_client(lua_State *L) {
   static const luaL_Reg functions[] = {{"connect", client_connect},     {"close", client_close},
                                        {"is_closed", client_is_closed}, {"stats", client_stats},
                                        {"set_async", client_set_async}, {"check_client", client_check},
-                                       {"warm", client_warm},
+                                       {"warm", client_warm},           {"flush", client_flush},
                                        {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

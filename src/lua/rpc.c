@@ -285,17 +285,30 @@ static int rpc_cancel(lua_State *L) {
   return 0;
 }
 
-/* check_batch(circuits): every entry of a list of any length; true, or nil and error. Raises on misuse. */
+/* check_batch(circuits): every entry of a list of any length; true, or nil and the error of the first text that no
+ * server could take. Raises on misuse. */
 static int rpc_check_batch(lua_State *L) {
   luaL_checkstack(L, 20, NULL);
   arvak_circuit circuit;
+  lua_settop(L, 1);
+  lua_pushnil(L); /* 2: the first error */
   lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
   for (lua_Integer i = 1; i <= n; i++) {
-    lua_settop(L, 1);
     lua_rawgeti(L, 1, i);
-    if (!read_entry(L, 2, i, &circuit)) return 2;
+    if (!read_entry(L, 3, i, &circuit) && lua_isnil(L, 2)) lua_replace(L, 2);
+    lua_settop(L, 2);
   }
   lua_pushboolean(L, 1);
+  if (lua_isnil(L, 2)) return 1;
+  lua_pushnil(L);
+  lua_pushvalue(L, 2);
+  return 2;
+}
+
+/* is_sent(ticket): whether an attempt of this call has been handed to gRPC. */
+static int rpc_is_sent(lua_State *L) {
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
+  lua_pushboolean(L, !wait || !wait->call || arvak_call_is_sent(wait->call));
   return 1;
 }
 
@@ -314,6 +327,8 @@ int larvak_open_rpc(lua_State *L) {
   set_methods(L, "start", rpc_start);
   lua_pushcfunction(L, rpc_cancel);
   lua_setfield(L, -2, "cancel_call");
+  lua_pushcfunction(L, rpc_is_sent);
+  lua_setfield(L, -2, "is_sent");
   lua_pushcfunction(L, rpc_check_batch);
   lua_setfield(L, -2, "check_batch");
   return 0;

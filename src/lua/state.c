@@ -142,18 +142,24 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
 
 /* ---- stepping ---- */
 
-/* Tells the Lua layer of calls that nobody is suspended on: call_end(ticket, value | nil, err). One that cannot be
- * told for want of memory stays first in line. */
+/* What a detached wait came to: value, or nil and error, of a call; nothing of a timer. */
+static int push_end(lua_State *L, const larvak_wait *wait) {
+  if (!wait->call) return 0;
+  lua_pushcfunction(L, larvak_push_outcome);
+  lua_pushlightuserdata(L, wait->call);
+  lua_pushnil(L);
+  lua_call(L, 2, 2);
+  return 2;
+}
+
+/* Tells the Lua layer of calls and timers that nobody is suspended on: call_end(ticket, value | nil, err). One that
+ * cannot be told for want of memory stays first in line. */
 void larvak_report_calls(lua_State *L, larvak_state *state) {
   while (state->ended) {
     larvak_wait *wait = state->ended;
     larvak_push_hook(L, HOOK_CALL_END);
     lua_pushinteger(L, larvak_ticket(wait));
-    lua_pushcfunction(L, larvak_push_outcome);
-    lua_pushlightuserdata(L, wait->call);
-    lua_pushnil(L);
-    lua_call(L, 2, 2);
-    lua_call(L, 3, 0);
+    lua_call(L, 1 + push_end(L, wait), 0);
     state->ended = wait->next_ended;
     if (!state->ended) state->ended_end = &state->ended;
     larvak_wait_free(wait);
@@ -179,7 +185,8 @@ void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   arvak_loop *loop = larvak_loop_get(L, state);
   luaL_checkstack(L, 4, "stepping");
   state->is_stepping = true;
-  int ran = arvak_loop_step(loop, state->ready || state->unreported ? 0 : until_ns);
+  bool has_news = state->ready || state->unreported || state->ended;
+  int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
@@ -360,6 +367,18 @@ static void start_park_timer(lua_State *L, larvak_wait *wait, double seconds) {
   wait->state->parked_timers++;
 }
 
+/* start_timer(seconds): a ticket, whose end is reported as call_end(ticket). */
+static int state_start_timer(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_loop_get(L, state);
+  double seconds = luaL_checknumber(L, 1);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  wait->is_detached = true;
+  start_park_timer(L, wait, seconds);
+  lua_pushinteger(L, larvak_ticket(wait));
+  return 1;
+}
+
 /* (table, ticket): table[ticket] = true. */
 static int note_ticket(lua_State *L) {
   lua_pushboolean(L, 1);
@@ -488,7 +507,8 @@ int larvak_open_state(lua_State *L) {
                                        {"is_idle", state_is_idle}, {"check_wait", state_check_wait},
                                        {"hook", state_hook},       {"now", state_now},
                                        {"misuse", state_misuse},   {"describe", state_describe},
-                                       {"counts", state_counts},   {NULL, NULL}};
+                                       {"counts", state_counts},   {"start_timer", state_start_timer},
+                                       {NULL, NULL}};
   larvak_state_get(L);
   luaL_setfuncs(L, functions, 0);
   return 0;

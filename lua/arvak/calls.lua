@@ -1,0 +1,42 @@
+-- Calls and timers that nobody is suspended on: their ends come as functions of a future.
+-- Invariant: a future is in pending, and so held, from the start of its call or timer until its end is told.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local errors = import "arvak.errors"
+local future = import "arvak.future"
+
+local M = {}
+
+local pending = {}   -- ticket → future; its _on_end(future, …) is told
+
+core.set_hook("call_end", function(ticket, ...)
+  local f = pending[ticket]
+  if not f then return end   -- there was no memory to note it, and that was raised then
+  local _, err = ...
+  if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
+  local on_end = f._on_end
+  if on_end then on_end(f, ...) else future.settle(f, ...) end
+  pending[ticket] = nil
+end)
+
+-- Starts a call of the core for f: on_end(f, value | nil, err) is told of its end; nil: f settles with it.
+function M.start(f, on_end, method, client, ...)
+  f._on_end = on_end
+  local ticket, err = core.start[method](client, ...)
+  if ticket then
+    f._ticket, pending[ticket] = ticket, f
+  elseif on_end then
+    on_end(f, nil, err)
+  else
+    future.settle(f, nil, err)
+  end
+end
+
+-- on_end(f) is told when seconds are over.
+function M.start_timer(f, seconds, on_end)
+  f._on_end = on_end
+  local ticket = core.start_timer(seconds)
+  f._ticket, pending[ticket] = ticket, f
+end
+
+return M

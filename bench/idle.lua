@@ -1,9 +1,9 @@
--- What a connected client costs while nobody calls: CPU of the process in SECONDS (5), in a wait of ours and outside.
+-- What a connected client costs while nobody calls: CPU of the process in IDLE_SECONDS (5), in a wait and outside.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local clock = require "bench.clock"
 
-local seconds = tonumber(os.getenv("SECONDS_IDLE") or 5)
+local seconds = tonumber(os.getenv("IDLE_SECONDS") or 5)
 local address = assert(os.getenv("TCP"), "run me by bench/serve")
 local client <close> = arvak.connect(address)
 assert(client:list_backends())

@@ -15,6 +15,7 @@ core.set_hook("call_end", function(ticket, ...)
   local _, err = ...
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
   local on_end = f._on_end
+  if f._timer == ticket then f._timer = nil end
   if on_end then on_end(f, ...) else future.settle(f, ...) end
   pending[ticket] = nil
 end)
@@ -36,7 +37,19 @@ end
 function M.start_timer(f, seconds, on_end)
   f._on_end = on_end
   local ticket = core.start_timer(seconds)
-  f._ticket, pending[ticket] = ticket, f
+  f._timer, pending[ticket] = ticket, f
+end
+
+-- What runs on f's timer is told in the next turn of the loop.
+function M.stop_timer(f)
+  if f._timer then core.unpark(f._timer) end
+end
+
+-- Those that wait for a timer do not wait to learn that their client was closed.
+function M.stop_timers_of(client)
+  for ticket, f in pairs(pending) do
+    if f._timer == ticket and f._client == client then core.unpark(ticket) end
+  end
 end
 
 return M

@@ -201,6 +201,7 @@ local servers = setmetatable({}, { __mode = "k" })   -- client → the dev serve
 -- Closes: calls in flight end as closed, later ones raise. Idempotent, never waits.
 function methods.close(client)
   core.close(client)
+  calls.stop_timers_of(client)
   local server = servers[client]
   servers[client] = nil
   if server then server:stop() end
@@ -211,7 +212,9 @@ Client.__close = methods.close
 -- ---- client.async: the same methods, at once, as futures
 
 -- The end that the cancellation brings settles the future; it may also have been an answer that was already here.
+-- Ends are told before this returns, so it must not happen while they are being told (a hook, a finalizer).
 local function cancel_call(f)
+  core.check_wait("cancel")
   core.cancel_call(f._ticket)
   if not f:done() then return nil, errors.new("not_cancelable", "the call has not ended yet") end
   if f:canceled() then return true end

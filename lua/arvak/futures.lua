@@ -13,15 +13,17 @@ local M = {}
 local Group = {}
 Group.__index = Group
 
--- Called by a future that has ended: remembers the order.
+-- Called by a future that has ended: remembers the order, and the first that came to nothing.
 function Group:note(f)
   self.ended[#self.ended + 1] = f
   self.open = self.open - 1
+  if f._state ~= "done" then self.first_failure = self.first_failure or f end
+  if f._state == "failed" then self.has_exception = true end
   future.wake(self.tickets)
 end
 
 local function check_futures(futures, method)
-  if type(futures) ~= "table" then
+  if type(futures) ~= "table" or future.is_future(futures) then
     check.misuse("%s: got %s, expected a list of futures", method, core.describe(futures))
   end
   for i, f in ipairs(futures) do
@@ -90,14 +92,16 @@ function M.as_completed(futures, timeout)
       local entry = table.remove(queue, 1)
       return entry[1], entry[2]
     end
-    if next_end > #group.ended and all_ended(group) then return nil end
-    local ok, err = group:wait_until("as_completed", function() return next_end <= #group.ended end)
+    local ok, err = group:wait_until("as_completed", function()
+      return next_end <= #group.ended or all_ended(group)
+    end)
     if not ok then
       group:close()
       error(err or errors.new("timeout", ("%d of %d futures have not ended within %g s")
         :format(group.open, #futures, timeout), { scope = "wait" }), 0)
     end
     local f = group.ended[next_end]
+    if not f then return nil end
     next_end = next_end + 1
     local places = group.places[f]
     for i = 2, #places do queue[#queue + 1] = { f, places[i] } end
@@ -110,12 +114,7 @@ end
 local conditions = {
   ALL_COMPLETED = all_ended,
   FIRST_COMPLETED = function(group) return #group.ended > 0 or all_ended(group) end,
-  FIRST_EXCEPTION = function(group)
-    for _, f in ipairs(group.ended) do
-      if f._state == "failed" then return true end
-    end
-    return all_ended(group)
-  end,
+  FIRST_EXCEPTION = function(group) return group.has_exception or all_ended(group) end,
 }
 
 -- Waits for all, the first end, or the first failure (a cancellation is none): the lists of those that have ended and
@@ -161,26 +160,33 @@ function M.gather(futures)
   return outcomes
 end
 
-local function first_failure(group)
-  for _, f in ipairs(group.ended) do
-    if f._state ~= "done" then return f end
-  end
-end
-
+-- Asks all that have not ended to end as canceled. Those of jobs need the server for it; a task sees to that, so that
+-- the run around goes on until then.
 local function cancel_rest(futures)
+  local waiting = {}
   for _, f in ipairs(futures) do
-    if not f:done() then task.spawn(f.cancel, f) end
+    if f:done() then goto continue end
+    if not f._cancel_soon then
+      f:cancel()
+    elseif not f:_cancel_soon().is_over then
+      waiting[#waiting + 1] = f
+    end
+    ::continue::
   end
+  if #waiting == 0 then return end
+  task.spawn(function()
+    for _, f in ipairs(waiting) do f:cancel() end
+  end)
 end
 
 -- Waits for all to succeed: the list of their values; or nil, the error and its place in the list as soon as one
 -- fails, and then the others are canceled.
 function M.all(futures)
   local group = new_group(futures, "all")
-  local ok, err = group:wait_until("all", function(g) return all_ended(g) or first_failure(g) end)
+  local ok, err = group:wait_until("all", function() return all_ended(group) or group.first_failure end)
   group:close()
   if not ok then return nil, err end
-  local failed = first_failure(group)
+  local failed = group.first_failure
   if failed then
     cancel_rest(futures)
     return nil, outcome_of(failed).err, group.places[failed][1]
@@ -204,8 +210,54 @@ local function drawer(source, method)
   return check.callable(source, method)
 end
 
+-- The tasks of one map: how many run, and what those that have ended came to.
+local Crew = {}
+Crew.__index = Crew
+
+function Crew:note(f)
+  self.outcomes[self.running[f]] = outcome_of(f)
+  self.running[f] = nil
+  self.count = self.count - 1
+  future.wake(self.tickets)
+end
+
+function Crew:start(index, fn, item)
+  local f = task.spawn(fn, item, index)
+  self.running[f] = index
+  self.count = self.count + 1
+  future.observe(f, self)
+end
+
+-- Waits until at most count run: true, or nil and an error when the task was canceled.
+function Crew:wait_below(count)
+  while self.count > count do
+    local woken, err = future.park(self.tickets, "map")
+    if woken == nil then return nil, err end
+  end
+  return true
+end
+
+function Crew:cancel()
+  local rest = {}
+  for f in pairs(self.running) do rest[#rest + 1] = f end
+  for _, f in ipairs(rest) do f:cancel() end
+end
+
+local function start_each(crew, draw, fn, concurrency)
+  local index = 0
+  while true do
+    local ok, err = crew:wait_below(concurrency - 1)
+    if not ok then return nil, err end
+    local item = draw()
+    if item == nil then return crew:wait_below(0) end
+    index = index + 1
+    crew:start(index, fn, item)
+  end
+end
+
 -- Runs fn(item, index) on each item of a list or iterator, concurrency at a time (default 32): outcomes as gather's,
--- in the order of the items.
+-- in the order of the items. The iterator runs in the caller, and may wait. When it raises, or the caller is canceled
+-- (nil and an error), the tasks that run are canceled.
 function M.map(source, fn, options)
   check.callable(fn, "map")
   options = check.options(options, "map", { concurrency = true })
@@ -213,27 +265,13 @@ function M.map(source, fn, options)
   if math.type(concurrency) ~= "integer" or concurrency < 1 then
     check.misuse("concurrency: got %s, expected an integer from 1 on", core.describe(concurrency))
   end
-  local draw, count, is_over, outcomes = drawer(source, "map"), 0, false, {}
-  local function worker()
-    while not is_over do
-      local item = draw()
-      if item == nil then
-        is_over = true
-        return
-      end
-      count = count + 1
-      local index = count
-      local f = task.spawn(fn, item, index)
-      local _, err = f:wait()
-      if err then return nil, err end
-      outcomes[index] = outcome_of(f)
-    end
-  end
-  local workers = {}
-  for i = 1, concurrency do workers[i] = task.spawn(worker) end
-  local values, err = M.all(workers)
-  if err then return nil, err end
-  return values and outcomes
+  core.check_wait("map")
+  local crew = setmetatable({ outcomes = {}, running = {}, count = 0, tickets = {} }, Crew)
+  local has_run, ok, err = pcall(start_each, crew, drawer(source, "map"), fn, concurrency)
+  if has_run and ok then return crew.outcomes end
+  crew:cancel()
+  if not has_run then error(ok, 0) end
+  return nil, err
 end
 
 -- ---- made by hand
@@ -251,7 +289,18 @@ function M.future()
     return settle_once(future.settle, nil, errors.new("canceled", "the future was canceled"))
   end
   return f, function(...) return settle_once(future.settle, ...) end,
-    function(err) return settle_once(future.fail, err) end
+    function(err)
+      if err == nil then check.misuse("reject: got nil, expected an error") end
+      return settle_once(future.fail, err)
+    end
+end
+
+-- What the call that was cut short says of itself is kept, above all that it may have been executed.
+local function timeout_error(seconds, cause)
+  return errors.new("timeout", ("not done within %g s"):format(seconds), {
+    scope = "wait", cause = cause, rpc = cause.rpc, target = cause.target, job_id = cause.job_id,
+    maybe_executed = cause.maybe_executed,
+  })
 end
 
 -- Runs fn(...) as a task that is canceled when seconds are over: its values, or nil and a timeout error.
@@ -259,21 +308,21 @@ function M.with_timeout(seconds, fn, ...)
   if seconds == nil then check.misuse("with_timeout: got nil, expected a number of seconds") end
   check.seconds(seconds, "with_timeout")
   check.callable(fn, "with_timeout")
+  core.check_wait("with_timeout")
   local f = task.spawn(fn, ...)
   local ended, err = f:wait(seconds)
-  if ended == nil then
+  local is_late = ended == false
+  if is_late then
     f:cancel()
-    return nil, err
+    ended, err = f:wait()
   end
   if not ended then
     f:cancel()
-    f:wait()
-    if f:canceled() then
-      return nil, errors.new("timeout", ("not done within %g s"):format(seconds), { scope = "wait" })
-    end
+    return nil, err
   end
   f._is_read = true
   if f._has_raised then error(f._values[2], 0) end
+  if is_late and f:canceled() then return nil, timeout_error(seconds, f._values[2]) end
   return table.unpack(f._values, 1, f._values.n)
 end
 

@@ -16,7 +16,9 @@ local M = {}
 local look, fetch
 
 local function settle(f, ...)
+  if f:done() then return end
   future.settle(f, ...)
+  calls.stop_timer(f)
   f._options, f._client, f._ticket = nil, nil, nil
 end
 
@@ -25,24 +27,36 @@ local function fail(f, err)
   settle(f, nil, err)
 end
 
+local function closed_error(f)
+  return errors.new("closed", "the client was closed; the job goes on", { job_id = f.job_id, target = f._target })
+end
+
+-- Tells step when a jittered delay is over, or at the end of the wait, which comes first.
+local function go_on_later(f, step)
+  local options = f._options
+  local ends_at = options and options.ends_at
+  if not ends_at then return calls.start_timer(f, wait.jittered(f._delay), step) end
+  local left = ends_at - core.now()
+  if left <= 0 then return fail(f, wait.timeout_error(options, options.last_state)) end
+  calls.start_timer(f, math.min(wait.jittered(f._delay), left), step)
+end
+
 -- The pause before the next look grows as in wait_for_job.
 local function look_later(f)
   local interval = f._options and f._options.poll_interval or wait.POLL_INTERVAL
-  f._delay = f._delay and math.min(f._delay * wait.GROWTH, interval) or wait.FIRST_DELAY
-  calls.start_timer(f, wait.jittered(f._delay), look)
+  f._delay = math.min(f._delay and f._delay * wait.GROWTH or wait.FIRST_DELAY, interval)
+  go_on_later(f, look)
 end
 
--- A transient error is tolerated until the server has failed without a break for one timeout.
+-- A transient error is tolerated within max_wait, or until the server has failed without a break for one timeout.
 local function tolerate(f, err, again)
-  if wait.is_transient(err) then
-    f._failing_since = f._failing_since or core.now() - (err.elapsed or 0)
-    if core.now() - f._failing_since < f._timeout then
-      f._delay = math.max(f._delay or 0, wait.FIRST_DELAY)
-      f._delay = math.min(f._delay * wait.GROWTH, wait.POLL_INTERVAL)
-      return calls.start_timer(f, wait.jittered(f._delay), again)
-    end
-  end
-  fail(f, err)
+  if f:done() then return end
+  if not wait.is_transient(err) then return fail(f, err) end
+  f._failing_since = f._failing_since or core.now() - (err.elapsed or 0)
+  local options = f._options
+  if not (options and options.ends_at) and core.now() - f._failing_since >= f._timeout then return fail(f, err) end
+  f._delay = math.min(f._delay * wait.GROWTH, options and options.poll_interval or wait.POLL_INTERVAL)
+  go_on_later(f, again)
 end
 
 local function on_result(f, result, err)
@@ -51,8 +65,13 @@ local function on_result(f, result, err)
 end
 
 local function on_status(f, job, err)
+  if f:done() then return end
   if not job then return tolerate(f, err, look) end
   f._failing_since = nil
+  if f._options then
+    f._options.last_state = job.state
+    wait.report_progress(f._options, job)
+  end
   if not records.is_terminal[job.state] then return look_later(f) end
   if job.state == "COMPLETED" then return fetch(f) end
   err = wait.end_error(job, f._target)
@@ -62,26 +81,85 @@ end
 
 local function start(f, method, on_end)
   if f:done() then return end
-  if core.is_closed(f._client) then
-    return fail(f, errors.new("closed", "the client was closed; the job goes on", { target = f._target }))
-  end
-  calls.start(f, on_end, method, f._client, f.job_id, f._options and f._options.call)
+  if core.is_closed(f._client) then return fail(f, closed_error(f)) end
+  calls.start(f, on_end, method, f._client, f.job_id, f._options and wait.call_options(f._options))
 end
 
 function look(f) start(f, "get_job_status", on_status) end
 function fetch(f) start(f, "get_job_result", on_result) end
 
+-- ---- canceling on the server
+
+-- A cancellation under way is a table of its own, since the future's looks go on beside it. Whoever waits for it may
+-- be canceled; it goes on all the same.
+local function on_cancel(canceling, ok, err)
+  local f = canceling.future
+  f._canceling = nil
+  canceling.is_over, canceling.err = true, err
+  if ok then
+    settle(f, nil, errors.new("canceled", "the job was canceled", { job_id = f.job_id, target = f._target }))
+  elseif not err.maybe_executed then
+    f._is_cancel_wanted = nil
+  end
+  future.wake(canceling.tickets)
+end
+
+local function send_cancel(f)
+  local options = f._options
+  calls.start(f._canceling, on_cancel, "cancel_job", f._client, f.job_id,
+    options and { timeout = options.timeout, metadata = options.metadata })
+end
+
+-- Starts a cancellation, which waits for the answer to the submit when that is under way; it may be over at once.
+local function start_canceling(f)
+  local canceling = f._canceling
+  if canceling then return canceling end
+  canceling = { future = f, job_id = f.job_id, tickets = {} }
+  f._canceling, f._is_cancel_wanted = canceling, true
+  if core.is_closed(f._client) then
+    on_cancel(canceling, nil, closed_error(f))
+  elseif f.job_id then
+    send_cancel(f)
+  elseif not core.is_sent(f._ticket) then
+    core.cancel_call(f._ticket)
+  end
+  return canceling
+end
+
+-- A submit that has not left our queue is taken back; one in flight is waited for, since the server may have the job.
+local function cancel(f)
+  core.check_wait("cancel")
+  local canceling = start_canceling(f)
+  while not canceling.is_over and not f:done() do
+    local woken, err = future.park(canceling.tickets, "cancel")
+    if woken == nil then return nil, err end
+  end
+  if f:canceled() then return true end
+  if f:done() then return nil, errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id }) end
+  return nil, canceling.err
+end
+
 -- ---- submitting
 
 local function on_submit(f, job_id, err)
   f._ticket = nil
-  f._is_submitted = true
   f.job_id = job_id
+  local canceling = f._canceling
   if job_id then
-    if not f._is_cancel_wanted then look_later(f) end
-  elseif f._is_cancel_wanted then
+    local options = f._options
+    if options then
+      options.job_id, options.started_at = job_id, core.now()
+      options.ends_at = options.max_wait and options.started_at + options.max_wait
+    end
+    look_later(f)
+    if canceling then
+      canceling.job_id = job_id
+      send_cancel(f)
+    end
+  elseif canceling then
     settle(f, nil, errors.new("canceled", "canceled before the server had answered the submit",
       { cause = err, rpc = err.rpc, target = err.target, maybe_executed = err.maybe_executed }))
+    on_cancel(canceling, true)
   else
     settle(f, nil, err)
   end
@@ -89,58 +167,17 @@ local function on_submit(f, job_id, err)
   f._submit_tickets = nil
 end
 
--- Waits for the submit to end: true, false when timeout is over, or nil and an error.
-local function await_submit(f, timeout)
-  if f._is_submitted or f:done() then return true end
-  f._submit_tickets = f._submit_tickets or {}
-  local woken, err = future.park(f._submit_tickets, "submitted", timeout)
-  if woken == nil then return nil, err end
-  return f._is_submitted or f:done()
-end
-
 local function submitted(f, timeout)
   check.seconds(timeout, "timeout")
-  local ended, err = await_submit(f, timeout)
-  if ended == nil then return nil, err end
+  if not f.job_id and not f:done() then
+    f._submit_tickets = f._submit_tickets or {}
+    local woken, err = future.park(f._submit_tickets, "submitted", timeout)
+    if woken == nil then return nil, err end
+  end
   if f.job_id then return f.job_id end
   if f:done() then return nil, f:exception() end
   return nil, errors.new("timeout", ("the server has not answered the submit within %g s"):format(timeout),
     { scope = "wait" })
-end
-
--- ---- canceling
-
-local function cancel_on_server(f)
-  local ok, err = core.call.cancel_job(f._client, f.job_id, f._options and f._options.call)
-  if f:canceled() then return true end
-  if not ok then
-    if not f:done() and f._is_looking_paused then look_later(f) end
-    f._is_looking_paused = nil
-    if f:done() then return nil, errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id }) end
-    return nil, err
-  end
-  settle(f, nil, errors.new("canceled", "the job was canceled", { job_id = f.job_id, target = f._target }))
-  if f:canceled() then return true end
-  return nil, errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id })
-end
-
--- A submit that has not left our queue is taken back; one in flight is waited for, since the server may have the job.
-local function cancel(f)
-  if not f._is_submitted and f._ticket and not core.is_sent(f._ticket) then
-    f._is_cancel_wanted = true
-    core.cancel_call(f._ticket)
-    if f:canceled() then return true end
-  end
-  core.check_wait("cancel")
-  if not f._is_submitted then
-    f._is_cancel_wanted, f._is_looking_paused = true, true
-    local ended, err = await_submit(f)
-    if not ended then return nil, err end
-    if f:canceled() then return true end
-    if f:done() then return nil, errors.new("not_cancelable", "the submit has failed") end
-  end
-  f._is_cancel_wanted = true
-  return cancel_on_server(f)
 end
 
 -- ---- made from outside
@@ -150,11 +187,11 @@ function M.submit(client, qasm, backend_id, submit_options, wait_options)
   local target, timeout = core.check_client(client, "submit_qasm_future")
   local f = future.new(cancel)
   f._client, f._target, f._timeout, f._await_submit = client, target, timeout, submitted
+  f._cancel_soon = start_canceling
   if wait_options then
-    f._options = {
-      poll_interval = wait_options.poll_interval,
-      call = { timeout = wait_options.timeout, metadata = wait_options.metadata },
-    }
+    f._timeout = wait_options.timeout or timeout
+    f._options = { target = target }
+    for name, value in pairs(wait_options) do f._options[name] = value end
   end
   calls.start(f, on_submit, "submit_qasm", client, qasm, backend_id, submit_options)
   return f

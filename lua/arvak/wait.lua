@@ -40,7 +40,8 @@ function M.check_options(options, method)
   end
 end
 
-local function timeout_error(wait, state)
+-- wait: has job_id, max_wait, target and started_at.
+function M.timeout_error(wait, state)
   return errors.new("timeout", ("job %s has not ended within max_wait = %g s (last seen %s); it goes on")
     :format(wait.job_id, wait.max_wait, state or "never"),
     { scope = "wait", job_id = wait.job_id, target = wait.target, elapsed = core.now() - wait.started_at })
@@ -56,7 +57,7 @@ end
 
 M.end_error = end_error
 
-local function report_progress(wait, job)
+function M.report_progress(wait, job)
   if not wait.on_progress then return end
   local ok, err = core.hook(wait.on_progress, job)
   if not ok then task.add_stray(err) end
@@ -74,14 +75,19 @@ local function pause(wait, delay)
   return math.min(delay * M.GROWTH, wait.poll_interval)
 end
 
--- One call within the wait: its timeout never reaches past the end of the wait. The client may have been closed
--- between two calls, which is no misuse of the wait's caller.
+-- The options of one call within the wait: its timeout never reaches past the end of the wait.
+function M.call_options(wait)
+  local timeout, left = wait.timeout, math.max(remaining(wait), 0.001)
+  if left < math.huge then timeout = math.min(timeout or left, left) end
+  return { timeout = timeout, metadata = wait.metadata }
+end
+
+-- One call within the wait. The client may have been closed between two, which is no misuse of the wait's caller.
 local function ask(wait, method)
   if core.is_closed(wait.client) then
     return nil, errors.new("closed", "the client was closed", { job_id = wait.job_id, target = wait.target })
   end
-  local timeout = math.min(wait.timeout, math.max(remaining(wait), 0.001))
-  return core.call[method](wait.client, wait.job_id, { timeout = timeout, metadata = wait.metadata })
+  return core.call[method](wait.client, wait.job_id, M.call_options(wait))
 end
 
 -- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.
@@ -103,7 +109,7 @@ local function poll(wait, method, accept)
     elseif is_final(wait, err) then
       return nil, err
     end
-    if remaining(wait) <= 0 then return nil, timeout_error(wait, state) end
+    if remaining(wait) <= 0 then return nil, M.timeout_error(wait, state) end
     delay, err = pause(wait, delay)
     if not delay then return nil, err end
   end
@@ -127,7 +133,7 @@ function M.wait_for_job(client, job_id, options)
   if err then return nil, err end
   local job
   job, err = poll(wait, "get_job_status", function(seen)
-    report_progress(wait, seen)
+    M.report_progress(wait, seen)
     return records.is_terminal[seen.state]
   end)
   if not job then return nil, err end

@@ -1,13 +1,16 @@
 -- The client's methods: single RPCs come from the core, what is made of several is here.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
+local batch_stream = import "arvak.batch_stream"
 local calls = import "arvak.calls"
 local check = import "arvak.check"
 local errors = import "arvak.errors"
 local future = import "arvak.future"
 local job_future = import "arvak.job_future"
+local result_stream = import "arvak.result_stream"
 local task = import "arvak.task"
 local wait = import "arvak.wait"
+local watch = import "arvak.watch"
 
 local M = {}
 local Client = core.metatables["arvak.client"]
@@ -168,6 +171,13 @@ function methods.submit_batch(client, circuits, backend_id, options)
   return core.call.submit_batch(client, circuits, backend_id, call_options)
 end
 
+-- ---- streams
+
+result_stream.refine = refine
+methods.watch_job = watch.watch_job
+methods.stream_results = result_stream.stream_results
+methods.submit_batch_stream = batch_stream.submit_batch_stream
+
 -- ---- connection
 
 local READY_FIRST, READY_LAST = 0.001, 0.05   -- seconds between looks
@@ -242,6 +252,15 @@ for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_bat
   async[name] = function(self, ...)
     core.check_client(self._client, name)
     return task.spawn_detached(methods[name], self._client, ...)
+  end
+end
+
+-- A stream is there at once; its first step does the sending.
+for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } do
+  async[name] = function(self, ...)
+    local f = future.new()
+    future.settle(f, (methods[name](self._client, ...)))
+    return f
   end
 end
 

@@ -251,6 +251,45 @@ function client:wait_for_ready(timeout) end
 ---@return arvak.stats
 function client:stats() end
 
+---@class arvak.stream_options
+---@field timeout? number seconds for the whole RPC; default: none
+---@field idle_timeout? number seconds that may pass without a message; default: none
+---@field metadata? table<string, string>
+
+---@class arvak.watch_options: arvak.stream_options
+---@field every_tick? boolean also states that repeat
+
+---@class arvak.result_stream_options: arvak.stream_options
+---@field chunk_size? integer outcomes in a chunk; default: the server's 1000
+
+---Each change of a job's state, until it has ended. Goes on over broken connections.
+---@param job_id string
+---@param options? arvak.watch_options
+---@return arvak.stream stream of state, timestamp (Unix seconds, the server's clock), message
+---@return nil
+---@return nil
+---@return arvak.stream
+function client:watch_job(job_id, options) end
+
+---The counts of a job in chunks.
+---@param job_id string
+---@param options? integer|arvak.result_stream_options chunk size, or a table
+---@return arvak.stream stream of counts, is_final, index (from 0), total
+---@return nil
+---@return nil
+---@return arvak.stream
+function client:stream_results(job_id, options) end
+
+---Many jobs over one RPC, without admission limits.
+---@param circuits table[]|fun(): table|nil entries as of submit_batch, which may name a backend_id; an iterator may wait
+---@param backend_id? string of entries that name none
+---@param options? arvak.stream_options
+---@return arvak.stream stream of "submitted"|"completed"|"error", index of the input, job_id, result or error
+---@return nil
+---@return nil
+---@return arvak.stream
+function client:submit_batch_stream(circuits, backend_id, options) end
+
 ---Closes: calls in flight end as "closed", later ones raise. Idempotent, never waits.
 function client:close() end
 
@@ -295,6 +334,18 @@ function future:exception(timeout) end
 ---Runs fn as a task once the future has ended, at once when it has.
 ---@param fn fun(future: arvak.future)
 function future:add_done_callback(fn) end
+
+-- ---- stream
+
+---@class arvak.stream
+local stream = {}
+
+---The next values; nil at the end; nil and an error when it failed. In a for loop the error is raised.
+---@return any ...
+function stream:next() end
+
+---Ends the RPC at once. Idempotent; also what leaving a for loop does.
+function stream:cancel() end
 
 -- ---- records
 

@@ -56,6 +56,7 @@ local function cancel_task(f)
 end
 
 local function note(f, task, scope)
+  f._task, f._scope, f._has_raised = task, scope, false
   futures[task] = f
   scope.futures[f] = task
 end
@@ -63,7 +64,6 @@ end
 local function spawn_in(scope, fn, ...)
   local f = future.new(cancel_task)
   local task = core.spawn(fn, ...)
-  f._task, f._scope = task, scope
   local ok, err = pcall(note, f, task, scope)
   if not ok then
     futures[task] = nil

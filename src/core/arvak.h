@@ -32,6 +32,9 @@ typedef enum arvak_rpc {
   ARVAK_CANCEL_JOB,
   ARVAK_LIST_BACKENDS,
   ARVAK_GET_BACKEND_INFO,
+  ARVAK_WATCH_JOB, /* from here on streams */
+  ARVAK_STREAM_RESULTS,
+  ARVAK_SUBMIT_BATCH_STREAM,
   ARVAK_RPC_COUNT
 } arvak_rpc;
 
@@ -153,7 +156,7 @@ int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. */
 void arvak_loop_wake(arvak_loop *loop);
-size_t arvak_loop_call_count(const arvak_loop *loop); /* calls started and not ended */
+size_t arvak_loop_call_count(const arvak_loop *loop); /* calls and streams started and not ended */
 /* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */
 int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns);
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running: no effect */
@@ -169,8 +172,16 @@ typedef struct arvak_circuit {
   uint32_t optimization_level;
 } arvak_circuit;
 
+/* One job of SubmitBatchStream. */
+typedef struct arvak_submission {
+  arvak_circuit circuit;
+  const char *backend_id;
+  const char *client_request_id; /* echoed in every answer about this job */
+} arvak_submission;
+
 typedef struct arvak_request {
   arvak_rpc rpc;
+  uint32_t chunk_size; /* of StreamResults; 0: the server's, 1000 */
   const char *id; /* backend (submits, GetBackendInfo) or job; NUL-terminated UTF-8 */
   const arvak_circuit *circuits; /* one for SubmitJob, any number for SubmitBatch */
   size_t circuit_count;
@@ -213,6 +224,35 @@ typedef struct arvak_backend {
   const char *topology_json;
 } arvak_backend;
 
+typedef struct arvak_update {
+  const char *job_id;
+  int state;
+  int64_t timestamp; /* Unix seconds, the server's clock when it sent this */
+  const char *error_message;
+} arvak_update;
+
+typedef struct arvak_chunk {
+  const arvak_count *counts; /* of this chunk alone */
+  size_t size;
+  bool is_final;
+  uint32_t index, total;
+} arvak_chunk;
+
+typedef enum arvak_batch_event {
+  ARVAK_BATCH_UNKNOWN,
+  ARVAK_BATCH_SUBMITTED,
+  ARVAK_BATCH_COMPLETED,
+  ARVAK_BATCH_ERROR
+} arvak_batch_event;
+
+typedef struct arvak_batch_answer {
+  arvak_batch_event event;
+  const char *job_id; /* empty on error */
+  const char *client_request_id;
+  const char *error;
+  arvak_result result;
+} arvak_batch_answer;
+
 /* A decoded answer; which member holds depends on rpc. All memory is one block with it. */
 typedef struct arvak_response {
   arvak_rpc rpc;
@@ -232,6 +272,9 @@ typedef struct arvak_response {
       const arvak_backend *list;
       size_t size;
     } backends; /* ListBackends, and GetBackendInfo with size 1 */
+    arvak_update update;      /* WatchJob */
+    arvak_chunk chunk;        /* StreamResults */
+    arvak_batch_answer batch; /* SubmitBatchStream */
   } as;
 } arvak_response;
 
@@ -284,7 +327,35 @@ const char *arvak_call_address(const arvak_call *call); /* its client's, borrowe
 const arvak_response *arvak_call_response(const arvak_call *call);
 /* The same: owned, at most once; afterwards NULL. */
 arvak_response *arvak_call_take_response(arvak_call *call);
-/* Cancels all calls on loop that were started with this owner, and reports their ends as far as they have come. */
+/* Cancels all calls and streams on loop that were started with this owner, and reports their ends as far as they have come. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
+
+/* ---- stream ----------------------------------------------------------------------------------------------------- */
+
+/* One RPC of many messages. Reads and writes one message at a time, so that a slow reader holds the server back; holds
+ * no slot, has no deadline but its own timeout. fn runs whenever something has changed: a message has come, a write is
+ * through, the stream has ended. */
+typedef struct arvak_stream arvak_stream;
+typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
+
+/* Starts a stream; never waits. options: timeout_ns 0 is none; fn is ignored. *out is owned: arvak_stream_release. */
+int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
+                       const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out);
+/* Asks for the next message, unless one is asked for or waits to be taken, or the stream has ended. */
+void arvak_stream_read(arvak_stream *stream);
+/* The message that has come: owned; NULL when there is none yet. */
+arvak_response *arvak_stream_take(arvak_stream *stream);
+/* True: nothing is being written, and the stream takes more. */
+bool arvak_stream_can_write(const arvak_stream *stream);
+/* Writes one submission (SubmitBatchStream); only while arvak_stream_can_write. */
+int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission);
+void arvak_stream_close_writes(arvak_stream *stream); /* only while arvak_stream_can_write */
+void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind);
+/* Cancels it if it has not ended, and drops the caller's interest: fn will not run any more. */
+void arvak_stream_release(arvak_stream *stream);
+/* How it ended; NULL before, and while a message waits to be taken. */
+const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream);
+arvak_rpc arvak_stream_rpc(const arvak_stream *stream);
+const char *arvak_stream_address(const arvak_stream *stream);
 
 #endif

@@ -151,6 +151,13 @@ arvak_client *arvak_client_ref(arvak_client *client) {
   return client;
 }
 
+int arvak__client_channel_count(arvak_client *client) {
+  pthread_mutex_lock(&client->mu);
+  int count = client->channel_count;
+  pthread_mutex_unlock(&client->mu);
+  return count;
+}
+
 void arvak__client_hold(arvak_client *client) {
   atomic_fetch_add_explicit(&client->holds, 1, memory_order_relaxed);
 }

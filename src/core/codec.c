@@ -134,15 +134,36 @@ static int encode_submit_batch(const arvak_request *request, grpc_slice *out) {
   return status;
 }
 
-/* GetJobStatus, GetJobResult and CancelJob ask with the same single field, and so does GetBackendInfo. */
+/* GetJobStatus, GetJobResult, CancelJob and WatchJob ask with the same single field, and so does GetBackendInfo. */
 static int encode_id(const arvak_request *request, grpc_slice *out) {
   Arvak__V1__GetJobStatusRequest message = ARVAK__V1__GET_JOB_STATUS_REQUEST__INIT;
   message.job_id = (char *)request->id;
   return pack(&message.base, out);
 }
 
+static int encode_stream_results(const arvak_request *request, grpc_slice *out) {
+  Arvak__V1__StreamResultsRequest message = ARVAK__V1__STREAM_RESULTS_REQUEST__INIT;
+  message.job_id = (char *)request->id;
+  message.chunk_size = request->chunk_size;
+  return pack(&message.base, out);
+}
+
+int arvak__submission_encode(const arvak_submission *submission, grpc_slice *out) {
+  Arvak__V1__CircuitPayload payload;
+  Arvak__V1__BatchJobSubmission message = ARVAK__V1__BATCH_JOB_SUBMISSION__INIT;
+  fill_payload(&payload, &submission->circuit);
+  message.circuit = &payload;
+  message.backend_id = (char *)submission->backend_id;
+  message.shots = submission->circuit.shots;
+  message.optimization_level = submission->circuit.optimization_level;
+  message.client_request_id = (char *)submission->client_request_id;
+  return pack(&message.base, out);
+}
+
 int arvak__request_encode(const arvak_request *request, grpc_slice *out) {
   switch (request->rpc) {
+    case ARVAK_STREAM_RESULTS: return encode_stream_results(request, out);
+    case ARVAK_SUBMIT_BATCH_STREAM:
     case ARVAK_SUBMIT_JOB: return encode_submit_job(request, out);
     case ARVAK_SUBMIT_BATCH: return encode_submit_batch(request, out);
     case ARVAK_LIST_BACKENDS: *out = grpc_empty_slice(); return ARVAK_OK;
@@ -160,6 +181,9 @@ static const ProtobufCMessageDescriptor *const answers[ARVAK_RPC_COUNT] = {
     [ARVAK_CANCEL_JOB] = &arvak__v1__cancel_job_response__descriptor,
     [ARVAK_LIST_BACKENDS] = &arvak__v1__list_backends_response__descriptor,
     [ARVAK_GET_BACKEND_INFO] = &arvak__v1__get_backend_info_response__descriptor,
+    [ARVAK_WATCH_JOB] = &arvak__v1__job_status_update__descriptor,
+    [ARVAK_STREAM_RESULTS] = &arvak__v1__result_chunk__descriptor,
+    [ARVAK_SUBMIT_BATCH_STREAM] = &arvak__v1__batch_job_result__descriptor,
 };
 
 /* An absent message is, in proto3, one with every field at its default. */
@@ -215,6 +239,43 @@ static int view_backends(arena *a, Arvak__V1__BackendInfo **list, size_t size, a
   return ARVAK_OK;
 }
 
+static void view_update(const Arvak__V1__JobStatusUpdate *update, arvak_update *out) {
+  *out = (arvak_update){.job_id = update->job_id,
+                        .state = (int)update->state,
+                        .timestamp = update->timestamp,
+                        .error_message = update->error_message};
+}
+
+static int view_chunk(arena *a, const Arvak__V1__ResultChunk *part, arvak_chunk *out) {
+  arvak_count *counts = arena_alloc(a, part->n_counts * sizeof *counts);
+  if (!counts) return ARVAK_ENOMEM;
+  for (size_t i = 0; i < part->n_counts; i++)
+    counts[i] = (arvak_count){part->counts[i]->key, part->counts[i]->value};
+  *out = (arvak_chunk){.counts = counts,
+                       .size = part->n_counts,
+                       .is_final = part->is_final,
+                       .index = part->chunk_index,
+                       .total = part->total_chunks};
+  return ARVAK_OK;
+}
+
+static int view_batch(arena *a, const Arvak__V1__BatchJobResult *answer, arvak_batch_answer *out) {
+  out->job_id = answer->job_id;
+  out->client_request_id = answer->client_request_id;
+  out->error = "";
+  switch (answer->result_case) {
+    case ARVAK__V1__BATCH_JOB_RESULT__RESULT_SUBMITTED: out->event = ARVAK_BATCH_SUBMITTED; return ARVAK_OK;
+    case ARVAK__V1__BATCH_JOB_RESULT__RESULT_ERROR:
+      out->event = ARVAK_BATCH_ERROR;
+      out->error = answer->error;
+      return ARVAK_OK;
+    case ARVAK__V1__BATCH_JOB_RESULT__RESULT_COMPLETED:
+      out->event = ARVAK_BATCH_COMPLETED;
+      return view_result(a, answer->completed, &out->result);
+    default: out->event = ARVAK_BATCH_UNKNOWN; return ARVAK_OK;
+  }
+}
+
 static int view(arena *a, const ProtobufCMessage *message, arvak_response *out) {
   switch (out->rpc) {
     case ARVAK_SUBMIT_JOB:
@@ -245,6 +306,12 @@ static int view(arena *a, const ProtobufCMessage *message, arvak_response *out) 
       Arvak__V1__BackendInfo *one = ((const Arvak__V1__GetBackendInfoResponse *)message)->backend;
       return view_backends(a, &one, 1, out);
     }
+    case ARVAK_WATCH_JOB:
+      view_update((const Arvak__V1__JobStatusUpdate *)message, &out->as.update);
+      return ARVAK_OK;
+    case ARVAK_STREAM_RESULTS: return view_chunk(a, (const Arvak__V1__ResultChunk *)message, &out->as.chunk);
+    case ARVAK_SUBMIT_BATCH_STREAM:
+      return view_batch(a, (const Arvak__V1__BatchJobResult *)message, &out->as.batch);
     case ARVAK_RPC_COUNT: break;
   }
   return ARVAK_EINVAL;

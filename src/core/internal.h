@@ -31,8 +31,9 @@ struct arvak_loop {
   grpc_channel *wake_channel; /* lame; lives to carry wake_call */
   grpc_call *wake_call;       /* never started; an empty batch on it is an event in cq */
   arvak__tag wake_tag;
-  arvak__timers timers; /* owner thread, as are the next five */
+  arvak__timers timers; /* owner thread, as are the next six */
   arvak_call *calls;    /* every call not ended, linked by next and prev */
+  arvak_stream *streams; /* every stream not ended, the same */
   size_t call_count;
   int64_t last_end_ns; /* when a call last ended here */
   size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
@@ -50,7 +51,7 @@ void arvak__loop_post(arvak_loop *loop, arvak_call *call);
 
 /* Lets gRPC notice what happened to idle connections while nobody polled. Only while no call is on the loop: then
  * there is no callback that could run. */
-void arvak__loop_catch_up(arvak_loop *loop);
+void arvak__loop_catch_up(arvak_loop *loop, int connections);
 
 /* ---- pool.c ---- */
 
@@ -100,6 +101,7 @@ struct arvak_client {
   arvak_client_stats stats;            /* mu: the counters */
 };
 
+int arvak__client_channel_count(arvak_client *client);
 void arvak__client_hold(arvak_client *client);
 void arvak__client_drop(arvak_client *client);
 /* Takes a slot for call, or queues it. True: taken. */
@@ -112,6 +114,42 @@ bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
 /* address.c: NULL, and *out owned; or a static reason, or "out of memory". */
 const char *arvak__address_spell(const char *address, char **out);
 
+/* ---- attempt.c ---- */
+
+typedef struct arvak__headers {
+  grpc_metadata *list;
+  size_t count, own_count; /* own_count 0: the list is the client's; else it is owned, and of its slices the last */
+} arvak__headers;
+
+int arvak__headers_init(arvak__headers *headers, const arvak_client *client, const arvak_call_options *options);
+void arvak__headers_fini(arvak__headers *headers);
+bool arvak__headers_are_sound(const arvak_call_options *options);
+
+typedef struct arvak__attempt {
+  arvak_client *client; /* shared by whoever holds the attempt */
+  arvak_rpc rpc;
+  size_t circuit_count;   /* of the request; a batch of one cannot half succeed */
+  arvak_kind cancel_kind; /* NONE: not canceled */
+  int64_t deadline_ns;    /* ARVAK_NEVER: none */
+  bool is_broken;         /* the connection died under it */
+  arvak_channel *channel;
+  grpc_call *grpc; /* owned from open to close, as are the next three */
+  grpc_metadata_array initial, trailing;
+  grpc_slice details;
+  grpc_status_code status;
+  char *message; /* owned by whoever holds the attempt; what outcome.message points at, unless static */
+} arvak__attempt;
+
+/* Picks a channel and makes the call, on loop's queue; the holder starts its batches. */
+void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop);
+/* Fills the outcome from a status that has come; of OK it says nothing. Before close. */
+void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
+void arvak__attempt_close(arvak__attempt *attempt);
+void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
+void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */
+/* An answer that could not be decoded (status), or was not there. */
+void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status, bool is_absent);
+
 /* ---- call.c ---- */
 
 typedef enum arvak__call_state {
@@ -122,17 +160,12 @@ typedef enum arvak__call_state {
 
 struct arvak_call {
   arvak__tag tag;
+  arvak__attempt attempt;
   atomic_int refs; /* the loop's until the end, the starter's, and the inbox's */
   arvak__call_state state;
-  arvak_rpc rpc;
-  bool granted;            /* client->mu: a slot is this call's */
-  bool posted;             /* loop->mu: in the inbox */
-  bool is_broken;          /* the connection died under the attempt */
-  arvak_kind cancel_kind;  /* NONE: not canceled */
-  size_t circuit_count;    /* of the request; a batch of one cannot half succeed */
-  arvak_client *client;    /* shared */
-  arvak_loop *loop;        /* borrowed: outlives the call */
-  arvak_channel *channel;  /* of the attempt */
+  bool granted;     /* client->mu: a slot is this call's */
+  bool posted;      /* loop->mu: in the inbox */
+  arvak_loop *loop; /* borrowed: outlives the call */
   const void *owner;
   arvak_call_fn fn;
   void *ud;
@@ -140,18 +173,11 @@ struct arvak_call {
   arvak_call *queue_next, *queue_prev; /* client's queue */
   arvak_call *inbox_next;
   arvak_timer queue_timer;
-  grpc_slice request; /* owned */
-  grpc_metadata *headers; /* client's and own, one owned array; slices of the own ones owned */
-  size_t header_count, own_header_count;
-  int64_t timeout_ns, started_ns, deadline_ns;
-
-  grpc_call *grpc; /* owned while active */
-  grpc_byte_buffer *send, *recv;
-  grpc_metadata_array initial, trailing;
-  grpc_status_code status;
-  grpc_slice details;
-  char *message; /* owned; what outcome.message points at, unless static */
-  arvak_response *response; /* owned until taken */
+  grpc_slice request; /* owned until the end, as are the headers */
+  arvak__headers headers;
+  int64_t timeout_ns, started_ns;
+  grpc_byte_buffer *send, *recv; /* owned while active */
+  arvak_response *response;      /* owned until taken */
   arvak_outcome outcome;
 };
 
@@ -160,10 +186,16 @@ void arvak__call_unref(arvak_call *call);
 /* Moves a call on after something happened to it: a slot granted, or a cancellation while queued. Owner thread. */
 void arvak__call_advance(arvak_call *call);
 
+/* ---- stream.c ---- */
+
+/* Cancels the streams of this owner (NULL: all); returns how many tags will come back for it. */
+size_t arvak__streams_cancel(arvak_loop *loop, const void *owner, arvak_kind kind);
+
 /* ---- codec.c ---- */
 
 /* Packs a request. ARVAK_ENOMEM; *out owned. */
 int arvak__request_encode(const arvak_request *request, grpc_slice *out);
+int arvak__submission_encode(const arvak_submission *submission, grpc_slice *out);
 /* As arvak_response_decode, from what gRPC received; borrowed. */
 int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak_response **out);
 

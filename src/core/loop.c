@@ -13,8 +13,8 @@
 /* The loop that this thread is stepping: what it does to that loop needs no wake. */
 static _Thread_local arvak_loop *stepping;
 
-/* A poll of gRPC's deals with one ready descriptor, and a connection that ends has two or three things to say. */
-enum { CATCH_UP_ROUNDS = 16 };
+/* A poll of gRPC's deals with one ready descriptor, and a connection that ends has up to three things to say. */
+enum { ROUNDS_FOR_A_CONNECTION = 3 };
 
 static gpr_timespec to_timespec(int64_t ns) {
   if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
@@ -113,10 +113,10 @@ static bool run_event(arvak_loop *loop, int64_t until_ns) {
   return true;
 }
 
-void arvak__loop_catch_up(arvak_loop *loop) {
+void arvak__loop_catch_up(arvak_loop *loop, int connections) {
   arvak_loop *outer = stepping;
   stepping = loop;
-  for (int i = 0; i < CATCH_UP_ROUNDS; i++) run_event(loop, 0);
+  for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_event(loop, 0);
   stepping = outer;
 }
 
@@ -143,7 +143,7 @@ int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
 
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
-  size_t count = 0;
+  size_t count = arvak__streams_cancel(loop, owner, kind);
   for (arvak_call *call = loop->calls; call; call = call->next) {
     if (call->owner != owner) continue;
     arvak_call_cancel(call, kind);
@@ -168,6 +168,7 @@ void arvak_loop_close(arvak_loop *loop) {
     stepping = loop;
     loop->closed = true;
     for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
+    arvak__streams_cancel(loop, NULL, ARVAK_KIND_CLOSED);
     drain(loop);
     stepping = outer;
     grpc_call_unref(loop->wake_call);

@@ -13,6 +13,9 @@ static const char *const rpc_methods[ARVAK_RPC_COUNT] = {
     [ARVAK_CANCEL_JOB] = "/arvak.v1.ArvakService/CancelJob",
     [ARVAK_LIST_BACKENDS] = "/arvak.v1.ArvakService/ListBackends",
     [ARVAK_GET_BACKEND_INFO] = "/arvak.v1.ArvakService/GetBackendInfo",
+    [ARVAK_WATCH_JOB] = "/arvak.v1.ArvakService/WatchJob",
+    [ARVAK_STREAM_RESULTS] = "/arvak.v1.ArvakService/StreamResults",
+    [ARVAK_SUBMIT_BATCH_STREAM] = "/arvak.v1.ArvakService/SubmitBatchStream",
 };
 
 static const char *const code_names[] = {
@@ -81,7 +84,11 @@ const char *arvak__connect_hint(bool tls, const char *message) {
   return NULL;
 }
 
-static bool is_submit(arvak_rpc rpc) { return rpc == ARVAK_SUBMIT_JOB || rpc == ARVAK_SUBMIT_BATCH; }
+static bool is_submit(arvak_rpc rpc) {
+  return rpc == ARVAK_SUBMIT_JOB || rpc == ARVAK_SUBMIT_BATCH || rpc == ARVAK_SUBMIT_BATCH_STREAM;
+}
+
+static bool reads_result(arvak_rpc rpc) { return rpc == ARVAK_GET_JOB_RESULT || rpc == ARVAK_STREAM_RESULTS; }
 
 /* The reference server tells its own timeout this way (contract 2.1). */
 static bool is_server_timeout(int code, const char *message) {
@@ -101,8 +108,8 @@ arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
     case GRPC_STATUS_INVALID_ARGUMENT: return is_submit(rpc) ? ARVAK_KIND_INVALID_CIRCUIT : ARVAK_KIND_RPC;
     case GRPC_STATUS_NOT_FOUND: return rpc == ARVAK_LIST_BACKENDS ? ARVAK_KIND_RPC : kind_of_not_found(rpc);
     case GRPC_STATUS_FAILED_PRECONDITION:
-      return rpc == ARVAK_GET_JOB_RESULT ? ARVAK_KIND_JOB_NOT_COMPLETED : ARVAK_KIND_RPC;
-    case GRPC_STATUS_ABORTED: return rpc == ARVAK_GET_JOB_RESULT ? ARVAK_KIND_JOB_FAILED : ARVAK_KIND_RPC;
+      return reads_result(rpc) ? ARVAK_KIND_JOB_NOT_COMPLETED : ARVAK_KIND_RPC;
+    case GRPC_STATUS_ABORTED: return reads_result(rpc) ? ARVAK_KIND_JOB_FAILED : ARVAK_KIND_RPC;
     case GRPC_STATUS_RESOURCE_EXHAUSTED: return ARVAK_KIND_RESOURCE_EXHAUSTED;
     case GRPC_STATUS_UNAUTHENTICATED: return ARVAK_KIND_UNAUTHENTICATED;
     case GRPC_STATUS_UNAVAILABLE: return ARVAK_KIND_UNAVAILABLE;

@@ -17,6 +17,7 @@
 #define LARVAK_RESULT "arvak.result"
 #define LARVAK_BACKEND "arvak.backend"
 #define LARVAK_FUTURE "arvak.future"
+#define LARVAK_STREAM "arvak.stream"
 
 typedef struct larvak_state larvak_state;
 typedef struct larvak_task larvak_task;
@@ -91,6 +92,8 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 int larvak_await(lua_State *L, larvak_wait *wait);
 /* Pushes nil and the error of a wait in a canceled task; rpc, or ARVAK_RPC_COUNT for none. Returns 2. */
 int larvak_push_canceled(lua_State *L, arvak_rpc rpc);
+/* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
+void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds);
 int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 /* ---- task.c ---- */
@@ -113,7 +116,7 @@ const char *larvak_describe_type(lua_State *L, int index);
 
 typedef struct larvak_call_options {
   int64_t timeout_ns;
-  arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
+  const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
   size_t header_count;
 } larvak_call_options;
 
@@ -140,11 +143,24 @@ typedef struct larvak_client {
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
 int larvak_open_client(lua_State *L);
 
-/* ---- rpc.c, record.c ---- */
+/* ---- rpc.c, record.c, stream.c ---- */
+
+int larvak_open_stream(lua_State *L);
+/* Adds what the functions given as metadata and api_key give to the headers of a call; what it makes stays on the
+ * stack. False: pushed nil and an error. The client is at index 1. */
+bool larvak_ask_headers(lua_State *L, larvak_client *client, arvak_rpc rpc, const arvak_header **headers,
+                        size_t *count);
+/* Reads entry number i of a batch, {qasm, shots} or {qasm =, shots =, optimization_level =}; the text stays in it.
+ * False: pushed nil and an error, for text that no server could take. */
+bool larvak_read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out);
 
 int larvak_open_rpc(lua_State *L);
 /* (lightuserdata call, job id or nil, target): value, or nil and error. To be called protected. */
 int larvak_push_outcome(lua_State *L);
+/* (lightuserdata address of a message): its values. To be called protected; takes a large one, which is NULL then. */
+int larvak_push_message(lua_State *L);
+/* Pushes the error of an outcome. */
+void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome);
 int larvak_open_record(lua_State *L);
 /* Pushes an error object with kind, message and what is given; the rest is for the caller to set. */
 void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message);

@@ -54,6 +54,7 @@ int luaopen_arvak(lua_State *L) {
   larvak_open_record(L);
   larvak_open_client(L);
   larvak_open_rpc(L);
+  larvak_open_stream(L);
   lua_pushcfunction(L, set_hook);
   lua_setfield(L, -2, "set_hook");
   lua_pushstring(L, ARVAK_VERSION);

@@ -50,12 +50,11 @@ void larvak_push_forked(lua_State *L) {
                     "alone, or start a new program there");
 }
 
-/* Stack: 1 call, 2 job id or nil. */
-static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
+void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome) {
   static const char *const scopes[] = {NULL, "queue", "call"};
   larvak_push_error(L, outcome->kind, outcome->code, outcome->message);
-  set_string(L, "rpc", arvak_rpc_name(arvak_call_rpc(call)));
-  set_string(L, "target", arvak_call_address(call));
+  set_string(L, "rpc", arvak_rpc_name(rpc));
+  set_string(L, "target", target);
   set_integer(L, "attempts", outcome->attempts);
   lua_pushboolean(L, outcome->retryable);
   lua_setfield(L, -2, "retryable");
@@ -64,6 +63,11 @@ static void push_failure(lua_State *L, const arvak_call *call, const arvak_outco
   lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
   lua_setfield(L, -2, "elapsed");
   if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
+}
+
+/* Stack: 1 call, 2 job id or nil. */
+static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
+  larvak_push_failure(L, arvak_call_rpc(call), arvak_call_address(call), outcome);
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "job_id");
 }
@@ -74,18 +78,18 @@ static void set_time(lua_State *L, const char *name, int64_t seconds) {
   if (seconds != 0) set_integer(L, name, seconds);
 }
 
-static void set_state(lua_State *L, int state) {
+static void push_state(lua_State *L, int state) {
   static const char *const names[] = {"UNSPECIFIED", "QUEUED",   "RUNNING",       "COMPLETED",
                                       "FAILED",      "CANCELED", "RESULT_EXPIRED"};
   if (state >= 0 && state < (int)(sizeof names / sizeof *names)) lua_pushstring(L, names[state]);
   else lua_pushfstring(L, "UNKNOWN(%d)", state);
-  lua_setfield(L, -2, "state");
 }
 
 static void push_job(lua_State *L, const arvak_job *job) {
   lua_createtable(L, 0, 8);
   set_string(L, "job_id", job->job_id);
-  set_state(L, job->state);
+  push_state(L, job->state);
+  lua_setfield(L, -2, "state");
   set_time(L, "submitted_at", job->submitted_at);
   set_time(L, "started_at", job->started_at);
   set_time(L, "completed_at", job->completed_at);
@@ -95,28 +99,32 @@ static void push_job(lua_State *L, const arvak_job *job) {
   luaL_setmetatable(L, LARVAK_JOB);
 }
 
-static void push_counts(lua_State *L, const arvak_result *result) {
-  lua_createtable(L, 0, result->size > INT32_MAX ? INT32_MAX : (int)result->size);
-  for (size_t i = 0; i < result->size; i++) set_integer(L, result->counts[i].bits, (lua_Integer)result->counts[i].count);
+static void push_counts(lua_State *L, const arvak_count *counts, size_t size) {
+  lua_createtable(L, 0, size > INT32_MAX ? INT32_MAX : (int)size);
+  for (size_t i = 0; i < size; i++) set_integer(L, counts[i].bits, (lua_Integer)counts[i].count);
 }
 
-/* A large result takes the answer from the call and keeps it. */
-static void push_result(lua_State *L, arvak_call *call) {
-  const arvak_result *result = &arvak_call_response(call)->as.result;
+/* Pushes a box for the answer that a large result keeps. */
+static arvak_response **push_box(lua_State *L) {
+  arvak_response **box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = NULL;
+  luaL_setmetatable(L, LARGE_RESULT);
+  return box;
+}
+
+/* box: stack index of the box that holds the answer, or 0 to build the counts now. */
+static void push_result(lua_State *L, const arvak_result *result, int box) {
   lua_createtable(L, 0, 6);
   set_string(L, "job_id", result->job_id);
   set_integer(L, "shots", result->shots);
   if (result->execution_time_ms != 0) set_integer(L, "execution_time_ms", (lua_Integer)result->execution_time_ms);
   set_string(L, "metadata_json", result->metadata_json);
-  if (result->size < LAZY_COUNTS) {
-    push_counts(L, result);
-    lua_setfield(L, -2, "counts");
-  } else {
-    arvak_response **box = lua_newuserdatauv(L, sizeof *box, 0);
-    *box = NULL;
-    luaL_setmetatable(L, LARGE_RESULT);
-    *box = arvak_call_take_response(call);
+  if (box) {
+    lua_pushvalue(L, box);
     lua_rawsetp(L, -2, &large_key);
+  } else {
+    push_counts(L, result->counts, result->size);
+    lua_setfield(L, -2, "counts");
   }
   luaL_setmetatable(L, LARVAK_RESULT);
 }
@@ -156,17 +164,25 @@ static void push_backends(lua_State *L, const arvak_response *response) {
   }
 }
 
+/* A large result takes the answer from the call. */
+static void push_call_result(lua_State *L, arvak_call *call) {
+  const arvak_result *result = &arvak_call_response(call)->as.result;
+  bool is_large = result->size >= LAZY_COUNTS;
+  if (is_large) *push_box(L) = arvak_call_take_response(call);
+  push_result(L, result, is_large ? lua_gettop(L) : 0);
+}
+
 static void push_response(lua_State *L, arvak_call *call) {
   const arvak_response *response = arvak_call_response(call);
   switch (response->rpc) {
     case ARVAK_SUBMIT_JOB: lua_pushstring(L, response->as.job_id); break;
     case ARVAK_SUBMIT_BATCH: push_ids(L, response); break;
     case ARVAK_GET_JOB_STATUS: push_job(L, &response->as.job); break;
-    case ARVAK_GET_JOB_RESULT: push_result(L, call); break;
+    case ARVAK_GET_JOB_RESULT: push_call_result(L, call); break;
     case ARVAK_CANCEL_JOB: lua_pushboolean(L, 1); break;
     case ARVAK_LIST_BACKENDS: push_backends(L, response); break;
     case ARVAK_GET_BACKEND_INFO: push_backend(L, &response->as.backends.list[0]); break;
-    case ARVAK_RPC_COUNT: lua_pushnil(L); break;
+    default: lua_pushnil(L); break; /* streams have no single answer */
   }
 }
 
@@ -207,11 +223,55 @@ int larvak_push_outcome(lua_State *L) {
   return 1;
 }
 
+/* ---- messages of streams ---- */
+
+static int push_batch_answer(lua_State *L, arvak_response **message) {
+  static const char *const events[] = {"unknown", "submitted", "completed", "error"};
+  const arvak_batch_answer *answer = &(*message)->as.batch;
+  bool is_large = answer->event == ARVAK_BATCH_COMPLETED && answer->result.size >= LAZY_COUNTS;
+  lua_pushstring(L, events[answer->event]);
+  lua_pushstring(L, answer->client_request_id);
+  lua_pushstring(L, answer->job_id);
+  if (is_large) {
+    arvak_response **box = push_box(L);
+    *box = *message;
+    *message = NULL;
+  }
+  if (answer->event == ARVAK_BATCH_COMPLETED) push_result(L, &answer->result, is_large ? lua_gettop(L) : 0);
+  else lua_pushstring(L, answer->error);
+  if (is_large) lua_remove(L, -2);
+  return 4;
+}
+
+int larvak_push_message(lua_State *L) {
+  arvak_response **message = lua_touserdata(L, 1);
+  const arvak_response *response = *message;
+  switch (response->rpc) {
+    case ARVAK_WATCH_JOB:
+      push_state(L, response->as.update.state);
+      lua_pushinteger(L, response->as.update.timestamp);
+      lua_pushstring(L, response->as.update.error_message);
+      return 3;
+    case ARVAK_STREAM_RESULTS:
+      push_counts(L, response->as.chunk.counts, response->as.chunk.size);
+      lua_pushboolean(L, response->as.chunk.is_final);
+      lua_pushinteger(L, response->as.chunk.index);
+      lua_pushinteger(L, response->as.chunk.total);
+      return 4;
+    default: return push_batch_answer(L, message);
+  }
+}
+
 /* ---- large results ---- */
+
+/* The kept answer is a GetJobResultResponse, or a message of a batch stream. */
+static const arvak_result *result_in(const arvak_response *response) {
+  return response->rpc == ARVAK_GET_JOB_RESULT ? &response->as.result : &response->as.batch.result;
+}
 
 static const arvak_result *check_large(lua_State *L) {
   arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
-  return &(*box)->as.result;
+  return result_in(*box);
 }
 
 /* raw_of(result): the kept answer of a large result, or nil. */
@@ -223,7 +283,8 @@ static int record_raw_of(lua_State *L) {
 
 /* counts_of(raw): the table of counts. */
 static int record_counts_of(lua_State *L) {
-  push_counts(L, check_large(L));
+  const arvak_result *result = check_large(L);
+  push_counts(L, result->counts, result->size);
   return 1;
 }
 
@@ -275,7 +336,7 @@ int larvak_open_record(lua_State *L) {
   lua_pushcfunction(L, close_box);
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
-  static const char *const classes[] = {LARVAK_ERROR, LARVAK_JOB, LARVAK_RESULT, LARVAK_BACKEND, LARVAK_CLIENT, LARVAK_FUTURE};
+  static const char *const classes[] = {LARVAK_ERROR, LARVAK_JOB, LARVAK_RESULT, LARVAK_BACKEND, LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     luaL_newmetatable(L, classes[i]);

@@ -89,7 +89,7 @@ static void check_list_entry(lua_State *L, int entry, const char *name) {
 }
 
 /* One entry of a batch: {qasm, shots} or {qasm =, shots =, optimization_level =}. The text stays in the entry. */
-static bool read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
+bool larvak_read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
   static const char *const keys[] = {"qasm", "shots", "optimization_level", NULL};
   const char *name = lua_pushfstring(L, "circuits[%I]", (LUAI_UACINT)i);
   out->optimization_level = 0;
@@ -127,7 +127,7 @@ static bool read_batch(lua_State *L, arvak_request *request) {
   for (lua_Unsigned i = 0; i < n; i++) {
     int top = lua_gettop(L);
     lua_rawgeti(L, 2, (lua_Integer)i + 1);
-    if (!read_entry(L, top + 1, (lua_Integer)i + 1, &circuits[i])) return false;
+    if (!larvak_read_entry(L, top + 1, (lua_Integer)i + 1, &circuits[i])) return false;
     lua_settop(L, top);
   }
   request->circuits = circuits;
@@ -139,7 +139,7 @@ static bool read_batch(lua_State *L, arvak_request *request) {
 
 /* Calls the function in user value uv of the client; false: pushed nil and an error of kind unauthenticated, since
  * what could not be had is a credential. Its result stays on the stack. */
-static bool ask(lua_State *L, larvak_client *client, const method *m, int uv, const char *name) {
+static bool ask(lua_State *L, larvak_client *client, arvak_rpc rpc, int uv, const char *name) {
   if (lua_getiuservalue(L, 1, uv) == LUA_TNIL) return true;
   client->state->hook_depth++;
   int status = lua_pcall(L, 0, 1, 0);
@@ -151,7 +151,7 @@ static bool ask(lua_State *L, larvak_client *client, const method *m, int uv, co
   lua_remove(L, -2);
   lua_pushvalue(L, -3);
   lua_setfield(L, -2, "cause");
-  lua_pushstring(L, arvak_rpc_name(m->rpc));
+  lua_pushstring(L, arvak_rpc_name(rpc));
   lua_setfield(L, -2, "rpc");
   lua_pushstring(L, arvak_client_address(client->core));
   lua_setfield(L, -2, "target");
@@ -161,10 +161,10 @@ static bool ask(lua_State *L, larvak_client *client, const method *m, int uv, co
 }
 
 /* Of two headers with one name the first given counts: those of the call come before those of the functions. */
-static void add_header(larvak_call_options *options, arvak_header header) {
-  for (size_t i = 0; i < options->header_count; i++)
-    if (strcmp(options->headers[i].name, header.name) == 0) return;
-  options->headers[options->header_count++] = header;
+static void add_header(arvak_header *headers, size_t *count, arvak_header header) {
+  for (size_t i = 0; i < *count; i++)
+    if (strcmp(headers[i].name, header.name) == 0) return;
+  headers[(*count)++] = header;
 }
 
 /* Pushes what the api_key function gave, as a header; false when it gave nil. */
@@ -179,19 +179,20 @@ static bool read_key(lua_State *L, arvak_header *header) {
   return true;
 }
 
-/* Adds what the functions given as metadata and api_key give to the headers of this call. */
-static bool ask_headers(lua_State *L, larvak_client *client, const method *m, larvak_call_options *options) {
-  size_t count;
+bool larvak_ask_headers(lua_State *L, larvak_client *client, arvak_rpc rpc, const arvak_header **headers,
+                        size_t *count) {
+  if (!client->has_functions) return true;
+  size_t given_count;
   arvak_header key;
-  if (!ask(L, client, m, 3, "metadata")) return false;
-  arvak_header *given = larvak_headers(L, -1, 0, &count);
-  if (!ask(L, client, m, 2, "api_key")) return false;
+  if (!ask(L, client, rpc, 3, "metadata")) return false;
+  const arvak_header *given = larvak_headers(L, -1, 0, &given_count);
+  if (!ask(L, client, rpc, 2, "api_key")) return false;
   bool has_key = read_key(L, &key);
-  arvak_header *all = lua_newuserdatauv(L, (options->header_count + count + 1) * sizeof *all, 0);
-  memcpy(all, options->headers ? options->headers : given, options->header_count * sizeof *all);
-  options->headers = all;
-  if (has_key) add_header(options, key);
-  for (size_t i = 0; i < count; i++) add_header(options, given[i]);
+  arvak_header *all = lua_newuserdatauv(L, (*count + given_count + 1) * sizeof *all, 0);
+  if (*count > 0) memcpy(all, *headers, *count * sizeof *all);
+  *headers = all;
+  if (has_key) add_header(all, count, key);
+  for (size_t i = 0; i < given_count; i++) add_header(all, count, given[i]);
   return true;
 }
 
@@ -215,7 +216,7 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
                               is_submit || is_batch || m->rpc == ARVAK_GET_BACKEND_INFO ? "backend_id" : "job_id");
   read_options(L, m, is_submit ? circuit : NULL, options);
   if (is_batch && !read_batch(L, request)) return false;
-  return !client->has_functions || ask_headers(L, client, m, options);
+  return larvak_ask_headers(L, client, m->rpc, &options->headers, &options->header_count);
 }
 
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
@@ -295,7 +296,7 @@ static int rpc_check_batch(lua_State *L) {
   lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, 1, i);
-    if (!read_entry(L, 3, i, &circuit) && lua_isnil(L, 2)) lua_replace(L, 2);
+    if (!larvak_read_entry(L, 3, i, &circuit) && lua_isnil(L, 2)) lua_replace(L, 2);
     lua_settop(L, 2);
   }
   lua_pushboolean(L, 1);

@@ -356,7 +356,7 @@ static int state_unpark(lua_State *L) {
   return 0;
 }
 
-static void start_park_timer(lua_State *L, larvak_wait *wait, double seconds) {
+void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds) {
   wait->timer.fn = on_park_timeout;
   wait->timer.ud = wait;
   int64_t delay = seconds < 3e9 ? (int64_t)(seconds * 1e9) : (int64_t)3000000000 * 1000000000;
@@ -374,7 +374,7 @@ static int state_start_timer(lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
   larvak_wait *wait = larvak_wait_new(L, state);
   wait->is_detached = true;
-  start_park_timer(L, wait, seconds);
+  larvak_start_timer(L, wait, seconds);
   lua_pushinteger(L, larvak_ticket(wait));
   return 1;
 }
@@ -404,7 +404,7 @@ static int state_park(lua_State *L) {
       return lua_error(L);
     }
   }
-  if (!lua_isnoneornil(L, 2)) start_park_timer(L, wait, lua_tonumber(L, 2));
+  if (!lua_isnoneornil(L, 2)) larvak_start_timer(L, wait, lua_tonumber(L, 2));
   return larvak_await(L, wait);
 }
 

@@ -1,0 +1,179 @@
+-- Many jobs over one stream. Invariant: every input that was drawn gets one last event, "completed" or "error",
+-- whatever happens to the stream; only then does its own error come.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+local stream = import "arvak.stream"
+local wait = import "arvak.wait"
+
+local M = {}
+
+-- ---- inputs
+
+local function drawer(circuits)
+  if type(circuits) == "table" then
+    local i = 0
+    return function()
+      i = i + 1
+      return circuits[i]
+    end
+  end
+  if type(circuits) ~= "function" then
+    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
+  end
+  return circuits
+end
+
+-- An entry names its backend itself, or leaves it to the call.
+local function take_backend(self, entry, index)
+  local backend_id = self._backend_id
+  if type(entry) == "table" and entry.backend_id ~= nil then
+    backend_id = entry.backend_id
+    local rest = {}
+    for key, value in pairs(entry) do
+      if key ~= "backend_id" then rest[key] = value end
+    end
+    entry = rest
+  end
+  if type(backend_id) ~= "string" then
+    check.misuse("circuits[%d].backend_id: got %s, expected a backend in the entry or as the second argument", index,
+      core.describe(backend_id))
+  end
+  return entry, backend_id
+end
+
+-- Draws and writes one input; an event when it cannot be sent.
+local function write_next(self)
+  local entry = self._draw()
+  if entry == nil then
+    self._is_exhausted = true
+    if self._raw then core.stream_close_writes(self._raw) end
+    return
+  end
+  local index = self._count + 1
+  local circuit, backend_id = take_backend(self, entry, index)
+  self._count = index
+  if not self._raw or not core.stream_can_write(self._raw) then
+    self._unanswered[index] = true
+    return
+  end
+  local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
+  if not ok then return "error", index, nil, err end
+  self._unanswered[index] = true
+end
+
+-- ---- answers
+
+-- An error carries no code; its prefix is the contract (contract 2.4).
+local function kind_of(message)
+  if message:find("^Circuit parsing failed:") or message:find("^Circuit rejected:") then return "invalid_circuit" end
+  if message:find("^Backend not found:") then return "backend_not_found" end
+  return "rpc"
+end
+
+-- Events, once the answer is understood; nil for what is of no interest.
+local function on_answer(self, event, request_id, job_id, data)
+  local index = math.tointeger(tonumber(request_id))
+  if not index or index < 1 or index > self._count then return end
+  if event == "submitted" then
+    self._unanswered[index] = nil
+    self._open[index] = job_id
+    return "submitted", index, job_id
+  elseif event == "completed" and self._open[index] then
+    self._open[index] = nil
+    return "completed", index, job_id, data
+  elseif event == "error" and self._unanswered[index] then
+    self._unanswered[index] = nil
+    return "error", index, nil, errors.new(kind_of(data), data, { rpc = self._rpc, target = self._target, attempts = 1 })
+  end
+end
+
+-- ---- the end
+
+-- Jobs without an answer, in the order of the inputs: the stream says nothing of those that failed.
+local function start_settling(self, err)
+  self._stream_error = err
+  self._settling = {}
+  for index in pairs(self._open) do self._settling[#self._settling + 1] = index end
+  for index in pairs(self._unanswered) do self._settling[#self._settling + 1] = index end
+  table.sort(self._settling, function(a, b) return a > b end)
+end
+
+local function settle_open(self, index, job_id)
+  local result, err = wait.wait_for_job(self._client, job_id, { metadata = self._options.metadata })
+  if result then return "completed", index, job_id, result end
+  err.job_id = err.job_id or job_id
+  return "error", index, job_id, err
+end
+
+local function settle_next(self)
+  local index = table.remove(self._settling)
+  if not index then
+    local err = self._stream_error
+    if err then err.maybe_executed = false end   -- each job has been accounted for by its own event
+    return nil, err
+  end
+  local job_id = self._open[index]
+  self._open[index], self._unanswered[index] = nil, nil
+  if job_id then return settle_open(self, index, job_id) end
+  local cause = self._stream_error
+  return "error", index, nil, errors.new(cause and cause.kind or "rpc",
+    "the stream ended before the server had answered this submission",
+    { rpc = self._rpc, target = self._target, maybe_executed = true, cause = cause })
+end
+
+-- ---- the loop
+
+local advance
+
+local function on_taken(self, what, ...)
+  if what == "end" then
+    start_settling(self, (...))
+    return advance(self)
+  end
+  local event, index, job_id, data = on_answer(self, ...)
+  if not event then return advance(self) end
+  return event, index, job_id, data
+end
+
+-- Reading goes before writing, and neither waits for the other: a server whose replies nobody reads stops reading too.
+function advance(self)
+  while not self._settling do
+    local ok, err = stream.open(self)
+    if not ok then
+      start_settling(self, err)
+      break
+    end
+    core.stream_read(self._raw)
+    local taken = table.pack(core.stream_take(self._raw))
+    if taken[1] then return on_taken(self, table.unpack(taken, 1, taken.n)) end
+    if not self._is_exhausted and core.stream_can_write(self._raw) then
+      local event, index, job_id, data = write_next(self)
+      if event then return event, index, job_id, data end
+    else
+      ok, err = stream.wait_change(self)
+      if not ok then
+        if err.kind == "canceled" then return nil, err end
+        stream.close_rpc(self)
+        start_settling(self, err)
+      end
+    end
+  end
+  return settle_next(self)
+end
+
+-- Events of many jobs over one RPC: "submitted", "completed" (a result) or "error" (an error object), the index of the
+-- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
+-- {qasm =, shots =, optimization_level =, backend_id =}. options: idle_timeout, timeout (of the RPC; none), metadata.
+function M.submit_batch_stream(client, circuits, backend_id, options)
+  local target = core.check_client(client, "submit_batch_stream")
+  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  options = stream.options(options, "submit_batch_stream")
+  return stream.for_loop(stream.new(client, "submit_batch_stream", advance, {
+    _draw = drawer(circuits), _backend_id = backend_id, _options = options, _target = target,
+    _rpc = "SubmitBatchStream", _count = 0, _open = {}, _unanswered = {},
+  }))
+end
+
+return M

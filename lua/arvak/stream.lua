@@ -1,0 +1,129 @@
+-- Streams as for-loops and as objects. Invariant: a stream reads one message ahead at most, so that a slow consumer
+-- holds the server back; leaving the loop by whatever way cancels the call.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local errors = import "arvak.errors"
+
+local M = {}
+local Stream = core.metatables["arvak.stream"]
+local methods = {}
+Stream.__index = methods
+Stream.methods = methods
+
+function Stream.__tostring(self)
+  return ("arvak.stream %s (%s)"):format(self._method, self._is_over and "ended" or "open")
+end
+
+-- A stream of a client's method. advance(self) waits for what comes next: its values, nil at the end, or nil and an
+-- error. Nothing is sent before the first step.
+function M.new(client, method, advance, fields)
+  fields._client, fields._method, fields._advance = client, method, advance
+  return setmetatable(fields, Stream)
+end
+
+-- What a method that makes a stream returns, so that a generic for closes it.
+function M.for_loop(stream)
+  return stream, nil, nil, stream
+end
+
+local function finish(self)
+  self._is_over = true
+  if self._raw then core.stream_cancel(self._raw) end
+  self._raw = nil
+end
+
+local function keep_end(self, value, ...)
+  if value == nil then
+    finish(self)
+    self._error = (...)
+  end
+  return value, ...
+end
+
+-- The next values; nil at the end, nil and an error when it has failed.
+function methods:next()
+  if self._is_over then return nil, self._error end
+  core.check_wait(self._method)
+  return keep_end(self, self:_advance())
+end
+
+-- Ends it at once; later steps give nil and a canceled error. Idempotent.
+function methods:cancel()
+  if self._is_over then return end
+  finish(self)
+  self._error = errors.new("canceled", "the stream was canceled")
+end
+
+Stream.__close = methods.cancel
+
+local function raise_end(value, ...)
+  if value == nil and (...) ~= nil then error((...), 0) end
+  return value, ...
+end
+
+-- In a for loop an error is raised, as the error object.
+function Stream.__call(self)
+  return raise_end(self:next())
+end
+
+-- ---- one RPC under it
+
+-- Opens the RPC if it is not open: true, or nil and an error.
+function M.open(self, job_id)
+  if self._raw then return true end
+  if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
+  local raw, err = core.stream_open(self._client, self._method, job_id, self._options)
+  if not raw then return nil, err end
+  self._raw = raw
+  return true
+end
+
+function M.close_rpc(self)
+  if self._raw then core.stream_cancel(self._raw) end
+  self._raw = nil
+end
+
+-- Waits for a change of the RPC: true, or nil and an error; a timeout when nothing has come for idle_timeout.
+function M.wait_change(self)
+  local idle = self._options.idle_timeout
+  local woken, err = core.stream_wait(self._raw, self._method, idle)
+  if woken == nil then return nil, err end
+  if woken then return true end
+  return nil, errors.new("timeout", ("no message within idle_timeout = %g s"):format(idle),
+    { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
+end
+
+-- Waits for a message: "message" and its values, "end" and the status's error or nil, or nil and an error of the wait.
+local function receive(self, what, ...)
+  if what then return what, ... end
+  local ok, err = M.wait_change(self)
+  if not ok then return nil, err end
+  return receive(self, core.stream_take(self._raw))
+end
+
+function M.receive(self)
+  core.stream_read(self._raw)
+  return receive(self, core.stream_take(self._raw))
+end
+
+local option_names = {
+  timeout = true, idle_timeout = true, metadata = true, chunk_size = true, every_tick = true,
+}
+
+-- Options of a stream: checked, and a table of their own. extra: a further name that this one takes.
+function M.options(options, method, extra)
+  local names = { timeout = true, idle_timeout = true, metadata = true }
+  if extra then names[extra] = option_names[extra] end
+  options = check.options(options, method, names)
+  check.seconds(options.timeout, "timeout", true)
+  check.seconds(options.idle_timeout, "idle_timeout", true)
+  if options.metadata ~= nil and type(options.metadata) ~= "table" then
+    check.misuse("metadata: got a %s, expected a table of strings", type(options.metadata))
+  end
+  local copy = {}
+  for name, value in pairs(options) do copy[name] = value end
+  return copy
+end
+
+return M

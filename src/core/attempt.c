@@ -1,0 +1,164 @@
+/* One attempt of an RPC, unary or not: its gRPC call, and what its status means. Invariant: between open and close the
+ * channel counts it as outstanding.
+ *
+ * The result of an attempt is its status, never event.success. What a failure says about the request follows from
+ * the peer: until something came back over a transport, grpc_call_get_peer returns the channel's target, and no
+ * peer is spelled like a target of ours (address.c).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/support/alloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+const char arvak__closed_message[] = "the client was closed";
+const char arvak__canceled_message[] = "the call was canceled";
+
+/* ---- headers ---- */
+
+static bool is_overridden(const grpc_metadata *header, const arvak_call_options *options) {
+  for (size_t i = 0; i < options->header_count; i++)
+    if (grpc_slice_str_cmp(header->key, options->headers[i].name) == 0) return true;
+  return false;
+}
+
+/* Most calls have no headers of their own and borrow the client's. */
+int arvak__headers_init(arvak__headers *headers, const arvak_client *client, const arvak_call_options *options) {
+  *headers = (arvak__headers){client->headers, client->header_count, 0};
+  if (options->header_count == 0) return ARVAK_OK;
+  grpc_metadata *all = calloc(client->header_count + options->header_count, sizeof *all);
+  if (!all) return ARVAK_ENOMEM;
+  size_t n = 0;
+  for (size_t i = 0; i < client->header_count; i++)
+    if (!is_overridden(&client->headers[i], options)) all[n++] = client->headers[i];
+  for (size_t i = 0; i < options->header_count; i++) {
+    const arvak_header *header = &options->headers[i];
+    all[n].key = grpc_slice_from_copied_string(header->name);
+    all[n++].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
+  }
+  *headers = (arvak__headers){all, n, options->header_count};
+  return ARVAK_OK;
+}
+
+void arvak__headers_fini(arvak__headers *headers) {
+  if (headers->own_count == 0) return;
+  for (size_t i = headers->count - headers->own_count; i < headers->count; i++) {
+    grpc_slice_unref(headers->list[i].key);
+    grpc_slice_unref(headers->list[i].value);
+  }
+  free(headers->list);
+}
+
+bool arvak__headers_are_sound(const arvak_call_options *options) {
+  for (size_t i = 0; i < options->header_count; i++)
+    if (arvak_header_check(options->headers[i].name, options->headers[i].value)) return false;
+  return true;
+}
+
+/* ---- open and close ---- */
+
+static gpr_timespec to_timespec(int64_t ns) {
+  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
+}
+
+void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
+  attempt->channel = arvak__pool_pick(attempt->client, loop);
+  grpc_metadata_array_init(&attempt->initial);
+  grpc_metadata_array_init(&attempt->trailing);
+  attempt->grpc = grpc_channel_create_registered_call(
+      attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, loop->cq, attempt->channel->methods[attempt->rpc],
+      to_timespec(attempt->deadline_ns), NULL);
+}
+
+void arvak__attempt_close(arvak__attempt *attempt) {
+  arvak__pool_release(attempt->channel, attempt->is_broken);
+  grpc_call_unref(attempt->grpc);
+  grpc_metadata_array_destroy(&attempt->initial);
+  grpc_metadata_array_destroy(&attempt->trailing);
+  grpc_slice_unref(attempt->details);
+}
+
+/* ---- what it came to ---- */
+
+void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message) {
+  outcome->kind = kind;
+  outcome->code = code;
+  outcome->message = message;
+}
+
+void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind) {
+  arvak__set_failure(outcome, kind, GRPC_STATUS_CANCELLED,
+                     kind == ARVAK_KIND_CLOSED ? arvak__closed_message : arvak__canceled_message);
+}
+
+static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
+  char *peer = grpc_call_get_peer(attempt->grpc);
+  bool sent = strcmp(peer, attempt->client->target) != 0;
+  gpr_free(peer);
+  bool is_unavailable = attempt->status == GRPC_STATUS_UNAVAILABLE;
+  if (!sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
+  if (arvak__is_transport_message(message)) return DELIVERY_BROKEN;
+  if (is_unavailable && !arvak__channel_is_ready(attempt->channel)) return DELIVERY_BROKEN;
+  return DELIVERY_ANSWERED;
+}
+
+/* Our own deadline or cancellation: the outcome is unknown. A server that notices the deadline first says CANCELLED
+ * (contract 2.1); any other status is a true answer, even when it is read late. */
+static bool judge_own_end(const arvak__attempt *attempt, arvak_outcome *outcome) {
+  bool is_cancelled = attempt->status == GRPC_STATUS_CANCELLED;
+  if (attempt->cancel_kind != ARVAK_KIND_NONE && is_cancelled) {
+    arvak__set_canceled(outcome, attempt->cancel_kind);
+  } else if ((is_cancelled || attempt->status == GRPC_STATUS_DEADLINE_EXCEEDED) &&
+             arvak_now_ns() >= attempt->deadline_ns) {
+    arvak__set_failure(outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED,
+                       "no answer within the call's timeout");
+    outcome->scope = ARVAK_SCOPE_CALL;
+    outcome->retryable = arvak__is_retryable(attempt->rpc, GRPC_STATUS_DEADLINE_EXCEEDED, "", DELIVERY_BROKEN);
+  } else {
+    return false;
+  }
+  outcome->maybe_executed = true;
+  return true;
+}
+
+/* The status's message as a string of our own. */
+static const char *copy_message(arvak__attempt *attempt) {
+  size_t length = GRPC_SLICE_LENGTH(attempt->details);
+  attempt->message = malloc(length + 1);
+  if (!attempt->message) return "out of memory";
+  memcpy(attempt->message, GRPC_SLICE_START_PTR(attempt->details), length);
+  attempt->message[length] = '\0';
+  return attempt->message;
+}
+
+/* Adds, to the message of a connection that could not be made, what may be wrong. */
+static const char *add_hint(arvak__attempt *attempt, const char *message) {
+  const char *hint = arvak__connect_hint(attempt->client->is_tls, message);
+  char *longer = hint ? realloc(attempt->message, strlen(message) + strlen(hint) + sizeof " ()") : NULL;
+  if (!longer) return message;
+  char *end = longer + strlen(longer);
+  stpcpy(stpcpy(stpcpy(end, " ("), hint), ")");
+  return attempt->message = longer;
+}
+
+void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
+  if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome)) return;
+  const char *message = copy_message(attempt);
+  int code = attempt->status;
+  arvak__delivery delivery = delivery_of(attempt, message);
+  attempt->is_broken = delivery == DELIVERY_BROKEN && code == GRPC_STATUS_UNAVAILABLE;
+  if (delivery == DELIVERY_NOT_SENT && attempt->message) message = add_hint(attempt, message);
+  arvak__set_failure(outcome, arvak__kind_of(attempt->rpc, code, message), code, message);
+  outcome->retryable = arvak__is_retryable(attempt->rpc, code, message, delivery);
+  outcome->maybe_executed = arvak__maybe_executed(attempt->rpc, attempt->circuit_count, code, delivery);
+  if (outcome->kind == ARVAK_KIND_TIMEOUT) outcome->scope = ARVAK_SCOPE_CALL;
+}
+
+void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status, bool is_absent) {
+  arvak__set_failure(outcome, ARVAK_KIND_RPC, GRPC_STATUS_INTERNAL,
+                     status == ARVAK_ENOMEM ? "out of memory while decoding the answer"
+                     : is_absent            ? "the server ended the call with OK and without an answer"
+                                            : "the server's answer is not a valid protobuf message");
+  outcome->maybe_executed = true;
+}

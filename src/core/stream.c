@@ -1,0 +1,288 @@
+/* One streaming RPC. Invariant: it ends when its status has come and every tag handed to gRPC has come back; until
+ * then it belongs to its loop, whatever the reader does.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+typedef struct stream_tag {
+  arvak__tag tag; /* first: its address is the completion-queue tag */
+  arvak_stream *stream;
+} stream_tag;
+
+struct arvak_stream {
+  arvak__attempt attempt;
+  int refs; /* owner thread: the loop's until the end, and the reader's */
+  arvak_loop *loop;
+  const void *owner;
+  arvak_stream_fn fn;
+  void *ud;
+  arvak_stream *next, *prev; /* loop->streams */
+  arvak__headers headers;    /* until the end */
+  stream_tag start_tag, read_tag, write_tag, status_tag;
+  int pending; /* tags with gRPC */
+  bool is_reading, is_writing, has_closed_writes, has_status, has_ended;
+  grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
+  grpc_byte_buffer *recv, *send;
+  arvak_response *message; /* owned until taken */
+  int64_t started_ns;
+  arvak_outcome outcome;
+};
+
+/* ---- lifetime ---- */
+
+static void stream_unref(arvak_stream *stream) {
+  if (--stream->refs > 0) return;
+  arvak_response_free(stream->message);
+  arvak_client_unref(stream->attempt.client);
+  free(stream->attempt.message);
+  free(stream);
+}
+
+static void link_stream(arvak_loop *loop, arvak_stream *stream) {
+  stream->next = loop->streams;
+  if (loop->streams) loop->streams->prev = stream;
+  loop->streams = stream;
+  loop->call_count++;
+}
+
+static void unlink_stream(arvak_loop *loop, arvak_stream *stream) {
+  if (stream->prev) stream->prev->next = stream->next;
+  else loop->streams = stream->next;
+  if (stream->next) stream->next->prev = stream->prev;
+  loop->call_count--;
+}
+
+static void notify(arvak_stream *stream) {
+  if (stream->fn) stream->fn(stream, stream->ud);
+}
+
+static void end_stream(arvak_stream *stream) {
+  if (stream->outcome.kind == ARVAK_KIND_NONE) arvak__attempt_judge(&stream->attempt, &stream->outcome);
+  if (!stream->outcome.message) stream->outcome.message = "";
+  stream->loop->last_end_ns = arvak_now_ns();
+  stream->outcome.elapsed_ns = stream->loop->last_end_ns - stream->started_ns;
+  stream->has_ended = true;
+  arvak__attempt_close(&stream->attempt);
+  arvak__headers_fini(&stream->headers);
+  unlink_stream(stream->loop, stream);
+  notify(stream);
+  stream_unref(stream);
+}
+
+/* ---- tags that come back ---- */
+
+static void after_tag(arvak_stream *stream, bool is_news) {
+  stream->pending--;
+  if (stream->has_status && stream->pending == 0) end_stream(stream);
+  else if (is_news) notify(stream);
+}
+
+static void on_start(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_stream *stream = ((stream_tag *)tag)->stream;
+  if (stream->request) grpc_byte_buffer_destroy(stream->request);
+  stream->request = NULL;
+  after_tag(stream, false);
+}
+
+/* A message that cannot be decoded ends the stream; its own status would hide why. */
+static void decode(arvak_stream *stream) {
+  int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
+  grpc_byte_buffer_destroy(stream->recv);
+  stream->recv = NULL;
+  if (status == ARVAK_OK) return;
+  arvak__attempt_refuse_answer(&stream->outcome, status, false);
+  grpc_call_cancel(stream->attempt.grpc, NULL);
+}
+
+static void on_read(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_stream *stream = ((stream_tag *)tag)->stream;
+  stream->is_reading = false;
+  bool has_message = stream->recv != NULL; /* none: the server has said all, and the status follows */
+  if (has_message) decode(stream);
+  after_tag(stream, has_message);
+}
+
+static void on_write(arvak__tag *tag, bool success) {
+  arvak_stream *stream = ((stream_tag *)tag)->stream;
+  stream->is_writing = false;
+  if (!success) stream->has_closed_writes = true; /* the stream is over; its status says why */
+  if (stream->send) grpc_byte_buffer_destroy(stream->send);
+  stream->send = NULL;
+  after_tag(stream, true);
+}
+
+static void on_status(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_stream *stream = ((stream_tag *)tag)->stream;
+  stream->has_status = true;
+  after_tag(stream, false);
+}
+
+/* ---- batches ---- */
+
+static void start_batch(arvak_stream *stream, const grpc_op *ops, size_t count, stream_tag *tag,
+                        void (*fn)(arvak__tag *, bool)) {
+  tag->tag.fn = fn;
+  tag->stream = stream;
+  stream->pending++;
+  stream->loop->pending_tags++;
+  /* Cannot fail: one operation of each kind at a time, with headers that were checked. */
+  if (grpc_call_start_batch(stream->attempt.grpc, ops, count, tag, NULL) != GRPC_CALL_OK) abort();
+}
+
+static void start_sending(arvak_stream *stream) {
+  grpc_op ops[4];
+  size_t n = 0;
+  memset(ops, 0, sizeof ops);
+  ops[n].op = GRPC_OP_SEND_INITIAL_METADATA;
+  ops[n].data.send_initial_metadata.count = stream->headers.count;
+  ops[n++].data.send_initial_metadata.metadata = stream->headers.list;
+  if (stream->request) {
+    ops[n].op = GRPC_OP_SEND_MESSAGE;
+    ops[n++].data.send_message.send_message = stream->request;
+    ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    stream->has_closed_writes = true;
+  }
+  ops[n].op = GRPC_OP_RECV_INITIAL_METADATA;
+  ops[n++].data.recv_initial_metadata.recv_initial_metadata = &stream->attempt.initial;
+  start_batch(stream, ops, n, &stream->start_tag, on_start);
+}
+
+static void start_status(arvak_stream *stream) {
+  grpc_op op;
+  memset(&op, 0, sizeof op);
+  op.op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+  op.data.recv_status_on_client.trailing_metadata = &stream->attempt.trailing;
+  op.data.recv_status_on_client.status = &stream->attempt.status;
+  op.data.recv_status_on_client.status_details = &stream->attempt.details;
+  start_batch(stream, &op, 1, &stream->status_tag, on_status);
+}
+
+/* ---- public ---- */
+
+static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
+  int status = arvak__headers_init(&stream->headers, stream->attempt.client, options);
+  if (status != ARVAK_OK || request->rpc == ARVAK_SUBMIT_BATCH_STREAM) return status;
+  grpc_slice slice;
+  status = arvak__request_encode(request, &slice);
+  if (status != ARVAK_OK) {
+    arvak__headers_fini(&stream->headers);
+    return status;
+  }
+  stream->request = grpc_raw_byte_buffer_create(&slice, 1);
+  grpc_slice_unref(slice);
+  return ARVAK_OK;
+}
+
+int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
+                       const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out) {
+  unsigned generation = arvak__fork_generation();
+  if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
+  if (loop->closed) return ARVAK_ECLOSED;
+  if (request->rpc < ARVAK_WATCH_JOB || !arvak__headers_are_sound(options)) return ARVAK_EINVAL;
+  arvak_stream *stream = calloc(1, sizeof *stream);
+  if (!stream) return ARVAK_ENOMEM;
+  stream->attempt.client = client;
+  stream->attempt.rpc = request->rpc;
+  stream->attempt.circuit_count = 2; /* what of several has been executed is never known */
+  int status = prepare(stream, request, options);
+  if (status != ARVAK_OK) {
+    free(stream);
+    return status;
+  }
+  stream->refs = 2;
+  stream->loop = loop;
+  stream->owner = options->owner;
+  stream->fn = fn;
+  stream->ud = options->ud;
+  stream->outcome.attempts = 1;
+  stream->started_ns = arvak_now_ns();
+  stream->attempt.deadline_ns = options->timeout_ns > 0 ? stream->started_ns + options->timeout_ns : ARVAK_NEVER;
+  arvak_client_ref(client);
+  if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
+  link_stream(loop, stream);
+  arvak__attempt_open(&stream->attempt, loop);
+  start_sending(stream);
+  start_status(stream);
+  *out = stream;
+  return ARVAK_OK;
+}
+
+void arvak_stream_read(arvak_stream *stream) {
+  if (stream->is_reading || stream->message || stream->has_status) return;
+  grpc_op op;
+  memset(&op, 0, sizeof op);
+  op.op = GRPC_OP_RECV_MESSAGE;
+  op.data.recv_message.recv_message = &stream->recv;
+  stream->is_reading = true;
+  start_batch(stream, &op, 1, &stream->read_tag, on_read);
+}
+
+arvak_response *arvak_stream_take(arvak_stream *stream) {
+  arvak_response *message = stream->message;
+  stream->message = NULL;
+  return message;
+}
+
+bool arvak_stream_can_write(const arvak_stream *stream) {
+  return !stream->is_writing && !stream->has_closed_writes && !stream->has_status;
+}
+
+int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission) {
+  if (!arvak_stream_can_write(stream)) return ARVAK_EINVAL;
+  grpc_slice slice;
+  int status = arvak__submission_encode(submission, &slice);
+  if (status != ARVAK_OK) return status;
+  stream->send = grpc_raw_byte_buffer_create(&slice, 1);
+  grpc_slice_unref(slice);
+  grpc_op op;
+  memset(&op, 0, sizeof op);
+  op.op = GRPC_OP_SEND_MESSAGE;
+  op.data.send_message.send_message = stream->send;
+  stream->is_writing = true;
+  start_batch(stream, &op, 1, &stream->write_tag, on_write);
+  return ARVAK_OK;
+}
+
+void arvak_stream_close_writes(arvak_stream *stream) {
+  if (!arvak_stream_can_write(stream)) return;
+  grpc_op op;
+  memset(&op, 0, sizeof op);
+  op.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+  stream->is_writing = stream->has_closed_writes = true;
+  start_batch(stream, &op, 1, &stream->write_tag, on_write);
+}
+
+void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind) {
+  if (stream->has_ended || stream->attempt.cancel_kind != ARVAK_KIND_NONE) return;
+  stream->attempt.cancel_kind = kind;
+  grpc_call_cancel(stream->attempt.grpc, NULL);
+}
+
+void arvak_stream_release(arvak_stream *stream) {
+  arvak_stream_cancel(stream, ARVAK_KIND_CANCELED);
+  stream->fn = NULL;
+  stream_unref(stream);
+}
+
+const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream) {
+  return stream->has_ended && !stream->message ? &stream->outcome : NULL;
+}
+
+arvak_rpc arvak_stream_rpc(const arvak_stream *stream) { return stream->attempt.rpc; }
+
+const char *arvak_stream_address(const arvak_stream *stream) { return stream->attempt.client->address; }
+
+size_t arvak__streams_cancel(arvak_loop *loop, const void *owner, arvak_kind kind) {
+  size_t count = 0;
+  for (arvak_stream *stream = loop->streams; stream; stream = stream->next) {
+    if (owner && stream->owner != owner) continue;
+    arvak_stream_cancel(stream, kind);
+    count += (size_t)stream->pending;
+  }
+  return count;
+}

@@ -1,0 +1,178 @@
+/* Streams of the core for the Lua layer: each step by itself, so that reading and writing can be interleaved there.
+ * Invariant: one wait at most is held up by a stream; it is named by its ticket, since it may end otherwise.
+ * User value 1: the client's handle, which must not be collected under its streams.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "larvak.h"
+
+#define RAW_STREAM "arvak.raw_stream"
+
+typedef struct raw_stream {
+  arvak_stream *core; /* owned; NULL before it started */
+  larvak_state *state;
+  lua_Integer ticket; /* of the wait for a change; 0: none */
+  bool has_changed;   /* since the last wait */
+} raw_stream;
+
+static raw_stream *check(lua_State *L) { return luaL_checkudata(L, 1, RAW_STREAM); }
+
+static void on_change(arvak_stream *core, void *ud) {
+  (void)core;
+  raw_stream *raw = ud;
+  larvak_wait *wait = larvak_wait_find(raw->state, raw->ticket);
+  if (wait) larvak_wait_end(wait, REASON_DONE);
+  else raw->has_changed = true;
+  raw->ticket = 0;
+}
+
+static int stream_gc(lua_State *L) {
+  raw_stream *raw = check(L);
+  if (raw->core) arvak_stream_release(raw->core);
+  raw->core = NULL;
+  return 0;
+}
+
+/* ---- opening ---- */
+
+static void read_options(lua_State *L, int index, arvak_request *request, arvak_call_options *out) {
+  if (lua_isnoneornil(L, index)) return;
+  lua_getfield(L, index, "chunk_size");
+  request->chunk_size = (uint32_t)larvak_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
+  lua_getfield(L, index, "timeout");
+  out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, index, "metadata");
+  if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
+}
+
+static raw_stream *push_raw(lua_State *L, larvak_client *client) {
+  raw_stream *raw = lua_newuserdatauv(L, sizeof *raw, 1);
+  memset(raw, 0, sizeof *raw);
+  raw->state = client->state;
+  luaL_setmetatable(L, RAW_STREAM);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  return raw;
+}
+
+/* stream_open(client, method, job id | nil, options | nil): a raw stream, or nil and error. */
+static int stream_open(lua_State *L) {
+  static const char *const methods[] = {"watch_job", "stream_results", "submit_batch_stream", NULL};
+  const char *method = luaL_checkstring(L, 2);
+  larvak_client *client = larvak_client_check(L, 1, method);
+  arvak_loop *loop = larvak_loop_get(L, client->state);
+  luaL_checkstack(L, 20, NULL);
+  lua_settop(L, 4);
+  arvak_request request = {.rpc = (arvak_rpc)(ARVAK_WATCH_JOB + luaL_checkoption(L, 2, NULL, methods))};
+  arvak_call_options options = {.owner = client};
+  if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_text(L, 3, "job_id");
+  read_options(L, 4, &request, &options);
+  if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
+  raw_stream *raw = push_raw(L, client);
+  options.ud = raw;
+  int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
+  if (status == ARVAK_OK) return 1;
+  lua_pushnil(L);
+  if (status == ARVAK_EFORKED) larvak_push_forked(L);
+  else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");
+  return 2;
+}
+
+/* ---- steps ---- */
+
+/* stream_read(raw): asks for a message, if none is asked for. */
+static int stream_read(lua_State *L) {
+  arvak_stream_read(check(L)->core);
+  return 0;
+}
+
+static int push_taken(lua_State *L, arvak_response *message) {
+  lua_settop(L, 0);
+  lua_pushliteral(L, "message");
+  lua_pushcfunction(L, larvak_push_message);
+  lua_pushlightuserdata(L, &message);
+  int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+  arvak_response_free(message);
+  if (status != LUA_OK) return lua_error(L);
+  return lua_gettop(L);
+}
+
+/* stream_take(raw): "message" and its values; "end" and an error or nil; nil when neither has come yet. */
+static int stream_take(lua_State *L) {
+  raw_stream *raw = check(L);
+  luaL_checkstack(L, 10, NULL);
+  arvak_response *message = arvak_stream_take(raw->core);
+  if (message) return push_taken(L, message);
+  const arvak_outcome *outcome = arvak_stream_outcome(raw->core);
+  if (!outcome) return 0;
+  lua_pushliteral(L, "end");
+  if (outcome->kind == ARVAK_KIND_NONE) return 1;
+  larvak_push_failure(L, arvak_stream_rpc(raw->core), arvak_stream_address(raw->core), outcome);
+  return 2;
+}
+
+static int stream_can_write(lua_State *L) {
+  lua_pushboolean(L, arvak_stream_can_write(check(L)->core));
+  return 1;
+}
+
+/* stream_write(raw, entry, index, backend id): writes one checked entry of a batch; its index is its request id. */
+static int stream_write(lua_State *L) {
+  raw_stream *raw = check(L);
+  arvak_submission submission = {.backend_id = luaL_checkstring(L, 4)};
+  lua_Integer index = luaL_checkinteger(L, 3);
+  lua_settop(L, 4);
+  lua_pushfstring(L, "%I", (LUAI_UACINT)index);
+  submission.client_request_id = lua_tostring(L, 5);
+  if (!larvak_read_entry(L, 2, index, &submission.circuit)) return 2;
+  if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int stream_close_writes(lua_State *L) {
+  arvak_stream_close_writes(check(L)->core);
+  return 0;
+}
+
+static int stream_cancel(lua_State *L) {
+  arvak_stream_cancel(check(L)->core, ARVAK_KIND_CANCELED);
+  return 0;
+}
+
+/* stream_wait(raw, method, seconds | nil): until something changes: true; false when the time is over; nil and an
+ * error when the task was canceled. */
+static int stream_wait(lua_State *L) {
+  raw_stream *raw = check(L);
+  const char *method = luaL_checkstring(L, 2);
+  larvak_check_wait(L, raw->state, method);
+  if (larvak_wait_find(raw->state, raw->ticket)) return larvak_misuse(L, "%s: another task waits on this stream", method);
+  if (raw->has_changed) {
+    raw->has_changed = false;
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  larvak_loop_get(L, raw->state);
+  larvak_wait *wait = larvak_wait_new(L, raw->state);
+  raw->ticket = larvak_ticket(wait);
+  if (!lua_isnoneornil(L, 3)) larvak_start_timer(L, wait, lua_tonumber(L, 3));
+  return larvak_await(L, wait);
+}
+
+int larvak_open_stream(lua_State *L) {
+  static const luaL_Reg functions[] = {{"stream_open", stream_open},
+                                       {"stream_read", stream_read},
+                                       {"stream_take", stream_take},
+                                       {"stream_can_write", stream_can_write},
+                                       {"stream_write", stream_write},
+                                       {"stream_close_writes", stream_close_writes},
+                                       {"stream_cancel", stream_cancel},
+                                       {"stream_wait", stream_wait},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, RAW_STREAM);
+  lua_pushcfunction(L, stream_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+  return 0;
+}

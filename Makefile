@@ -13,7 +13,7 @@ SETUP      ?= tools/setup.sh
 FUZZ_SECONDS ?= 30
 SANITIZERS  = -fsanitize=address,undefined
 VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
-              --error-exitcode=97
+              --suppressions=tools/valgrind.supp --error-exitcode=97
 
 # luarocks and packagers give these; a plain `make install` derives them from PREFIX.
 BINDIR      ?= $(PREFIX)/bin
@@ -132,9 +132,9 @@ asan:
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
 
 #: make valgrind      the tests under valgrind; definite leaks only
-# Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; oom_test runs the whole
-# library hundreds of times and fork_test forks, for which asan does as well.
-NOT_UNDER_VALGRIND = %/qasm_test %/oom_test %/fork_test $(BUILD_SPECS)
+# Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; the others take minutes,
+# or fork, and asan does as well for them.
+NOT_UNDER_VALGRIND = $(addprefix %/,qasm_test statevector_test service_test oom_test fork_test) $(BUILD_SPECS)
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests

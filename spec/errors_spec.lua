@@ -194,7 +194,7 @@ local forced = {
   { "RESOURCE_EXHAUSTED", nil, "Queue full: 1000 jobs queued (limit: 1000)", "resource_exhausted", "not batch" },
   { "DEADLINE_EXCEEDED", nil, "Circuit compilation timed out after 30s", "timeout", "reads" },
   { "CANCELLED", nil, "Timeout expired", "timeout", "reads" },
-  { "CANCELLED", nil, "somebody wanted it so", "canceled", "none" },
+  { "CANCELLED", nil, "somebody wanted it so", "rpc", "none" },
   { "UNAVAILABLE", nil, "the server is going away", "unavailable", "not batch" },
   { "UNAVAILABLE", "transient", "overloaded", "unavailable", "not batch" },
   { "UNAUTHENTICATED", nil, "who are you?", "unauthenticated", "none" },

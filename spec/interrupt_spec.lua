@@ -77,7 +77,7 @@ describe("an interrupt", function()
         arvak.spawn(function() print("spawned", select(2, wait())) end)
         return wait()
       end))]]
-    assert.truthy(output:find("spawned\tCANCELLED: the task was canceled", 1, true), output)
+    assert.truthy(output:find("spawned\t[^\n]*CANCELLED: the task was canceled"), output)
   end)
 
   it("raises in a blocking sleep", function()

@@ -112,6 +112,6 @@ describe("the pool", function()
     local all = monotime() - came_back
     print(("a server that is back is used again after %.0f ms, by every connection after %.0f ms")
       :format(first * 1000, all * 1000))
-    assert.is_true(all < helper.TEST_TIMEOUT)
+    assert.is_true(all < 2.5)   -- the promise; seen: 0.15
   end)
 end)

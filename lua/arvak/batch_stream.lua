@@ -101,7 +101,8 @@ local function start_settling(self, err)
 end
 
 local function settle_open(self, index, job_id)
-  local result, err = wait.wait_for_job(self._client, job_id, { metadata = self._options.metadata })
+  local result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
+    { metadata = self._options.metadata })
   if result then return "completed", index, job_id, result end
   err.job_id = err.job_id or job_id
   return "error", index, job_id, err
@@ -167,12 +168,12 @@ end
 -- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
 -- {qasm =, shots =, optimization_level =, backend_id =}. options: idle_timeout, timeout (of the RPC; none), metadata.
 function M.submit_batch_stream(client, circuits, backend_id, options)
-  local target = core.check_client(client, "submit_batch_stream")
+  local target, patience = core.check_client(client, "submit_batch_stream")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   options = stream.options(options, "submit_batch_stream")
   return stream.for_loop(stream.new(client, "submit_batch_stream", advance, {
     _draw = drawer(circuits), _backend_id = backend_id, _options = options, _target = target,
-    _rpc = "SubmitBatchStream", _count = 0, _open = {}, _unanswered = {},
+    _patience = patience, _rpc = "SubmitBatchStream", _count = 0, _open = {}, _unanswered = {},
   }))
 end
 

@@ -9,14 +9,25 @@ local M = {}
 
 local pending = {}   -- ticket → future; its _on_end(future, …) is told
 
+local NO_MEMORY = "not enough memory"
+
+-- A next step that raises (a function given as api_key, say) is the end of its future, and of nobody else's. Only what
+-- failed for want of memory is told again.
+local function tell(f, ...)
+  if not f._on_end then return future.settle(f, ...) end
+  local ok, err = pcall(f._on_end, f, ...)
+  if ok then return end
+  if err == NO_MEMORY then error(err, 0) end
+  future.fail(f, err)
+end
+
 core.set_hook("call_end", function(ticket, ...)
   local f = pending[ticket]
   if not f then return end   -- there was no memory to note it, and that was raised then
   local _, err = ...
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
-  local on_end = f._on_end
   if f._timer == ticket then f._timer = nil end
-  if on_end then on_end(f, ...) else future.settle(f, ...) end
+  tell(f, ...)
   pending[ticket] = nil
 end)
 

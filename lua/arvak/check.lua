@@ -25,7 +25,7 @@ end
 function M.seconds(value, name, positive)
   if value == nil then return nil end
   if type(value) ~= "number" or value ~= value or value < 0 or (positive and value == 0) then
-    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe(value),
+    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe_type(value),
       positive and "above 0" or "from 0 on")
   end
   return value
@@ -35,7 +35,7 @@ end
 function M.options(options, method, names)
   if options == nil then return {} end
   if type(options) ~= "table" then
-    M.misuse("%s: got %s, expected a table of options", method, core.describe(options))
+    M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
   end
   for name in pairs(options) do
     if not names[name] then

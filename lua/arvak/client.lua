@@ -25,7 +25,7 @@ methods.stats = core.stats
 -- The server says the same of a job that runs and of one that was canceled (contract 2.9, item 3): ask which.
 local function refine(client, job_id, err, options)
   if err.code ~= FAILED_PRECONDITION then return err end
-  local job = core.call.get_job_status(client, job_id, options)
+  local job = core.ask.get_job_status(client, job_id, options)
   if not job then return err end
   if job.state == "CANCELED" then
     err.kind, err.message = "job_canceled", "the job was canceled and has no result"
@@ -43,18 +43,18 @@ function methods.get_job_result(client, job_id, options)
   if result then return result end
   local has_completed
   err, has_completed = refine(client, job_id, err, options)
-  if has_completed then return core.call.get_job_result(client, job_id, options) end
+  if has_completed then return core.ask.get_job_result(client, job_id, options) end
   return nil, err
 end
 
 -- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
 -- and timeout and metadata of each call.
 function methods.wait_for_job(client, job_id, options)
-  core.check_client(client, "wait_for_job")
+  local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.string(job_id, "job_id")
   wait.check_options(options, "wait_for_job")
-  return wait.wait_for_job(client, job_id, options)
+  return wait.wait_for_job(client, target, timeout, job_id, options)
 end
 
 -- ---- submits
@@ -66,7 +66,7 @@ for name in pairs(wait.option_names) do execute_names[name] = true end
 local function split_options(options, method)
   if options == nil or type(options) == "number" then return options, nil end
   if type(options) ~= "table" then
-    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
+    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe_type(options))
   end
   check.options(options, method, execute_names)
   local submit, waiting = {}, {}
@@ -85,12 +85,12 @@ end
 -- Submits, waits and fetches: result, or nil and an error. options: shots, or a table with those of submit_qasm and
 -- wait_for_job.
 function methods.execute(client, qasm, backend_id, options)
-  core.check_client(client, "execute")
+  local target, timeout = core.check_client(client, "execute")
   core.check_wait("execute")
   local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, job_id, waiting)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting)
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
@@ -146,9 +146,9 @@ local function submit_in_parts(client, circuits, backend_id, options)
   for first = 1, #circuits, MAX_BATCH do
     local part = table.move(circuits, first, math.min(first + MAX_BATCH - 1, #circuits), 1, {})
     local ids
-    ids, err = core.call.submit_batch(client, part, backend_id, options)
+    ids, err = core.ask.submit_batch(client, part, backend_id, options)
     if not ids then
-      err.job_ids = job_ids
+      err.job_ids = table.move(err.job_ids or {}, 1, #(err.job_ids or {}), #job_ids + 1, job_ids)
       return nil, err
     end
     table.move(ids, 1, #ids, #job_ids + 1, job_ids)

@@ -91,6 +91,12 @@ function M.fail(self, err, traceback)
   return finish(self, state_for(nil, err) == "canceled" and "canceled" or "failed", nil, err)
 end
 
+local function check_self(self, method)
+  if getmetatable(self) ~= Future then
+    check.misuse("%s: got %s as the future, expected future:%s(...)", method, core.describe(self), method)
+  end
+end
+
 -- True when it has ended, however.
 function methods:done() return self._state ~= "pending" end
 
@@ -102,6 +108,7 @@ function methods:canceled() return self._state == "canceled" end
 
 -- Asks it to end as canceled: true, or nil and an error when it cannot.
 function methods:cancel()
+  check_self(self, "cancel")
   if self._state == "canceled" then return true end
   if self._state ~= "pending" then return nil, errors.new("not_cancelable", "the future has ended already") end
   if not self._cancel then return nil, errors.new("not_cancelable", "nobody can cancel this future") end
@@ -111,6 +118,7 @@ end
 -- Waits until it has ended, for timeout seconds at most (nil: without bound). True, or false when the time is over;
 -- nil and an error when the waiting task was canceled.
 function methods:wait(timeout)
+  check_self(self, "wait")
   check.seconds(timeout, "timeout")
   if self._state ~= "pending" then return true end
   self._tickets = self._tickets or {}
@@ -132,6 +140,7 @@ end
 -- Its values, or nil and the error it failed with; nil and a timeout error when timeout seconds are over first (the
 -- future goes on).
 function methods:result(timeout)
+  check_self(self, "result")
   local ended, err = await(self, timeout)
   if not ended then return nil, err end
   return table.unpack(self._values, 1, self._values.n)
@@ -139,6 +148,7 @@ end
 
 -- The error it failed with, or nil when it succeeded. A timeout gives the timeout error.
 function methods:exception(timeout)
+  check_self(self, "exception")
   local ended, err = await(self, timeout)
   if not ended then return err end
   if self._state == "done" then return nil end
@@ -147,6 +157,7 @@ end
 
 -- Runs fn(future) as a task once it has ended; at once when it has. Callbacks start in the order they were added.
 function methods:add_done_callback(fn)
+  check_self(self, "add_done_callback")
   check.callable(fn, "add_done_callback")
   local callback = { fn = fn, scope = M.current_scope() }
   if self._state ~= "pending" then

@@ -297,11 +297,14 @@ end
 
 -- What the call that was cut short says of itself is kept, above all that it may have been executed.
 local function timeout_error(seconds, cause)
+  cause = cause or {}
   return errors.new("timeout", ("not done within %g s"):format(seconds), {
     scope = "wait", cause = cause, rpc = cause.rpc, target = cause.target, job_id = cause.job_id,
     maybe_executed = cause.maybe_executed,
   })
 end
+
+local GRACE = 2.0   -- seconds that a canceled task may take to end before it is left behind
 
 -- Runs fn(...) as a task that is canceled when seconds are over: its values, or nil and a timeout error.
 function M.with_timeout(seconds, fn, ...)
@@ -314,11 +317,11 @@ function M.with_timeout(seconds, fn, ...)
   local is_late = ended == false
   if is_late then
     f:cancel()
-    ended, err = f:wait()
+    ended, err = f:wait(GRACE)
   end
   if not ended then
     f:cancel()
-    return nil, err
+    return nil, err or timeout_error(seconds)
   end
   f._is_read = true
   if f._has_raised then error(f._values[2], 0) end

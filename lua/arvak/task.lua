@@ -10,7 +10,7 @@ local M = {}
 
 -- A scope counts the tasks that a run waits for. Tasks spawned outside any run belong to the root.
 -- A scope's futures are those of its open tasks, each with its task.
-local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false } end
+local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false, ends_at = false } end
 local root = new_scope()
 local detached = new_scope()   -- of futures that happen to be tasks: no run waits for them or reads their errors
 local futures = {}    -- task → future, until the task has ended
@@ -81,6 +81,7 @@ local function settle_task(f, ok, is_canceled, ...)
     future.settle(f, ...)
   else
     local err, traceback = ...
+    if err == nil then err = "nil" end   -- error(nil): an error all the same
     if type(err) == "table" and rawget(err, "traceback") == nil then rawset(err, "traceback", traceback) end
     f._has_raised = true
     future.fail(f, err, traceback)
@@ -142,8 +143,10 @@ future.current_scope = current_scope
 
 -- ---- driving
 
+local GRACE = 2.0   -- seconds that canceled tasks may take to end before a run leaves them behind
+
 local function drive(scope, main)
-  while scope.open > 0 do
+  while scope.open > 0 and not (scope.ends_at and core.now() > scope.ends_at) do
     if core.is_idle() then
       core.cancel_tasks(scope.futures)
       if core.is_idle() then break end
@@ -154,7 +157,7 @@ local function drive(scope, main)
     end
     core.drive()
     if main._has_raised and not scope.is_canceled then
-      scope.is_canceled = true
+      scope.is_canceled, scope.ends_at = true, core.now() + GRACE
       core.cancel_tasks(scope.futures)
     end
   end
@@ -164,7 +167,7 @@ end
 local function drive_to_end(scope, main)
   local ok, err = pcall(drive, scope, main)
   if ok then return end
-  scope.is_canceled = true
+  scope.is_canceled, scope.ends_at = true, core.now() + GRACE
   core.cancel_tasks(scope.futures)
   pcall(drive, scope, main)
   error(err, 0)
@@ -181,7 +184,8 @@ local function raise_unread(scope)
 end
 
 -- Runs fn(...) as a task and drives the loop until it and the tasks spawned in it have ended: its results. An error
--- is raised as the same object; then the other tasks are canceled. An unread error of a spawned task is raised too.
+-- is raised as the same object; then the other tasks are canceled, and given two seconds to end. An unread error of a
+-- spawned task is raised too.
 function M.run(fn, ...)
   check.callable(fn, "run")
   if core.current_task() then check.misuse("run: already inside a task; call the function, or spawn it") end

@@ -78,16 +78,13 @@ end
 -- The options of one call within the wait: its timeout never reaches past the end of the wait.
 function M.call_options(wait)
   local timeout, left = wait.timeout, math.max(remaining(wait), 0.001)
-  if left < math.huge then timeout = math.min(timeout or left, left) end
-  return { timeout = timeout, metadata = wait.metadata }
+  if left == math.huge then return { timeout = timeout, metadata = wait.metadata } end
+  return { timeout = math.min(timeout or left, left), queue_timeout = left, metadata = wait.metadata }
 end
 
--- One call within the wait. The client may have been closed between two, which is no misuse of the wait's caller.
+-- One call within the wait.
 local function ask(wait, method)
-  if core.is_closed(wait.client) then
-    return nil, errors.new("closed", "the client was closed", { job_id = wait.job_id, target = wait.target })
-  end
-  return core.call[method](wait.client, wait.job_id, M.call_options(wait))
+  return core.ask[method](wait.client, wait.job_id, M.call_options(wait))
 end
 
 -- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.
@@ -115,8 +112,7 @@ local function poll(wait, method, accept)
   end
 end
 
-local function new_wait(client, job_id, options)
-  local target, timeout = core.check_client(client, "wait_for_job")
+local function new_wait(client, target, timeout, job_id, options)
   local started_at = core.now()
   return {
     client = client, job_id = job_id, target = target, started_at = started_at,
@@ -126,9 +122,7 @@ local function new_wait(client, job_id, options)
   }
 end
 
--- Waits for a job and fetches its result: result, or nil and an error.
-function M.wait_for_job(client, job_id, options)
-  local wait = new_wait(client, job_id, options or {})
+local function follow(wait)
   local _, err = pause(wait, M.FIRST_DELAY)
   if err then return nil, err end
   local job
@@ -139,6 +133,16 @@ function M.wait_for_job(client, job_id, options)
   if not job then return nil, err end
   if job.state ~= "COMPLETED" then return nil, end_error(job, wait.target) end
   return poll(wait, "get_job_result", function() return true end)
+end
+
+-- Waits for a job and fetches its result: result, or nil and an error, which names the job whatever it is. target and
+-- timeout are those of the client, which may have been closed meanwhile: that is an outcome here, and no misuse.
+function M.wait_for_job(client, target, timeout, job_id, options)
+  local result, err = follow(new_wait(client, target, timeout, job_id, options or {}))
+  if result then return result end
+  err.job_id = err.job_id or job_id
+  err.target = err.target or target
+  return nil, err
 end
 
 return M

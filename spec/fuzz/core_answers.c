@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0) return 0;
   arvak_response *response = NULL;
   if (arvak_response_decode(data[0] % ARVAK_RPC_COUNT, data + 1, size - 1, &response) == ARVAK_OK) {
-    arvak_response_free(response);
+    arvak_response_unref(response);
   }
   return 0;
 }

@@ -2,8 +2,10 @@
  * transport exists, which is how a request that was never sent is known (see call.c): gRPC names peers as
  * "ipv4:1.2.3.4:5", "ipv6:[::1]:5" (brackets percent-encoded) and "unix:/path", our targets are "scheme:///rest".
  * SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -27,18 +29,41 @@ static bool is_host_char(char c) {
 static size_t host_length(const char *text) {
   size_t n = 0;
   if (text[0] == '[') {
-    n = 1 + strspn(text + 1, "0123456789abcdefABCDEF:.%");
+    n = 1;
+    while (is_host_char(text[n]) || text[n] == ':' || text[n] == '%') n++;
     return n > 1 && text[n] == ']' ? n + 1 : 0;
   }
   while (is_host_char(text[n])) n++;
   return n;
 }
 
+/* Whether the host of size bytes is an address of this family; AF_UNSPEC takes names too. */
+static bool is_of_family(const char *host, size_t size, int family) {
+  char text[INET6_ADDRSTRLEN];
+  struct in6_addr address;
+  bool has_brackets = host[0] == '[';
+  if (family == AF_UNSPEC && !has_brackets) return true;
+  if (has_brackets != (family != AF_INET)) return false;
+  if (has_brackets) {
+    host++;
+    size -= 2;
+  }
+  size_t zone = strcspn(host, "%"); /* an interface, as in fe80::1%eth0 */
+  if (has_brackets && zone < size) size = zone;
+  if (size >= sizeof text) return false;
+  memcpy(text, host, size);
+  text[size] = '\0';
+  return inet_pton(has_brackets ? AF_INET6 : AF_INET, text, &address) == 1;
+}
+
 /* host:port, and a comma-separated list of them where allowed. */
-static const char *check_endpoints(const char *text, bool list) {
+static const char *check_endpoints(const char *text, bool list, int family) {
   for (;;) {
     size_t host = host_length(text);
     if (host == 0) return "address: expected a host name, an IPv4 address or an IPv6 address in brackets";
+    if (!is_of_family(text, host, family))
+      return family == AF_INET ? "address: expected an IPv4 address, as in \"ipv4:127.0.0.1:50051\""
+                               : "address: expected an IPv6 address in brackets, as in \"ipv6:[::1]:50051\"";
     if (text[host] != ':') return expected_port;
     size_t port = port_length(text + host + 1);
     if (port == 0) return expected_port;
@@ -49,13 +74,27 @@ static const char *check_endpoints(const char *text, bool list) {
   }
 }
 
-/* prefix + text, with the brackets of IPv6 escaped where gRPC parses the whole as a URI. */
-static const char *join(const char *prefix, const char *text, bool escape, char **out) {
+/* What gRPC, which parses a target as a URI, would take for something else. */
+static const char *escape_of(char c) {
+  switch (c) {
+    case '[': return "%5B";
+    case ']': return "%5D";
+    case '%': return "%25";
+    case '#': return "%23";
+    case '?': return "%3F";
+    case ' ': return "%20";
+    default: return NULL;
+  }
+}
+
+/* prefix + text, escaped. */
+static const char *join(const char *prefix, const char *text, char **out) {
   char *target = malloc(strlen(prefix) + 3 * strlen(text) + 1);
   if (!target) return no_memory;
   char *at = stpcpy(target, prefix);
   for (; *text; text++) {
-    if (escape && (*text == '[' || *text == ']')) at = stpcpy(at, *text == '[' ? "%5B" : "%5D");
+    const char *escape = escape_of(*text);
+    if (escape) at = stpcpy(at, escape);
     else *at++ = *text;
   }
   *at = '\0';
@@ -63,24 +102,30 @@ static const char *join(const char *prefix, const char *text, bool escape, char 
   return NULL;
 }
 
-static const char *spell_endpoints(const char *prefix, const char *text, bool list, char **out) {
-  const char *reason = check_endpoints(text, list);
-  return reason ? reason : join(prefix, text, true, out);
+static const char *spell_endpoints(const char *prefix, const char *text, int family, char **out) {
+  const char *reason = check_endpoints(text, family != AF_UNSPEC, family);
+  return reason ? reason : join(prefix, text, out);
+}
+
+static const char *spell_absolute(const char *path, char **out) {
+  if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+    return "address: expected a unix path of at most 107 bytes";
+  return join("unix://", path, out);
 }
 
 /* A relative path is made absolute, for "unix:name" would be the peer's own spelling. */
 static const char *spell_unix(const char *path, char **out) {
   if (*path == '\0') return "address: expected a path after \"unix:\"";
-  if (*path == '/') return join("unix://", path, false, out);
+  if (*path == '/') return spell_absolute(path, out);
   char *directory = getcwd(NULL, 0);
   if (!directory) return "address: cannot resolve a relative unix path here";
-  char *prefix = malloc(strlen(directory) + sizeof "unix:///");
+  char *absolute = malloc(strlen(directory) + strlen(path) + sizeof "/");
   const char *reason = no_memory;
-  if (prefix) {
-    stpcpy(stpcpy(stpcpy(prefix, "unix://"), directory), "/");
-    reason = join(prefix, path, false, out);
+  if (absolute) {
+    stpcpy(stpcpy(stpcpy(absolute, directory), "/"), path);
+    reason = spell_absolute(absolute, out);
   }
-  free(prefix);
+  free(absolute);
   free(directory);
   return reason;
 }
@@ -94,10 +139,10 @@ static const char *after(const char *address, const char *scheme) {
 
 const char *arvak__address_spell(const char *address, char **out) {
   const char *rest;
-  if ((rest = after(address, "dns:"))) return spell_endpoints("dns:///", rest, false, out);
-  if ((rest = after(address, "ipv4:"))) return spell_endpoints("ipv4:///", rest, true, out);
-  if ((rest = after(address, "ipv6:"))) return spell_endpoints("ipv6:///", rest, true, out);
+  if ((rest = after(address, "dns:"))) return spell_endpoints("dns:///", rest, AF_UNSPEC, out);
+  if ((rest = after(address, "ipv4:"))) return spell_endpoints("ipv4:///", rest, AF_INET, out);
+  if ((rest = after(address, "ipv6:"))) return spell_endpoints("ipv6:///", rest, AF_INET6, out);
   if (strncmp(address, "unix:///", 8) == 0) return spell_unix(address + 7, out);
   if (strncmp(address, "unix:", 5) == 0) return spell_unix(address + 5, out);
-  return spell_endpoints("dns:///", address, false, out);
+  return spell_endpoints("dns:///", address, AF_UNSPEC, out);
 }

@@ -278,7 +278,8 @@ typedef struct arvak_response {
   } as;
 } arvak_response;
 
-void arvak_response_free(arvak_response *response); /* NULL is fine */
+arvak_response *arvak_response_ref(arvak_response *response); /* shared; of one thread */
+void arvak_response_unref(arvak_response *response);          /* NULL is fine */
 
 /* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);
@@ -289,7 +290,8 @@ typedef struct arvak_call arvak_call;
 typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
 
 typedef struct arvak_call_options {
-  int64_t timeout_ns; /* 0: the client's */
+  int64_t timeout_ns;       /* 0: the client's, as the next */
+  int64_t queue_timeout_ns; /* how long it may wait for a slot */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
   const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
@@ -323,10 +325,8 @@ const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before 
 arvak_rpc arvak_call_rpc(const arvak_call *call);
 bool arvak_call_is_sent(const arvak_call *call); /* an attempt has been handed to gRPC */
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
-/* The decoded answer of a call that succeeded, else NULL; borrowed. */
-const arvak_response *arvak_call_response(const arvak_call *call);
-/* The same: owned, at most once; afterwards NULL. */
-arvak_response *arvak_call_take_response(arvak_call *call);
+/* The decoded answer of a call that succeeded, else NULL (but see SubmitBatch in outcome); borrowed. */
+arvak_response *arvak_call_response(const arvak_call *call);
 /* Cancels all calls and streams on loop that were started with this owner, and reports their ends as far as they have come. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
 

@@ -63,6 +63,7 @@ static gpr_timespec to_timespec(int64_t ns) {
 }
 
 void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
+  attempt->opened_ns = arvak_now_ns();
   attempt->channel = arvak__pool_pick(attempt->client, loop);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
@@ -72,7 +73,7 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
 }
 
 void arvak__attempt_close(arvak__attempt *attempt) {
-  arvak__pool_release(attempt->channel, attempt->is_broken);
+  arvak__pool_release(attempt->channel, attempt->contact, attempt->opened_ns);
   grpc_call_unref(attempt->grpc);
   grpc_metadata_array_destroy(&attempt->initial);
   grpc_metadata_array_destroy(&attempt->trailing);
@@ -98,19 +99,21 @@ static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *me
   gpr_free(peer);
   bool is_unavailable = attempt->status == GRPC_STATUS_UNAVAILABLE;
   if (!sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
-  if (arvak__is_transport_message(message)) return DELIVERY_BROKEN;
+  if (arvak__is_own_message(message)) return DELIVERY_BROKEN;
   if (is_unavailable && !arvak__channel_is_ready(attempt->channel)) return DELIVERY_BROKEN;
   return DELIVERY_ANSWERED;
 }
 
 /* Our own deadline or cancellation: the outcome is unknown. A server that notices the deadline first says CANCELLED
  * (contract 2.1); any other status is a true answer, even when it is read late. */
-static bool judge_own_end(const arvak__attempt *attempt, arvak_outcome *outcome) {
+static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome) {
   bool is_cancelled = attempt->status == GRPC_STATUS_CANCELLED;
   if (attempt->cancel_kind != ARVAK_KIND_NONE && is_cancelled) {
+    attempt->contact = CONTACT_NONE;
     arvak__set_canceled(outcome, attempt->cancel_kind);
   } else if ((is_cancelled || attempt->status == GRPC_STATUS_DEADLINE_EXCEEDED) &&
              arvak_now_ns() >= attempt->deadline_ns) {
+    attempt->contact = CONTACT_SILENT;
     arvak__set_failure(outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED,
                        "no answer within the call's timeout");
     outcome->scope = ARVAK_SCOPE_CALL;
@@ -142,12 +145,18 @@ static const char *add_hint(arvak__attempt *attempt, const char *message) {
   return attempt->message = longer;
 }
 
+static arvak__contact contact_of(arvak__delivery delivery, int code) {
+  if (delivery == DELIVERY_ANSWERED) return CONTACT_ANSWERED;
+  return delivery == DELIVERY_BROKEN && code == GRPC_STATUS_UNAVAILABLE ? CONTACT_BROKEN : CONTACT_NONE;
+}
+
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome)) return;
   const char *message = copy_message(attempt);
   int code = attempt->status;
-  arvak__delivery delivery = delivery_of(attempt, message);
-  attempt->is_broken = delivery == DELIVERY_BROKEN && code == GRPC_STATUS_UNAVAILABLE;
+  /* Without its text a status cannot be told from one of gRPC's own: when in doubt it is broken. */
+  arvak__delivery delivery = attempt->message ? delivery_of(attempt, message) : DELIVERY_BROKEN;
+  attempt->contact = contact_of(delivery, code);
   if (delivery == DELIVERY_NOT_SENT && attempt->message) message = add_hint(attempt, message);
   arvak__set_failure(outcome, arvak__kind_of(attempt->rpc, code, message), code, message);
   outcome->retryable = arvak__is_retryable(attempt->rpc, code, message, delivery);
@@ -155,10 +164,15 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   if (outcome->kind == ARVAK_KIND_TIMEOUT) outcome->scope = ARVAK_SCOPE_CALL;
 }
 
-void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status, bool is_absent) {
-  arvak__set_failure(outcome, ARVAK_KIND_RPC, GRPC_STATUS_INTERNAL,
-                     status == ARVAK_ENOMEM ? "out of memory while decoding the answer"
-                     : is_absent            ? "the server ended the call with OK and without an answer"
-                                            : "the server's answer is not a valid protobuf message");
+static const char *refusal_text(int status) {
+  switch (status) {
+    case ARVAK_ENOMEM: return "out of memory while decoding the answer";
+    case ARVAK__EABSENT: return "the server answered with OK, but without what was asked for";
+    default: return "the server's answer is not a valid protobuf message, or holds a count over 2^63 - 1";
+  }
+}
+
+void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status) {
+  arvak__set_failure(outcome, ARVAK_KIND_RPC, GRPC_STATUS_INTERNAL, refusal_text(status));
   outcome->maybe_executed = true;
 }

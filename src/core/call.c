@@ -15,7 +15,7 @@ void arvak__call_ref(arvak_call *call) { atomic_fetch_add_explicit(&call->refs, 
 
 void arvak__call_unref(arvak_call *call) {
   if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1) return;
-  arvak_response_free(call->response);
+  arvak_response_unref(call->response);
   arvak_client_unref(call->attempt.client);
   free(call->attempt.message);
   free(call);
@@ -78,10 +78,16 @@ static void end_unsent(arvak_call *call) {
   end_call(call);
 }
 
+/* Ids are missing: those that came stay in the response. */
+static bool is_short_batch(const arvak_call *call) {
+  return call->attempt.rpc == ARVAK_SUBMIT_BATCH && call->response->as.jobs.size != call->attempt.circuit_count;
+}
+
 static void decode_answer(arvak_call *call) {
-  int status = ARVAK_EINVAL;
+  int status = ARVAK__EABSENT;
   if (call->recv) status = arvak__response_decode_buffer(call->attempt.rpc, call->recv, &call->response);
-  if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->outcome, status, !call->recv);
+  if (status == ARVAK_OK && is_short_batch(call)) status = ARVAK__EABSENT;
+  if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->outcome, status);
 }
 
 static void on_attempt_end(arvak__tag *tag, bool success) {
@@ -171,7 +177,7 @@ static bool is_sound(const arvak_request *request, const arvak_call_options *opt
 static int enqueue(arvak_call *call) {
   call->queue_timer.fn = on_queue_timeout;
   call->queue_timer.ud = call;
-  return arvak_loop_set_timer(call->loop, &call->queue_timer, call->started_ns + call->attempt.client->queue_timeout_ns);
+  return arvak_loop_set_timer(call->loop, &call->queue_timer, call->started_ns + call->queue_timeout_ns);
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
@@ -190,6 +196,7 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   call->fn = options->fn;
   call->ud = options->ud;
   call->timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : client->timeout_ns;
+  call->queue_timeout_ns = options->queue_timeout_ns > 0 ? options->queue_timeout_ns : client->queue_timeout_ns;
   int status = prepare(call, request, options);
   if (status != ARVAK_OK) {
     free(call);
@@ -209,6 +216,7 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
 
 void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
   if (call->state == CALL_ENDED || call->attempt.cancel_kind != ARVAK_KIND_NONE) return;
+  if (call->loop->fork_generation != arvak__fork_generation()) return; /* it is the parent's */
   call->attempt.cancel_kind = kind;
   if (call->state == CALL_ACTIVE) grpc_call_cancel(call->attempt.grpc, NULL);
   else arvak__loop_post(call->loop, call);
@@ -229,10 +237,4 @@ bool arvak_call_is_sent(const arvak_call *call) { return call->outcome.attempts 
 
 const char *arvak_call_address(const arvak_call *call) { return call->attempt.client->address; }
 
-const arvak_response *arvak_call_response(const arvak_call *call) { return call->response; }
-
-arvak_response *arvak_call_take_response(arvak_call *call) {
-  arvak_response *response = call->response;
-  call->response = NULL;
-  return response;
-}
+arvak_response *arvak_call_response(const arvak_call *call) { return call->response; }

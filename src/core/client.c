@@ -7,8 +7,10 @@
 
 #include "internal.h"
 
+enum { OWN_ARGS = 16 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
-enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000 };
+/* gRPC would give an attempt to connect 20 s, and so use a server that is back only then. */
+enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 2000 };
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
 
@@ -45,7 +47,7 @@ static grpc_arg string_arg(const char *name, const char *value) {
 /* gRPC takes the first of two arguments with one name (seen on 1.51.1), so what the user gives comes before ours. */
 static int make_args(arvak_client *client, const arvak_client_options *options) {
   size_t n = 0;
-  grpc_arg *args = calloc(12 + options->channel_arg_count, sizeof *args);
+  grpc_arg *args = calloc(OWN_ARGS + options->channel_arg_count, sizeof *args);
   if (!args) return ARVAK_ENOMEM;
   for (size_t i = 0; i < options->channel_arg_count; i++) {
     const arvak_channel_arg *arg = &options->channel_args[i];
@@ -56,6 +58,7 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
   args[n++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
+  args[n++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody can ask for its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);

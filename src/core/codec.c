@@ -19,6 +19,7 @@ struct chunk {
 /* Lives in the first chunk itself; arvak_response is its first member, so that freeing needs no second pointer. */
 typedef struct arena {
   arvak_response response;
+  int refs;
   chunk *chunks;
   char *at, *end;
 } arena;
@@ -38,6 +39,7 @@ static arena *arena_new(size_t message_size) {
   if (!c) return NULL;
   arena *a = (arena *)c->bytes;
   memset(a, 0, sizeof *a);
+  a->refs = 1;
   a->chunks = c;
   a->at = c->bytes + sizeof *a;
   a->end = c->bytes + size;
@@ -67,8 +69,13 @@ static void arena_skip_free(void *data, void *block) {
   (void)block;
 }
 
-void arvak_response_free(arvak_response *response) {
-  if (!response) return;
+arvak_response *arvak_response_ref(arvak_response *response) {
+  ((arena *)response)->refs++;
+  return response;
+}
+
+void arvak_response_unref(arvak_response *response) {
+  if (!response || --((arena *)response)->refs > 0) return;
   chunk *c = ((arena *)response)->chunks;
   while (c) {
     chunk *next = c->next;
@@ -186,10 +193,10 @@ static const ProtobufCMessageDescriptor *const answers[ARVAK_RPC_COUNT] = {
     [ARVAK_SUBMIT_BATCH_STREAM] = &arvak__v1__batch_job_result__descriptor,
 };
 
-/* An absent message is, in proto3, one with every field at its default. */
-static void view_job(const Arvak__V1__Job *job, arvak_job *out) {
-  static const Arvak__V1__Job none = ARVAK__V1__JOB__INIT;
-  if (!job) job = &none;
+/* What was asked for has to be in an answer: a job without an id, say, can only be a mistake of the server's, and
+ * taken for one it would be waited for in vain. */
+static int view_job(const Arvak__V1__Job *job, arvak_job *out) {
+  if (!job) return ARVAK__EABSENT;
   *out = (arvak_job){.job_id = job->job_id,
                      .state = (int)job->state,
                      .submitted_at = job->submitted_at,
@@ -198,27 +205,32 @@ static void view_job(const Arvak__V1__Job *job, arvak_job *out) {
                      .backend_id = job->backend_id,
                      .shots = job->shots,
                      .error_message = job->error_message};
+  return ARVAK_OK;
+}
+
+/* Lua's integers end where int64_t does. */
+static int view_counts(arena *a, Arvak__V1__JobResult__CountsEntry **entries, size_t size, const arvak_count **out) {
+  arvak_count *counts = arena_alloc(a, size * sizeof *counts);
+  if (!counts) return ARVAK_ENOMEM;
+  for (size_t i = 0; i < size; i++) {
+    if (entries[i]->value > INT64_MAX) return ARVAK_EINVAL;
+    counts[i] = (arvak_count){entries[i]->key, entries[i]->value};
+  }
+  *out = counts;
+  return ARVAK_OK;
 }
 
 static int view_result(arena *a, const Arvak__V1__JobResult *result, arvak_result *out) {
-  static const Arvak__V1__JobResult none = ARVAK__V1__JOB_RESULT__INIT;
-  if (!result) result = &none;
-  arvak_count *counts = arena_alloc(a, result->n_counts * sizeof *counts);
-  if (!counts) return ARVAK_ENOMEM;
-  for (size_t i = 0; i < result->n_counts; i++)
-    counts[i] = (arvak_count){result->counts[i]->key, result->counts[i]->value};
+  if (!result) return ARVAK__EABSENT;
   *out = (arvak_result){.job_id = result->job_id,
-                        .counts = counts,
                         .size = result->n_counts,
                         .shots = result->shots,
                         .execution_time_ms = result->execution_time_ms,
                         .metadata_json = result->metadata_json};
-  return ARVAK_OK;
+  return view_counts(a, result->counts, result->n_counts, &out->counts);
 }
 
 static void view_backend(const Arvak__V1__BackendInfo *backend, arvak_backend *out) {
-  static const Arvak__V1__BackendInfo none = ARVAK__V1__BACKEND_INFO__INIT;
-  if (!backend) backend = &none;
   *out = (arvak_backend){.backend_id = backend->backend_id,
                          .name = backend->name,
                          .is_available = backend->is_available,
@@ -246,17 +258,13 @@ static void view_update(const Arvak__V1__JobStatusUpdate *update, arvak_update *
                         .error_message = update->error_message};
 }
 
+/* The entries of both maps are laid out alike: protobuf-c makes one type for each. */
 static int view_chunk(arena *a, const Arvak__V1__ResultChunk *part, arvak_chunk *out) {
-  arvak_count *counts = arena_alloc(a, part->n_counts * sizeof *counts);
-  if (!counts) return ARVAK_ENOMEM;
-  for (size_t i = 0; i < part->n_counts; i++)
-    counts[i] = (arvak_count){part->counts[i]->key, part->counts[i]->value};
-  *out = (arvak_chunk){.counts = counts,
-                       .size = part->n_counts,
+  *out = (arvak_chunk){.size = part->n_counts,
                        .is_final = part->is_final,
                        .index = part->chunk_index,
                        .total = part->total_chunks};
-  return ARVAK_OK;
+  return view_counts(a, (Arvak__V1__JobResult__CountsEntry **)part->counts, part->n_counts, &out->counts);
 }
 
 static int view_batch(arena *a, const Arvak__V1__BatchJobResult *answer, arvak_batch_answer *out) {
@@ -280,7 +288,7 @@ static int view(arena *a, const ProtobufCMessage *message, arvak_response *out) 
   switch (out->rpc) {
     case ARVAK_SUBMIT_JOB:
       out->as.job_id = ((const Arvak__V1__SubmitJobResponse *)message)->job_id;
-      return ARVAK_OK;
+      return *out->as.job_id ? ARVAK_OK : ARVAK__EABSENT;
     case ARVAK_SUBMIT_BATCH: {
       const Arvak__V1__SubmitBatchResponse *batch = (const Arvak__V1__SubmitBatchResponse *)message;
       out->as.jobs.ids = (const char *const *)batch->job_ids;
@@ -288,8 +296,7 @@ static int view(arena *a, const ProtobufCMessage *message, arvak_response *out) 
       return ARVAK_OK;
     }
     case ARVAK_GET_JOB_STATUS:
-      view_job(((const Arvak__V1__GetJobStatusResponse *)message)->job, &out->as.job);
-      return ARVAK_OK;
+      return view_job(((const Arvak__V1__GetJobStatusResponse *)message)->job, &out->as.job);
     case ARVAK_GET_JOB_RESULT:
       return view_result(a, ((const Arvak__V1__GetJobResultResponse *)message)->result, &out->as.result);
     case ARVAK_CANCEL_JOB: {
@@ -304,7 +311,7 @@ static int view(arena *a, const ProtobufCMessage *message, arvak_response *out) 
     }
     case ARVAK_GET_BACKEND_INFO: {
       Arvak__V1__BackendInfo *one = ((const Arvak__V1__GetBackendInfoResponse *)message)->backend;
-      return view_backends(a, &one, 1, out);
+      return one ? view_backends(a, &one, 1, out) : ARVAK__EABSENT;
     }
     case ARVAK_WATCH_JOB:
       view_update((const Arvak__V1__JobStatusUpdate *)message, &out->as.update);
@@ -325,7 +332,7 @@ int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak
   a->response.rpc = rpc;
   int status = message ? view(a, message, &a->response) : ARVAK_EINVAL;
   if (status != ARVAK_OK) {
-    arvak_response_free(&a->response);
+    arvak_response_unref(&a->response);
     return status;
   }
   *out = &a->response;

@@ -63,15 +63,20 @@ typedef struct arvak_channel {
   void *methods[ARVAK_RPC_COUNT];
   int outstanding;     /* client->mu */
   bool is_retired;     /* client->mu; not in the table any more */
+  int64_t answered_ns; /* client->mu; when something last came over it */
   arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
 } arvak_channel;
 
 /* Picks a channel for one attempt on loop and counts it as outstanding; opens one where that helps. Takes client->mu.
  * Returns borrowed, until arvak__pool_release. */
 arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop);
-/* An attempt has ended. is_broken: its connection died under it; the next attempt goes elsewhere, since gRPC may take
- * a while to notice for the channel as a whole (seen: every 70th call right after met the dying connection). */
-void arvak__pool_release(arvak_channel *channel, bool is_broken);
+typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, CONTACT_NONE } arvak__contact;
+
+/* An attempt that started at started_ns has ended. BROKEN: its connection died under it; the next attempt goes
+ * elsewhere, since gRPC may take a while to notice for the channel as a whole (seen: every 70th call right after met
+ * the dying connection). SILENT: its time ran out; if nothing came over the channel since it started, the peer may be
+ * gone without a word, and the next attempt goes elsewhere too. */
+void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t started_ns);
 /* Closes the connections; watches end at once. No call may be left. */
 void arvak__pool_close(arvak_client *client);
 bool arvak__channel_is_ready(arvak_channel *channel);
@@ -131,7 +136,8 @@ typedef struct arvak__attempt {
   size_t circuit_count;   /* of the request; a batch of one cannot half succeed */
   arvak_kind cancel_kind; /* NONE: not canceled */
   int64_t deadline_ns;    /* ARVAK_NEVER: none */
-  bool is_broken;         /* the connection died under it */
+  arvak__contact contact; /* what it says of its connection */
+  int64_t opened_ns;
   arvak_channel *channel;
   grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
@@ -147,8 +153,8 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
 void arvak__attempt_close(arvak__attempt *attempt);
 void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
 void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */
-/* An answer that could not be decoded (status), or was not there. */
-void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status, bool is_absent);
+/* An answer that could not be decoded: why. */
+void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status);
 
 /* ---- call.c ---- */
 
@@ -175,9 +181,9 @@ struct arvak_call {
   arvak_timer queue_timer;
   grpc_slice request; /* owned until the end, as are the headers */
   arvak__headers headers;
-  int64_t timeout_ns, started_ns;
+  int64_t timeout_ns, queue_timeout_ns, started_ns;
   grpc_byte_buffer *send, *recv; /* owned while active */
-  arvak_response *response;      /* owned until taken */
+  arvak_response *response;      /* owned */
   arvak_outcome outcome;
 };
 
@@ -193,6 +199,9 @@ size_t arvak__streams_cancel(arvak_loop *loop, const void *owner, arvak_kind kin
 
 /* ---- codec.c ---- */
 
+/* An answer without what was asked for. */
+enum { ARVAK__EABSENT = -100 };
+
 /* Packs a request. ARVAK_ENOMEM; *out owned. */
 int arvak__request_encode(const arvak_request *request, grpc_slice *out);
 int arvak__submission_encode(const arvak_submission *submission, grpc_slice *out);
@@ -206,7 +215,7 @@ typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BR
 const char *arvak__rpc_method(arvak_rpc rpc);
 /* What may be wrong when a connection could not be made with this message; static, or NULL. Only words for people. */
 const char *arvak__connect_hint(bool tls, const char *message);
-bool arvak__is_transport_message(const char *message);
+bool arvak__is_own_message(const char *message); /* one that gRPC made itself, and not the server */
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message);
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery);
 bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery);

@@ -79,7 +79,7 @@ static arvak_call *pop_inbox(arvak_loop *loop) {
   return call;
 }
 
-/* Only what is there now: what these calls post waits for the next round. */
+/* Until it is empty; every call is posted a bounded number of times. */
 static int run_inbox(arvak_loop *loop) {
   int ran = 0;
   arvak_call *call;
@@ -143,6 +143,7 @@ int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
 
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
+  if (loop->fork_generation != arvak__fork_generation()) return; /* the calls are the parent's */
   size_t count = arvak__streams_cancel(loop, owner, kind);
   for (arvak_call *call = loop->calls; call; call = call->next) {
     if (call->owner != owner) continue;

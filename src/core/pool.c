@@ -142,11 +142,13 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop) {
   return ready;
 }
 
-void arvak__pool_release(arvak_channel *channel, bool is_broken) {
+void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t started_ns) {
   arvak_client *client = channel->client;
   pthread_mutex_lock(&client->mu);
   channel->outstanding--;
-  if (is_broken && !channel->is_retired) retire(channel);
+  if (contact == CONTACT_ANSWERED) channel->answered_ns = arvak_now_ns();
+  bool is_dead = contact == CONTACT_BROKEN || (contact == CONTACT_SILENT && channel->answered_ns < started_ns);
+  if (is_dead && !channel->is_retired) retire(channel);
   let_go(channel);
   pthread_mutex_unlock(&client->mu);
 }

@@ -28,10 +28,17 @@ static const char *const code_names[] = {
  * of these did not come from the server. */
 static const char *const transport_messages[] = {
     "Socket closed", "recvmsg:", "Connection reset", "Broken pipe", "sendmsg", "Endpoint read failed",
-    "keepalive watchdog timeout", "ping timeout", "GOAWAY", "Received RST_STREAM", "Received http2 header with status",
-    "Stream refused by server", "RST_STREAM", "transport", "Transport", "failed to connect", "Failed to connect",
-    "Last stream id", "Stream IDs exhausted", "Write failed", "write failed", "TCP", "Delayed close",
+    "keepalive watchdog timeout", "GOAWAY received", "Received RST_STREAM", "Received http2 header with status",
+    "Stream refused by server", "RST_STREAM", "failed to connect", "Failed to connect",
+    "Last stream id", "Stream IDs exhausted", "Write failed", "write failed", "Delayed close",
     "connections to all backends failing", "channel shut", "Channel shut", "No status received", "Trying to connect",
+    "Stream removed",
+};
+
+/* Messages of gRPC's about an answer it would not take: the server has acted, and trying again cannot help. */
+static const char *const local_messages[] = {
+    "Received message larger than max", "received initial metadata size exceeds limit",
+    "received trailing metadata size exceeds limit",
 };
 
 const char *arvak__rpc_method(arvak_rpc rpc) { return rpc_methods[rpc]; }
@@ -56,10 +63,19 @@ static bool starts_with(const char *text, const char *beginning) {
   return strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
-bool arvak__is_transport_message(const char *message) {
-  for (size_t i = 0; i < sizeof transport_messages / sizeof *transport_messages; i++)
-    if (starts_with(message, transport_messages[i])) return true;
+static bool starts_with_any(const char *message, const char *const *beginnings, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (starts_with(message, beginnings[i])) return true;
   return false;
+}
+
+static bool is_local_message(const char *message) {
+  return starts_with_any(message, local_messages, sizeof local_messages / sizeof *local_messages);
+}
+
+bool arvak__is_own_message(const char *message) {
+  return is_local_message(message) ||
+         starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
 }
 
 /* What gRPC says of a connection that could not be made, and what that means to whoever configured it. */
@@ -103,7 +119,8 @@ static arvak_kind kind_of_not_found(arvak_rpc rpc) {
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
   switch (code) {
     case GRPC_STATUS_OK: return ARVAK_KIND_NONE;
-    case GRPC_STATUS_CANCELLED: return is_server_timeout(code, message) ? ARVAK_KIND_TIMEOUT : ARVAK_KIND_CANCELED;
+    /* Not by us: our own cancellations never come here. */
+    case GRPC_STATUS_CANCELLED: return is_server_timeout(code, message) ? ARVAK_KIND_TIMEOUT : ARVAK_KIND_RPC;
     case GRPC_STATUS_DEADLINE_EXCEEDED: return ARVAK_KIND_TIMEOUT;
     case GRPC_STATUS_INVALID_ARGUMENT: return is_submit(rpc) ? ARVAK_KIND_INVALID_CIRCUIT : ARVAK_KIND_RPC;
     case GRPC_STATUS_NOT_FOUND: return rpc == ARVAK_LIST_BACKENDS ? ARVAK_KIND_RPC : kind_of_not_found(rpc);
@@ -117,12 +134,6 @@ arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
   }
 }
 
-/* gRPC raises RESOURCE_EXHAUSTED itself for a message over its own limit; trying again cannot help. */
-static bool is_local_size_error(const char *message) {
-  return starts_with(message, "Received message larger than max") ||
-         starts_with(message, "Sent message larger than max");
-}
-
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery) {
   bool read = !is_submit(rpc);
   switch (code) {
@@ -130,7 +141,7 @@ bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__de
       return read || delivery == DELIVERY_NOT_SENT ||
              (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED);
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
-      return (read || rpc == ARVAK_SUBMIT_JOB) && !is_local_size_error(message);
+      return (read || (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED)) && !is_local_message(message);
     case GRPC_STATUS_DEADLINE_EXCEEDED: return read;
     case GRPC_STATUS_CANCELLED: return read && is_server_timeout(code, message);
     case GRPC_STATUS_INTERNAL: return read && starts_with(message, "[transient]");

@@ -34,7 +34,7 @@ struct arvak_stream {
 
 static void stream_unref(arvak_stream *stream) {
   if (--stream->refs > 0) return;
-  arvak_response_free(stream->message);
+  arvak_response_unref(stream->message);
   arvak_client_unref(stream->attempt.client);
   free(stream->attempt.message);
   free(stream);
@@ -93,7 +93,7 @@ static void decode(arvak_stream *stream) {
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
   if (status == ARVAK_OK) return;
-  arvak__attempt_refuse_answer(&stream->outcome, status, false);
+  arvak__attempt_refuse_answer(&stream->outcome, status);
   grpc_call_cancel(stream->attempt.grpc, NULL);
 }
 
@@ -259,6 +259,7 @@ void arvak_stream_close_writes(arvak_stream *stream) {
 
 void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind) {
   if (stream->has_ended || stream->attempt.cancel_kind != ARVAK_KIND_NONE) return;
+  if (stream->loop->fork_generation != arvak__fork_generation()) return; /* it is the parent's */
   stream->attempt.cancel_kind = kind;
   grpc_call_cancel(stream->attempt.grpc, NULL);
 }

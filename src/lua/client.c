@@ -1,10 +1,10 @@
 /* The client handle. Invariant: core is NULL from the moment the handle is closed; its calls then end as closed.
  * User values: 1 the table client.async, 2 and 3 the functions given as api_key and metadata.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "larvak.h"
 
@@ -12,7 +12,7 @@
 #define FLUSH_NS 200000000
 enum { FLUSH_ROUNDS = 8 };
 
-enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 20 };
+enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 20, MAX_PATH_SHOWN = 200 };
 
 /* ---- life ---- */
 
@@ -21,6 +21,7 @@ static larvak_client *client_push(lua_State *L) {
   memset(client, 0, sizeof *client);
   client->state = larvak_state_get(L);
   client->state->client_count++;
+  client->is_counted = true;
   luaL_setmetatable(L, LARVAK_CLIENT);
   return client;
 }
@@ -52,7 +53,8 @@ static int client_close(lua_State *L) {
 static int client_gc(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
   close_handle(client);
-  client->state->client_count--;
+  if (client->is_counted) client->state->client_count--;
+  client->is_counted = false;
   return 0;
 }
 
@@ -80,14 +82,19 @@ static const char *read_pem(lua_State *L, int table, const char *field) {
   const char *text = lua_tostring(L, -1);
   if (strstr(text, "-----BEGIN")) return text;
   luaL_checkstack(L, 5, NULL);
+  struct stat status;
+  bool is_file = stat(text, &status) == 0 && S_ISREG(status.st_mode);
   luaL_Buffer buffer;
   char *bytes = luaL_buffinitsize(L, &buffer, MAX_PEM_BYTES); /* may raise, so before the file is open */
-  FILE *file = fopen(text, "rb");
+  FILE *file = is_file ? fopen(text, "rb") : NULL; /* a pipe, say, could be waited for in vain */
   bool is_key = strcmp(field, "key") == 0; /* perhaps the key itself, and not to be repeated */
-  if (!file && is_key) larvak_misuse(L, "tls.key: neither PEM text nor a file that can be read: %s", strerror(errno));
-  if (!file) larvak_misuse(L, "tls.%s: cannot read \"%s\": %s", field, text, strerror(errno));
+  if (!file && (is_key || strlen(text) > MAX_PATH_SHOWN || strchr(text, '\n')))
+    larvak_misuse(L, "tls.%s: neither PEM text nor a file that can be read", field);
+  if (!file) larvak_misuse(L, "tls.%s: \"%s\" is neither PEM text nor a file that can be read", field, text);
   size_t size = fread(bytes, 1, MAX_PEM_BYTES, file);
+  bool is_whole = feof(file) != 0;
   fclose(file);
+  if (!is_whole) larvak_misuse(L, "tls.%s: a file of at most %d bytes can be read", field, MAX_PEM_BYTES);
   luaL_pushresultsize(&buffer, size);
   if (!strstr(lua_tostring(L, -1), "-----BEGIN"))
     larvak_misuse(L, "tls.%s: the file \"%s\" holds no PEM text", field, text);
@@ -102,7 +109,7 @@ static void read_tls(lua_State *L, int options, arvak_client_options *out) {
     out->tls = lua_toboolean(L, tls) != 0;
     return;
   }
-  if (!lua_istable(L, tls)) larvak_misuse(L, "tls: got %s, expected true or a table", larvak_describe(L, tls));
+  if (!lua_istable(L, tls)) larvak_misuse(L, "tls: got %s, expected true or a table", larvak_describe_type(L, tls));
   larvak_check_keys(L, tls, "tls", keys);
   out->tls = true;
   out->tls_ca = read_pem(L, tls, "ca");
@@ -260,8 +267,9 @@ static int client_set_async(lua_State *L) {
 /* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
 static int client_check(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
-  lua_pushstring(L, arvak_client_address(client->core));
-  lua_pushnumber(L, (lua_Number)arvak_client_timeout_ns(client->core) * 1e-9);
+  lua_Number timeout = (lua_Number)arvak_client_timeout_ns(client->core) * 1e-9;
+  lua_pushstring(L, arvak_client_address(client->core)); /* may run a finalizer that closes the client */
+  lua_pushnumber(L, timeout);
   return 2;
 }
 

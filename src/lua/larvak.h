@@ -33,6 +33,7 @@ struct larvak_wait {
   bool was_in_flight;  /* canceled while its call was with gRPC */
   arvak_call *call;    /* owned, or NULL for a park */
   larvak_task *task;   /* suspended on it, or NULL */
+  int rpc;             /* of its call, or of the one that a canceled task would have made; ARVAK_RPC_COUNT: none */
   arvak_timer timer;   /* of a park */
   larvak_wait *next_free, *next_ended;
 };
@@ -43,7 +44,7 @@ struct larvak_task {
   lua_State *innermost; /* co, or the coroutine inside it that arvak.wrap is running */
   larvak_wait *wait;    /* NULL: runnable */
   int argument_count;   /* on co's stack for its first run */
-  bool is_canceled, is_queued, is_started, is_ended;
+  bool is_canceled, is_queued, is_started, is_ended, is_reset;
   int status, result_count; /* of its end */
   larvak_task *next_ready, *next_unreported;
 };
@@ -54,7 +55,9 @@ enum { WAITS_PER_BLOCK = 64 };
 struct larvak_state {
   lua_State *main;
   arvak_loop *loop; /* owned; made at first need */
-  bool is_closed, is_stepping;
+  bool is_closed, is_stepping, is_reporting;
+  bool has_news; /* the last step had something to do */
+  int drive_mask; /* the main thread's hook mask when the loop was last driven */
   int hook_depth;       /* inside a hook, which must not wait */
   larvak_task *current; /* the task being resumed */
   larvak_task *ready, **ready_end;
@@ -90,8 +93,6 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 /* Suspends the task, or blocks, until the wait ends; then pushes its results and frees it. The caller returns what
  * this returns. */
 int larvak_await(lua_State *L, larvak_wait *wait);
-/* Pushes nil and the error of a wait in a canceled task; rpc, or ARVAK_RPC_COUNT for none. Returns 2. */
-int larvak_push_canceled(lua_State *L, arvak_rpc rpc);
 /* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
 void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds);
 int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
@@ -115,7 +116,7 @@ const char *larvak_describe_type(lua_State *L, int index);
 /* ---- options.c ---- */
 
 typedef struct larvak_call_options {
-  int64_t timeout_ns;
+  int64_t timeout_ns, queue_timeout_ns;
   const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
   size_t header_count;
 } larvak_call_options;
@@ -137,6 +138,7 @@ arvak_header *larvak_headers(lua_State *L, int index, size_t extra, size_t *coun
 typedef struct larvak_client {
   arvak_client *core; /* shared; NULL when closed */
   larvak_state *state;
+  bool is_counted;
   bool has_functions; /* api_key or metadata is a function: the user values 2 and 3 */
 } larvak_client;
 
@@ -157,7 +159,7 @@ bool larvak_read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *ou
 int larvak_open_rpc(lua_State *L);
 /* (lightuserdata call, job id or nil, target): value, or nil and error. To be called protected. */
 int larvak_push_outcome(lua_State *L);
-/* (lightuserdata address of a message): its values. To be called protected; takes a large one, which is NULL then. */
+/* (lightuserdata message): its values. To be called protected. */
 int larvak_push_message(lua_State *L);
 /* Pushes the error of an outcome. */
 void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome);
@@ -165,6 +167,7 @@ int larvak_open_record(lua_State *L);
 /* Pushes an error object with kind, message and what is given; the rest is for the caller to set. */
 void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message);
 void larvak_push_forked(lua_State *L);
+int larvak_push_closed(lua_State *L); /* nil and the error of a client that was closed; returns 2 */
 
 /* ---- module.c ---- */
 

@@ -50,7 +50,7 @@ int64_t larvak_seconds(lua_State *L, int index, const char *name) {
   if (lua_isnoneornil(L, index)) return 0;
   double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1.0;
   if (!(seconds > 0) || isnan(seconds))
-    larvak_misuse(L, "%s: got %s, expected a number of seconds above 0", name, larvak_describe(L, index));
+    larvak_misuse(L, "%s: got %s, expected a number of seconds above 0", name, larvak_describe_type(L, index));
   /* A hundred years and infinity are the same thing, and fit. */
   return seconds < 3e9 ? (int64_t)(seconds * 1e9) + 1 : (int64_t)3000000000 * 1000000000;
 }

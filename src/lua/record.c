@@ -65,11 +65,24 @@ void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const 
   if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
 }
 
+static void push_ids(lua_State *L, const arvak_response *response) {
+  lua_createtable(L, (int)response->as.jobs.size, 0);
+  for (size_t i = 0; i < response->as.jobs.size; i++) {
+    lua_pushstring(L, response->as.jobs.ids[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
 /* Stack: 1 call, 2 job id or nil. */
 static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
   larvak_push_failure(L, arvak_call_rpc(call), arvak_call_address(call), outcome);
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "job_id");
+  /* A batch that came back short: the ids that did come must not be lost. */
+  const arvak_response *response = arvak_call_response(call);
+  if (!response || response->rpc != ARVAK_SUBMIT_BATCH) return;
+  push_ids(L, response);
+  lua_setfield(L, -2, "job_ids");
 }
 
 /* ---- records ---- */
@@ -104,12 +117,13 @@ static void push_counts(lua_State *L, const arvak_count *counts, size_t size) {
   for (size_t i = 0; i < size; i++) set_integer(L, counts[i].bits, (lua_Integer)counts[i].count);
 }
 
-/* Pushes a box for the answer that a large result keeps. */
-static arvak_response **push_box(lua_State *L) {
+/* Pushes a box that shares the answer, for a large result to keep. */
+static int push_box(lua_State *L, arvak_response *response) {
   arvak_response **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_setmetatable(L, LARGE_RESULT);
-  return box;
+  *box = arvak_response_ref(response);
+  return lua_gettop(L);
 }
 
 /* box: stack index of the box that holds the answer, or 0 to build the counts now. */
@@ -148,14 +162,6 @@ static void push_backend(lua_State *L, const arvak_backend *backend) {
   luaL_setmetatable(L, LARVAK_BACKEND);
 }
 
-static void push_ids(lua_State *L, const arvak_response *response) {
-  lua_createtable(L, (int)response->as.jobs.size, 0);
-  for (size_t i = 0; i < response->as.jobs.size; i++) {
-    lua_pushstring(L, response->as.jobs.ids[i]);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-}
-
 static void push_backends(lua_State *L, const arvak_response *response) {
   lua_createtable(L, (int)response->as.backends.size, 0);
   for (size_t i = 0; i < response->as.backends.size; i++) {
@@ -164,21 +170,17 @@ static void push_backends(lua_State *L, const arvak_response *response) {
   }
 }
 
-/* A large result takes the answer from the call. */
-static void push_call_result(lua_State *L, arvak_call *call) {
-  const arvak_result *result = &arvak_call_response(call)->as.result;
-  bool is_large = result->size >= LAZY_COUNTS;
-  if (is_large) *push_box(L) = arvak_call_take_response(call);
-  push_result(L, result, is_large ? lua_gettop(L) : 0);
+static void push_shared_result(lua_State *L, const arvak_result *result, arvak_response *response) {
+  push_result(L, result, result->size >= LAZY_COUNTS ? push_box(L, response) : 0);
 }
 
 static void push_response(lua_State *L, arvak_call *call) {
-  const arvak_response *response = arvak_call_response(call);
+  arvak_response *response = arvak_call_response(call);
   switch (response->rpc) {
     case ARVAK_SUBMIT_JOB: lua_pushstring(L, response->as.job_id); break;
     case ARVAK_SUBMIT_BATCH: push_ids(L, response); break;
     case ARVAK_GET_JOB_STATUS: push_job(L, &response->as.job); break;
-    case ARVAK_GET_JOB_RESULT: push_call_result(L, call); break;
+    case ARVAK_GET_JOB_RESULT: push_shared_result(L, &response->as.result, response); break;
     case ARVAK_CANCEL_JOB: lua_pushboolean(L, 1); break;
     case ARVAK_LIST_BACKENDS: push_backends(L, response); break;
     case ARVAK_GET_BACKEND_INFO: push_backend(L, &response->as.backends.list[0]); break;
@@ -199,8 +201,8 @@ static void push_refusal(lua_State *L, const arvak_call *call, const arvak_respo
 }
 
 static int close_box(lua_State *L) {
-  arvak_response **box = lua_touserdata(L, 1);
-  arvak_response_free(*box);
+  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
+  arvak_response_unref(*box);
   *box = NULL;
   return 0;
 }
@@ -225,38 +227,35 @@ int larvak_push_outcome(lua_State *L) {
 
 /* ---- messages of streams ---- */
 
-static int push_batch_answer(lua_State *L, arvak_response **message) {
+static int push_batch_answer(lua_State *L, arvak_response *message) {
   static const char *const events[] = {"unknown", "submitted", "completed", "error"};
-  const arvak_batch_answer *answer = &(*message)->as.batch;
-  bool is_large = answer->event == ARVAK_BATCH_COMPLETED && answer->result.size >= LAZY_COUNTS;
+  const arvak_batch_answer *answer = &message->as.batch;
   lua_pushstring(L, events[answer->event]);
   lua_pushstring(L, answer->client_request_id);
   lua_pushstring(L, answer->job_id);
-  if (is_large) {
-    arvak_response **box = push_box(L);
-    *box = *message;
-    *message = NULL;
+  if (answer->event != ARVAK_BATCH_COMPLETED) {
+    lua_pushstring(L, answer->error);
+    return 4;
   }
-  if (answer->event == ARVAK_BATCH_COMPLETED) push_result(L, &answer->result, is_large ? lua_gettop(L) : 0);
-  else lua_pushstring(L, answer->error);
-  if (is_large) lua_remove(L, -2);
+  int top = lua_gettop(L);
+  push_shared_result(L, &answer->result, message);
+  if (lua_gettop(L) > top + 1) lua_remove(L, top + 1); /* the box */
   return 4;
 }
 
 int larvak_push_message(lua_State *L) {
-  arvak_response **message = lua_touserdata(L, 1);
-  const arvak_response *response = *message;
-  switch (response->rpc) {
+  arvak_response *message = lua_touserdata(L, 1);
+  switch (message->rpc) {
     case ARVAK_WATCH_JOB:
-      push_state(L, response->as.update.state);
-      lua_pushinteger(L, response->as.update.timestamp);
-      lua_pushstring(L, response->as.update.error_message);
+      push_state(L, message->as.update.state);
+      lua_pushinteger(L, message->as.update.timestamp);
+      lua_pushstring(L, message->as.update.error_message);
       return 3;
     case ARVAK_STREAM_RESULTS:
-      push_counts(L, response->as.chunk.counts, response->as.chunk.size);
-      lua_pushboolean(L, response->as.chunk.is_final);
-      lua_pushinteger(L, response->as.chunk.index);
-      lua_pushinteger(L, response->as.chunk.total);
+      push_counts(L, message->as.chunk.counts, message->as.chunk.size);
+      lua_pushboolean(L, message->as.chunk.is_final);
+      lua_pushinteger(L, message->as.chunk.index);
+      lua_pushinteger(L, message->as.chunk.total);
       return 4;
     default: return push_batch_answer(L, message);
   }
@@ -269,8 +268,10 @@ static const arvak_result *result_in(const arvak_response *response) {
   return response->rpc == ARVAK_GET_JOB_RESULT ? &response->as.result : &response->as.batch.result;
 }
 
+/* A finalizer may still hold a result whose box has been finalized before it. */
 static const arvak_result *check_large(lua_State *L) {
   arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
+  if (!*box) luaL_error(L, "the counts of this result have been collected");
   return result_in(*box);
 }
 
@@ -301,6 +302,8 @@ static int compare(const void *a, const void *b) {
 }
 
 static int next_ordered(lua_State *L) {
+  lua_getiuservalue(L, lua_upvalueindex(1), 1);
+  if (!*(arvak_response **)lua_touserdata(L, -1)) return luaL_error(L, "the counts of this result have been collected");
   const ordered *entries = lua_touserdata(L, lua_upvalueindex(1));
   size_t size = (size_t)lua_tointeger(L, lua_upvalueindex(2)), i = (size_t)lua_tointeger(L, lua_upvalueindex(3));
   /* Of equal keys the last received wins (protobuf's rule for maps); sorting kept their order. */
@@ -335,6 +338,8 @@ int larvak_open_record(lua_State *L) {
   luaL_newmetatable(L, LARGE_RESULT);
   lua_pushcfunction(L, close_box);
   lua_setfield(L, -2, "__gc");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
   static const char *const classes[] = {LARVAK_ERROR, LARVAK_JOB, LARVAK_RESULT, LARVAK_BACKEND, LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM};
   lua_newtable(L);

@@ -5,7 +5,7 @@
 
 #include "larvak.h"
 
-enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50, CANCEL_STEPS = 64 };
+enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50, SPARE_STEPS = 16 };
 
 typedef struct method {
   const char *name;
@@ -52,8 +52,9 @@ static uint32_t read_level(lua_State *L, int index, const char *name) {
 
 /* The options every method takes, and those of submits; the header table stays on the stack. */
 static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, larvak_call_options *out) {
-  static const char *const submit_keys[] = {"timeout", "metadata", "shots", "optimization_level", NULL};
-  static const char *const call_keys[] = {"timeout", "metadata", NULL};
+  static const char *const submit_keys[] = {"timeout", "queue_timeout", "metadata", "shots", "optimization_level",
+                                            NULL};
+  static const char *const call_keys[] = {"timeout", "queue_timeout", "metadata", NULL};
   int index = m->options_index;
   memset(out, 0, sizeof *out);
   if (lua_isnoneornil(L, index)) return;
@@ -74,6 +75,8 @@ static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, 
   }
   lua_getfield(L, index, "timeout");
   out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, index, "queue_timeout");
+  out->queue_timeout_ns = larvak_seconds(L, -1, "queue_timeout");
   lua_getfield(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
 }
@@ -153,7 +156,8 @@ static bool ask(lua_State *L, larvak_client *client, arvak_rpc rpc, int uv, cons
   lua_setfield(L, -2, "cause");
   lua_pushstring(L, arvak_rpc_name(rpc));
   lua_setfield(L, -2, "rpc");
-  lua_pushstring(L, arvak_client_address(client->core));
+  if (client->core) lua_pushstring(L, arvak_client_address(client->core));
+  else lua_pushnil(L);
   lua_setfield(L, -2, "target");
   lua_pushinteger(L, 0);
   lua_setfield(L, -2, "attempts");
@@ -167,7 +171,7 @@ static void add_header(arvak_header *headers, size_t *count, arvak_header header
   headers[(*count)++] = header;
 }
 
-/* Pushes what the api_key function gave, as a header; false when it gave nil. */
+/* Reads what the api_key function gave, as a header; false when it gave nil. */
 static bool read_key(lua_State *L, arvak_header *header) {
   if (lua_isnil(L, -1)) return false;
   if (lua_type(L, -1) != LUA_TSTRING)
@@ -219,11 +223,23 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
   return larvak_ask_headers(L, client, m->rpc, &options->headers, &options->header_count);
 }
 
+int larvak_push_closed(lua_State *L) {
+  lua_pushnil(L);
+  larvak_push_error(L, ARVAK_KIND_CLOSED, 1, "the client was closed");
+  return 2;
+}
+
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
                           const larvak_call_options *options) {
+  if (!client->core) { /* by a finalizer, or by a function that was asked for a header */
+    larvak_push_closed(L);
+    return NULL;
+  }
   arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
+  wait->rpc = request->rpc;
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
+                             .queue_timeout_ns = options->queue_timeout_ns,
                              .headers = options->headers,
                              .header_count = options->header_count,
                              .owner = client,
@@ -241,10 +257,21 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   return NULL;
 }
 
-/* Upvalue 1: the method. Suspends or blocks; value, or nil and error. */
+/* In a canceled task nothing is sent any more. */
+static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc rpc) {
+  larvak_loop_get(L, state);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  wait->rpc = rpc;
+  return wait;
+}
+
+/* Upvalue 1: the method, 2: whether it is called by the library itself, for which a closed client is an outcome and
+ * no misuse. Suspends or blocks; value, or nil and error. */
 static int rpc_call(lua_State *L) {
   const method *m = lua_touserdata(L, lua_upvalueindex(1));
-  larvak_client *client = larvak_client_check(L, 1, m->name);
+  larvak_client *client = luaL_testudata(L, 1, LARVAK_CLIENT);
+  if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_push_closed(L);
+  client = larvak_client_check(L, 1, m->name);
   larvak_check_wait(L, client->state, m->name);
   luaL_checkstack(L, 30, NULL);
   lua_settop(L, m->options_index);
@@ -253,8 +280,8 @@ static int rpc_call(lua_State *L) {
   larvak_call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_task *task = client->state->current;
-  if (task && task->is_canceled) return larvak_push_canceled(L, m->rpc);
-  larvak_wait *wait = start(L, client, &request, &options);
+  bool is_canceled = task && task->is_canceled;
+  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
   return wait ? larvak_await(L, wait) : 2;
 }
 
@@ -275,13 +302,15 @@ static int rpc_start(lua_State *L) {
   return 1;
 }
 
-/* cancel_call(ticket): a canceled call ends at once, and so its end is reported before this returns. */
+/* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns: its event may stand
+ * behind those of every other call, but not behind more. */
 static int rpc_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
   if (!wait || !wait->call) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
-  for (int i = 0; i < CANCEL_STEPS && wait->reason == REASON_PENDING; i++) arvak_loop_step(state->loop, 0);
+  size_t steps = 2 * arvak_loop_call_count(state->loop) + SPARE_STEPS;
+  for (; steps > 0 && wait->reason == REASON_PENDING; steps--) arvak_loop_step(state->loop, 0);
   larvak_report_calls(L, state);
   return 0;
 }
@@ -313,19 +342,21 @@ static int rpc_is_sent(lua_State *L) {
   return 1;
 }
 
-static void set_methods(lua_State *L, const char *field, lua_CFunction fn) {
+static void set_methods(lua_State *L, const char *field, lua_CFunction fn, bool is_internal) {
   lua_newtable(L);
   for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
     lua_pushlightuserdata(L, (void *)&methods[i]);
-    lua_pushcclosure(L, fn, 1);
+    lua_pushboolean(L, is_internal);
+    lua_pushcclosure(L, fn, 2);
     lua_setfield(L, -2, methods[i].name);
   }
   lua_setfield(L, -2, field);
 }
 
 int larvak_open_rpc(lua_State *L) {
-  set_methods(L, "call", rpc_call);
-  set_methods(L, "start", rpc_start);
+  set_methods(L, "call", rpc_call, false);
+  set_methods(L, "ask", rpc_call, true);
+  set_methods(L, "start", rpc_start, false);
   lua_pushcfunction(L, rpc_cancel);
   lua_setfield(L, -2, "cancel_call");
   lua_pushcfunction(L, rpc_is_sent);

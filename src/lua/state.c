@@ -93,6 +93,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   state->wait_count++;
   wait->reason = REASON_PENDING;
   wait->is_detached = wait->was_in_flight = false;
+  wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }
 
@@ -142,27 +143,51 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
 
 /* ---- stepping ---- */
 
-/* What a detached wait came to: value, or nil and error, of a call; nothing of a timer. */
-static int push_end(lua_State *L, const larvak_wait *wait) {
-  if (!wait->call) return 0;
-  lua_pushcfunction(L, larvak_push_outcome);
-  lua_pushlightuserdata(L, wait->call);
-  lua_pushnil(L);
-  lua_call(L, 2, 2);
-  return 2;
+/* (lightuserdata wait): call_end(ticket, value | nil, err) of a call, call_end(ticket) of a timer. */
+static int report(lua_State *L) {
+  larvak_wait *wait = lua_touserdata(L, 1);
+  larvak_push_hook(L, HOOK_CALL_END);
+  lua_pushinteger(L, larvak_ticket(wait));
+  int count = 1;
+  if (wait->call) {
+    lua_pushcfunction(L, larvak_push_outcome);
+    lua_pushlightuserdata(L, wait->call);
+    lua_pushnil(L);
+    lua_call(L, 2, 2);
+    count = 3;
+  }
+  lua_call(L, count, 0);
+  return 0;
 }
 
-/* Tells the Lua layer of calls and timers that nobody is suspended on: call_end(ticket, value | nil, err). One that
- * cannot be told for want of memory stays first in line. */
+static larvak_wait *pop_ended(larvak_state *state) {
+  larvak_wait *wait = state->ended;
+  state->ended = wait->next_ended;
+  if (!state->ended) state->ended_end = &state->ended;
+  return wait;
+}
+
+static void push_back_ended(larvak_state *state, larvak_wait *wait) {
+  wait->next_ended = state->ended;
+  if (!state->ended) state->ended_end = &wait->next_ended;
+  state->ended = wait;
+}
+
+/* Tells the Lua layer of calls and timers that nobody is suspended on. One that cannot be told for want of memory is
+ * told again; any other error there goes to whoever drives the loop. Not reentrant: a finalizer that runs meanwhile
+ * and comes here leaves its own to the loop below it. */
 void larvak_report_calls(lua_State *L, larvak_state *state) {
+  if (state->is_reporting) return;
   while (state->ended) {
-    larvak_wait *wait = state->ended;
-    larvak_push_hook(L, HOOK_CALL_END);
-    lua_pushinteger(L, larvak_ticket(wait));
-    lua_call(L, 1 + push_end(L, wait), 0);
-    state->ended = wait->next_ended;
-    if (!state->ended) state->ended_end = &state->ended;
-    larvak_wait_free(wait);
+    larvak_wait *wait = pop_ended(state);
+    state->is_reporting = true;
+    lua_pushcfunction(L, report);
+    lua_pushlightuserdata(L, wait);
+    int status = lua_pcall(L, 1, 0, 0);
+    state->is_reporting = false;
+    if (status == LUA_ERRMEM) push_back_ended(state, wait);
+    else larvak_wait_free(wait);
+    if (status != LUA_OK) lua_error(L);
   }
 }
 
@@ -188,6 +213,7 @@ void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   bool has_news = state->ready || state->unreported || state->ended;
   int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
+  state->has_news = has_news || ran > 0;
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);
@@ -276,43 +302,45 @@ static int on_resume(lua_State *L, int status, lua_KContext ticket) {
   return finish(L, wait);
 }
 
+/* In a canceled task a wait takes one turn of the loop, so that a task that tries again and again holds up nobody. */
 int larvak_await(lua_State *L, larvak_wait *wait) {
   larvak_task *task = wait->state->current;
   if (!task) return await_blocking(L, wait);
-  if (task->is_canceled && wait->reason == REASON_PENDING) {
-    wait->reason = REASON_CANCELED;
-    return finish(L, wait);
-  }
+  if (task->is_canceled && wait->reason == REASON_PENDING) wait->reason = REASON_CANCELED;
   wait->task = task;
   task->wait = wait;
   if (wait->reason != REASON_PENDING) larvak_task_ready(wait->state, task);
   return lua_yieldk(L, 0, (lua_KContext)larvak_ticket(wait), on_resume);
 }
 
-int larvak_push_canceled(lua_State *L, arvak_rpc rpc) {
-  lua_pushnil(L);
-  larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
-  if (rpc == ARVAK_RPC_COUNT) return 2;
-  lua_pushstring(L, arvak_rpc_name(rpc));
-  lua_setfield(L, -2, "rpc");
-  return 2;
+static bool is_about_job(arvak_rpc rpc) {
+  return rpc == ARVAK_GET_JOB_STATUS || rpc == ARVAK_GET_JOB_RESULT || rpc == ARVAK_CANCEL_JOB;
 }
 
+/* The frame is that of the method, in a continuation too: its second argument names the job. */
+static void push_job_id(lua_State *L, int rpc) {
+  if (is_about_job((arvak_rpc)rpc) && lua_type(L, 2) == LUA_TSTRING) lua_pushvalue(L, 2);
+  else lua_pushnil(L);
+}
+
+/* nil and an error; the ticket too, of a park. */
 static int finish_canceled(lua_State *L, larvak_wait *wait) {
   bool was_in_flight = wait->was_in_flight;
   lua_Integer ticket = larvak_ticket(wait);
-  arvak_rpc rpc = wait->call ? arvak_call_rpc(wait->call) : ARVAK_RPC_COUNT;
+  int rpc = wait->rpc;
   larvak_wait_free(wait);
-  larvak_push_canceled(L, rpc);
+  lua_pushnil(L);
+  larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
   lua_pushboolean(L, was_in_flight);
   lua_setfield(L, -2, "maybe_executed");
-  if (rpc != ARVAK_RPC_COUNT) return 2;
   lua_pushinteger(L, ticket);
-  return 3;
-}
-
-static bool is_about_job(arvak_rpc rpc) {
-  return rpc == ARVAK_GET_JOB_STATUS || rpc == ARVAK_GET_JOB_RESULT || rpc == ARVAK_CANCEL_JOB;
+  if (rpc == ARVAK_RPC_COUNT) return 3;
+  lua_pop(L, 1);
+  lua_pushstring(L, arvak_rpc_name((arvak_rpc)rpc));
+  lua_setfield(L, -2, "rpc");
+  push_job_id(L, rpc);
+  lua_setfield(L, -2, "job_id");
+  return 2;
 }
 
 /* Pushes the results of a wait that is over, and frees it. Protected where it allocates before it frees. */
@@ -327,9 +355,7 @@ static int finish(lua_State *L, larvak_wait *wait) {
   luaL_checkstack(L, 6, NULL);
   lua_pushcfunction(L, larvak_push_outcome);
   lua_pushlightuserdata(L, wait->call);
-  /* The frame is that of the method, in a continuation too: its second argument names the job. */
-  if (lua_type(L, 2) == LUA_TSTRING && is_about_job(arvak_call_rpc(wait->call))) lua_pushvalue(L, 2);
-  else lua_pushnil(L);
+  push_job_id(L, wait->rpc);
   int status = lua_pcall(L, 2, 2, 0);
   larvak_wait_free(wait);
   if (status != LUA_OK) return lua_error(L);
@@ -413,13 +439,18 @@ static void check_step(lua_State *L, larvak_state *state) {
   if (state->hook_depth > 0) larvak_misuse(L, "a hook must not step the loop");
 }
 
-/* step(seconds): one step of the loop. */
+/* step(seconds): one step of the loop, which ends when something has happened. */
 static int state_step(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   check_step(L, state);
   double seconds = luaL_checknumber(L, 1);
-  int64_t delay = seconds > 0 ? (int64_t)(seconds * 1e9) : 0;
-  larvak_step(L, state, delay > 0 ? arvak_now_ns() + delay : 0);
+  int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
+  int mask_before = lua_gethookmask(state->main);
+  do {
+    int64_t air = arvak_now_ns() + AIR_NS;
+    larvak_step(L, state, until < air ? until : air);
+    breathe(L, state, mask_before);
+  } while (!state->has_news && arvak_now_ns() < until);
   return 0;
 }
 
@@ -431,6 +462,8 @@ static int state_drive(lua_State *L) {
   uint64_t ends = state->end_count;
   do larvak_step(L, state, until);
   while (state->end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until);
+  breathe(L, state, state->drive_mask);
+  state->drive_mask = lua_gethookmask(state->main);
   return 0;
 }
 
@@ -465,8 +498,11 @@ static int add_traceback(lua_State *L) {
   luaL_traceback(L, L, NULL, 1);
   if (lua_istable(L, 1)) {
     lua_pushliteral(L, "traceback");
-    lua_insert(L, -2);
-    lua_rawset(L, 1);
+    if (lua_rawget(L, 1) == LUA_TNIL) {
+      lua_pushliteral(L, "traceback");
+      lua_pushvalue(L, 2);
+      lua_rawset(L, 1);
+    }
   } else {
     lua_pushfstring(L, "%s\n%s", luaL_tolstring(L, 1, NULL), lua_tostring(L, 2));
     lua_replace(L, 1);
@@ -501,12 +537,18 @@ static int state_describe(lua_State *L) {
   return 1;
 }
 
+static int state_describe_type(lua_State *L) {
+  larvak_describe_type(L, 1);
+  return 1;
+}
+
 int larvak_open_state(lua_State *L) {
   static const luaL_Reg functions[] = {{"unpark", state_unpark},   {"park", state_park},
                                        {"step", state_step},       {"drive", state_drive},
                                        {"is_idle", state_is_idle}, {"check_wait", state_check_wait},
                                        {"hook", state_hook},       {"now", state_now},
                                        {"misuse", state_misuse},   {"describe", state_describe},
+                                       {"describe_type", state_describe_type},
                                        {"counts", state_counts},   {"start_timer", state_start_timer},
                                        {NULL, NULL}};
   larvak_state_get(L);

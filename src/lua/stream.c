@@ -69,6 +69,7 @@ static int stream_open(lua_State *L) {
   read_options(L, 4, &request, &options);
   if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
+  if (!client->core) return larvak_push_closed(L); /* by a finalizer, or a function that was asked */
   options.ud = raw;
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
   if (status == ARVAK_OK) return 1;
@@ -90,9 +91,9 @@ static int push_taken(lua_State *L, arvak_response *message) {
   lua_settop(L, 0);
   lua_pushliteral(L, "message");
   lua_pushcfunction(L, larvak_push_message);
-  lua_pushlightuserdata(L, &message);
+  lua_pushlightuserdata(L, message);
   int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-  arvak_response_free(message);
+  arvak_response_unref(message);
   if (status != LUA_OK) return lua_error(L);
   return lua_gettop(L);
 }
@@ -173,6 +174,8 @@ int larvak_open_stream(lua_State *L) {
   luaL_newmetatable(L, RAW_STREAM);
   lua_pushcfunction(L, stream_gc);
   lua_setfield(L, -2, "__gc");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
   return 0;
 }

@@ -46,21 +46,30 @@ static void end_task(larvak_state *state, larvak_task *task, int status, int cou
   if (!task->is_queued) report_later(state, task);
 }
 
+/* Closes what a task that failed left to be closed, and leaves the error (that of a closer, if one raised) and the
+ * traceback on its stack. Closers run here, between two turns of the loop, and so cannot wait. */
+static void reset(lua_State *L, larvak_task *task) {
+  lua_State *co = task->co;
+  luaL_traceback(L, co, NULL, 0);
+  lua_resetthread(co);
+  task->is_reset = true;
+  lua_xmove(L, co, 1);
+}
+
 /* Pushes whether it ended well and whether it was canceled, then the results, or the error and its traceback; they
  * stay on the task's stack as well. */
 static int push_end(lua_State *L, larvak_task *task) {
   lua_State *co = task->co;
-  lua_pushboolean(L, task->status == LUA_OK);
+  bool has_failed = task->status != LUA_OK;
+  if (has_failed && !task->is_reset) reset(L, task);
+  int count = has_failed ? 2 : task->result_count, first = lua_gettop(co) - count + 1;
+  bool fits = lua_checkstack(L, count + 4) && lua_checkstack(co, count);
+  lua_pushboolean(L, !has_failed && fits);
   lua_pushboolean(L, task->is_canceled);
-  if (task->status != LUA_OK) {
-    lua_pushvalue(co, -1);
-    lua_xmove(co, L, 1);
-    luaL_traceback(L, co, NULL, 0);
-    return 4;
+  if (!fits) {
+    lua_pushfstring(L, "too many results of a task: %d", count);
+    return 3;
   }
-  int count = task->result_count, first = lua_gettop(co) - count + 1;
-  luaL_checkstack(L, count + 4, "too many results of a task");
-  if (!lua_checkstack(co, count)) luaL_error(L, "not enough memory");
   for (int i = 0; i < count; i++) lua_pushvalue(co, first + i);
   lua_xmove(co, L, count);
   return count + 2;
@@ -78,7 +87,6 @@ void larvak_report_tasks(lua_State *L, larvak_state *state) {
     lua_call(L, push_end(L, task) + 1, 0);
     state->unreported = task->next_unreported;
     if (!state->unreported) state->unreported_end = &state->unreported;
-    if (task->status != LUA_OK) lua_resetthread(task->co); /* closes what the task left to be closed */
     lua_settop(task->co, 0);
     /* Setting a field that exists to nil allocates nothing. */
     lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
@@ -93,7 +101,8 @@ void larvak_report_tasks(lua_State *L, larvak_state *state) {
 /* A task whose coroutine somebody else resumed or closed behind our back. True: dealt with. */
 static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
   lua_Debug ar;
-  if (!task->is_started || lua_status(task->co) == LUA_YIELD) return false;
+  bool is_whole = task->is_started || lua_gettop(task->co) > task->argument_count;
+  if (is_whole && (!task->is_started || lua_status(task->co) == LUA_YIELD)) return false;
   if (lua_status(task->co) == LUA_OK && lua_getstack(task->co, 0, &ar)) {
     larvak_task_ready(state, task); /* running below us; look again later */
     return true;
@@ -196,6 +205,12 @@ static int task_current(lua_State *L) {
 
 static int wrap_continue(lua_State *L, int status, lua_KContext context);
 
+/* Upvalue 2 of a generator: true while it waits for a task; nobody else may resume it then. */
+static void set_waiting(lua_State *L, bool is_waiting) {
+  lua_pushboolean(L, is_waiting);
+  lua_replace(L, lua_upvalueindex(2));
+}
+
 /* Runs co until it yields a value, ends, or waits; in the last case the coroutine around it waits too. */
 static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   larvak_state *state = larvak_state_get(L);
@@ -207,7 +222,8 @@ static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   if (passes) task->innermost = L;
   if (status == LUA_YIELD && passes && task->wait) {
     lua_pop(co, count);
-    return lua_yieldk(L, 0, 0, wrap_continue);
+    set_waiting(L, true);
+    return lua_yieldk(L, 0, (lua_KContext)task, wrap_continue);
   }
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_resetthread(co);
@@ -221,8 +237,10 @@ static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
 
 static int wrap_continue(lua_State *L, int status, lua_KContext context) {
   (void)status;
-  (void)context;
   lua_settop(L, 0);
+  /* A stray resume, not the task's turn: wait on. */
+  if (larvak_state_get(L)->current != (larvak_task *)context) return lua_yieldk(L, 0, context, wrap_continue);
+  set_waiting(L, false);
   return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
 }
 
@@ -231,6 +249,8 @@ static int wrap_call(lua_State *L) {
   lua_Debug ar;
   int count = lua_gettop(L), status = lua_status(co);
   if (status == LUA_OK && lua_getstack(co, 0, &ar)) return larvak_misuse(L, "cannot resume a running coroutine");
+  if (lua_toboolean(L, lua_upvalueindex(2)))
+    return larvak_misuse(L, "cannot resume a generator that waits for another task");
   if (status != LUA_YIELD && (status != LUA_OK || lua_gettop(co) == 0))
     return larvak_misuse(L, "cannot resume dead coroutine");
   if (!lua_checkstack(co, count)) return luaL_error(L, "too many arguments");
@@ -244,7 +264,8 @@ static int task_wrap(lua_State *L) {
   lua_State *co = lua_newthread(L);
   lua_pushvalue(L, 1);
   lua_xmove(L, co, 1);
-  lua_pushcclosure(L, wrap_call, 1);
+  lua_pushboolean(L, 0);
+  lua_pushcclosure(L, wrap_call, 2);
   return 1;
 }
 
@@ -257,6 +278,8 @@ int larvak_open_task(lua_State *L) {
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, TASK);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tasks_key);

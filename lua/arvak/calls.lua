@@ -44,6 +44,14 @@ function M.start(f, on_end, method, client, ...)
   end
 end
 
+-- The same from within an on_end, where nobody is there to raise to: what api_key or metadata give may be no header.
+function M.go_on(f, on_end, ...)
+  local ok, err = pcall(M.start, f, on_end, ...)
+  if ok then return end
+  if err == "not enough memory" then error(err, 0) end   -- raised to the driver, and told again
+  on_end(f, nil, errors.new("unauthenticated", tostring(err), { cause = err, attempts = 0 }))
+end
+
 -- on_end(f) is told when seconds are over.
 function M.start_timer(f, seconds, on_end)
   f._on_end = on_end

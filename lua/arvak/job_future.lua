@@ -82,7 +82,7 @@ end
 local function start(f, method, on_end)
   if f:done() then return end
   if core.is_closed(f._client) then return fail(f, closed_error(f)) end
-  calls.start(f, on_end, method, f._client, f.job_id, f._options and wait.call_options(f._options))
+  calls.go_on(f, on_end, method, f._client, f.job_id, f._options and wait.call_options(f._options))
 end
 
 function look(f) start(f, "get_job_status", on_status) end
@@ -104,9 +104,12 @@ local function on_cancel(canceling, ok, err)
   future.wake(canceling.tickets)
 end
 
-local function send_cancel(f)
+local function send_cancel(canceling)
+  local f = canceling.future
+  if core.is_closed(f._client) then return on_cancel(canceling, nil, closed_error(f)) end
   local options = f._options
-  calls.start(f._canceling, on_cancel, "cancel_job", f._client, f.job_id,
+  canceling.job_id = f.job_id
+  calls.go_on(canceling, on_cancel, "cancel_job", f._client, f.job_id,
     options and { timeout = options.timeout, metadata = options.metadata })
 end
 
@@ -114,12 +117,10 @@ end
 local function start_canceling(f)
   local canceling = f._canceling
   if canceling then return canceling end
-  canceling = { future = f, job_id = f.job_id, tickets = {} }
+  canceling = { future = f, tickets = {} }
   f._canceling, f._is_cancel_wanted = canceling, true
-  if core.is_closed(f._client) then
-    on_cancel(canceling, nil, closed_error(f))
-  elseif f.job_id then
-    send_cancel(f)
+  if f.job_id or core.is_closed(f._client) then
+    send_cancel(canceling)
   elseif not core.is_sent(f._ticket) then
     core.cancel_call(f._ticket)
   end
@@ -135,8 +136,7 @@ local function cancel(f)
     if woken == nil then return nil, err end
   end
   if f:canceled() then return true end
-  if f:done() then return nil, errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id }) end
-  return nil, canceling.err
+  return nil, canceling.err or errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id })
 end
 
 -- ---- submitting
@@ -152,10 +152,7 @@ local function on_submit(f, job_id, err)
       options.ends_at = options.max_wait and options.started_at + options.max_wait
     end
     look_later(f)
-    if canceling then
-      canceling.job_id = job_id
-      send_cancel(f)
-    end
+    if canceling then send_cancel(canceling) end
   elseif canceling then
     settle(f, nil, errors.new("canceled", "canceled before the server had answered the submit",
       { cause = err, rpc = err.rpc, target = err.target, maybe_executed = err.maybe_executed }))

@@ -203,6 +203,20 @@ describe("a job future", function()
     assert.equal(10, shots)
   end)
 
+  it("fails when the headers of its looks cannot be had, and the loop goes on", function()
+    local key = "key"
+    open({ job_latency = 60 }, { api_key = function() return key end })
+    local f = submit()
+    assert(f:submitted(TEST_TIMEOUT))
+    key = {}
+    assert.equal("unauthenticated", kind_at_end(f))
+    assert.matches("api_key: the function gave a table", f:exception().message)
+    assert.equal(f.job_id, f:exception().job_id)
+    key = "key"
+    assert.is_truthy(client:list_backends())
+    assert(client:cancel_job(f.job_id))
+  end)
+
   it("raises at the caller for misuse, and nothing is sent", function()
     open()
     local function message(fn) return select(2, pcall(fn)) end
@@ -426,6 +440,39 @@ describe("closing the client", function()
     assert.equal("closed", err.kind)
     assert.equal(job_id, err.job_id)
     assert.equal("closed", kind_at_end(f))
+  end)
+
+  it("ends futures whose cancellation is under way, as canceled or closed", function()
+    open { job_latency = 60 }
+    for _, latency in ipairs { 0.0001, 0.02 } do
+      server:clear_faults()
+      server:fault { rpc = "SubmitJob", latency = latency }
+      for _, is_answered in ipairs { false, true } do
+        local f, answer = submit(), nil
+        arvak.run(function()
+          arvak.spawn(function() answer = table.pack(f:cancel()) end)
+          if is_answered then f:submitted() end
+          client:close()
+        end)
+        assert.is_true(f:wait(TEST_TIMEOUT))
+        assert.equal(f:canceled(), answer[1] or false)
+        assert.is_true(f:canceled() or f:exception().kind == "closed")
+        client = arvak.connect(server.address)
+        assert(client:wait_for_ready(TEST_TIMEOUT))
+      end
+    end
+  end)
+
+  it("in the moment in which the submit has been answered does not stop the loop", function()
+    open { job_latency = 60 }
+    local f = submit()
+    helper.eventually(function() return server:stats().accepted == 1 end)
+    arvak.run(function()
+      arvak.spawn(function() f:cancel() end)
+      coroutine.yield()
+      client:close()
+    end)
+    assert.is_true(f:wait(TEST_TIMEOUT))
   end)
 
   it("leaves the job to whoever attaches to it again by its id", function()

@@ -80,6 +80,16 @@ describe("an interrupt", function()
     assert.truthy(output:find("spawned\t[^\n]*CANCELLED: the task was canceled"), output)
   end)
 
+  it("raises in arvak.poll", function()
+    raises [[ready() print(pcall(arvak.poll, 100))]]
+  end)
+
+  it("raises out of arvak.run inside a coroutine", function()
+    raises [[
+      local co = coroutine.wrap(function() return pcall(arvak.run, wait) end)
+      print(co())]]
+  end)
+
   it("raises in a blocking sleep", function()
     raises [[ready() print(pcall(arvak.sleep, 100))]]
   end)

@@ -4,6 +4,7 @@
 local core, import = ...
 local check = import "arvak.check"
 local errors = import "arvak.errors"
+local records = import "arvak.records"
 local stream = import "arvak.stream"
 local wait = import "arvak.wait"
 
@@ -94,16 +95,47 @@ end
 -- Jobs without an answer, in the order of the inputs: the stream says nothing of those that failed.
 local function start_settling(self, err)
   self._stream_error = err
+  self._is_late = err ~= nil and err.kind == "timeout"
   self._settling = {}
   for index in pairs(self._open) do self._settling[#self._settling + 1] = index end
   for index in pairs(self._unanswered) do self._settling[#self._settling + 1] = index end
   table.sort(self._settling, function(a, b) return a > b end)
 end
 
+-- Where time is over, a job is asked once and not waited for.
+local function ask_once(self, job_id)
+  local job, err = core.ask.get_job_status(self._client, job_id, { metadata = self._options.metadata })
+  if not job then return nil, err end
+  if records.is_terminal[job.state] then return true end
+  return nil, errors.new("timeout", ("the job was %s when the time of the stream was over; it goes on")
+    :format(job.state), { scope = "wait", target = self._target })
+end
+
+-- One patience for all of them: when the server has not answered for one job, the others are not waited for.
+local function result_of(self, job_id)
+  local lost = self._lost
+  if lost then return nil, errors.new(lost.kind, lost.message, { target = self._target, cause = lost }) end
+  local ok, err = true, nil
+  if self._is_late then ok, err = ask_once(self, job_id) end
+  local result
+  if ok then
+    local max_wait = self._options.idle_timeout or self._options.timeout
+    result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
+      { max_wait = max_wait, metadata = self._options.metadata })
+    if result then return result end
+  end
+  if err.scope == "wait" then
+    self._is_late = true
+  elseif wait.is_transient(err) then
+    self._lost = err
+  end
+  return nil, err
+end
+
 local function settle_open(self, index, job_id)
-  local result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
-    { metadata = self._options.metadata })
+  local result, err = result_of(self, job_id)
   if result then return "completed", index, job_id, result end
+  if err.kind == "canceled" then return nil, err end
   err.job_id = err.job_id or job_id
   return "error", index, job_id, err
 end
@@ -141,6 +173,7 @@ end
 -- Reading goes before writing, and neither waits for the other: a server whose replies nobody reads stops reading too.
 function advance(self)
   while not self._settling do
+    if self._is_over then return nil, self._error end   -- canceled by another task, while this one waited
     local ok, err = stream.open(self)
     if not ok then
       start_settling(self, err)

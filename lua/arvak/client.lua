@@ -112,6 +112,12 @@ local function entry_options(submit, entry)
   }
 end
 
+-- What raises when others are on their way already (a function given as api_key, say) is the matter of this future.
+local function submit_one(...)
+  local ok, f = pcall(job_future.submit, ...)
+  return ok and f or future.failed(f)
+end
+
 -- One job future for each circuit, each with a SubmitJob of its own. options: as of submit_qasm_future.
 function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch_future")
@@ -123,7 +129,7 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
   local futures = {}
   for i, entry in ipairs(circuits) do
-    futures[i] = job_future.submit(client, entry.qasm or entry[1], backend_id, entry_options(submit, entry), waiting)
+    futures[i] = submit_one(client, entry.qasm or entry[1], backend_id, entry_options(submit, entry), waiting)
   end
   core.flush(client)
   return futures

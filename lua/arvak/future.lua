@@ -23,6 +23,13 @@ function M.new(cancel)
   return setmetatable({ _state = "pending", _cancel = cancel }, Future)
 end
 
+-- One that has failed with this error from the start.
+function M.failed(err)
+  local f = M.new()
+  M.fail(f, err)
+  return f
+end
+
 function M.is_future(value)
   return getmetatable(value) == Future
 end

@@ -30,6 +30,8 @@ local function on_chunk(self, counts, is_final, index, total)
   return counts, is_final, index, total
 end
 
+local advance
+
 local function on_event(self, what, ...)
   if what == "message" then return on_chunk(self, ...) end
   local err = (...)
@@ -38,10 +40,15 @@ local function on_event(self, what, ...)
     return refuse(self, ("it ended after %d chunks, before the final one"):format(self._expected))
   end
   err.job_id = err.job_id or self._job_id
-  return nil, M.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
+  local has_completed
+  err, has_completed = M.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
+  if not has_completed or self._is_second then return nil, err end
+  self._is_second = true   -- it has completed since it was asked
+  stream.close_rpc(self)
+  return advance(self)
 end
 
-local function advance(self)
+function advance(self)
   local ok, err = stream.open(self, self._job_id)
   if not ok then return nil, err end
   return on_event(self, stream.receive(self))

@@ -15,10 +15,14 @@ function Stream.__tostring(self)
   return ("arvak.stream %s (%s)"):format(self._method, self._is_over and "ended" or "open")
 end
 
+-- Marks a step while it lasts, also when it raises.
+local Step = { __close = function(step) step._is_running = false end }
+
 -- A stream of a client's method. advance(self) waits for what comes next: its values, nil at the end, or nil and an
 -- error. Nothing is sent before the first step.
 function M.new(client, method, advance, fields)
   fields._client, fields._method, fields._advance = client, method, advance
+  fields._step = setmetatable({ _is_running = false }, Step)
   return setmetatable(fields, Stream)
 end
 
@@ -33,7 +37,9 @@ local function finish(self)
   self._raw = nil
 end
 
+-- What came too late for a stream that another task has canceled is dropped.
 local function keep_end(self, value, ...)
+  if self._is_over then return nil, self._error end
   if value == nil then
     finish(self)
     self._error = (...)
@@ -45,6 +51,9 @@ end
 function methods:next()
   if self._is_over then return nil, self._error end
   core.check_wait(self._method)
+  if self._step._is_running then check.misuse("%s: another task waits on this stream", self._method) end
+  local step <close> = self._step
+  step._is_running = true
   return keep_end(self, self:_advance())
 end
 
@@ -71,6 +80,7 @@ end
 
 -- Opens the RPC if it is not open: true, or nil and an error.
 function M.open(self, job_id)
+  if self._is_over then return nil, self._error end   -- canceled by another task, while this one waited
   if self._raw then return true end
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
   local raw, err = core.stream_open(self._client, self._method, job_id, self._options)
@@ -99,6 +109,7 @@ local function receive(self, what, ...)
   if what then return what, ... end
   local ok, err = M.wait_change(self)
   if not ok then return nil, err end
+  if self._is_over then return nil, self._error end
   return receive(self, core.stream_take(self._raw))
 end
 

@@ -81,7 +81,7 @@ local function settle_task(f, ok, is_canceled, ...)
     future.settle(f, ...)
   else
     local err, traceback = ...
-    if err == nil then err = "nil" end   -- error(nil): an error all the same
+    if err == nil then err = "nil (raised as an error)" end
     if type(err) == "table" and rawget(err, "traceback") == nil then rawset(err, "traceback", traceback) end
     f._has_raised = true
     future.fail(f, err, traceback)

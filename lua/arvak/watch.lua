@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
 local check = import "arvak.check"
+local errors = import "arvak.errors"
 local records = import "arvak.records"
 local stream = import "arvak.stream"
 local task = import "arvak.task"
@@ -21,7 +22,7 @@ end
 -- status is asked before anything is believed. A job that has ended meanwhile is told from there.
 local function confirm(self)
   local job, err = core.ask.get_job_status(self._client, self._job_id, { metadata = self._options.metadata })
-  if not job then return nil, err end
+  if not job then return nil, not wait.is_transient(err) and err or nil end
   if not records.is_terminal[job.state] then return nil end
   return remember(self, job.state, job.completed_at or os and os.time() or 0, job.error_message or "")
 end
@@ -43,12 +44,18 @@ local function reopen(self)
   return true
 end
 
+local function too_short(self)
+  return errors.new("rpc", "the server ends the watch again and again before the job has ended",
+    { rpc = self._rpc, target = self._target, job_id = self._job_id })
+end
+
 -- After the RPC has ended before the job did: true to go on, or what the watch gives instead.
 local function recover(self, err)
-  if not may_reopen(self, err) then return false, nil, err end
+  if not may_reopen(self, err) then return false, nil, err or too_short(self) end
   if err and err.code == INTERNAL then
     local state, timestamp_or_err, message = confirm(self)
-    if state or timestamp_or_err then return false, state, timestamp_or_err, message end
+    if state then return false, state, timestamp_or_err, message end
+    if timestamp_or_err then return false, nil, timestamp_or_err end
   end
   local ok, canceled = reopen(self)
   if not ok then return false, nil, canceled end

@@ -70,6 +70,21 @@ static void the_child_gets_forked_and_the_parent_goes_on(void **state) {
   lua_close(L);
 }
 
+/* The answer comes half a second after the fork; a child that cancels, closes or ends must not touch the connection. */
+static void calls_in_flight_are_the_parents_alone(void **state) {
+  (void)state;
+  static const char *const sources[] = {"client:close()", "future:cancel()", "client = nil collectgarbage()",
+                                        "for _ = 1, 3 do pcall(arvak.poll, 0.01) end"};
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+    lua_State *L = open_state();
+    must(L, "client = arvak.connect(address, { timeout = 10 }) assert(client:list_backends())\n"
+            "future = client.async:get_backend_info('simulator') arvak.poll() arvak.poll()");
+    assert_int_equal(in_child(L, sources[i]), 0);
+    must(L, "assert(future:result().max_qubits == 20) client:close()");
+    lua_close(L);
+  }
+}
+
 static void a_fork_before_the_first_client_is_no_matter(void **state) {
   (void)state;
   lua_State *L = open_state();
@@ -88,7 +103,8 @@ static pid_t start_server(void) {
     char path[512];
     const char *build = getenv("ARVAK_BUILD");
     snprintf(path, sizeof path, "%s/bin/arvak-devserver", build ? build : "build");
-    execl(path, path, "--address", "127.0.0.1:0", "--rate-limit", "0", (char *)NULL);
+    execl(path, path, "--address", "127.0.0.1:0", "--rate-limit", "0", "--fault", "rpc=GetBackendInfo,latency=0.5",
+          (char *)NULL);
     _exit(127);
   }
   close(fds[1]);
@@ -100,7 +116,8 @@ static pid_t start_server(void) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_fork_before_the_first_client_is_no_matter),
-                                     cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on)};
+                                     cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on),
+                                     cmocka_unit_test(calls_in_flight_are_the_parents_alone)};
   pid_t server = start_server();
   if (server < 0) {
     fprintf(stderr, "the dev server does not start\n");

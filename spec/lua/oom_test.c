@@ -68,6 +68,16 @@ static const char *const scenarios[] = {
     "return client:wait_for_ready(5)",
     "return client:stats().calls > 0 and tostring(client) ~= nil",
     "return select(2, pcall(client.submit_qasm, client, bell, 'simulator', -1)):find('shots') ~= nil or error('memory')",
+    "local r = client:submit_qasm_future(wide, 'simulator', 20000):result() return r.counts ~= nil",
+    "local f = client:submit_batch_future({ { bell, 1 }, { bell, 2 } }, 'simulator')"
+    "  local o = arvak.gather(f) return o[1].value.shots == 1 and o[2].value.shots == 2",
+    "local n = 0 for f, i in arvak.as_completed({ client.async:list_backends(), client.async:list_backends() }) do"
+    "  n = n + i end return n == 3",
+    "local last for state in client:watch_job(job) do last = state end return last == 'COMPLETED'",
+    "local n = 0 for counts in client:stream_results(large, 100) do for _, c in pairs(counts) do n = n + c end end"
+    "  return n == 20000",
+    "local n = 0 for kind, i in client:submit_batch_stream({ { bell, 1 }, { wide, 20000 } }, 'simulator') do"
+    "  if kind == 'completed' then n = n + i end end return n == 3",
     "return arvak.run(function() return arvak.sleep(0.0001) end)",
     "return arvak.run(function() local f = {} for i = 1, 5 do f[i] = arvak.spawn(function()"
     "  return client:execute(bell, 'simulator', i) end) end"
@@ -103,7 +113,7 @@ static void prepare(lua_State *L, const char *address) {
   must(L, "bell = 'OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];'\n"
           "client = arvak.connect(address)\n"
           "job = assert(client:submit_qasm(bell, 'simulator', 10))\n"
-          "local wide = 'OPENQASM 3.0; qubit[10] q; h q;'\n"
+          "wide = 'OPENQASM 3.0; qubit[10] q; h q;'\n"
           "large = assert(client:submit_qasm(wide, 'simulator', 20000))\n"
           "assert(client:wait_for_job(job)) assert(client:wait_for_job(large))");
 }

@@ -44,6 +44,7 @@ struct larvak_task {
   lua_State *innermost; /* co, or the coroutine inside it that arvak.wrap is running */
   larvak_wait *wait;    /* NULL: runnable */
   int argument_count;   /* on co's stack for its first run */
+  int canceled_waits;   /* waits that ended as canceled so far */
   bool is_canceled, is_queued, is_started, is_ended, is_reset;
   int status, result_count; /* of its end */
   larvak_task *next_ready, *next_unreported;

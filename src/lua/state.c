@@ -8,6 +8,9 @@
 
 static const char state_key = 0;
 
+/* A canceled task that has had so many waits refused and still waits on has the error raised. */
+enum { CANCELED_WAITS = 1000 };
+
 /* A blocking wait comes up this often, so that a pending hook (Ctrl-C) can raise in it. */
 #define AIR_NS 100000000
 
@@ -328,9 +331,11 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
   bool was_in_flight = wait->was_in_flight;
   lua_Integer ticket = larvak_ticket(wait);
   int rpc = wait->rpc;
+  larvak_task *task = wait->task;
   larvak_wait_free(wait);
   lua_pushnil(L);
   larvak_push_error(L, ARVAK_KIND_CANCELED, 1, "the task was canceled");
+  if (task && ++task->canceled_waits > CANCELED_WAITS) return lua_error(L);
   lua_pushboolean(L, was_in_flight);
   lua_setfield(L, -2, "maybe_executed");
   lua_pushinteger(L, ticket);

@@ -75,16 +75,39 @@ static int push_end(lua_State *L, larvak_task *task) {
   return count + 2;
 }
 
+/* (lightuserdata task): task_end(task, ok, is_canceled, results… or error, traceback). */
+static int report(lua_State *L) {
+  larvak_task *task = lua_touserdata(L, 1);
+  larvak_push_hook(L, HOOK_TASK_END);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  lua_rawgetp(L, -1, task);
+  lua_remove(L, -2);
+  lua_call(L, push_end(L, task) + 1, 0);
+  return 0;
+}
+
+/* The end itself could not be told (a hundred thousand results are too many for a call, say): that is the error then.
+ * It is on top of L, and goes to the task's stack. */
+static void replace_end(lua_State *L, larvak_task *task) {
+  lua_settop(task->co, 0);
+  lua_xmove(L, task->co, 1);
+  lua_pushnil(task->co);
+  task->status = LUA_ERRRUN;
+  task->is_reset = true;
+}
+
 /* A task that cannot be reported for want of memory stays first in line. */
 void larvak_report_tasks(lua_State *L, larvak_state *state) {
   while (state->unreported) {
     larvak_task *task = state->unreported;
-    int top = lua_gettop(L);
-    larvak_push_hook(L, HOOK_TASK_END);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-    lua_rawgetp(L, -1, task);
-    lua_remove(L, -2);
-    lua_call(L, push_end(L, task) + 1, 0);
+    lua_pushcfunction(L, report);
+    lua_pushlightuserdata(L, task);
+    int status = lua_pcall(L, 1, 0, 0);
+    if (status == LUA_ERRMEM) lua_error(L);
+    if (status != LUA_OK && task->status == LUA_OK) {
+      replace_end(L, task);
+      continue;
+    }
     state->unreported = task->next_unreported;
     if (!state->unreported) state->unreported_end = &state->unreported;
     lua_settop(task->co, 0);
@@ -92,7 +115,8 @@ void larvak_report_tasks(lua_State *L, larvak_state *state) {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
     lua_pushnil(L);
     lua_rawsetp(L, -2, task);
-    lua_settop(L, top);
+    lua_pop(L, 1);
+    if (status != LUA_OK) lua_error(L);
   }
 }
 

@@ -18,7 +18,7 @@ build lua5.4              the interpreter; also embeds the Lua sources at build 
 build liblua5.4-dev       headers of Lua
 build lua-cjson           JSON: metadata, topology
 test  lua-busted          runs spec/*_spec.lua
-test  libcmocka-dev       runs spec/core and spec/devserver
+test  libcmocka-dev       runs the tests in C
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  openssl             certificates for the TLS tests

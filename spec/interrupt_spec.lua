@@ -37,7 +37,8 @@ local function interrupt(body)
     wait $pid; status=$?
     kill $killer 2>/dev/null
     cat '%s.out'; echo "status $status"; grep -v waiting '%s.err'
-    rm -f '%s.out' '%s.err']]):format(lua, path, path, path, path, math.ceil(helper.TEST_TIMEOUT), path, path, path, path)
+    rm -f '%s.out' '%s.err']]):format(lua, path, path, path, path, math.ceil(helper.TEST_TIMEOUT), path, path,
+    path, path)
   -- An interactive-like shell: a background process of sh ignores SIGINT, one of bash -m does not.
   local script = os.tmpname()
   file = assert(io.open(script, "w"))

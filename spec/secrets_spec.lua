@@ -108,7 +108,6 @@ describe("a secret in a place where it does not belong", function()
   after_each(helper.assert_clean)
 
   -- One misuse each: what connect, or a call with these options, raises.
-  local REPEATED = "a text in place of a table, or of a path, is repeated in the message"
   local connects = {
     ["a key with a line feed"] = { api_key = SECRET .. "\n" },
     ["a key in a table"] = { api_key = { SECRET } },

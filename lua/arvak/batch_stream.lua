@@ -86,7 +86,8 @@ local function on_answer(self, event, request_id, job_id, data)
     return "completed", index, job_id, data
   elseif event == "error" and self._unanswered[index] then
     self._unanswered[index] = nil
-    return "error", index, nil, errors.new(kind_of(data), data, { rpc = self._rpc, target = self._target, attempts = 1 })
+    return "error", index, nil,
+      errors.new(kind_of(data), data, { rpc = self._rpc, target = self._target, attempts = 1 })
   end
 end
 

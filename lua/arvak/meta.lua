@@ -133,6 +133,7 @@ local client = {}
 
 ---@class arvak.call_options
 ---@field timeout? number seconds; default: the client's
+---@field queue_timeout? number seconds; default: the client's
 ---@field metadata? table<string, string> besides the client's, and before it where both name one
 
 ---@class arvak.submit_options: arvak.call_options
@@ -290,7 +291,8 @@ function client:stream_results(job_id, options) end
 ---@return arvak.stream
 function client:submit_batch_stream(circuits, backend_id, options) end
 
----Closes: calls in flight end as "closed", later ones raise. Idempotent, never waits.
+---Closes: calls in flight end as "closed", later ones raise. Idempotent; waits for nothing but the end of an embedded
+---server, which takes up to a second.
 function client:close() end
 
 -- ---- future

@@ -10,7 +10,9 @@ local M = {}
 
 -- A scope counts the tasks that a run waits for. Tasks spawned outside any run belong to the root.
 -- A scope's futures are those of its open tasks, each with its task.
-local function new_scope() return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false, ends_at = false } end
+local function new_scope()
+  return { open = 0, futures = {}, unread = {}, is_canceled = false, is_over = false, ends_at = false }
+end
 local root = new_scope()
 local detached = new_scope()   -- of futures that happen to be tasks: no run waits for them or reads their errors
 local futures = {}    -- task → future, until the task has ended

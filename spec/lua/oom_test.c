@@ -67,7 +67,8 @@ static const char *const scenarios[] = {
     "return client:wait_for_job(job, { on_progress = function() end, max_wait = 5 }).shots == 10",
     "return client:wait_for_ready(5)",
     "return client:stats().calls > 0 and tostring(client) ~= nil",
-    "return select(2, pcall(client.submit_qasm, client, bell, 'simulator', -1)):find('shots') ~= nil or error('memory')",
+    "return select(2, pcall(client.submit_qasm, client, bell, 'simulator', -1)):find('shots') ~= nil"
+    "  or error('memory')",
     "local r = client:submit_qasm_future(wide, 'simulator', 20000):result() return r.counts ~= nil",
     "local f = client:submit_batch_future({ { bell, 1 }, { bell, 2 } }, 'simulator')"
     "  local o = arvak.gather(f) return o[1].value.shots == 1 and o[2].value.shots == 2",

@@ -10,7 +10,8 @@
 
 #include "internal.h"
 
-static const char expected_port[] = "address: expected a port from 1 to 65535 after the host, as in \"localhost:50051\"";
+static const char expected_port[] =
+    "address: expected a port from 1 to 65535 after the host, as in \"localhost:50051\"";
 static const char no_memory[] = "out of memory";
 
 /* Length of a decimal port at text that ends at end, or at a comma where lists are allowed; 0 if it is none. */

@@ -327,7 +327,8 @@ bool arvak_call_is_sent(const arvak_call *call); /* an attempt has been handed t
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
 /* The decoded answer of a call that succeeded, else NULL (but see SubmitBatch in outcome); borrowed. */
 arvak_response *arvak_call_response(const arvak_call *call);
-/* Cancels all calls and streams on loop that were started with this owner, and reports their ends as far as they have come. */
+/* Cancels all calls and streams on loop that were started with this owner, and reports their ends as far as they have
+ * come. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
 
 /* ---- stream ----------------------------------------------------------------------------------------------------- */

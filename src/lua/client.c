@@ -155,7 +155,8 @@ static void read_api_key(lua_State *L, int options, int client, arvak_header *he
     header->name = "x-api-key";
     header->value.data = lua_tolstring(L, -1, &header->value.size);
     const char *reason = arvak_header_check(header->name, header->value);
-    if (reason || header->value.size == 0) larvak_misuse(L, "api_key: %s", reason ? reason : "expected a key, got \"\"");
+    if (!reason && header->value.size == 0) reason = "expected a key, got \"\"";
+    if (reason) larvak_misuse(L, "api_key: %s", reason);
   } else if (type != LUA_TNIL) {
     larvak_misuse(L, "api_key: got a %s, expected a string or a function", luaL_typename(L, -1));
   }

@@ -46,8 +46,8 @@ void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *mess
 
 void larvak_push_forked(lua_State *L) {
   larvak_push_error(L, ARVAK_KIND_FORKED, -1,
-                    "this process is a fork of the one that loaded gRPC, and gRPC cannot follow: load arvak in the child "
-                    "alone, or start a new program there");
+                    "this process is a fork of the one that runs gRPC, and gRPC cannot follow: fork before the first "
+                    "connect, or start a new program");
 }
 
 void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome) {
@@ -341,7 +341,8 @@ int larvak_open_record(lua_State *L) {
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
-  static const char *const classes[] = {LARVAK_ERROR, LARVAK_JOB, LARVAK_RESULT, LARVAK_BACKEND, LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM};
+  static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
+                                        LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     luaL_newmetatable(L, classes[i]);

@@ -86,8 +86,8 @@ static void check_list_entry(lua_State *L, int entry, const char *name) {
   for (lua_pushnil(L); lua_next(L, entry); lua_pop(L, 1)) {
     lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
     if (key != 1 && key != 2)
-      larvak_misuse(L, "%s: got the key %s beside {qasm, shots}; expected {qasm =, shots =, optimization_level =}", name,
-                    larvak_describe(L, -2));
+      larvak_misuse(L, "%s: got the key %s beside {qasm, shots}; expected {qasm =, shots =, optimization_level =}",
+                    name, larvak_describe(L, -2));
   }
 }
 

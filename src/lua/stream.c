@@ -147,7 +147,8 @@ static int stream_wait(lua_State *L) {
   raw_stream *raw = check(L);
   const char *method = luaL_checkstring(L, 2);
   larvak_check_wait(L, raw->state, method);
-  if (larvak_wait_find(raw->state, raw->ticket)) return larvak_misuse(L, "%s: another task waits on this stream", method);
+  if (larvak_wait_find(raw->state, raw->ticket))
+    return larvak_misuse(L, "%s: another task waits on this stream", method);
   if (raw->has_changed) {
     raw->has_changed = false;
     lua_pushboolean(L, 1);

@@ -8,6 +8,7 @@ local monotime = require("system").monotime
 
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local SCHEDULES = 200
+local server   -- one for all, until a schedule kills it
 local BOOM = setmetatable({}, { __tostring = function() return "the error of a callback" end })
 
 -- A generator of its own (xorshift), since the library draws from math.random: random(n) gives 1..n.
@@ -26,6 +27,11 @@ local function pick(s, list) return list[s.random(#list)] end
 local function close_client(s)
   s.is_closed = true
   s.client:close()
+end
+
+local function stop_server()
+  if server then server:stop() end
+  server = nil
 end
 
 -- ---- futures, watched
@@ -134,9 +140,9 @@ local actions = {
     if entry then entry.future = nil end
     collectgarbage()
   end,
-  drop = function(s) s.server:drop_connections() end,
+  drop = function() if server then server:drop_connections() end end,
   close = function(s) if s.random(4) == 1 then close_client(s) end end,
-  kill = function(s) if s.random(4) == 1 then s.server:stop() end end,
+  kill = function(s) if s.random(4) == 1 then stop_server() end end,
   step = function() arvak.sleep(0.001) end,
 }
 local names = {}
@@ -146,17 +152,22 @@ for _ = 1, 6 do names[#names + 1] = "submit" end
 
 -- ---- a schedule
 
+local function set_faults(random)
+  server:clear_faults()
+  server:fault { job_latency = random(3) * 0.002 }
+  if random(2) == 1 then server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE", rate = 0.2 } end
+  if random(3) == 1 then server:fault { rpc = "SubmitJob", latency = { 0, 0.005 } } end
+  if random(4) == 1 then server:fault { rpc = "CancelJob", status = "UNAVAILABLE", rate = 0.5 } end
+  if random(4) == 1 then server:fault { rpc = "SubmitJob", drop = "after", rate = 0.1 } end
+  if random(4) == 1 then server:fault { job = "hang", rate = 0.3 } end
+end
+
 local function new_schedule(seed)
   local random = new_random(seed)
-  local faults = {}
-  if random(2) == 1 then faults[1] = { rpc = "GetJobStatus", status = "UNAVAILABLE", rate = 0.2 } end
-  if random(3) == 1 then faults[#faults + 1] = { rpc = "SubmitJob", latency = { 0, 0.005 } } end
-  if random(4) == 1 then faults[#faults + 1] = { rpc = "CancelJob", status = "UNAVAILABLE", rate = 0.5 } end
-  if random(4) == 1 then faults[#faults + 1] = { rpc = "SubmitJob", drop = "after", rate = 0.1 } end
-  if random(4) == 1 then faults[#faults + 1] = { job = "hang", rate = 0.3 } end
-  local server = helper.start { faults = faults, seed = seed, job_latency = random(3) * 0.002 }
+  server = server or helper.start { seed = seed }
+  set_faults(random)
   local client = arvak.connect(server.address, { timeout = 0.1, max_concurrent_rpcs = random(2) == 1 and 2 or 128 })
-  return { random = random, server = server, client = client, entries = {}, log = {} }
+  return { random = random, client = client, entries = {}, log = {} }
 end
 
 local function act(s, count)
@@ -195,7 +206,6 @@ local function finish(s)
   end
   if not s.is_closed then close_client(s) end
   assert(drive_until_ended(s, TEST_TIMEOUT), "a future does not end")
-  s.server:stop()
 end
 
 local function check(s)
@@ -253,6 +263,8 @@ local function run_seed(seed)
 end
 
 describe("random schedules", function()
+  after_each(stop_server)
+
   it("end every future exactly once, and leave nothing behind", function()
     local only = tonumber(os.getenv "ARVAK_SEED")
     local memory

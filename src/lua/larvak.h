@@ -89,6 +89,13 @@ void larvak_report_calls(lua_State *L, larvak_state *state); /* tells the Lua la
 void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 /* True: nothing is in flight, no timer runs and no task is ready, so no step can ever bring anything. */
 bool larvak_is_idle(const larvak_state *state);
+int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
+
+/* ---- wait.c ---- */
+
+/* A blocking wait comes up this often, so that a pending hook (Ctrl-C) can raise in it. */
+#define LARVAK_AIR_NS 100000000
+
 /* Raises, naming the method, where a wait is impossible (docs/design.md, the table of waiting). */
 void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 /* Suspends the task, or blocks, until the wait ends; then pushes its results and frees it. The caller returns what
@@ -96,7 +103,10 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 int larvak_await(lua_State *L, larvak_wait *wait);
 /* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
 void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds);
-int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
+/* Lets a pending hook raise. lua.c asks for one on the main thread alone, so a count hook that appeared there since the
+ * wait began (mask_before is from then) is moved to the thread that waits. */
+void larvak_breathe(lua_State *L, larvak_state *state, int mask_before);
+int larvak_open_wait(lua_State *L); /* functions for the Lua layer, into the table on top, as the next ones */
 
 /* ---- task.c ---- */
 

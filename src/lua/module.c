@@ -50,6 +50,7 @@ int luaopen_arvak(lua_State *L) {
   lua_newtable(L); /* loaded */
   lua_newtable(L); /* core */
   larvak_open_state(L);
+  larvak_open_wait(L);
   larvak_open_task(L);
   larvak_open_record(L);
   larvak_open_client(L);

@@ -13,6 +13,7 @@ local function flaw_of(self, is_final, index, total)
   if self._total and total ~= self._total then
     return ("the number of chunks changed from %d to %d"):format(self._total, total)
   end
+  if index >= total then return ("chunk %d came of only %d"):format(index, total) end
   if is_final ~= (index == total - 1) then
     return ("chunk %d of %d is %s the final one"):format(index, total, is_final and "called" or "not called")
   end
@@ -42,7 +43,7 @@ local function on_event(self, what, ...)
   err.job_id = err.job_id or self._job_id
   local has_completed
   err, has_completed = M.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
-  if not has_completed or self._is_second then return nil, err end
+  if not has_completed or self._is_second or self._expected > 0 then return nil, err end
   self._is_second = true   -- it has completed since it was asked
   stream.close_rpc(self)
   return advance(self)
@@ -65,7 +66,7 @@ function M.stream_results(client, job_id, options)
   if type(options) == "number" then options = { chunk_size = options } end
   options = stream.options(options, "stream_results", "chunk_size")
   local size = options.chunk_size
-  if size ~= nil and (math.tointeger(size) == nil or size < 0 or size > 4294967295) then
+  if size ~= nil and (type(size) ~= "number" or not math.tointeger(size) or size < 0 or size > 4294967295) then
     check.misuse("chunk_size: got %s, expected an integer from 0 to 4294967295", core.describe(size))
   end
   return stream.for_loop(stream.new(client, "stream_results", advance, {

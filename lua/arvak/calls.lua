@@ -48,7 +48,7 @@ end
 function M.go_on(f, on_end, ...)
   local ok, err = pcall(M.start, f, on_end, ...)
   if ok then return end
-  if err == "not enough memory" then error(err, 0) end   -- raised to the driver, and told again
+  if err == NO_MEMORY then error(err, 0) end   -- raised to the driver, and told again
   on_end(f, nil, errors.new("unauthenticated", tostring(err), { cause = err, attempts = 0 }))
 end
 

@@ -9,8 +9,8 @@ source = {
 description = {
   summary = "Submit quantum circuits to an Arvak service over gRPC, from scripts and from embedded Lua",
   detailed = [[
-An embeddable client for the Arvak quantum job service: one pooled client, blocking calls, tasks and futures, retries,
-a circuit breaker, batches with a journal, and a local development server in the same process.]],
+An embeddable client for the Arvak quantum job service: one pooled client, blocking calls, tasks, futures and streams,
+errors that say what they mean, and a local development server in the same process.]],
   license = "Apache-2.0",
   labels = { "quantum", "grpc", "async" },
 }

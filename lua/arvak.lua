@@ -46,7 +46,8 @@ end
 -- Makes a client; never waits and opens no connection yet. address: nil for $ARVAK_ADDRESS or "localhost:50051",
 -- "host:port", "dns:///host:port", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" or "embedded". Raises on bad options.
 function M.connect(address, options)
-  if address ~= "embedded" then return client.adopt(core.connect(address or default_address(), options)) end
+  address = address or default_address()
+  if address ~= "embedded" then return client.adopt(core.connect(address, options)) end
   local server = start_embedded()
   return client.adopt(core.connect(server.address, options), server)
 end
@@ -54,7 +55,7 @@ end
 local kinds = {}
 for name, metatable in pairs(core.metatables) do kinds[metatable] = name:match("^arvak%.(.+)$") end
 
--- What of ours a value is: "client", "future", "job", "result", "backend", "error", or nil.
+-- What of ours a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 function M.type(value)
   local kind = type(value)
   if kind ~= "table" and kind ~= "userdata" then return nil end

@@ -33,7 +33,7 @@ local bad_connects = {
   { { tls = { ca = 5 } }, "tls%.ca: got .*, expected PEM text or a path" },
   { { channel_args = 5 }, "channel_args: got 5, expected a table" },
   { { channel_args = { 5 } }, "channel_args: got 1 as a name, expected a string" },
-  { { channel_args = { ["grpc.x"] = {} } }, "grpc%.x: got a table, expected an integer" },
+  { { channel_args = { ["grpc.x"] = {} } }, 'channel_args%["grpc%.x"%]: got a table, expected an integer' },
   { { pool = 4 }, 'connect: unknown option "pool", expected one of pool_size, timeout' },
   { { [1] = 4 }, "connect: unknown option 1, expected one of pool_size" },
   { 5, "connect: got .*, expected a table" },

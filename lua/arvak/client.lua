@@ -77,7 +77,7 @@ local function split_options(options, method)
       waiting[name] = value
     end
   end
-  submit.timeout, submit.metadata = options.timeout, options.metadata
+  submit.timeout, submit.queue_timeout, submit.metadata = options.timeout, options.queue_timeout, options.metadata
   wait.check_options(waiting, method)
   return submit, waiting
 end
@@ -108,7 +108,7 @@ local function entry_options(submit, entry)
   return {
     shots = entry.shots or entry[2] or base.shots,
     optimization_level = entry.optimization_level or base.optimization_level,
-    timeout = base.timeout, metadata = base.metadata,
+    timeout = base.timeout, queue_timeout = base.queue_timeout, metadata = base.metadata,
   }
 end
 
@@ -162,7 +162,7 @@ local function submit_in_parts(client, circuits, backend_id, options)
   return job_ids
 end
 
-local batch_names = { split = true, timeout = true, metadata = true }
+local batch_names = { split = true, timeout = true, queue_timeout = true, metadata = true }
 
 -- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
 -- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several.
@@ -170,7 +170,9 @@ function methods.submit_batch(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch")
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
-  local call_options = { timeout = options.timeout, metadata = options.metadata }
+  local call_options = {
+    timeout = options.timeout, queue_timeout = options.queue_timeout, metadata = options.metadata,
+  }
   if options.split and type(circuits) == "table" and #circuits > MAX_BATCH then
     return submit_in_parts(client, circuits, backend_id, call_options)
   end

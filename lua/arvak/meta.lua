@@ -118,7 +118,7 @@ function arvak.future() end
 ---@return boolean
 function arvak.is_error(value) end
 
----What of this library a value is: "client", "future", "job", "result", "backend", "error", or nil.
+---What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 ---@param value any
 ---@return string|nil
 function arvak.type(value) end

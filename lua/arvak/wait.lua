@@ -23,7 +23,8 @@ function M.is_transient(err)
 end
 
 M.option_names = {
-  max_wait = true, poll_interval = true, on_progress = true, strategy = true, timeout = true, metadata = true,
+  max_wait = true, poll_interval = true, on_progress = true, strategy = true, timeout = true, queue_timeout = true,
+  metadata = true,
 }
 
 -- Checks the options of a wait: a table of its own.
@@ -33,6 +34,7 @@ function M.check_options(options, method)
   check.seconds(options.max_wait, "max_wait", true)
   check.seconds(options.poll_interval, "poll_interval", true)
   check.seconds(options.timeout, "timeout", true)
+  check.seconds(options.queue_timeout, "queue_timeout", true)
   if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
   local strategy = options.strategy
   if strategy ~= nil and strategy ~= "poll" then
@@ -78,8 +80,11 @@ end
 -- The options of one call within the wait: its timeout never reaches past the end of the wait.
 function M.call_options(wait)
   local timeout, left = wait.timeout, math.max(remaining(wait), 0.001)
-  if left == math.huge then return { timeout = timeout, metadata = wait.metadata } end
-  return { timeout = math.min(timeout or left, left), queue_timeout = left, metadata = wait.metadata }
+  local queue_timeout = wait.queue_timeout
+  if left < math.huge then
+    timeout, queue_timeout = math.min(timeout or left, left), math.min(queue_timeout or left, left)
+  end
+  return { timeout = timeout, queue_timeout = queue_timeout, metadata = wait.metadata }
 end
 
 -- One call within the wait.
@@ -118,7 +123,7 @@ local function new_wait(client, target, timeout, job_id, options)
     client = client, job_id = job_id, target = target, started_at = started_at,
     max_wait = options.max_wait, ends_at = options.max_wait and started_at + options.max_wait,
     poll_interval = options.poll_interval or M.POLL_INTERVAL, timeout = options.timeout or timeout,
-    on_progress = options.on_progress, metadata = options.metadata,
+    queue_timeout = options.queue_timeout, on_progress = options.on_progress, metadata = options.metadata,
   }
 end
 

@@ -10,6 +10,7 @@
 
 /* See client_flush. */
 #define FLUSH_NS 200000000
+#define FLUSH_LOOK_NS 500000
 enum { FLUSH_ROUNDS = 8 };
 
 enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_PEM_BYTES = 1 << 20, MAX_PATH_SHOWN = 200 };
@@ -119,6 +120,24 @@ static void read_tls(lua_State *L, int options, arvak_client_options *out) {
   if (!lua_isnil(L, -1)) out->tls_server_name = larvak_text(L, -1, "tls.server_name");
 }
 
+/* The value on top. */
+static void read_channel_arg(lua_State *L, arvak_channel_arg *arg) {
+  int value = lua_gettop(L);
+  switch (lua_type(L, value)) {
+    case LUA_TSTRING: arg->string = lua_tostring(L, value); break;
+    case LUA_TBOOLEAN: arg->integer = lua_toboolean(L, value); break;
+    case LUA_TNUMBER: {
+      const char *name = lua_pushfstring(L, "channel_args[\"%s\"]", arg->name);
+      arg->integer = (int)larvak_integer(L, value, name, 0, INT32_MIN, INT32_MAX);
+      break;
+    }
+    default:
+      larvak_misuse(L, "channel_args[\"%s\"]: got %s, expected an integer, a string or a boolean", arg->name,
+                    larvak_describe_type(L, value));
+  }
+  lua_settop(L, value);
+}
+
 static void read_channel_args(lua_State *L, int options, arvak_client_options *out) {
   lua_getfield(L, options, "channel_args");
   int table = lua_gettop(L);
@@ -134,9 +153,7 @@ static void read_channel_args(lua_State *L, int options, arvak_client_options *o
     if (lua_type(L, -2) != LUA_TSTRING)
       larvak_misuse(L, "channel_args: got %s as a name, expected a string", larvak_describe(L, -2));
     arg->name = lua_tostring(L, -2);
-    if (lua_type(L, -1) == LUA_TSTRING) arg->string = lua_tostring(L, -1);
-    else if (lua_isboolean(L, -1)) arg->integer = lua_toboolean(L, -1);
-    else arg->integer = (int)larvak_integer(L, -1, arg->name, 0, INT32_MIN, INT32_MAX);
+    read_channel_arg(L, arg);
   }
   out->channel_args = args;
 }
@@ -290,7 +307,8 @@ static int client_flush(lua_State *L) {
   int64_t end = arvak_now_ns() + FLUSH_NS;
   arvak_client_stats stats;
   do {
-    arvak_loop_step(loop, end);
+    /* A connection that becomes ready is no event of ours, so look again soon. */
+    arvak_loop_step(loop, arvak_now_ns() + FLUSH_LOOK_NS);
     arvak_client_get_stats(client->core, &stats);
   } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end);
   /* The write follows the connection within gRPC; a few rounds without waiting let it happen. */

@@ -50,7 +50,7 @@ describe("watch_job", function()
   after_each(close)
 
   it("gives each change with the server's time, and ends with the job", function()
-    open { job_latency = 0.05 }
+    open { job_latency = 0.4 }
     local events = {}
     for state, timestamp, message in client:watch_job(submit()) do
       assert.is_true(math.abs(os.time() - timestamp) <= 2)

@@ -5,7 +5,10 @@
 
 #include "larvak.h"
 
-enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50, SPARE_STEPS = 16 };
+enum { DEFAULT_SHOTS = 1024, MAX_BATCH = 50 };
+
+/* What a canceled call may take to end: microseconds, but for a busy machine. */
+#define CANCEL_NS 100000000
 
 typedef struct method {
   const char *name;
@@ -302,15 +305,16 @@ static int rpc_start(lua_State *L) {
   return 1;
 }
 
-/* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns: its event may stand
- * behind those of every other call, but not behind more. */
+/* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns. At once can be a
+ * moment later when another thread of gRPC's is busy with the connection just then; that moment is waited for. */
 static int rpc_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
   if (!wait || !wait->call) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
-  size_t steps = 2 * arvak_loop_call_count(state->loop) + SPARE_STEPS;
-  for (; steps > 0 && wait->reason == REASON_PENDING; steps--) arvak_loop_step(state->loop, 0);
+  int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
+  for (; now < end && wait->reason == REASON_PENDING; now = arvak_now_ns())
+    arvak_loop_step(state->loop, now + CANCEL_NS / 100);
   larvak_report_calls(L, state);
   return 0;
 }

@@ -18,6 +18,7 @@ VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-
 # luarocks and packagers give these; a plain `make install` derives them from PREFIX.
 BINDIR      ?= $(PREFIX)/bin
 INCLUDEDIR  ?= $(PREFIX)/include
+LIBDIR      ?= $(PREFIX)/lib
 LUA_LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUA_DATADIR ?= $(PREFIX)/share/lua/5.4
 INSTALL     ?= install
@@ -28,6 +29,7 @@ LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/de
 DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c 2>/dev/null))
 DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c 2>/dev/null))
 LIBS        = $(DEPS_LDFLAGS) -lgrpc -lgpr -lprotobuf-c -lpthread -lm
+VERSION     = $(call once,VERSION,$(shell sed -n 's/^.define ARVAK_VERSION "\(.*\)"/\1/p' src/core/arvak.h))
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough
 ifeq ($(CI),true)
 WARNINGS   += -Werror
@@ -59,13 +61,14 @@ endif
 MODULE    = $(BUILD)/lua/arvak.so
 DEVMODULE = $(BUILD)/lua/arvak/devserver.so
 DEVSERVER = $(BUILD)/bin/arvak-devserver
+ARCHIVE   = $(BUILD)/libarvak.a
 
 # make test T=retry runs only the files with `retry` in their path.
 SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
 # These build, install or compare texts; once is enough.
-BUILD_SPECS = spec/rock_spec.lua spec/meta_spec.lua spec/protocol_spec.lua spec/tools_spec.lua
+BUILD_SPECS = $(patsubst %,spec/%_spec.lua,rock embed meta protocol tools)
 
 # The environment in which tests and examples find the module that was just built, and no other.
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua/?.so;;'
@@ -74,7 +77,7 @@ SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MA
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check lint format examples asan valgrind fuzz bench soak install uninstall clean tests run-tests FORCE
 
-all: $(MODULE) $(DEVMODULE) $(DEVSERVER)
+all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -164,17 +167,24 @@ soak:
 #: make install       to PREFIX (/usr/local), below DESTDIR if given
 install: all
 	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak' \
-	  '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	  '$(DESTDIR)$(LUA_DATADIR)/arvak' '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(INSTALL) -m 755 $(DEVSERVER) '$(DESTDIR)$(BINDIR)/arvak-devserver'
 	$(INSTALL) -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak.so'
 	$(INSTALL) -m 755 $(DEVMODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so'
-	$(INSTALL) -m 644 src/core/arvak.h '$(DESTDIR)$(INCLUDEDIR)/arvak.h'
+	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h '$(DESTDIR)$(INCLUDEDIR)'
+	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libarvak.a'
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|' tools/arvak.pc.in \
+	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
+	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	$(INSTALL) -m 644 lua/arvak/meta.lua '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
 
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
-	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' \
-	  '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
+	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
+	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
+	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/
@@ -251,15 +261,15 @@ $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 # Whole Lua states in C, with the module linked in.
 $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
 
-# An archive, so that a measurement without the core really is without it.
-$(BUILD)/libarvak.a: $(CORE_O) $(PROTO_O)
+# For hosts, with Lua or without. What is measured without the core is linked with this too, and takes nothing of it.
+$(ARCHIVE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
 	@rm -f $@
 	$(QUIET)$(AR) rcs $@ $^
 
-$(BUILD)/bench/%: bench/%.c $(BUILD)/libarvak.a
+$(BUILD)/bench/%: bench/%.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -Wl,--as-needed $(LIBS)
 

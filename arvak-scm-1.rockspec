@@ -51,5 +51,6 @@ build = {
     BINDIR = "$(BINDIR)",
     LUA_LIBDIR = "$(LIBDIR)",
     LUA_DATADIR = "$(LUADIR)",
+    LIBDIR = "$(PREFIX)/static",   -- LuaRocks takes what is in PREFIX/lib for modules
   },
 }

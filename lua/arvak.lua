@@ -34,6 +34,10 @@ end
 
 -- A dev server in this process, without admission limits, which ends with its client.
 local function start_embedded()
+  if not require then
+    core.misuse('address: "embedded" needs the module arvak.devserver, but this Lua state has no require; '
+      .. 'give the address of a server')
+  end
   local ok, devserver = pcall(function() return require("arvak.devserver") end)
   if not ok then
     core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))

@@ -79,6 +79,7 @@ describe("a clean copy of the tree", function()
     assert.equal(0, status)
     succeed(tree .. "/bin/arvak-devserver --help")
     succeed("test -f " .. tree .. "/share/lua/5.4/arvak/meta.lua")
+    assert.equal("", succeed("find " .. tree .. "/lib/lua -type f ! -name '*.so'"))
   end)
 
   it("installs below DESTDIR and PREFIX, and leaves nothing behind when uninstalled", function()

@@ -19,6 +19,7 @@ build liblua5.4-dev       headers of Lua
 build lua-cjson           JSON: metadata, topology
 test  lua-busted          runs spec/*_spec.lua
 test  libcmocka-dev       runs the tests in C
+test  g++                 a host in C++ links the installed library
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  openssl             certificates for the TLS tests

@@ -281,4 +281,6 @@ function M.adopt(client, server)
   return client
 end
 
+core.set_hook("adopt", M.adopt)   -- for clients that a host pushes
+
 return M

@@ -16,7 +16,7 @@
 #include <lua.h>
 #include <lualib.h>
 
-int luaopen_arvak(lua_State *L);
+#include "arvak_lua.h"
 
 enum { CHILD_SECONDS = 20 };
 

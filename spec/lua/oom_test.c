@@ -15,7 +15,7 @@
 #include <lua.h>
 #include <lualib.h>
 
-int luaopen_arvak(lua_State *L);
+#include "arvak_lua.h"
 
 typedef struct heap {
   size_t bytes;

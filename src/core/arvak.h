@@ -14,6 +14,10 @@
 
 #define ARVAK_VERSION "0.1.0"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
   ARVAK_OK = 0,
   ARVAK_ENOMEM = -1,  /* out of memory; nothing changed */
@@ -358,5 +362,9 @@ void arvak_stream_release(arvak_stream *stream);
 const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream);
 arvak_rpc arvak_stream_rpc(const arvak_stream *stream);
 const char *arvak_stream_address(const arvak_stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -236,6 +236,18 @@ static int client_connect(lua_State *L) {
   return 1;
 }
 
+void arvak_lua_pushclient(lua_State *L, arvak_client *core) {
+  if (!core) luaL_error(L, "arvak_lua_pushclient: got NULL, expected a client");
+  larvak_open(L);
+  lua_pop(L, 1);
+  larvak_push_hook(L, HOOK_ADOPT);
+  larvak_client *client = client_push(L);
+  larvak_loop_get(L, client->state);
+  client->core = arvak_client_ref(core);
+  client->is_shared = true;
+  lua_call(L, 1, 1);
+}
+
 /* ---- stats ---- */
 
 static void set_count(lua_State *L, const char *name, uint64_t value) {

@@ -10,6 +10,7 @@
 #include <lua.h>
 
 #include "arvak.h"
+#include "arvak_lua.h"
 
 #define LARVAK_CLIENT "arvak.client"
 #define LARVAK_ERROR "arvak.error"
@@ -151,6 +152,7 @@ typedef struct larvak_client {
   larvak_state *state;
   bool is_counted;
   bool has_functions; /* api_key or metadata is a function: the user values 2 and 3 */
+  bool is_shared;     /* pushed by a host: others use the same client */
 } larvak_client;
 
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
@@ -182,8 +184,10 @@ int larvak_push_closed(lua_State *L); /* nil and the error of a client that was 
 
 /* ---- module.c ---- */
 
+/* Opens the library if it is not, and pushes it. */
+void larvak_open(lua_State *L);
 /* What the Lua layer is told, by functions that it sets with core.set_hook(name, fn). */
-typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_COUNT } larvak_hook;
+typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_ADOPT, HOOK_COUNT } larvak_hook;
 void larvak_push_hook(lua_State *L, larvak_hook hook); /* allocates nothing */
 
 #endif

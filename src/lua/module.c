@@ -15,7 +15,7 @@ void larvak_push_hook(lua_State *L, larvak_hook hook) { lua_rawgetp(L, LUA_REGIS
 
 /* set_hook(name, fn) */
 static int set_hook(lua_State *L) {
-  static const char *const names[] = {"call_end", "task_end", NULL};
+  static const char *const names[] = {"call_end", "task_end", "adopt", NULL};
   int hook = luaL_checkoption(L, 1, NULL, names);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]);
@@ -42,11 +42,11 @@ static int require_embedded(lua_State *L) {
   return 1;
 }
 
-__attribute__((visibility("default"))) int luaopen_arvak(lua_State *L);
-
-int luaopen_arvak(lua_State *L) {
+void larvak_open(lua_State *L) {
   luaL_checkversion(L);
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &module_key) != LUA_TNIL) return 1;
+  luaL_checkstack(L, 10, "opening arvak");
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &module_key) != LUA_TNIL) return;
+  lua_pop(L, 1);
   lua_newtable(L); /* loaded */
   lua_newtable(L); /* core */
   larvak_open_state(L);
@@ -65,5 +65,9 @@ int luaopen_arvak(lua_State *L) {
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &module_key);
+}
+
+__attribute__((visibility("default"))) int luaopen_arvak(lua_State *L) {
+  larvak_open(L);
   return 1;
 }

@@ -1,0 +1,125 @@
+-- What a host in C or C++ gets: headers, archive and pkg-config file, in a prefix of its own, and programs built with
+-- nothing else. SPDX-License-Identifier: Apache-2.0
+
+local helper = require "spec.helper"
+
+local HOST = [[
+#include <stdio.h>
+#include <arvak_lua.h>
+#ifdef __cplusplus
+#include <lua.hpp>
+#else
+#include <lauxlib.h>
+#include <lualib.h>
+#endif
+
+int main(int argc, char **argv) {
+  arvak_client_options options = arvak_client_options();
+  options.address = argv[argc - 1];
+  arvak_client *client = NULL;
+  if (arvak_client_new(&options, &client, NULL) != ARVAK_OK) return 2;
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  luaL_requiref(L, "arvak", luaopen_arvak, 0);
+  arvak_lua_pushclient(L, client);
+  lua_setglobal(L, "client");
+  arvak_client_unref(client);
+  int status = luaL_dostring(L, "assert(require('arvak').type(client) == 'client')\n"
+    "return assert(client:execute('OPENQASM 3.0; qubit q; x q;', 'simulator', 7)).counts['1']");
+  printf("%s\n", lua_tostring(L, -1));
+  lua_close(L);
+  return status;
+}
+]]
+local C_HOST = HOST:gsub("arvak_client_options%(%)", "{0}")
+
+-- A client without any Lua.
+local CORE_HOST = [[
+#include <arvak.h>
+#include <stdio.h>
+
+static void on_end(arvak_call *call, void *ud) {
+  *(int *)ud = arvak_call_outcome(call)->kind == ARVAK_KIND_NONE ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+  int result = -1;
+  arvak_client *client;
+  arvak_loop *loop;
+  arvak_client_options options = {.address = argv[argc - 1]};
+  arvak_request request = {.rpc = ARVAK_LIST_BACKENDS};
+  arvak_call_options call = {.fn = on_end, .ud = &result};
+  if (arvak_client_new(&options, &client, NULL) != ARVAK_OK || arvak_loop_new(&loop) != ARVAK_OK) return 2;
+  if (arvak_call_start(loop, client, &request, &call, NULL) != ARVAK_OK) return 3;
+  while (arvak_loop_call_count(loop) > 0) arvak_loop_step(loop, ARVAK_NEVER);
+  arvak_loop_close(loop);
+  arvak_client_unref(client);
+  puts("7");
+  return result;
+}
+]]
+
+local function succeed(command)
+  local pipe = assert(io.popen("{ " .. command .. "\n} 2>&1 </dev/null; echo \"exit $?\""))
+  local text = pipe:read("a")
+  pipe:close()
+  local output, status = text:match("^(.-)exit (%d+)\n$")
+  assert(status == "0", ("%s\nexit status %s\n%s"):format(command, status, output))
+  return output
+end
+
+describe("an installed library", function()
+  local top, prefix, server
+
+  setup(function()
+    top = succeed("mktemp -d"):gsub("\n", "")
+    prefix = top .. "/prefix"
+    succeed(("make -s install BUILD=%s PREFIX=%s"):format(os.getenv("ARVAK_BUILD") or "build", prefix))
+    server = helper.start()
+  end)
+
+  teardown(function()
+    server:stop()
+    succeed("rm -rf " .. top)
+    helper.assert_clean()
+  end)
+
+  -- Compiles a program with these words before and after its file, and runs it against the server.
+  local function run(name, source, compiler, flags)
+    local file = assert(io.open(top .. "/" .. name, "w"))
+    file:write(source)
+    file:close()
+    succeed(("cd %s && export PKG_CONFIG_PATH=%s/lib/pkgconfig && %s -Wall -Wextra -Werror -pedantic -o host %s %s")
+      :format(top, prefix, compiler, name, flags))
+    return succeed(top .. "/host " .. server.address)
+  end
+
+  it("is found by a host in C through pkg-config", function()
+    assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --cflags --libs arvak lua5.4)"))
+  end)
+
+  it("is found by a host in C++", function()
+    assert.equal("7\n", run("host.cpp", HOST, "c++ -std=c++17", "$(pkg-config --cflags --libs arvak lua5.4)"))
+  end)
+
+  it("can be linked with all that a static gRPC would need, too", function()
+    assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --static --cflags --libs arvak lua5.4)"))
+  end)
+
+  it("serves a host without Lua", function()
+    assert.equal("7\n", run("core.c", CORE_HOST, "cc -std=c11", "$(pkg-config --cflags --libs arvak)"))
+    assert.falsy(succeed("ldd " .. top .. "/host"):find("lua", 1, true))
+  end)
+
+  it("gives no name of its own to what is loaded later, except the one that Lua looks for", function()
+    run("host.c", C_HOST, "cc -std=c11 -rdynamic", "$(pkg-config --cflags --libs arvak lua5.4)")
+    local names = {}
+    for name in succeed("nm -D --defined-only " .. top .. "/host"):gmatch(" [TDBR] (%S*arvak%S*)") do
+      names[#names + 1] = name
+    end
+    assert.same({ "luaopen_arvak" }, names)
+    for name in succeed("nm -D --defined-only " .. prefix .. "/lib/lua/5.4/arvak.so"):gmatch(" [TDBR] (%S+)") do
+      assert.equal("luaopen_arvak", name)
+    end
+  end)
+end)

@@ -50,6 +50,7 @@ EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
 LUA_TESTS = $(patsubst spec/lua/%_test.c,$(BUILD)/test/lua/%_test,$(wildcard spec/lua/*_test.c))
+PEER      = $(BUILD)/test/peer.so
 BENCHES   = $(BUILD)/bench/raw $(BUILD)/bench/wake $(BUILD)/bench/clock.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 
@@ -191,7 +192,7 @@ uninstall:
 clean:
 	rm -rf build $(BUILD)
 
-tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -263,6 +264,11 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
+
+# What specs load to have connections die: spec/support/peer.lua.
+$(PEER): spec/support/peer.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
 
 # For hosts, with Lua or without. What is measured without the core is linked with this too, and takes nothing of it.
 $(ARCHIVE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)

@@ -157,9 +157,12 @@ static void knows_the_core_of_grpc_by_its_messages(void **state) {
   static const char *const own[] = {"Socket closed", "recvmsg:Connection reset by peer", "Broken pipe",
                                     "GOAWAY received", "Received RST_STREAM with error code 2", "Stream removed",
                                     "Received http2 header with status: 503", "keepalive watchdog timeout",
-                                    "Received message larger than max (5 vs. 4)", "Stream refused by server"};
+                                    "Received message larger than max (5 vs. 4)", "Stream refused by server",
+                                    "Failed parsing HTTP/2", "Cancelling all calls", "Endpoint already shutdown",
+                                    "Received RST_STREAM with error code 77"};
   static const char *const servers[] = {"[permanent] x", "transport of the qubits failed", "TCP is not the matter",
-                                        "Queue full: 5 jobs queued (limit: 5)", "", "The Socket closed"};
+                                        "Queue full: 5 jobs queued (limit: 5)", "", "The Socket closed",
+                                        "Received RST_STREAM with error code 7"};
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) assert_true(arvak__is_own_message(own[i]));
   for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) assert_false(arvak__is_own_message(servers[i]));
 }

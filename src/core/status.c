@@ -24,16 +24,22 @@ static const char *const code_names[] = {
     "UNIMPLEMENTED", "INTERNAL",        "UNAVAILABLE",   "DATA_LOSS",        "UNAUTHENTICATED",
 };
 
-/* Beginnings of the messages that the core of gRPC makes itself when a link dies, seen on 1.51.1. A status with one
- * of these did not come from the server. */
+/* Beginnings of the messages that the core of gRPC makes itself when a link dies, of 1.51.1. A status with one of these
+ * did not come from the server; or it did, but from the core of gRPC there as it shut down, whatever had been executed.
+ * "GOAWAY received" may be about a stream that the server had processed: seen when rubbish followed the GOAWAY. */
 static const char *const transport_messages[] = {
-    "Socket closed", "recvmsg:", "Connection reset", "Broken pipe", "sendmsg", "Endpoint read failed",
-    "keepalive watchdog timeout", "GOAWAY received", "Received RST_STREAM", "Received http2 header with status",
-    "Stream refused by server", "RST_STREAM", "failed to connect", "Failed to connect",
-    "Last stream id", "Stream IDs exhausted", "Write failed", "write failed", "Delayed close",
-    "connections to all backends failing", "channel shut", "Channel shut", "No status received", "Trying to connect",
-    "Stream removed",
+    "Socket closed", "recvmsg:", "Connection reset", "Connection timed out", "Connection cancelled", "Broken pipe",
+    "sendmsg", "No route to host", "Network is unreachable", "Transport endpoint is not connected",
+    "Software caused connection abort", "Endpoint ", "FD Shutdown", "FD shutdown", "Failed parsing HTTP/2",
+    "keepalive watchdog timeout", "Too many pings", "GOAWAY received", "Received RST_STREAM",
+    "Received http2 header with status", "Stream refused by server", "RST_STREAM", "failed to connect",
+    "Failed to connect", "Last stream ", "Stream IDs exhausted", "Transport ", "Write failed", "write failed",
+    "Pending writes failed", "Attempt to send", "Delayed close", "connections to all backends failing", "channel shut",
+    "Channel shut", "No status received", "Trying to connect", "Stream removed", "Cancelling all calls",
 };
+
+/* REFUSED_STREAM: by HTTP/2 nothing of the request has been processed, which is as good as the server's own word. */
+static const char refused_stream[] = "Received RST_STREAM with error code 7";
 
 /* Messages of gRPC's about an answer it would not take: the server has acted, and trying again cannot help. */
 static const char *const local_messages[] = {
@@ -74,6 +80,7 @@ static bool is_local_message(const char *message) {
 }
 
 bool arvak__is_own_message(const char *message) {
+  if (strcmp(message, refused_stream) == 0) return false;
   return is_local_message(message) ||
          starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
 }

@@ -1,0 +1,234 @@
+-- What an error says about the request, on connections that die at every stage: may the server have acted, may the
+-- call be repeated. The peer's own count of requests that it has read whole is the judge.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local helper = require "spec.helper"
+local raw = require "spec.support.peer"
+
+local TEST_TIMEOUT = helper.TEST_TIMEOUT
+local HANG_TIMEOUT = 0.3   -- of calls that nobody answers
+
+local rpcs = {
+  SubmitJob = function(client) return client:submit_qasm(helper.bell, "simulator", 1) end,
+  GetJobStatus = function(client) return client:get_job_status("job") end,
+}
+
+local function dns(peer) return (peer:address():gsub("127%.0%.0%.1", "dns:///localhost")) end
+local function ipv4(peer) return "ipv4:" .. peer:address() end
+local function unix(peer) return peer:address() end
+
+local targets = { { "dns:///", dns }, { "ipv4:", ipv4 }, { "unix:", unix } }
+
+local peer, client
+
+local function start(target, options)
+  options = options or {}
+  if target[1] == "unix:" then
+    options.unix = os.tmpname()
+    os.remove(options.unix)
+  end
+  peer = raw.start(options)
+end
+
+local function stop()
+  if client then client:close() end
+  if peer then peer:stop() end
+  client, peer = nil, nil
+  helper.assert_clean()
+end
+
+-- How a SubmitJob may end; a read can be repeated wherever its status is UNAVAILABLE.
+local NOT_SENT = { maybe_executed = false, retryable = true, whole = 0 }
+local UNREAD = { maybe_executed = true, retryable = false }   -- sent, perhaps not read whole
+local BROKEN = { maybe_executed = true, retryable = false, whole = 1 }
+local ANSWERED = { maybe_executed = false, retryable = true, whole = 1 }
+
+local unavailable = { "unavailable", "UNAVAILABLE" }
+local internal = { "rpc", "INTERNAL" }
+local unknown = { "rpc", "UNKNOWN" }
+local timeout = { "timeout", "DEADLINE_EXCEEDED" }
+
+local function on_connection(...) return { connections = { ... } } end
+local function on_request(...) return { requests = { ... } } end
+
+-- Name, what the peer does, kind and name of the error, what it says.
+local cases = {
+  { "refused", { refusing = true }, unavailable, NOT_SENT },
+  { "reset before the preface", on_connection(raw.die("accept", "reset")), unavailable, NOT_SENT },
+  { "closed before the preface", on_connection(raw.die("accept", "close")), unavailable, NOT_SENT },
+  { "answered with garbage before the preface", on_connection(raw.garbage("accept")), unavailable, NOT_SENT },
+  { "answered by an HTTP/1 server",
+    on_connection(raw.garbage("accept", "HTTP/1.1 400 Bad Request\r\n\r\n")), unavailable, NOT_SENT },
+  { "silent from the start", on_connection(raw.hang("accept")), timeout, UNREAD, HANG_TIMEOUT },
+  { "reset after the settings", on_connection(raw.die("settings", "reset")), unavailable, nil },
+  { "closed after the settings", on_connection(raw.die("settings", "close")), unavailable, nil },
+  { "reset after the request's headers", on_request(raw.die("headers", "reset")), unavailable, UNREAD },
+  { "closed after the request's headers", on_request(raw.die("headers", "close")), unavailable, UNREAD },
+  { "reset after the request's end", on_request(raw.die("end", "reset")), unavailable, BROKEN },
+  { "closed after the request's end", on_request(raw.die("end", "close")), unavailable, BROKEN },
+  { "silent after the request's end", on_request(raw.hang()), timeout, BROKEN, HANG_TIMEOUT },
+  { "closed in the middle of an answer", on_request(raw.half_answer("\10\1j", "close")), unavailable, BROKEN },
+  { "reset in the middle of an answer", on_request(raw.half_answer("\10\1j", "reset")), unavailable, BROKEN },
+  { "silent in the middle of an answer", on_request(raw.half_answer("\10\1j")), timeout, BROKEN, HANG_TIMEOUT },
+  { "answered with garbage", on_request(raw.garbage("end")), unknown, BROKEN },
+  { "answered with a truncated message", on_request(raw.answer("\10\50abc")), internal, BROKEN },
+  { "answered without a message", on_request(raw.answer("")), internal, BROKEN },
+  { "told GOAWAY, the request being processed, then closed",
+    on_request(raw.goaway(true, 0, "close")), unavailable, BROKEN },
+  { "told GOAWAY, the request being processed, then nothing",
+    on_request(raw.goaway(true)), timeout, BROKEN, HANG_TIMEOUT },
+  -- What follows shows why "GOAWAY received" proves nothing: gRPC says the same of both.
+  { "told GOAWAY, the request being processed, then garbage",
+    on_request(raw.both(raw.goaway(true), raw.garbage("end"))), unavailable, BROKEN },
+  { "told GOAWAY without the request", on_request(raw.goaway(false)), unavailable, BROKEN },
+  { "told GOAWAY without the request, then closed", on_request(raw.goaway(false, 11, "close")), unavailable, BROKEN },
+  { "told RST_STREAM, REFUSED_STREAM", on_request(raw.reset_stream(7)), unavailable, ANSWERED },
+  { "told RST_STREAM, NO_ERROR", on_request(raw.reset_stream(0)), internal, BROKEN },
+  { "told RST_STREAM, INTERNAL_ERROR", on_request(raw.reset_stream(2)), internal, BROKEN },
+  { "told RST_STREAM, CANCEL", on_request(raw.reset_stream(8)), { "rpc", "CANCELLED" }, BROKEN },
+  { "told RST_STREAM, ENHANCE_YOUR_CALM",
+    on_request(raw.reset_stream(11)), { "resource_exhausted", "RESOURCE_EXHAUSTED" }, BROKEN },
+  { "answered by a proxy with 502", on_request(raw.http(502)), unavailable, BROKEN },
+  { "answered by a proxy with 503", on_request(raw.http(503)), unavailable, BROKEN },
+  { "answered by a proxy with 404", on_request(raw.http(404)), { "rpc", "UNIMPLEMENTED" }, BROKEN },
+  { "answered UNAVAILABLE", on_request(raw.status(14, "down for a moment")), unavailable, ANSWERED },
+  { "answered UNAVAILABLE as gRPC would say it", on_request(raw.status(14, "Socket closed")), unavailable, BROKEN },
+  { "answered UNAVAILABLE by a gRPC that shuts down",
+    on_request(raw.status(14, "Cancelling all calls")), unavailable, BROKEN },
+  { "answered RESOURCE_EXHAUSTED", on_request(raw.status(8, "Queue full", { "grpc-retry-pushback-ms", "50" })),
+    { "resource_exhausted", "RESOURCE_EXHAUSTED" }, ANSWERED },
+  { "answered INTERNAL", on_request(raw.status(13, "[permanent] x")), internal,
+    { maybe_executed = false, retryable = false, whole = 1 } },
+}
+
+local function read_is_retryable(err)
+  return err.name == "UNAVAILABLE" or err.name == "RESOURCE_EXHAUSTED" or err.kind == "timeout"
+end
+
+-- The peer may have died before or after the request was on its way: then the error has to fit what it has seen.
+local function check_either(err)
+  local sent = err.maybe_executed
+  assert.equal(err.rpc == "GetJobStatus" or not sent, err.retryable)
+  if not sent then assert.equal(0, peer:stats().whole) end
+end
+
+local function check(err, expected)
+  if not expected then return check_either(err) end
+  assert.equal(expected.maybe_executed, err.maybe_executed)
+  if err.rpc == "SubmitJob" then assert.equal(expected.retryable, err.retryable)
+  else assert.equal(read_is_retryable(err), err.retryable) end
+  if expected.whole then assert.equal(expected.whole, peer:stats().whole) end
+end
+
+for _, target in ipairs(targets) do
+  describe(("an RPC to a peer on %s"):format(target[1]), function()
+    after_each(stop)
+
+    for _, case in ipairs(cases) do
+      for rpc, call in pairs(rpcs) do
+        it(("%s: %s"):format(rpc, case[1]), function()
+          start(target, { refusing = case[2].refusing })
+          for list, steps in pairs(case[2]) do
+            if list ~= "refusing" then peer:plan(list, steps) end
+          end
+          client = arvak.connect(target[2](peer), { timeout = case[5] or TEST_TIMEOUT })
+          local value, err = call(client)
+          assert.is_nil(value)
+          assert.same({ rpc, case[3][1], case[3][2], 1 }, { err.rpc, err.kind, err.name, err.attempts })
+          check(err, case[4])
+        end)
+      end
+    end
+
+    it("gives an answer that trickles in byte by byte", function()
+      start(target)
+      peer:plan("requests", { raw.trickle(raw.submitted("job-1"), 0.001), raw.trickle(raw.job("job-1", 3), 0.001) })
+      client = arvak.connect(target[2](peer))
+      assert.equal("job-1", assert(client:submit_qasm(helper.bell, "simulator", 1)))
+      assert.equal("COMPLETED", assert(client:get_job_status("job-1")).state)
+      assert.equal(2, peer:stats().whole)
+      assert.equal(1, peer:stats().connections)
+    end)
+
+    it("takes an answer after a GOAWAY that lets it finish, and the next call a new connection", function()
+      start(target)
+      peer:plan("requests", { raw.both(raw.goaway(true), raw.submitted("job-1")), raw.submitted("job-2") })
+      client = arvak.connect(target[2](peer), { pool_size = 1 })
+      assert.equal("job-1", assert(client:submit_qasm(helper.bell, "simulator", 1)))
+      assert.equal("job-2", assert(client:submit_qasm(helper.bell, "simulator", 1)))
+      assert.equal(2, peer:stats().connections)
+    end)
+
+    it("is sent once a peer that refused listens", function()
+      start(target, { refusing = true, answer = raw.submitted("job-1") })
+      client = arvak.connect(target[2](peer))
+      local _, err = client:submit_qasm(helper.bell, "simulator", 1)
+      assert.is_false(err.maybe_executed)
+      peer:listen()
+      helper.eventually(function() return client:submit_qasm(helper.bell, "simulator", 1) end)
+      assert.equal(1, peer:stats().whole)
+    end)
+  end)
+end
+
+-- Random deaths, many calls at a time: of the requests that the peer has read whole, each must be a success, an answer
+-- of its own, or an error that says maybe_executed.
+local function random_step()
+  local deaths = {
+    raw.die("headers", "reset"), raw.die("headers", "close"), raw.die("end", "reset"), raw.die("end", "close"),
+    raw.half_answer("\10\1j", "reset"), raw.goaway(false), raw.goaway(true, 0, "close"), raw.garbage("end"),
+    raw.both(raw.goaway(true), raw.garbage("end")), raw.reset_stream(2), raw.http(503),
+  }
+  local answers = { raw.submitted("job"), raw.submitted("job"), raw.reset_stream(7),
+    raw.status(14, "the peer's own answer") }
+  return deaths[math.random(6 * #deaths)] or answers[math.random(#answers)]
+end
+
+local function random_steps(count, make)
+  local list = {}
+  for i = 1, count do list[i] = make() end
+  return list
+end
+
+local function random_connection()
+  local steps = { raw.die("accept", "reset"), raw.die("settings", "reset"), raw.garbage("settings") }
+  return steps[math.random(2 * #steps)] or raw.hang("end")   -- which does nothing at either stage
+end
+
+-- Submits until it has worked or the outcome is unknown; counts every end.
+local function submit(seen)
+  for _ = 1, 100 do
+    local job_id, err = client:submit_qasm(helper.bell, "simulator", 1)
+    local answered = err and (err.message == "the peer's own answer" or err.message:find("error code 7$"))
+    local class = job_id and "ok" or err.maybe_executed and "maybe" or answered and "answered" or "unsent"
+    seen[class] = seen[class] + 1
+    if class == "ok" or class == "maybe" then return end
+    arvak.sleep(0.01)
+  end
+end
+
+describe("many submits on connections that die at random", function()
+  after_each(stop)
+
+  for place, target in ipairs(targets) do
+    it(("are accounted for on %s"):format(target[1]), function()
+      local seed = os.time() + place
+      math.randomseed(seed)
+      start(target)
+      peer:plan("requests", random_steps(600, random_step))
+      peer:plan("connections", random_steps(600, random_connection))
+      client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5 })
+      local seen = { ok = 0, answered = 0, maybe = 0, unsent = 0 }
+      arvak.run(function()
+        return arvak.map(random_steps(200, function() return seen end), submit, { concurrency = 8 })
+      end)
+      local stats = peer:stats()
+      local text = ("seed %d: %d ok, %d answered, %d maybe, %d unsent; %d whole on %d connections"):format(
+        seed, seen.ok, seen.answered, seen.maybe, seen.unsent, stats.whole, stats.connections)
+      assert.is_true(stats.whole <= seen.ok + seen.answered + seen.maybe, text)
+      assert.is_true(stats.whole >= seen.ok + seen.answered, text)
+      assert.is_true(seen.ok > 0 and seen.maybe > 0 and seen.unsent > 0, text)
+      print(text)
+    end)
+  end
+end)

@@ -8,7 +8,7 @@ local LUA = { "^lua%.h$", "^lauxlib%.h$", "^lualib%.h$", "^luaconf%.h$" }
 local LIBRARIES = { "^grpc/", "^protobuf%-c/", "%.pb%-c%.h$" }
 -- Units that are given time and randomness and know nothing but libc and their own kind.
 local PURE = {
-  core = { "retry", "breaker", "limiter", "timer" },
+  core = { "retry", "budget", "breaker", "limiter", "timer" },
   devserver = { "qasm.*", "lexer", "parser", "statevector", "rate" },
 }
 

@@ -77,6 +77,60 @@ const char *arvak_code_name(int code);        /* "UNAVAILABLE"; static; NULL for
 int64_t arvak_now_ns(void);
 #define ARVAK_NEVER INT64_MAX
 
+/* ---- policies --------------------------------------------------------------------------------------------------- */
+
+typedef enum arvak_strategy {
+  ARVAK_STRATEGY_EXPONENTIAL,
+  ARVAK_STRATEGY_LINEAR,
+  ARVAK_STRATEGY_CONSTANT
+} arvak_strategy;
+/* Of a pause d: anything below d, the upper half of it, or d. */
+typedef enum arvak_jitter { ARVAK_JITTER_FULL, ARVAK_JITTER_EQUAL, ARVAK_JITTER_NONE } arvak_jitter;
+
+/* Zero means the default of each, here as below. */
+typedef struct arvak_retry_options {
+  int max_attempts;           /* with the first; 3 */
+  int64_t initial_backoff_ns; /* 1 s */
+  int64_t max_backoff_ns;     /* of any pause, with its jitter; 60 s */
+  double backoff_multiplier;  /* 2 */
+  arvak_strategy strategy;
+  arvak_jitter jitter;
+  uint32_t codes;            /* bit n: status n is worth a retry; 0: as in contract 2.10 */
+  bool assume_idempotent;    /* submits are repeated as reads are, also when one may have been executed */
+  bool distrust_unavailable; /* no submit is repeated that the server itself refused as UNAVAILABLE: a proxy may say so
+                                of one that was executed */
+} arvak_retry_options;
+
+typedef struct arvak_budget_options {
+  double max_tokens, token_ratio; /* both above 0 */
+} arvak_budget_options;
+
+typedef struct arvak_limiter_options {
+  double rate;       /* jobs submitted in a second; 0: no limit */
+  int burst;         /* jobs that may be submitted at once after a pause; 1 */
+  int max_in_flight; /* calls; 0: max_concurrent_rpcs */
+  bool is_adaptive;  /* fewer after RESOURCE_EXHAUSTED and timeouts, slowly more after successes */
+} arvak_limiter_options;
+
+typedef enum arvak_breaker_state {
+  ARVAK_BREAKER_CLOSED,
+  ARVAK_BREAKER_OPEN,
+  ARVAK_BREAKER_HALF_OPEN
+} arvak_breaker_state;
+
+/* What an attempt says about its server's health. */
+typedef enum arvak_verdict { ARVAK_VERDICT_NEUTRAL, ARVAK_VERDICT_SUCCESS, ARVAK_VERDICT_FAILURE } arvak_verdict;
+
+typedef struct arvak_breaker_options {
+  int failure_threshold;   /* failures in a row that open it; 5, or none with a failure_rate */
+  double failure_rate;     /* share of failures in the window that opens it, up to 1; 0: none */
+  int64_t window_ns;       /* 30 s */
+  int minimum_calls;       /* in the window, before the rate counts; 10 */
+  int success_threshold;   /* successful probes that close it; 2 */
+  int64_t timeout_ns;      /* how long it stays open before probes; 60 s */
+  int half_open_max_calls; /* probes at once; 1 */
+} arvak_breaker_options;
+
 /* ---- client ----------------------------------------------------------------------------------------------------- */
 
 typedef struct arvak_text {

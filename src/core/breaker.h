@@ -1,0 +1,56 @@
+/* A circuit breaker's states and counts. Pure: time is passed in. Queries change nothing.
+ * Invariants: probes counts the calls let through while half open and not recorded, never more than
+ * half_open_max_calls; every change of state is a new generation, and what was let through in an older one changes
+ * nothing when it ends. Whoever is let through records, whatever happens: then nothing but failures keeps a breaker
+ * from closing.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_BREAKER_H
+#define ARVAK_BREAKER_H
+
+#include "arvak.h"
+
+enum { ARVAK__BUCKETS = 10 }; /* that a window is made of */
+
+typedef struct arvak__bucket {
+  int64_t number; /* of the slice of time that it counts */
+  uint32_t successes, failures;
+} arvak__bucket;
+
+typedef struct arvak__breaker {
+  arvak_breaker_options options; /* resolved */
+  arvak_breaker_state state;     /* as last changed: of an open one time may have made a half-open one */
+  bool is_forced;                /* stays as it is until reset */
+  uint64_t generation;           /* from 1 */
+  int failures, successes, probes; /* in a row, while closed; of probes, while half open; under way */
+  int64_t opened_ns;
+  uint64_t changes[3]; /* to each state */
+  arvak__bucket window[ARVAK__BUCKETS];
+} arvak__breaker;
+
+/* What a call was let through with. Zero: it was not. */
+typedef struct arvak__pass {
+  uint64_t generation;
+  bool is_probe;
+} arvak__pass;
+
+void arvak__breaker_init(arvak__breaker *breaker, const arvak_breaker_options *options);
+
+/* Its state at this time. */
+arvak_breaker_state arvak__breaker_state_at(const arvak__breaker *breaker, int64_t now_ns);
+/* Whether a call would be let through; if not, *retry_after_ns says when asking again may help. */
+bool arvak__breaker_would_admit(const arvak__breaker *breaker, int64_t now_ns, int64_t *retry_after_ns);
+
+/* Lets a call through and counts it, or not. True: *pass must be recorded, once. */
+bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, arvak__pass *pass, int64_t *retry_after_ns);
+void arvak__breaker_record(arvak__breaker *breaker, arvak__pass pass, arvak_verdict verdict, int64_t now_ns);
+
+/* Opens for probes one whose time has come; admit does so itself. */
+void arvak__breaker_advance(arvak__breaker *breaker, int64_t now_ns);
+/* A result that was not asked leave for, in the state of this time; that of an open breaker changes nothing. */
+arvak__pass arvak__breaker_uncounted(const arvak__breaker *breaker);
+
+/* Opens or closes it until reset, which makes it as new. */
+void arvak__breaker_force(arvak__breaker *breaker, arvak_breaker_state state, int64_t now_ns);
+void arvak__breaker_reset(arvak__breaker *breaker);
+
+#endif

@@ -1,0 +1,50 @@
+/* The bucket is kept as a time: of the tokens given out, when the last would be due at the bare rate (GCRA). Nothing
+ * has to be refilled, and calls that reserve get their turns in the order in which they came.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "limiter.h"
+
+#define BILLION 1000000000.0
+
+static int64_t later(int64_t a, int64_t b) { return a > b ? a : b; }
+
+void arvak__limiter_init(arvak__limiter *limiter, const arvak_limiter_options *options, int max_in_flight) {
+  *limiter = (arvak__limiter){0};
+  if (options->rate > 0) limiter->interval_ns = later((int64_t)(BILLION / options->rate), 1);
+  int burst = options->burst > 0 ? options->burst : 1;
+  limiter->slack_ns = (burst - 1) * limiter->interval_ns;
+  limiter->is_adaptive = options->is_adaptive;
+  limiter->max_in_flight = max_in_flight;
+  if (options->max_in_flight > 0 && options->max_in_flight < max_in_flight)
+    limiter->max_in_flight = options->max_in_flight;
+  limiter->limit = limiter->max_in_flight;
+}
+
+int64_t arvak__limiter_reserve(arvak__limiter *limiter, int cost, int64_t now_ns, int64_t latest_ns) {
+  if (limiter->interval_ns == 0) return now_ns;
+  int64_t due = later(limiter->next_ns, now_ns);
+  int64_t at = later(due - limiter->slack_ns, now_ns);
+  if (at > latest_ns) return ARVAK_NEVER;
+  limiter->next_ns = due + cost * limiter->interval_ns;
+  return at;
+}
+
+double arvak__limiter_tokens(const arvak__limiter *limiter, int64_t now_ns) {
+  if (limiter->interval_ns == 0) return 0;
+  int64_t ahead = later(limiter->next_ns - now_ns, 0);
+  int64_t left = limiter->slack_ns + limiter->interval_ns - ahead;
+  return left > 0 ? (double)left / (double)limiter->interval_ns : 0;
+}
+
+int arvak__limiter_in_flight(const arvak__limiter *limiter) { return (int)limiter->limit; }
+
+void arvak__limiter_raise(arvak__limiter *limiter, int in_flight) {
+  if (!limiter->is_adaptive || in_flight < (int)limiter->limit) return;
+  limiter->limit += 1 / limiter->limit;
+  if (limiter->limit > limiter->max_in_flight) limiter->limit = limiter->max_in_flight;
+}
+
+void arvak__limiter_lower(arvak__limiter *limiter, int64_t started_ns, int64_t now_ns) {
+  if (!limiter->is_adaptive || started_ns < limiter->lowered_ns) return;
+  limiter->lowered_ns = now_ns;
+  limiter->limit = limiter->limit > 2 ? limiter->limit / 2 : 1;
+}

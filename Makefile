@@ -63,6 +63,7 @@ MODULE    = $(BUILD)/lua/arvak.so
 DEVMODULE = $(BUILD)/lua/arvak/devserver.so
 DEVSERVER = $(BUILD)/bin/arvak-devserver
 ARCHIVE   = $(BUILD)/libarvak.a
+EMBED     = $(BUILD)/examples/embed
 
 # make test T=retry runs only the files with `retry` in their path.
 SPECS     = $(sort $(wildcard spec/*_spec.lua spec/*/*_spec.lua))
@@ -118,7 +119,7 @@ format:
 #: make examples      run every example against a server of its own
 examples:
 	@$(SETUP) build
-	@$(SUBMAKE) all
+	@$(SUBMAKE) all $(EMBED)
 	@$(RUN) tools/examples.sh
 
 #: make asan          the tests under AddressSanitizer and UBSan with a hard-working garbage collector
@@ -282,6 +283,11 @@ $(BUILD)/bench/%: bench/%.c $(ARCHIVE)
 $(BUILD)/bench/clock.so: bench/clock.c
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
+$(EMBED): examples/embed/host.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(wildcard src/core/*.c) $(PROTO_C)

@@ -102,6 +102,32 @@ describe("an installed library", function()
     assert.equal("7\n", run("host.cpp", HOST, "c++ -std=c++17", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
 
+  -- As the example's first lines say.
+  local function build_example()
+    local file = assert(io.open("examples/embed/host.c"))
+    local command = assert(file:read("a"):match("Build: ([^\n]+)\n"))
+    file:close()
+    succeed(("cp examples/embed/* %s && cd %s && export PKG_CONFIG_PATH=%s/lib/pkgconfig && %s")
+      :format(top, top, prefix, command))
+  end
+
+  it("lets the example of a host count right", function()
+    build_example()
+    local output = succeed(("ARVAK_ADDRESS=%s %s/host %s/plugin.lua 420"):format(server.address, top, top))
+    assert.truthy(output:find("^420 of 420 jobs right, 9 Lua states in 8 threads, %d connections"), output)
+  end)
+
+  it("lets the example of a host see wrong counts, and a plugin that is not there", function()
+    build_example()
+    local file = assert(io.open(top .. "/wrong.lua", "w"))
+    file:write("function run(numbers) local t = {} for i = 1, #numbers do t[i] = { [i + 1] = 100 } end return t end")
+    file:close()
+    local command = ("! ARVAK_ADDRESS=%s %s/host %s/wrong.lua 60 && ! %s/host %s/none.lua 60")
+    local output = succeed(command:format(server.address, top, top, top, top))
+    assert.truthy(output:find("job 59: wrong counts\n", 1, true), output)
+    assert.truthy(output:find("0 of 60 jobs right", 1, true), output)
+  end)
+
   it("can be linked with all that a static gRPC would need, too", function()
     assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --static --cflags --libs arvak lua5.4)"))
   end)

@@ -3,7 +3,10 @@
 local core, import = ...
 local client = import "arvak.client"
 local errors = import "arvak.errors"
+local export = import "arvak.export"
 local futures = import "arvak.futures"
+local progress = import "arvak.progress"
+local results = import "arvak.results"
 local task = import "arvak.task"
 
 local M = {
@@ -22,6 +25,9 @@ local M = {
   map = futures.map,
   future = futures.future,
   is_error = errors.is_error,
+  results = results,
+  export = export,
+  print_progress_bar = progress.print_progress_bar,
   _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }
 

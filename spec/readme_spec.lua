@@ -1,4 +1,4 @@
--- What people run first: the programs in the README, as printed, and the examples.
+-- What people run first: the programs in the README and the guides, as printed, and the examples.
 -- SPDX-License-Identifier: Apache-2.0
 local lua = os.getenv("LUA") or "lua5.4"
 
@@ -53,6 +53,17 @@ describe("the README", function()
     end)
   end
 end)
+
+for _, path in ipairs { "docs/results.md" } do
+  describe(path, function()
+    for i, block in ipairs(blocks_of(read(path))) do
+      it(("has a program number %d that runs as printed"):format(i), function()
+        local output, status = run_text(block)
+        assert.equal(0, status, output)
+      end)
+    end
+  end)
+end
 
 describe("an example", function()
   local listing = assert(io.popen("ls examples/*.lua"))

@@ -29,6 +29,13 @@ local function add(set, class, name)
   end
 end
 
+-- A table of functions within a module, as arvak.results.
+local function add_group(set, name, group)
+  for key, value in pairs(group) do
+    if type(value) == "function" then add(set, name, key) end
+  end
+end
+
 local function is_callable(value)
   local mt = debug.getmetatable(value)
   return type(value) == "function" or (type(value) == "table" and mt and mt.__call ~= nil)
@@ -41,7 +48,11 @@ function M.runtime()
     local ok, module = pcall(require, name)
     if not ok then error(("%s cannot be loaded: %s"):format(name, module), 0) end
     for key, value in pairs(module) do
-      if is_callable(value) then add(found, name, key) end
+      if is_callable(value) then
+        add(found, name, key)
+      elseif type(value) == "table" and is_public(key) then
+        add_group(found, name .. "." .. key, value)
+      end
     end
   end
   local registry = debug.getregistry()

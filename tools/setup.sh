@@ -23,6 +23,7 @@ test  g++                 a host in C++ links the installed library
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  openssl             certificates for the TLS tests
+test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock
 check lua-check           lint of Lua
 check valgrind            memory checks

@@ -6,6 +6,8 @@
 
 ---@class arvak
 ---@field _VERSION string
+---@field results arvak.results
+---@field export arvak.export
 local arvak = {}
 
 ---@class arvak.connect_options
@@ -118,10 +120,73 @@ function arvak.future() end
 ---@return boolean
 function arvak.is_error(value) end
 
+---Prints the progress of a batch to standard error: on a terminal one line that is drawn again (Debian: lua-term),
+---elsewhere a line at most once a second and at the end. Meant as progress_callback.
+---@param progress arvak.progress
+function arvak.print_progress_bar(progress) end
+
+---@class arvak.progress
+---@field total? integer nil while an iterator has not ended
+---@field completed integer jobs that succeeded
+---@field failed integer
+---@field running integer
+---@field pending integer
+---@field percent_complete? number
+---@field elapsed_time number seconds
+---@field throughput number ended jobs a second
+---@field eta? number seconds
+---@field success_rate number
+---@field is_complete boolean
+
 ---What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 ---@param value any
 ---@return string|nil
 function arvak.type(value) end
+
+-- ---- computing with results
+
+---@class arvak.results
+local results = {}
+
+---All results as one, counts and shots summed up. Results of different widths raise.
+---@param list arvak.result[] may be empty
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function results.merge(list) end
+
+---The result as it would be with this many shots, by largest remainders.
+---@param result arvak.result
+---@param shots integer
+---@return arvak.result|nil result whose counts sum to shots
+---@return arvak.error|nil err when nothing was counted
+function results.scale(result, shots) end
+
+---How far two distributions are apart, from 0 to 1. Two empty ones are 0 apart, an empty one from another 1.
+---@param a arvak.result|table<string, number>
+---@param b arvak.result|table<string, number>
+---@param kind "tvd"|"hellinger"|"js" total variation, Hellinger, Jensen-Shannon divergence in bits
+---@return number|nil distance
+---@return arvak.error|nil err
+function results.distance(a, b, kind) end
+
+---@alias arvak.item { index: integer?, job_id: string?, attempts: integer?, result: arvak.result?, err: any }
+
+---@class arvak.export
+local export = {}
+
+---A line for each outcome, one for each item without any. The file appears when it is whole.
+---@param path string
+---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
+---@return true|nil ok
+---@return arvak.error|nil err
+function export.to_csv(path, items) end
+
+---An array with an object for each item, which loses nothing.
+---@param path string
+---@param items arvak.item[]|fun(): arvak.item|nil
+---@return true|nil ok
+---@return arvak.error|nil err
+function export.to_json(path, items) end
 
 -- ---- client
 
@@ -393,6 +458,28 @@ function result:most_frequent() end
 ---@return table|nil metadata
 ---@return arvak.error|nil err
 function result:metadata() end
+
+---The outcomes as lines of bitstring, count, share and bar, in ascending order; of more than 32 the most frequent 32 and
+---a last line for the others.
+---@param columns? integer of the text as a whole (default 72)
+---@return string
+function result:histogram(columns) end
+
+---@param n integer from 0 on
+---@return { bits: string, count: integer, probability: number }[] largest first, of equals the smallest bitstring
+function result:top(n) end
+
+---The result for some of the qubits, the others summed over.
+---@param qubits integer[] from 0 (the rightmost character) on; the first named becomes qubit 0
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function result:marginal(qubits) end
+
+---The mean of the product of Z over these qubits.
+---@param qubits? integer[] default: all; none: 1
+---@return number|nil expectation from -1 to 1
+---@return arvak.error|nil err when nothing was counted
+function result:expectation(qubits) end
 
 ---@return table plain, without metatables
 function result:to_table() end

@@ -226,7 +226,8 @@ $(BUILD)/obj/core/%.o: src/core/%.c $(PROTO_C) $(BUILD)/flags
 
 $(BUILD)/obj/devserver/%.o: src/devserver/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) \
+	  $(if $(filter %/main.c,$<),-DARVAK_VERSION='"$(VERSION)"') -c -o $@ $<
 
 $(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -44,7 +44,10 @@ describe("devserver.start", function()
 
   it("raises at the caller and names the option that is wrong", function()
     local wrong = {
-      { { nope = 1 }, "unknown option 'nope'" },
+      { { nope = 1 }, "unknown option 'nope' %(expected address, unix, .*, faults%)" },
+      { { address = "nowhere" }, "bad address 'nowhere': expected HOST:PORT" },
+      { { address = "::1:5" }, "bad address" },
+      { { address = "127.0.0.1:65536" }, "bad address" },
       { { ["rate-limit"] = 1 }, "unknown option 'rate%-limit'" },
       { { 1 }, "unknown option '1'" },
       { { workers = 0 }, "'workers'.*whole number from 1.*got 0" },
@@ -70,7 +73,7 @@ describe("devserver.start", function()
     local other, message = devserver.start { address = server.address }
     assert.is_nil(other)
     assert.matches("Address already in use", message)
-    assert.matches("expected HOST:PORT", select(2, devserver.start { address = "nowhere" }))
+    assert.matches("cannot listen on", select(2, devserver.start { address = "no.such.host.invalid:0" }))
     assert.matches("cannot read tls_cert", select(2, devserver.start { tls_cert = "/nope", tls_key = "/nope" }))
   end)
 end)
@@ -153,7 +156,8 @@ describe("a dev server", function()
       { { status = "INTERNAL", rate = 2 }, "rate" },
       { { status = "INTERNAL", count = 0 }, "count" },
       { { latency = { 2, 1 } }, "latency" },
-      { { color = "red" }, "color" },
+      { { color = "red" }, "no key 'color': expected rpc, status, .*job_latency" },
+      { { status = "FINE" }, "UNAVAILABLE, DATA_LOSS or UNAUTHENTICATED" },
       { { "status" }, "no key '1'" },
       { "status", "KEY=VALUE" },
       { 5, "expected a table or a text" },
@@ -183,6 +187,35 @@ describe("a dev server", function()
     end
   end)
 
+  it("delays by an exponential distribution", function()
+    server:fault { rpc = "ListBackends", latency = { mean = 0.005 } }
+    for _ = 1, 20 do assert(client:list_backends()) end
+    assert.equal(20, server:stats().faults_fired)
+    assert.matches("mean", raised(server.fault, server, { latency = { mean = -1 } }))
+  end)
+
+  it("forgets a job as soon as it has ended", function()
+    server:fault { job = "evict", count = 1 }
+    local job_id = assert(client:submit_qasm(bell, "simulator"))
+    helper.eventually(function() return server:stats().evicted == 1 end)
+    assert.equal("job_not_found", select(2, client:get_job_status(job_id)).kind)
+    assert.equal(0, server:stats().stored)
+    assert(client:execute(bell, "simulator", 10))
+  end)
+
+  it("lists its jobs in order of submission", function()
+    server:fault { job = "hang", after = 1, count = 1 }
+    local ids = {}
+    for i = 1, 3 do ids[i] = assert(client:submit_qasm(bell, "simulator", 10 * i)) end
+    helper.eventually(function() return client:get_job_status(ids[3]).state == "COMPLETED" end)
+    helper.eventually(function() return client:get_job_status(ids[1]).state == "COMPLETED" end)
+    assert.same({
+      { job_id = ids[1], state = "COMPLETED", shots = 10 },
+      { job_id = ids[2], state = "RUNNING", shots = 20 },
+      { job_id = ids[3], state = "COMPLETED", shots = 30 },
+    }, server:jobs())
+  end)
+
   it("stops at once under a client that waits, and twice if asked", function()
     server:fault { hang = true }
     local future = client.async:list_backends()
@@ -198,6 +231,117 @@ describe("a dev server", function()
   end)
 end)
 
+describe("a restart", function()
+  local server, client
+
+  after_each(function()
+    if client then client:close() end
+    if server then server:stop() end
+    client = nil
+    helper.assert_clean()
+  end)
+
+  local function start(options)
+    server = helper.start(options)
+    client = arvak.connect(server.address)
+  end
+
+  local function listed() return helper.eventually(function() return client:list_backends() end) end
+
+  it("comes back at the same address without the jobs; figures and faults stay", function()
+    start()
+    local address = server.address
+    local job_id = assert(client:submit_qasm(bell, "simulator"))
+    server:fault { rpc = "SubmitJob", status = "ABORTED", count = 1 }
+    for round = 1, 3 do
+      assert.is_true(server:restart())
+      assert.equal(address, server.address)
+      listed()
+      local stats = server:stats()
+      assert.same({ round, 1, 0 }, { stats.restarts, stats.accepted, stats.stored })
+      assert.is_true(stats.connections_total > round)
+      assert.equal("job_not_found", select(2, client:get_job_status(job_id)).kind)
+    end
+    assert.equal("ABORTED", select(2, client:submit_qasm(bell, "simulator")).name)
+    assert(client:execute(bell, "simulator", 10))
+    assert.equal(2, server:stats().accepted)
+  end)
+
+  it("keeps the jobs if asked, and fails those that have not ended", function()
+    start { workers = 1 }
+    local done = assert(client:submit_qasm(bell, "simulator", 100))
+    local counts = assert(client:wait_for_job(done)).counts
+    server:fault { job = "hang", count = 1 }
+    server:fault { job_state = "QUEUED", count = 1 }
+    local open = { assert(client:submit_qasm(bell, "simulator")), assert(client:submit_qasm(bell, "simulator")) }
+    assert.is_true(server:restart { keep_jobs = true })
+    listed()
+    assert.same(counts, assert(client:get_job_result(done)).counts)
+    for _, job_id in ipairs(open) do
+      local job = assert(client:get_job_status(job_id))
+      assert.same({ "FAILED", "the server was restarted" }, { job.state, job.error_message })
+    end
+    assert.equal(3, server:stats().accepted)
+    assert(client:execute(bell, "simulator", 10))
+  end)
+
+  it("ends the calls and streams that are open", function()
+    start()
+    server:fault { rpc = "ListBackends", hang = true, count = 1 }
+    server:fault { job = "hang" }
+    local future = client.async:list_backends()
+    local watch = assert(client:watch_job(assert(client:submit_qasm(bell, "simulator"))))
+    assert(watch:next())
+    local jobs = client:submit_batch_stream({ { bell, 10 } }, "simulator")
+    assert.equal("submitted", (jobs:next()))
+    helper.eventually(function() return server:stats().calls.ListBackends == 1 end)
+    assert.is_true(server:restart { keep_jobs = true })
+    assert.equal("unavailable", select(2, future:result(TEST_TIMEOUT)).kind)
+    assert.equal("FAILED", (watch:next()))   -- from a new watch
+    local kind, index, _, err = jobs:next()
+    assert.same({ "error", 1, "job_failed" }, { kind, index, err.kind })   -- by asking for its status
+    jobs:cancel()
+    watch:cancel()
+  end)
+
+  it("brings a stopped server back, and says when the address has been taken", function()
+    start()
+    server:stop()
+    assert.is_nil(client:list_backends())
+    do
+      local other <close> = assert(devserver.start { address = server.address })
+      local ok, message = server:restart()
+      assert.is_nil(ok)
+      assert.matches("Address already in use", message)
+      assert.equal(other.address, server.address)
+      assert.equal(0, server:stats().restarts)
+    end
+    assert.is_true(server:restart())
+    listed()
+    assert.equal(1, server:stats().restarts)
+  end)
+
+  it("works on a unix socket, with the API key still known", function()
+    local path = os.tmpname()
+    os.remove(path)
+    server = helper.start { unix = path, api_key = "secret" }
+    client = arvak.connect(server.address, { api_key = "secret" })
+    assert(client:list_backends())
+    assert.is_true(server:restart())
+    listed()
+    local stranger <close> = arvak.connect(server.address)
+    assert.equal("unauthenticated", select(2, stranger:list_backends()).kind)
+  end)
+
+  it("names what is wrong with its options", function()
+    start()
+    assert.matches("unknown option 'keep' %(expected keep_jobs%)", raised(server.restart, server, { keep = true }))
+    assert.matches("'keep_jobs' %(expected a boolean, got string", raised(server.restart, server, { keep_jobs = "no" }))
+    assert.matches("table expected", raised(server.restart, server, true))
+    assert(client:list_backends())
+  end)
+end)
+
 describe("a dev server that nobody holds any more", function()
   it("is stopped by the collector, and its port is free", function()
     local address = assert(devserver.start()).address
@@ -205,6 +349,40 @@ describe("a dev server that nobody holds any more", function()
     collectgarbage()
     local again <close> = assert(devserver.start { address = address })
     assert.equal(address, again.address)
+  end)
+end)
+
+describe("the program", function()
+  -- Exit status and output of the program with these arguments.
+  local function run(arguments)
+    local program = (os.getenv("ARVAK_BUILD") or "build") .. "/bin/arvak-devserver"
+    local pipe = assert(io.popen(("%s %s 2>&1"):format(program, arguments)))
+    local output = pipe:read("a")
+    local _, _, status = pipe:close()
+    return status or 0, output
+  end
+
+  it("says its version", function()
+    local status, output = run("--version")
+    assert.equal(0, status)
+    assert.equal(arvak._VERSION:match("[%d.]+$"), output:match("^arvak%-devserver ([%d.]+) "))
+  end)
+
+  it("ends with 2 and names what was expected when it is used wrongly, and with 1 when the world is wrong", function()
+    local wrong = {
+      { "--nope 1", "unknown flag '%-%-nope': expected %-%-address .*%-%-job%-latency %-%-fault" },
+      { "--address nowhere", "bad address 'nowhere': expected HOST:PORT" },
+      { "--workers", "needs a value" },
+      { "--workers 0", "bad value '0'.*whole number from 1" },
+      { "--fault color=red", "no key 'color': expected rpc, status" },
+      { "--tls-cert x", "tls_key" },
+    }
+    for _, case in ipairs(wrong) do
+      local status, output = run(case[1])
+      assert.equal(2, status)
+      assert.matches(case[2], output)
+    end
+    assert.equal(1, (run("--unix /no/such/directory/socket")))
   end)
 end)
 

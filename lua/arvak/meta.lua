@@ -546,6 +546,15 @@ function devserver.start(options) end
 ---Ends it within a second, whatever is open. Idempotent.
 function devserver:stop() end
 
+---Stops it and starts it again at the same address; also after stop. Faults and figures stay.
+---@param options? { keep_jobs: boolean } without it all jobs are lost
+---@return boolean|nil ok
+---@return string|nil message
+function devserver:restart(options) end
+
+---@return { job_id: string, state: string, shots: integer }[] jobs those stored, in order of submission
+function devserver:jobs() end
+
 ---Calls, connections and jobs so far.
 ---@return table
 function devserver:stats() end

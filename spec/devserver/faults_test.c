@@ -61,8 +61,8 @@ static void keys_are_read(void **state) {
   assert_true(f.rate == 0.25);
   assert_int_equal(f.count, 3);
   assert_int_equal(f.skip, 2);
-  assert_int_equal(f.latency_us[0], 100000);
-  assert_int_equal(f.latency_us[1], 500000);
+  assert_int_equal(f.latency.least_us, 100000);
+  assert_int_equal(f.latency.most_us, 500000);
   assert_true(f.has_pushback);
   assert_int_equal(f.pushback_ms, -1);
   assert_true(f.after);
@@ -78,7 +78,7 @@ static void mistakes_are_named(void **state) {
   static const char *const wrong[][2] = {
       {"", "needs one of"},
       {"nonsense", "KEY=VALUE"},
-      {"rpc=Submit,hang=true", "name of an RPC"},
+      {"rpc=Submit,hang=true", "expected any, SubmitJob"},
       {"status=OK", "other than OK"},
       {"status=UNAVAILABLE,rate=1.5", "probability"},
       {"status=UNAVAILABLE,rate=", "probability"},
@@ -87,7 +87,11 @@ static void mistakes_are_named(void **state) {
       {"status=UNAVAILABLE,count=1.5", "whole number from 1"},
       {"latency=2-1", "range"},
       {"latency=-1", "seconds"},
-      {"color=red", "no key 'color'"},
+      {"color=red", "no key 'color': expected rpc, status,"},
+      {"latency=exponential:0", "mean"},
+      {"latency=exponential:", "mean"},
+      {"job=evict,job_state=FAILED", "does not go with"},
+      {"job=evict,hang=true", "not both"},
       {"job=fail,status=INTERNAL", "not both"},
       {"rpc=GetJobStatus,job=fail", "submits"},
       {"hang=true,pushback_ms=5", "needs a status"},
@@ -130,17 +134,37 @@ static void rates_hold_and_the_seed_decides(void **state) {
   faults_free(c);
 }
 
+static void exponential_latencies_have_their_mean(void **state) {
+  (void)state;
+  static const char *const rule[] = {"latency=exponential:0.01"};
+  faults *a = with_rules(7, rule, 1), *b = with_rules(7, rule, 1);
+  double sum = 0;
+  uint64_t longest = 0;
+  for (int i = 0; i < 4000; i++) {
+    fault *one = faults_call(a, SUBMIT_JOB), *same = faults_call(b, SUBMIT_JOB);
+    assert_int_equal(one->latency_us, same->latency_us);
+    sum += (double)one->latency_us;
+    if (one->latency_us > longest) longest = one->latency_us;
+    free(one);
+    free(same);
+  }
+  assert_in_range((uint64_t)(sum / 4000), 9300, 10700); /* 10,000 ± 4 deviations of the mean */
+  assert_in_range(longest, 50000, 370000);
+  faults_free(a);
+  faults_free(b);
+}
+
 static void the_first_rule_that_ends_a_call_wins_and_latencies_add_up(void **state) {
   (void)state;
   static const char *const rules[] = {"latency=0.1", "latency=0.2-0.3,count=1", "status=ABORTED,count=1", "hang=true"};
   faults *all = with_rules(1, rules, 4);
   fault *f = faults_call(all, SUBMIT_JOB);
   assert_int_equal(f->status, GRPC_STATUS_ABORTED);
-  assert_in_range(f->latency_us[0], 300000, 400000);
+  assert_in_range(f->latency_us, 300000, 400000);
   free(f);
   f = faults_call(all, SUBMIT_JOB);
   assert_int_equal(f->action, FAULT_HANG);
-  assert_int_equal(f->latency_us[0], 100000);
+  assert_int_equal(f->latency_us, 100000);
   free(f);
   faults_clear(all);
   assert_null(faults_call(all, SUBMIT_JOB));
@@ -170,6 +194,7 @@ int main(void) {
       cmocka_unit_test(mistakes_are_named),
       cmocka_unit_test(count_and_after_choose_the_calls),
       cmocka_unit_test(rates_hold_and_the_seed_decides),
+      cmocka_unit_test(exponential_latencies_have_their_mean),
       cmocka_unit_test(the_first_rule_that_ends_a_call_wins_and_latencies_add_up),
       cmocka_unit_test(jobs_and_calls_have_rules_of_their_own),
   };

@@ -135,7 +135,7 @@ static bool same_key(const char *key, grpc_slice given) {
 }
 
 static bool authorized(const call *c) {
-  const char *key = c->owner->api_key;
+  const char *key = c->owner->options.api_key;
   if (!key) return true;
   if (!c->method) {
     size_t length = sizeof service_prefix - 1;

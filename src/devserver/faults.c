@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "faults.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +79,11 @@ uint64_t faults_fired(faults *all) {
   return fired;
 }
 
-static bool is_for_jobs(const fault *f) { return f->job_state || f->job_latency_us[1]; }
+static bool has_time(const fault_delay *delay) { return delay->most_us || delay->mean_us; }
+
+bool fault_is_for_jobs(const fault *f) { return f->job_state || f->evicts_job || has_time(&f->job_latency); }
+
+bool fault_is_for_calls(const fault *f) { return f->action || f->has_pushback || has_time(&f->latency); }
 
 /* The draw is made for each match that counts, also when it decides nothing: the n-th is always the n-th. */
 static bool acts(faults *all, rule *r, int rpc) {
@@ -92,8 +97,11 @@ static bool acts(faults *all, rule *r, int rpc) {
   return true;
 }
 
-static uint64_t draw_between(rule *r, const uint64_t range[2]) {
-  return range[0] + (uint64_t)(draw_unit(&r->random) * (double)(range[1] - range[0]));
+/* One draw each time, whatever the distribution. */
+static uint64_t draw_delay(rule *r, const fault_delay *delay) {
+  double unit = draw_unit(&r->random);
+  if (delay->mean_us) return (uint64_t)(-log1p(-unit) * (double)delay->mean_us);
+  return delay->least_us + (uint64_t)(unit * (double)(delay->most_us - delay->least_us));
 }
 
 fault *faults_call(faults *all, int rpc) {
@@ -102,23 +110,24 @@ fault *faults_call(faults *all, int rpc) {
   uint64_t latency_us = 0;
   pthread_mutex_lock(&all->mu);
   for (rule *r = all->first; r && !(found && found->action); r = r->next) {
-    if (is_for_jobs(&r->what) || !acts(all, r, rpc)) continue;
-    latency_us += draw_between(r, r->what.latency_us);
+    if (fault_is_for_jobs(&r->what) || !acts(all, r, rpc)) continue;
+    latency_us += draw_delay(r, &r->what.latency);
     if (!found) found = malloc(sizeof *found);
     if (found) *found = r->what;
   }
   pthread_mutex_unlock(&all->mu);
-  if (found) found->latency_us[0] = latency_us;
+  if (found) found->latency_us = latency_us;
   return found;
 }
 
 void faults_job(faults *all, int rpc, job_plan *plan) {
   if (!atomic_load_explicit(&all->any, memory_order_relaxed)) return;
   pthread_mutex_lock(&all->mu);
-  for (rule *r = all->first; r && !plan->end_state; r = r->next) {
-    if (!is_for_jobs(&r->what) || !acts(all, r, rpc)) continue;
-    plan->latency_us += draw_between(r, r->what.job_latency_us);
+  for (rule *r = all->first; r && !plan->end_state && !plan->evict; r = r->next) {
+    if (!fault_is_for_jobs(&r->what) || !acts(all, r, rpc)) continue;
+    plan->latency_us += draw_delay(r, &r->what.job_latency);
     plan->end_state = r->what.job_state;
+    plan->evict = r->what.evicts_job;
     if (r->what.job_state != JOB_FAILED) continue;
     const char *text = r->what.message;
     plan->message = strdup(*text ? text : "Backend submit failed: Backend error: injected by a fault");

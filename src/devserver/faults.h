@@ -16,7 +16,12 @@ enum { FAULT_ANY_RPC = -1, FAULT_TEXT_BYTES = 512 };
 
 typedef enum fault_action { FAULT_NONE, FAULT_STATUS, FAULT_DROP, FAULT_HANG } fault_action;
 
-/* A rule; zero is one that matches everything and does nothing. Times in microseconds. */
+/* A time to be drawn: between the two, or with a mean exponentially distributed, up to 37 times the mean. */
+typedef struct fault_delay {
+  uint64_t least_us, most_us, mean_us;
+} fault_delay;
+
+/* A rule; zero is one that matches everything and does nothing. */
 typedef struct fault {
   int rpc; /* index in service_methods, or FAULT_ANY_RPC */
   fault_action action;
@@ -29,11 +34,15 @@ typedef struct fault {
   uint64_t messages;    /* of a stream: act when so many have been sent; 0: at its end */
   uint64_t skip, count; /* the first matches that nothing happens to; how often it acts, 0: always */
   double rate;          /* probability, for those not skipped */
-  uint64_t latency_us[2], job_latency_us[2]; /* drawn between the two */
-  job_state job_state;                       /* where a job ends up; JOB_UNSPECIFIED: where it would */
+  fault_delay latency, job_latency;
+  uint64_t latency_us; /* of the call at hand, filled by faults_call */
+  job_state job_state; /* where a job ends up; JOB_UNSPECIFIED: where it would */
+  bool evicts_job;     /* the job is forgotten when it has ended */
 } fault;
 
 void fault_init(fault *f);
+bool fault_is_for_jobs(const fault *f);
+bool fault_is_for_calls(const fault *f);
 
 /* "rpc=SubmitJob,status=UNAVAILABLE,rate=0.2"; a comma within a value is written "\,". False with problem filled. */
 bool fault_parse(fault *f, const char *text, char *problem, size_t size);
@@ -48,8 +57,7 @@ bool faults_add(faults *all, const fault *f); /* copies; false: out of memory */
 void faults_clear(faults *all);
 uint64_t faults_fired(faults *all);
 
-/* What happens to a call: owned (free), or NULL, which is nothing. latency_us[0] is the time drawn, and that of
- * several rules adds up. */
+/* What happens to a call: owned (free), or NULL, which is nothing. The latencies of several rules add up. */
 fault *faults_call(faults *all, int rpc);
 
 /* What happens to a job that this RPC has made. */

@@ -95,10 +95,17 @@ static bool set_pushback(fault *f, const char *value) {
   return true;
 }
 
-/* "0.1" or "0.1-0.5". */
-static bool parse_range(const char *text, uint64_t range[2]) {
+/* "0.1", "0.1-0.5" or "exponential:0.1". */
+static bool parse_delay(const char *text, fault_delay *out) {
+  static const char exponential[] = "exponential:";
   char low[32];
   double from, to;
+  *out = (fault_delay){0, 0, 0};
+  if (strncmp(text, exponential, sizeof exponential - 1) == 0) {
+    if (!parse_number(text + sizeof exponential - 1, 1e-6, 86400, &from)) return false;
+    out->mean_us = (uint64_t)(from * 1e6);
+    return true;
+  }
   const char *dash = strchr(text, '-');
   size_t length = dash ? (size_t)(dash - text) : strlen(text);
   if (length >= sizeof low) return false;
@@ -107,27 +114,35 @@ static bool parse_range(const char *text, uint64_t range[2]) {
   if (!parse_number(low, 0, 86400, &from)) return false;
   to = from;
   if (dash && !parse_number(dash + 1, from, 86400, &to)) return false;
-  range[0] = (uint64_t)(from * 1e6);
-  range[1] = (uint64_t)(to * 1e6);
+  out->least_us = (uint64_t)(from * 1e6);
+  out->most_us = (uint64_t)(to * 1e6);
   return true;
 }
 
-static bool set_latency(fault *f, const char *value) { return parse_range(value, f->latency_us); }
-static bool set_job_latency(fault *f, const char *value) { return parse_range(value, f->job_latency_us); }
+static bool set_latency(fault *f, const char *value) { return parse_delay(value, &f->latency); }
+static bool set_job_latency(fault *f, const char *value) { return parse_delay(value, &f->job_latency); }
 static bool set_job_state(fault *f, const char *value) { return job_state_parse(value, &f->job_state); }
 
 static bool set_job(fault *f, const char *value) {
+  f->evicts_job = is(value, "evict");
   f->job_state = is(value, "fail") ? JOB_FAILED : is(value, "hang") ? JOB_RUNNING : JOB_UNSPECIFIED;
-  return f->job_state != JOB_UNSPECIFIED;
+  return f->evicts_job || f->job_state != JOB_UNSPECIFIED;
 }
+
+#define DELAY_EXPECTED "seconds, a range of seconds such as 0.1-0.5, or a mean as in exponential:0.1"
 
 static const struct key {
   const char *name;
   bool (*set)(fault *f, const char *value);
   const char *expected;
 } keys[] = {
-    {"rpc", set_rpc, "the name of an RPC, such as SubmitJob, or any"},
-    {"status", set_status, "the name of a gRPC status other than OK, such as UNAVAILABLE"},
+    {"rpc", set_rpc,
+     "any, SubmitJob, SubmitBatch, GetJobStatus, GetJobResult, CancelJob, ListBackends, GetBackendInfo, WatchJob, "
+     "StreamResults or SubmitBatchStream"},
+    {"status", set_status,
+     "a status other than OK: CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, "
+     "PERMISSION_DENIED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, INTERNAL, "
+     "UNAVAILABLE, DATA_LOSS or UNAUTHENTICATED"},
     {"message", set_message, "a text of at most 511 bytes"},
     {"tag", set_tag, "permanent or transient"},
     {"when", set_when, "before or after"},
@@ -137,11 +152,11 @@ static const struct key {
     {"count", set_count, "a whole number from 1"},
     {"after", set_after, "a whole number from 0"},
     {"messages", set_messages, "a whole number from 1"},
-    {"latency", set_latency, "seconds, or a range of seconds such as 0.1-0.5"},
+    {"latency", set_latency, DELAY_EXPECTED},
     {"pushback_ms", set_pushback, "milliseconds, or -1"},
-    {"job", set_job, "fail or hang"},
+    {"job", set_job, "fail, hang or evict"},
     {"job_state", set_job_state, "QUEUED, RUNNING, COMPLETED, FAILED, CANCELED or RESULT_EXPIRED"},
-    {"job_latency", set_job_latency, "seconds, or a range of seconds such as 0.1-0.5"},
+    {"job_latency", set_job_latency, DELAY_EXPECTED},
 };
 
 bool fault_set(fault *f, const char *name, const char *value, char *problem, size_t size) {
@@ -151,7 +166,9 @@ bool fault_set(fault *f, const char *name, const char *value, char *problem, siz
     snprintf(problem, size, "bad value '%.100s' for the fault's %s: expected %s", value, name, keys[i].expected);
     return false;
   }
-  snprintf(problem, size, "a fault has no key '%.100s'", name);
+  int at = snprintf(problem, size, "a fault has no key '%.100s': expected", name);
+  for (size_t i = 0; i < sizeof keys / sizeof *keys && at > 0 && (size_t)at < size; i++)
+    at += snprintf(problem + at, size - (size_t)at, "%s %s", i ? "," : "", keys[i].name);
   return false;
 }
 
@@ -161,8 +178,7 @@ static bool complain(char *problem, size_t size, const char *text) {
 }
 
 bool fault_check(const fault *f, char *problem, size_t size) {
-  bool jobs_only = f->job_state || f->job_latency_us[1];
-  bool calls_only = f->action || f->latency_us[1] || f->has_pushback;
+  bool jobs_only = fault_is_for_jobs(f), calls_only = fault_is_for_calls(f);
   bool submits = f->rpc == FAULT_ANY_RPC || f->rpc <= 1 || service_methods[f->rpc].reads_many;
   bool streams = f->rpc == FAULT_ANY_RPC || service_methods[f->rpc].sent || service_methods[f->rpc].closed;
   if (jobs_only && calls_only)
@@ -170,6 +186,7 @@ bool fault_check(const fault *f, char *problem, size_t size) {
   if (!jobs_only && !calls_only) {
     return complain(problem, size, "a fault needs one of status, drop, hang, latency, job, job_state, job_latency");
   }
+  if (f->evicts_job && f->job_state) return complain(problem, size, "job=evict does not go with a job_state");
   if (jobs_only && !submits) return complain(problem, size, "a fault about jobs needs an rpc that submits them");
   if (f->has_pushback && f->action != FAULT_STATUS) return complain(problem, size, "pushback_ms needs a status");
   if (f->after && !f->action) return complain(problem, size, "when and messages need one of status, drop, hang");

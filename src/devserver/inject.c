@@ -81,7 +81,7 @@ static void latency_over(timer *t, bool fired) {
 }
 
 void inject_begin(call *c) {
-  uint64_t latency_us = c->fault->latency_us[0];
+  uint64_t latency_us = c->fault->latency_us;
   if (c->fault->action == FAULT_DROP) c->doomed = call_connection(c); /* later the RPC may be gone */
   if (!latency_us) {
     act_or_execute(c);

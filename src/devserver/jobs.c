@@ -372,3 +372,38 @@ void jobs_count(jobs *all, jobs_counts *out) {
   *out = all->counts;
   pthread_mutex_unlock(&all->mu);
 }
+
+void jobs_abandon(jobs *all, const char *message, int64_t now_s) {
+  for (;;) {
+    pthread_mutex_lock(&all->mu);
+    job *j = all->active.oldest;
+    if (!j) break;
+    job_ref(j);
+    if (!j->error) j->error = strdup(message);
+    end_and_unlock(all, j, JOB_FAILED, now_s);
+    job_unref(j);
+  }
+  pthread_mutex_unlock(&all->mu);
+}
+
+static int by_number(const void *a, const void *b) {
+  uint64_t one = ((const job_line *)a)->number, other = ((const job_line *)b)->number;
+  return one < other ? -1 : one > other;
+}
+
+job_line *jobs_list(jobs *all, size_t *count) {
+  *count = 0;
+  pthread_mutex_lock(&all->mu);
+  job_line *lines = calloc(all->counts.stored + 1, sizeof *lines);
+  const job_list *const lists[] = {&all->active, &all->terminal};
+  for (int i = 0; lines && i < 2; i++) {
+    for (const job *j = lists[i]->oldest; j; j = j->newer) {
+      job_line *line = &lines[(*count)++];
+      *line = (job_line){.number = j->number, .shots = j->shots, .state = j->state};
+      memcpy(line->id, j->id, sizeof line->id);
+    }
+  }
+  pthread_mutex_unlock(&all->mu);
+  if (lines) qsort(lines, *count, sizeof *lines, by_number);
+  return lines;
+}

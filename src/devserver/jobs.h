@@ -37,6 +37,7 @@ typedef struct jobs jobs;
 typedef struct job_plan {
   job_state end_state; /* where it ends up instead of COMPLETED: QUEUED and RUNNING are until somebody cancels it */
   uint64_t latency_us; /* added to the server's own */
+  bool evict;          /* forgotten when it has ended */
   char *message;       /* of FAILED; owned by the job */
 } job_plan;
 
@@ -119,5 +120,18 @@ bool jobs_force(jobs *all, const char *id, job_state state, int64_t now_s);
 bool jobs_evict(jobs *all, const char *id);
 
 void jobs_count(jobs *all, jobs_counts *out);
+
+/* What has not ended never will: it becomes FAILED with this message. */
+void jobs_abandon(jobs *all, const char *message, int64_t now_s);
+
+typedef struct job_line {
+  char id[37];
+  uint64_t number;
+  uint32_t shots;
+  job_state state;
+} job_line;
+
+/* The stored jobs in order of submission. Returns owned (free), NULL when there are none or no memory. */
+job_line *jobs_list(jobs *all, size_t *count);
 
 #endif

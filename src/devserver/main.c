@@ -12,10 +12,6 @@
 
 enum { BAD_USAGE = 2 };
 
-#ifndef ARVAK_VERSION
-#define ARVAK_VERSION "scm"
-#endif
-
 static void print_flag(const char *name, const char *what, const char *help) {
   char flag[64];
   int n = snprintf(flag, sizeof flag, "  --%s %s", name, what);
@@ -65,6 +61,16 @@ static bool add_fault(server_options *options, const char *text) {
   return false;
 }
 
+static bool complain_unknown(const char *word) {
+  fprintf(stderr, "arvak-devserver: unknown flag '%s': expected", word);
+  for (const option_spec *spec = option_specs; spec->name; spec++) {
+    fputs(" --", stderr);
+    for (const char *p = spec->name; *p; p++) fputc(*p == '_' ? '-' : *p, stderr);
+  }
+  fputs(" --fault --help --version\n", stderr);
+  return false;
+}
+
 /* "--name value" or "--name=value". Moves *i past what it has used. */
 static bool read_flag(server_options *options, char **argv, int *i) {
   char flag[64];
@@ -74,8 +80,7 @@ static bool read_flag(server_options *options, char **argv, int *i) {
   if (strncmp(word, "--", 2) == 0 && length < sizeof flag) spec = option_find(word + 2, length - 2);
   bool is_fault = length == 7 && strncmp(word, "--fault", length) == 0;
   if (!spec && !is_fault) {
-    fprintf(stderr, "arvak-devserver: unknown flag '%s': try --help\n", word);
-    return false;
+    return complain_unknown(word);
   }
   snprintf(flag, sizeof flag, "%.*s", (int)length, word);
   const char *value = equals ? equals + 1 : argv[*i + 1];

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "faults.h"
@@ -46,9 +47,14 @@ static void set_option(lua_State *L, server_options *options, const option_spec 
   if (!ok) bad_option(L, spec, lua_absindex(L, -1));
 }
 
-/* A value in the text form of faultspec.c; a pair of numbers is a range. Leaves one value on the stack. */
+/* A value in the text form of faultspec.c; a pair of numbers is a range, { mean = n } an exponential distribution.
+ * Leaves what it needs on the stack. */
 static const char *fault_value(lua_State *L, int index) {
   if (!lua_istable(L, index)) return luaL_tolstring(L, index, NULL);
+  if (lua_getfield(L, index, "mean") != LUA_TNIL) {
+    const char *mean = luaL_tolstring(L, -1, NULL);
+    return lua_pushfstring(L, "exponential:%s", mean);
+  }
   lua_geti(L, index, 1);
   lua_geti(L, index, 2);
   const char *low = luaL_tolstring(L, -2, NULL), *high = luaL_tolstring(L, -2, NULL);
@@ -67,9 +73,10 @@ static void read_fault(lua_State *L, int index, fault *out) {
   int top = lua_gettop(L);
   lua_pushnil(L);
   while (lua_next(L, index)) {
-    if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "a fault has no key '%s'", luaL_tolstring(L, -2, NULL));
-    const char *value = fault_value(L, lua_gettop(L));
-    if (!fault_set(out, lua_tostring(L, top + 1), value, problem, sizeof problem)) luaL_error(L, "%s", problem);
+    bool is_text = lua_type(L, top + 1) == LUA_TSTRING;
+    const char *value = is_text ? fault_value(L, top + 2) : "";
+    const char *name = is_text ? lua_tostring(L, top + 1) : luaL_tolstring(L, top + 1, NULL);
+    if (!fault_set(out, name, value, problem, sizeof problem)) luaL_error(L, "%s", problem);
     lua_settop(L, top + 1);
   }
   if (!fault_check(out, problem, sizeof problem)) luaL_error(L, "%s", problem);
@@ -96,6 +103,11 @@ static void read_faults(lua_State *L, server_options *options) {
   lua_replace(L, 2);
 }
 
+static int unknown_option(lua_State *L, const char *name) {
+  char names[512];
+  return luaL_error(L, "unknown option '%s' (expected %s)", name, options_names(names, sizeof names));
+}
+
 /* Strings stay borrowed from the table, the faults from the stack's second place. */
 static void read_options(lua_State *L, server_options *options) {
   options_init(options);
@@ -114,7 +126,7 @@ static void read_options(lua_State *L, server_options *options) {
       continue;
     }
     const option_spec *spec = name && !strchr(name, '-') ? option_find(name, strlen(name)) : NULL;
-    if (!spec) luaL_error(L, "unknown option '%s'", name ? name : luaL_tolstring(L, -2, NULL));
+    if (!spec) unknown_option(L, name ? name : luaL_tolstring(L, -2, NULL));
     set_option(L, options, spec);
     lua_pop(L, 1);
   }
@@ -139,6 +151,29 @@ static int larvak_devserver_start(lua_State *L) {
 static int larvak_devserver_stop(lua_State *L) {
   service_stop(check_server(L));
   return 0;
+}
+
+static int larvak_devserver_restart(lua_State *L) {
+  service *s = check_server(L);
+  char problem[512];
+  bool keep_jobs = false;
+  if (!lua_isnoneornil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+      if (lua_type(L, -2) != LUA_TSTRING || strcmp(lua_tostring(L, -2), "keep_jobs") != 0)
+        return luaL_error(L, "unknown option '%s' (expected keep_jobs)", luaL_tolstring(L, -2, NULL));
+      if (!lua_isboolean(L, -1))
+        return luaL_error(L, "bad option 'keep_jobs' (expected a boolean, got %s)", luaL_typename(L, -1));
+      keep_jobs = lua_toboolean(L, -1);
+    }
+  }
+  if (service_restart(s, keep_jobs, problem, sizeof problem)) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, problem);
+  return 2;
 }
 
 static int larvak_devserver_gc(lua_State *L) {
@@ -192,9 +227,47 @@ static int larvak_devserver_drop_connections(lua_State *L) {
   return 0;
 }
 
+static void set_text(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
 static void set_count(lua_State *L, const char *name, uint64_t value) {
   lua_pushinteger(L, (lua_Integer)value);
   lua_setfield(L, -2, name);
+}
+
+/* The array is freed by its box, should memory end. */
+static int free_lines(lua_State *L) {
+  job_line **lines = lua_touserdata(L, 1);
+  free(*lines);
+  *lines = NULL;
+  return 0;
+}
+
+static int larvak_devserver_jobs(lua_State *L) {
+  service *s = check_server(L);
+  job_line **lines = lua_newuserdatauv(L, sizeof *lines, 0);
+  *lines = NULL;
+  if (luaL_newmetatable(L, SERVER ".jobs")) {
+    lua_pushcfunction(L, free_lines);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__gc");
+    lua_setfield(L, -2, "__close");
+  }
+  lua_setmetatable(L, -2);
+  lua_toclose(L, lua_gettop(L));
+  size_t count;
+  *lines = jobs_list(s->store, &count);
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_createtable(L, 0, 3);
+    set_text(L, "job_id", (*lines)[i].id);
+    set_text(L, "state", job_state_name((*lines)[i].state));
+    set_count(L, "shots", (*lines)[i].shots);
+    lua_seti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
 }
 
 static int larvak_devserver_stats(lua_State *L) {
@@ -205,9 +278,10 @@ static int larvak_devserver_stats(lua_State *L) {
   jobs_count(s->store, &counted);
   lua_newtable(L);
   set_count(L, "connections_open", open);
-  set_count(L, "connections_total", total);
-  set_count(L, "accepted", counted.accepted);
-  set_count(L, "evicted", counted.evicted);
+  set_count(L, "connections_total", s->past.connections + total);
+  set_count(L, "accepted", s->past.accepted + counted.accepted);
+  set_count(L, "evicted", s->past.evicted + counted.evicted);
+  set_count(L, "restarts", s->past.restarts);
   set_count(L, "stored", counted.stored);
   set_count(L, "faults_fired", faults_fired(s->faults));
   set_count(L, "unknown_calls", atomic_load(&s->unknown_calls));
@@ -242,7 +316,9 @@ static int larvak_devserver_tostring(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {{"stop", larvak_devserver_stop},
+                                   {"restart", larvak_devserver_restart},
                                    {"stats", larvak_devserver_stats},
+                                   {"jobs", larvak_devserver_jobs},
                                    {"fault", larvak_devserver_fault},
                                    {"clear_faults", larvak_devserver_clear_faults},
                                    {"set_job_state", larvak_devserver_set_job_state},

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "sockets.h"
+
 #define AT(field) offsetof(server_options, field)
 
 const option_spec option_specs[] = {
@@ -108,6 +110,11 @@ bool option_parse(server_options *options, const option_spec *spec, const char *
 }
 
 bool options_check(const server_options *options, char *problem, size_t size) {
+  if (options->address && !sockets_is_address(options->address)) {
+    snprintf(problem, size, "bad address '%.200s': expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:0",
+             options->address);
+    return false;
+  }
   if (!options->tls_cert != !options->tls_key) {
     snprintf(problem, size, "tls_cert and tls_key go together: only %s is given",
              options->tls_cert ? "tls_cert" : "tls_key");
@@ -118,4 +125,41 @@ bool options_check(const server_options *options, char *problem, size_t size) {
     return false;
   }
   return true;
+}
+
+const char *options_names(char *out, size_t size) {
+  size_t at = 0;
+  *out = '\0';
+  for (const option_spec *spec = option_specs; spec->name && at < size; spec++)
+    at += (size_t)snprintf(out + at, size - at, "%s, ", spec->name);
+  if (at < size) snprintf(out + at, size - at, "faults");
+  return out;
+}
+
+bool options_replace_text(const char **text, const char *with) {
+  char *copy = with && *with ? strdup(with) : NULL;
+  if (!copy && with && *with) return false;
+  free((char *)*text);
+  *text = copy;
+  return true;
+}
+
+bool options_copy(server_options *to, const server_options *from) {
+  bool ok = true;
+  *to = *from;
+  to->faults = NULL;
+  to->fault_count = 0;
+  for (const option_spec *spec = option_specs; spec->name; spec++) {
+    if (spec->kind != OPTION_TEXT) continue;
+    const char **text = field(to, spec);
+    *text = NULL;
+    ok = options_replace_text(text, *(const char *const *)((const char *)from + spec->offset)) && ok;
+  }
+  return ok;
+}
+
+void options_free(server_options *options) {
+  for (const option_spec *spec = option_specs; spec->name; spec++) {
+    if (spec->kind == OPTION_TEXT) options_replace_text(field(options, spec), NULL);
+  }
 }

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Strings are borrowed until service_start returns; NULL: not given. Limits of 0: none. */
+/* Strings are borrowed, unless made by options_copy; NULL: not given. Limits of 0: none. */
 typedef struct server_options {
   const char *address, *unix_path, *api_key, *tls_cert, *tls_key, *tls_client_ca; /* the tls ones: PEM text or path */
   uint64_t workers, rate_limit, max_concurrent_jobs, max_queued_jobs, max_message_size, seed;
@@ -40,7 +40,15 @@ bool option_set_number(server_options *options, const option_spec *spec, double 
 bool option_set_integer(server_options *options, const option_spec *spec, int64_t value);
 bool option_parse(server_options *options, const option_spec *spec, const char *text); /* any kind, from text */
 
-/* What only shows when all are set: a certificate without its key. */
+/* What only shows when all are set, such as a certificate without its key; and addresses that are none. */
 bool options_check(const server_options *options, char *problem, size_t size);
+
+/* "address, unix, ..."; returns out. */
+const char *options_names(char *out, size_t size);
+
+/* Copies the texts, and not the faults. False: out of memory; free what there is. */
+bool options_copy(server_options *to, const server_options *from);
+void options_free(server_options *options); /* of options_copy */
+bool options_replace_text(const char **text, const char *with); /* owned; "" is NULL; false: out of memory */
 
 #endif

@@ -86,6 +86,7 @@ static void run_or_drop(runner *r, job *j) {
   } else if (view.state == JOB_RUNNING && j->plan.end_state != JOB_RUNNING) {
     run(r, j);
   }
+  if (j->plan.evict) jobs_evict(store, j->id);
   circuit_free(j->circuit);
   j->circuit = NULL;
 }

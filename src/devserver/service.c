@@ -131,22 +131,26 @@ static uint64_t random_seed(void) {
   return clock_us();
 }
 
-/* What needs no gRPC. */
-static bool make_parts(service *s) {
-  const server_options *o = &s->options;
-  s->limits =
-      (jobs_limits){.max_running = (uint32_t)o->max_concurrent_jobs, .max_queued = (uint32_t)o->max_queued_jobs};
-  if (!o->seeded) s->options.seed = random_seed();
-  if (o->api_key) s->api_key = strdup(o->api_key);
+/* What outlasts a restart. */
+static bool make_lasting(service *s, const server_options *options) {
+  if (!options_copy(&s->options, options)) return false;
+  if (!options->seeded) s->options.seed = random_seed();
+  s->limits = (jobs_limits){.max_running = (uint32_t)options->max_concurrent_jobs,
+                            .max_queued = (uint32_t)options->max_queued_jobs};
   s->topology = backend_topology();
   s->store = jobs_new(STORE_CAPACITY);
+  s->faults = faults_new(s->options.seed);
+  bool ok = s->topology && s->store && s->faults;
+  for (size_t i = 0; ok && i < options->fault_count; i++) ok = faults_add(s->faults, &options->faults[i]);
+  return ok;
+}
+
+/* What a run needs besides gRPC. */
+static bool make_parts(service *s) {
+  const server_options *o = &s->options;
   s->rates = rates_new((uint32_t)o->rate_limit);
   s->clock = timers_new();
-  s->faults = faults_new(s->options.seed);
-  if (!s->topology || !s->store || !s->rates || !s->clock || !s->faults || (o->api_key && !s->api_key)) return false;
-  for (size_t i = 0; i < o->fault_count; i++) {
-    if (!faults_add(s->faults, &o->faults[i])) return false;
-  }
+  if (!s->rates || !s->clock) return false;
   s->runner = runner_new(&(runner_options){.store = s->store,
                                            .clock = s->clock,
                                            .workers = (int)o->workers,
@@ -164,16 +168,23 @@ static bool start_pollers(service *s) {
   return s->polling == POLLERS;
 }
 
+/* With the listener there. */
+static bool start_run(service *s, char *problem, size_t size) {
+  snprintf(problem, size, "out of memory or threads");
+  if (!make_parts(s)) return false;
+  make_server(s);
+  int tls_port = add_tls_port(s, &s->options, problem, size);
+  grpc_server_start(s->server);
+  return tls_port >= 0 && start_pollers(s) && listener_start(s->listener, s->server, tls_port);
+}
+
 static bool start_all(service *s, const server_options *options, char *problem, size_t size) {
   if (!options_check(options, problem, size)) return false;
   s->listener = listener_new(options->address, options->unix_path, problem, size);
   if (!s->listener) return false;
-  snprintf(problem, size, "out of memory or threads");
-  if (!make_parts(s)) return false;
-  make_server(s);
-  int tls_port = add_tls_port(s, options, problem, size);
-  grpc_server_start(s->server);
-  return tls_port >= 0 && start_pollers(s) && listener_start(s->listener, s->server, tls_port);
+  snprintf(problem, size, "out of memory");
+  return make_lasting(s, options) && options_replace_text(&s->options.address, listener_address(s->listener)) &&
+         start_run(s, problem, size);
 }
 
 static void drop_log(gpr_log_func_args *args) { (void)args; }
@@ -191,18 +202,12 @@ service *service_start(const server_options *options, char *problem, size_t size
   }
   quiet_grpc();
   grpc_init();
-  s->options = *options;
   s->pid = getpid();
   s->down_tag.fn = on_down;
   pthread_mutex_init(&s->spare_mu, NULL);
   pthread_mutex_init(&s->stop_mu, NULL);
   pthread_cond_init(&s->stopped_cond, NULL);
-  bool ok = start_all(s, options, problem, size);
-  /* Borrowed only until here. */
-  s->options.address = s->options.unix_path = s->options.api_key = NULL;
-  s->options.faults = NULL;
-  s->options.tls_cert = s->options.tls_key = s->options.tls_client_ca = NULL;
-  if (ok) return s;
+  if (start_all(s, options, problem, size)) return s;
   service_free(s);
   return NULL;
 }
@@ -266,6 +271,62 @@ void service_stop(service *s) {
   grpc_shutdown();
 }
 
+/* What start_run has made. */
+static void free_run(service *s) {
+  runner_free(s->runner);
+  timers_free(s->clock);
+  rates_free(s->rates);
+  s->runner = NULL;
+  s->clock = NULL;
+  s->rates = NULL;
+}
+
+/* Jobs that end here tell their streams, which are closed. */
+static bool renew_store(service *s, bool keep_jobs) {
+  jobs_counts counted;
+  if (keep_jobs) {
+    jobs_abandon(s->store, "the server was restarted", clock_unix_s());
+    return true;
+  }
+  jobs *fresh = jobs_new(STORE_CAPACITY);
+  if (!fresh) return false;
+  jobs_count(s->store, &counted);
+  s->past.accepted += counted.accepted;
+  s->past.evicted += counted.evicted;
+  jobs_free(s->store);
+  s->store = fresh;
+  return true;
+}
+
+static void replace_listener(service *s, listener *fresh) {
+  uint64_t open, total;
+  listener_count(s->listener, &open, &total);
+  s->past.connections += total;
+  listener_free(s->listener);
+  s->listener = fresh;
+}
+
+bool service_restart(service *s, bool keep_jobs, char *problem, size_t size) {
+  snprintf(problem, size, "this process is a fork of the server's");
+  if (getpid() != s->pid) return false;
+  service_stop(s);
+  listener *fresh = listener_new(s->options.address, s->options.unix_path, problem, size);
+  if (!fresh) return false;
+  if (!renew_store(s, keep_jobs)) {
+    listener_free(fresh);
+    snprintf(problem, size, "out of memory");
+    return false;
+  }
+  free_run(s);
+  replace_listener(s, fresh);
+  s->past.restarts++;
+  s->stopping = s->down = false;
+  grpc_init();
+  if (start_run(s, problem, size)) return true;
+  service_stop(s);
+  return false;
+}
+
 void service_free(service *s) {
   if (!s || getpid() != s->pid) return;
   service_stop(s);
@@ -277,7 +338,7 @@ void service_free(service *s) {
   faults_free(s->faults);
   calls_free(s);
   free(s->topology);
-  free(s->api_key);
+  options_free(&s->options);
   pthread_cond_destroy(&s->stopped_cond);
   pthread_mutex_destroy(&s->stop_mu);
   pthread_mutex_destroy(&s->spare_mu);

@@ -46,8 +46,7 @@ extern const method service_methods[METHODS];
 
 struct service {
   /* Constant once started. */
-  server_options options; /* its strings are not kept, but for: */
-  char *api_key;          /* owned; NULL: open */
+  server_options options; /* its texts are owned */
   jobs_limits limits;
   grpc_server *server;
   grpc_completion_queue *queue;
@@ -71,6 +70,10 @@ struct service {
   pthread_mutex_t stop_mu;
   pthread_cond_t stopped_cond;
   bool stopping, down; /* guarded by stop_mu */
+  /* Figures of the runs that ended in a restart; whoever restarts is the only one to ask. */
+  struct {
+    uint64_t restarts, accepted, evicted, connections;
+  } past;
 };
 
 /* Returns owned (service_stop, service_free), or NULL with problem filled. */
@@ -79,6 +82,10 @@ service *service_start(const server_options *options, char *problem, size_t size
  * In a forked child, which has none of the threads, this and service_free leave everything as it is. */
 void service_stop(service *s);
 void service_free(service *s); /* stops first; NULL is fine */
+
+/* Stops it, unless it is stopped, and starts it at the same addresses. Faults and figures stay; jobs are lost, or with
+ * keep_jobs only those that have not ended, which become FAILED. False with problem filled: it is stopped. */
+bool service_restart(service *s, bool keep_jobs, char *problem, size_t size);
 
 const char *service_address(const service *s); /* of TCP, or else "unix:/path"; borrowed */
 

@@ -43,13 +43,21 @@ static int listen_on(const struct addrinfo *at) {
   return -1;
 }
 
+/* As split_port, in a copy. */
+static const char *copy_and_split(const char *address, char copy[256], char **host) {
+  return snprintf(copy, 256, "%s", address) < 256 ? split_port(copy, host) : NULL;
+}
+
+bool sockets_is_address(const char *address) {
+  char copy[256], *host;
+  return copy_and_split(address, copy, &host) != NULL;
+}
+
 int sockets_listen_tcp(const char *address, char *problem, size_t size) {
   char copy[256], *host;
-  snprintf(copy, sizeof copy, "%s", address);
-  const char *port = strlen(address) < sizeof copy ? split_port(copy, &host) : NULL;
+  const char *port = copy_and_split(address, copy, &host);
   if (!port) {
-    snprintf(problem, size, "bad address '%.200s': expected HOST:PORT, for example 127.0.0.1:50051 or [::1]:0",
-             address);
+    snprintf(problem, size, "bad address '%.200s'", address);
     return -1;
   }
   struct addrinfo *found, hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM};

@@ -3,10 +3,13 @@
 #ifndef ARVAK_DEVSERVER_SOCKETS_H
 #define ARVAK_DEVSERVER_SOCKETS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
-/* "host:port", "[v6]:port"; port 0: the system chooses. Returns a descriptor (owned), or -1 with problem filled. */
+bool sockets_is_address(const char *address); /* of the form "host:port" or "[v6]:port" */
+
+/* Such an address; port 0: the system chooses. Returns a descriptor (owned), or -1 with problem filled. */
 int sockets_listen_tcp(const char *address, char *problem, size_t size);
 
 /* A path; a socket left there by a dead server is replaced, anything else is not. */

@@ -6,17 +6,7 @@ local helper = require "spec.helper"
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local server, client
 
-local function open(options, client_options)
-  server = helper.start(options)
-  client = arvak.connect(server.address, client_options)
-end
-
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 describe("canceling a task", function()
   after_each(close)

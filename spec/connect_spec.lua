@@ -7,12 +7,7 @@ local monotime = require("system").monotime
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local server, client
 
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local _, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function port_of(address) return address:match(":(%d+)$") end
 

@@ -7,22 +7,31 @@ local monotime = require("system").monotime
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local server, client
 
-local function open(options, client_options)
-  server = helper.start(options)
-  client = arvak.connect(server.address, client_options)
-end
-
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function kind_of(_, err) return err and err.kind end
 
 describe("transport and protocol:", function()
   after_each(close)
+
+  it("the streams, optimization levels and state 6 exist, against a server that is really there (1)", function()
+    open { watch_interval = 0.01 }
+    local seen = {}
+    for kind, _, job_id in client:submit_batch_stream({ { bell, 5 } }, "simulator") do seen[kind] = job_id end
+    assert.equal(seen.submitted, seen.completed)
+    local last, shots
+    for state in client:watch_job(seen.completed) do last = state end
+    assert.equal("COMPLETED", last)
+    for counts, is_final, index, total in client:stream_results(seen.completed) do
+      assert.same({ true, 0, 1 }, { is_final, index, total })
+      shots = (counts["00"] or 0) + (counts["11"] or 0)
+    end
+    assert.equal(5, shots)
+    local options = { shots = 5, optimization_level = 1 }
+    assert.equal(20, #client:execute(bell, "simulator", options):most_frequent())
+    server:set_job_state(seen.completed, "RESULT_EXPIRED")
+    assert.equal("RESULT_EXPIRED", client:get_job_status(seen.completed).state)
+  end)
 
   it("a protected server can be talked to, and an optimization level sent (2)", function()
     open({ api_key = "key" }, { api_key = "key" })
@@ -35,10 +44,37 @@ describe("transport and protocol:", function()
     assert.equal(1, #client:list_backends { metadata = { ["x-api-key"] = "key", ["x-request-id"] = "r-1" } })
   end)
 
+  it("the deadline of calls is none of streams, and a watch that breaks is opened again (4)", function()
+    open({ job_latency = 0.4, watch_interval = 0.01 }, { timeout = 0.2 })
+    local job_id, last = assert(client:submit_qasm(bell, "simulator")), nil
+    server:fault { rpc = "WatchJob", drop = "after", messages = 2, count = 1 }
+    for state in client:watch_job(job_id) do last = state end
+    assert.equal("COMPLETED", last)
+    assert.equal(2, server:stats().calls.WatchJob)
+    local seen = {}
+    for kind in client:submit_batch_stream({ { bell, 5 } }, "simulator") do seen[#seen + 1] = kind end
+    assert.same({ "submitted", "completed" }, seen)
+  end)
+
   it("a bad format raises at the caller before anything is sent (6)", function()
     open()
     assert.error_matches(function() client:submit_batch({ { bell, 1 }, { 5, 1 } }, "simulator") end, "circuits%[2%]")
     assert.equal(0, client:stats().attempts)
+  end)
+
+  it("a stream whose loop is left is canceled at once, and one that is dropped when it is collected (7)", function()
+    open { job_latency = 60, watch_interval = 0.01 }
+    local job_id = assert(client:submit_qasm(bell, "simulator"))
+    for state in client:watch_job(job_id) do
+      if state then break end
+    end
+    helper.eventually(function() return arvak._counts().calls == 0 end)
+    assert.truthy(client:watch_job(job_id):next())
+    helper.eventually(function()
+      collectgarbage()
+      return arvak._counts().calls == 0
+    end)
+    assert(client:cancel_job(job_id))
   end)
 end)
 

@@ -7,17 +7,7 @@ local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 
 local server, client
 
-local function open(options, client_options)
-  server = helper.start(options)
-  client = arvak.connect(server.address, client_options)
-end
-
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  server, client = nil, nil
-  helper.assert_clean()
-end
+local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 -- The error of a call that must fail. expected: fields it must have; message is a pattern.
 local function fails(expected, value, err)

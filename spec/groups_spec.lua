@@ -6,17 +6,11 @@ local helper = require "spec.helper"
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local server, client
 
-local function open(options, client_options)
-  server = helper.start(options)
-  client = arvak.connect(server.address, client_options)
-  assert(client:wait_for_ready(TEST_TIMEOUT))
-end
+local start, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
+local function open(...)
+  start(...)
+  assert(client:wait_for_ready(TEST_TIMEOUT))
 end
 
 local function submit() return client:submit_qasm_future(bell, "simulator", 10) end

@@ -26,6 +26,25 @@ function M.eventually(condition, timeout)
   end
 end
 
+-- What most specs open before a test and close after it: a server with these options, and a client of it. get and set
+-- reach the variables in which the spec keeps the two, which its tests may change.
+function M.fixture(get, set)
+  local function open(options, client_options)
+    local server = M.start(options)
+    set(server)
+    set(server, arvak.connect(server.address, client_options))
+  end
+  local function close()
+    local server, client = get()
+    if client then client:close() end
+    if server then server:stop() end
+    server, client = nil, nil
+    set(server, client)
+    M.assert_clean()
+  end
+  return open, close
+end
+
 -- Nothing may be left behind: no call in flight, no task, no wait, no client that is still referenced.
 function M.assert_clean()
   collectgarbage()

@@ -153,17 +153,9 @@ describe("misuse of connect", function()
 end)
 
 describe("misuse of a method", function()
-  setup(function()
-    server = helper.start()
-    client = arvak.connect(server.address)
-  end)
-
-  teardown(function()
-    client:close()
-    server:stop()
-    client, server = nil, nil
-    helper.assert_clean()
-  end)
+  local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
+  setup(open)
+  teardown(close)
 
   for _, case in ipairs(bad_calls) do
     it(("raises at line %d: %s"):format(debug.getinfo(case[1], "S").linedefined, case[2]), function()

@@ -8,12 +8,7 @@ local monotime, sleep = system.monotime, system.sleep
 
 local server, client
 
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local _, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function call() return assert(client:list_backends()) end
 

@@ -6,17 +6,7 @@ local helper = require "spec.helper"
 local bell = helper.bell
 local server, client
 
-local function open(options)
-  server = helper.start(options)
-  client = arvak.connect(server.address)
-end
-
-local function close()
-  client:close()
-  server:stop()
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function result_of(body, shots)
   local result, err = client:execute("OPENQASM 3.0; " .. body, "simulator", shots)

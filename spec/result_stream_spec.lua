@@ -8,17 +8,7 @@ local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
 local sanitized = os.getenv "ASAN_OPTIONS" ~= nil   -- then freed memory is kept for a while
 local server, client
 
-local function open(options, client_options)
-  server = helper.start(options)
-  client = arvak.connect(server.address, client_options)
-end
-
-local function close()
-  client:close()
-  server:stop()
-  server, client = nil, nil
-  helper.assert_clean()
-end
+local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 -- All basis states of so many qubits, alike.
 local function uniform(qubits)

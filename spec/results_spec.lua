@@ -383,17 +383,9 @@ end)
 describe("a large result", function()
   local server, client
 
-  before_each(function()
-    server = helper.start()
-    client = arvak.connect(server.address)
-  end)
-
-  after_each(function()
-    client:close()
-    server:stop()
-    client, server = nil, nil
-    helper.assert_clean()
-  end)
+  local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
+  before_each(open)
+  after_each(close)
 
   it("is computed with as it lies, without building its counts", function()
     local result = assert(client:execute("OPENQASM 3.0; qubit[12] q; h q; x q[3];", "simulator", 100000))

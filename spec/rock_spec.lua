@@ -71,7 +71,7 @@ describe("a clean copy of the tree", function()
     assert.truthy(output:find("is missing: apt-get install libgrpc-dev libprotobuf-c-dev", 1, true), output)
   end)
 
-  it("becomes a rock that works from its tree alone", function()
+  it("becomes a rock that works from its tree alone, with what it declares to need (defect 5)", function()
     local tree = top .. "/tree"
     succeed(in_copy("luarocks --lua-version=5.4 --tree=" .. tree .. " make --deps-mode=none"))
     local status, output = run_from(tree)

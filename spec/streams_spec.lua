@@ -20,12 +20,7 @@ local function open(client_options)
   server:fault { rpc = "SubmitBatchStream", job = "hang" }
 end
 
-local function close()
-  client:close()
-  server:stop()
-  server, client = nil, nil
-  helper.assert_clean()
-end
+local _, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function no_call_is_left()
   helper.eventually(function() return arvak._counts().calls == 0 end)

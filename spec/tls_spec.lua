@@ -7,12 +7,7 @@ local helper = require "spec.helper"
 local path, text = certificates.path, certificates.text
 local server, client
 
-local function close()
-  if client then client:close() end
-  if server then server:stop() end
-  client, server = nil, nil
-  helper.assert_clean()
-end
+local _, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function serve(name, options)
   options = options or {}

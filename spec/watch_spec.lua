@@ -14,12 +14,7 @@ local function open(options, client_options)
   client = arvak.connect(server.address, client_options)
 end
 
-local function close()
-  client:close()
-  server:stop()
-  server, client = nil, nil
-  helper.assert_clean()
-end
+local _, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function submit() return assert(client:submit_qasm(bell, "simulator", 100)) end
 

@@ -23,8 +23,8 @@ static arvak__breaker made(arvak_breaker_options options) {
   return breaker;
 }
 
-static arvak__pass admitted(arvak__breaker *breaker, int64_t now) {
-  arvak__pass pass;
+static arvak_pass admitted(arvak__breaker *breaker, int64_t now) {
+  arvak_pass pass;
   assert_true(arvak__breaker_admit(breaker, now, &pass, &ignored));
   return pass;
 }
@@ -34,7 +34,7 @@ static void call(arvak__breaker *breaker, arvak_verdict verdict, int64_t now) {
 }
 
 static void refused(arvak__breaker *breaker, int64_t now, int64_t retry_after) {
-  arvak__pass pass;
+  arvak_pass pass;
   int64_t after = -1, queried = -1;
   assert_false(arvak__breaker_would_admit(breaker, now, &queried));
   assert_false(arvak__breaker_admit(breaker, now, &pass, &after));
@@ -85,7 +85,7 @@ static void probes_are_counted_and_released(void **state) {
       made((arvak_breaker_options){.timeout_ns = 2 * SECOND, .success_threshold = 3, .half_open_max_calls = 2});
   opened(&breaker, START);
   int64_t now = START + 2 * SECOND;
-  arvak__pass first = admitted(&breaker, now), second = admitted(&breaker, now);
+  arvak_pass first = admitted(&breaker, now), second = admitted(&breaker, now);
   refused(&breaker, now, SECOND);
   arvak__breaker_record(&breaker, first, NEUTRAL, now); /* released, and says nothing */
   first = admitted(&breaker, now);
@@ -116,16 +116,16 @@ static void one_failed_probe_opens_it_for_the_whole_time_again(void **state) {
 static void late_results_change_nothing(void **state) {
   (void)state;
   arvak__breaker breaker = made((arvak_breaker_options){.timeout_ns = SECOND, .half_open_max_calls = 2});
-  arvak__pass old = admitted(&breaker, START), older = admitted(&breaker, START);
+  arvak_pass old = admitted(&breaker, START), older = admitted(&breaker, START);
   opened(&breaker, START);
   arvak__breaker_record(&breaker, old, BAD, START + 900 * MS); /* does not prolong the time */
-  arvak__pass probe = admitted(&breaker, START + SECOND);
+  arvak_pass probe = admitted(&breaker, START + SECOND);
   arvak__breaker_record(&breaker, older, BAD, START + SECOND); /* is no probe */
   assert_int_equal(breaker.state, ARVAK_BREAKER_HALF_OPEN);
   assert_int_equal(breaker.probes, 1);
   call(&breaker, BAD, START + SECOND);
   int64_t now = START + 2 * SECOND;
-  arvak__pass next = admitted(&breaker, now);
+  arvak_pass next = admitted(&breaker, now);
   arvak__breaker_record(&breaker, probe, GOOD, now); /* of the half-open time before */
   assert_int_equal(breaker.successes, 0);
   assert_int_equal(breaker.probes, 1);
@@ -170,7 +170,7 @@ static void both_rules_may_be_asked_for(void **state) {
 static void it_can_be_moved_by_hand(void **state) {
   (void)state;
   arvak__breaker breaker = made((arvak_breaker_options){.timeout_ns = SECOND, .failure_threshold = 1});
-  arvak__pass before = admitted(&breaker, START);
+  arvak_pass before = admitted(&breaker, START);
   arvak__breaker_force(&breaker, ARVAK_BREAKER_OPEN, START);
   refused(&breaker, START + 100 * SECOND, SECOND);
   arvak__breaker_record(&breaker, before, GOOD, START);
@@ -205,7 +205,7 @@ enum { EVENTS = 1000000, OUT = 40 };
 
 typedef struct model {
   arvak__breaker breaker;
-  arvak__pass out[OUT]; /* let through and not recorded */
+  arvak_pass out[OUT]; /* let through and not recorded */
   int count;
   int64_t now, quiet_since; /* since when nothing has failed */
 } model;
@@ -246,7 +246,7 @@ static void admit_one(model *m) {
 static void record_one(model *m) {
   if (m->count == 0) return;
   int i = rand() % m->count;
-  arvak__pass pass = m->out[i];
+  arvak_pass pass = m->out[i];
   m->out[i] = m->out[--m->count];
   arvak__breaker before = m->breaker;
   arvak_verdict verdict = rand() % 100 < 45 ? BAD : rand() % 10 == 0 ? NEUTRAL : GOOD;

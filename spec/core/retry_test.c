@@ -76,16 +76,16 @@ static void a_pause_never_overflows(void **state) {
   assert_int_equal(arvak__retry_delay_ns(&options, 1000000, ALMOST_ONE), 60000 * MS - 1);
 }
 
-static arvak__failure unavailable(bool is_submit, bool is_unanswered, bool maybe_executed) {
+static arvak_failure unavailable(bool is_submit, bool is_unanswered, bool maybe_executed) {
   bool by_table = !is_submit || !maybe_executed;
-  return (arvak__failure){UNAVAILABLE, is_submit, false, is_unanswered, maybe_executed, by_table, true};
+  return (arvak_failure){UNAVAILABLE, is_submit, false, is_unanswered, maybe_executed, by_table, true};
 }
 
 static void submits_are_repeated_only_where_nothing_can_happen_twice(void **state) {
   (void)state;
   arvak_retry_options options = {0};
-  arvak__failure read = unavailable(false, true, true), unsent = unavailable(true, true, false);
-  arvak__failure answered = unavailable(true, false, false), broken = unavailable(true, true, true);
+  arvak_failure read = unavailable(false, true, true), unsent = unavailable(true, true, false);
+  arvak_failure answered = unavailable(true, false, false), broken = unavailable(true, true, true);
   assert_true(arvak__retry_is_worth(&options, &read));
   assert_true(arvak__retry_is_worth(&options, &unsent));
   assert_true(arvak__retry_is_worth(&options, &answered));
@@ -102,22 +102,22 @@ static void submits_are_repeated_only_where_nothing_can_happen_twice(void **stat
 static void a_list_of_codes_takes_the_place_of_the_table(void **state) {
   (void)state;
   arvak_retry_options options = {.codes = 1u << INTERNAL};
-  arvak__failure failure = {.code = INTERNAL, .is_submit = true};
+  arvak_failure failure = {.code = INTERNAL, .is_submit = true};
   assert_true(arvak__retry_is_worth(&options, &failure));
   failure.maybe_executed = true; /* a list does not make a submit idempotent */
   assert_false(arvak__retry_is_worth(&options, &failure));
   options.assume_idempotent = true;
   assert_true(arvak__retry_is_worth(&options, &failure));
-  failure = (arvak__failure){.code = UNAVAILABLE, .by_table = true, .as_read = true};
+  failure = (arvak_failure){.code = UNAVAILABLE, .by_table = true, .as_read = true};
   assert_false(arvak__retry_is_worth(&options, &failure));
-  failure = (arvak__failure){.code = 77};
+  failure = (arvak_failure){.code = 77};
   assert_false(arvak__retry_is_worth(&options, &failure));
 }
 
 static void what_we_made_ourselves_is_final(void **state) {
   (void)state;
   arvak_retry_options options = {.codes = ~0u, .assume_idempotent = true};
-  arvak__failure failure = {.code = RESOURCE_EXHAUSTED, .is_ours = true, .by_table = true, .as_read = true};
+  arvak_failure failure = {.code = RESOURCE_EXHAUSTED, .is_ours = true, .by_table = true, .as_read = true};
   assert_false(arvak__retry_is_worth(&options, &failure));
 }
 

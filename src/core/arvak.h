@@ -87,6 +87,21 @@ typedef enum arvak_strategy {
 /* Of a pause d: anything below d, the upper half of it, or d. */
 typedef enum arvak_jitter { ARVAK_JITTER_FULL, ARVAK_JITTER_EQUAL, ARVAK_JITTER_NONE } arvak_jitter;
 
+typedef struct arvak_budget_options {
+  double max_tokens, token_ratio; /* above 0 */
+} arvak_budget_options;
+
+typedef struct arvak_outcome arvak_outcome;
+
+typedef struct arvak_retry_event {
+  arvak_rpc rpc;
+  int attempt;      /* the one that failed, from 1 */
+  int64_t delay_ns; /* until the next */
+  const char *address;
+  const arvak_outcome *outcome; /* borrowed, as the address */
+} arvak_retry_event;
+typedef void (*arvak_retry_fn)(const arvak_retry_event *event, void *ud);
+
 /* Zero means the default of each, here as below. */
 typedef struct arvak_retry_options {
   int max_attempts;           /* with the first; 3 */
@@ -99,11 +114,34 @@ typedef struct arvak_retry_options {
   bool assume_idempotent;    /* submits are repeated as reads are, also when one may have been executed */
   bool distrust_unavailable; /* no submit is repeated that the server itself refused as UNAVAILABLE: a proxy may say so
                                 of one that was executed */
+  arvak_budget_options budget; /* gRFC A6, per target, shared by the process; max_tokens 0: none */
+  arvak_retry_fn on_retry;     /* before the pause, in the thread that drives the call's loop */
+  void *ud;
+  void (*release)(void *ud); /* when nothing will be told any more */
 } arvak_retry_options;
 
-typedef struct arvak_budget_options {
-  double max_tokens, token_ratio; /* both above 0 */
-} arvak_budget_options;
+/* When to try again; immutable, thread-safe, counted. */
+typedef struct arvak_retry arvak_retry;
+
+/* address: the one whose budget is shared, as given to the client; NULL: a budget of its own. *out is owned; release
+ * is not called when this fails. ARVAK_EINVAL: the address cannot be read. */
+int arvak_retry_new(const arvak_retry_options *options, const char *address, arvak_retry **out);
+arvak_retry *arvak_retry_ref(arvak_retry *retry); /* shared; NULL is fine, as below */
+void arvak_retry_unref(arvak_retry *retry);
+const arvak_retry_options *arvak_retry_get_options(const arvak_retry *retry); /* every default in its place */
+double arvak_retry_tokens(const arvak_retry *retry);                          /* of its budget; -1: it has none */
+int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double random); /* random: from 0 to below 1 */
+
+/* A failure whatever it came from; true: worth another attempt, as far as attempts and the budget allow. */
+typedef struct arvak_failure {
+  int code;            /* of gRPC; -1: none */
+  bool is_submit;      /* not idempotent: what it asked for could be done twice */
+  bool is_ours;        /* made on this side: canceled, refused, an answer that cannot be taken; never repeated */
+  bool is_unanswered;  /* not by the server itself: nothing was sent, or the link broke */
+  bool maybe_executed;
+  bool by_table, as_read; /* retryable in contract 2.10: this RPC, and a read in its place */
+} arvak_failure;
+bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure);
 
 typedef struct arvak_limiter_options {
   double rate;       /* jobs submitted in a second; 0: no limit */
@@ -129,7 +167,40 @@ typedef struct arvak_breaker_options {
   int success_threshold;   /* successful probes that close it; 2 */
   int64_t timeout_ns;      /* how long it stays open before probes; 60 s */
   int half_open_max_calls; /* probes at once; 1 */
+  /* Told of each change, in the thread that makes it, before the call that caused it ends. */
+  void (*on_change)(arvak_breaker_state from, arvak_breaker_state to, void *ud);
+  void *ud;
+  void (*release)(void *ud); /* when nothing will be told any more */
 } arvak_breaker_options;
+
+/* Refuses calls while the server is down. Live, thread-safe, counted. */
+typedef struct arvak_breaker arvak_breaker;
+
+/* What a call was let through with. */
+typedef struct arvak_pass {
+  uint64_t generation; /* 0: it was not */
+  bool is_probe;
+} arvak_pass;
+
+typedef struct arvak_breaker_info {
+  arvak_breaker_state state;
+  bool would_admit;
+  int64_t retry_after_ns; /* if not */
+  uint64_t changes[3];    /* to each state, so far */
+} arvak_breaker_info;
+
+int arvak_breaker_new(const arvak_breaker_options *options, arvak_breaker **out); /* owned */
+arvak_breaker *arvak_breaker_ref(arvak_breaker *breaker); /* shared; NULL is fine, as below */
+void arvak_breaker_unref(arvak_breaker *breaker);
+void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
+/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to ask. */
+bool arvak_breaker_enter(arvak_breaker *breaker, arvak_pass *pass, int64_t *retry_after_ns);
+void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
+void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
+void arvak_breaker_force(arvak_breaker *breaker, arvak_breaker_state state); /* open or closed, until reset */
+void arvak_breaker_reset(arvak_breaker *breaker);
+/* What a status says about its server. */
+arvak_verdict arvak_verdict_of(arvak_rpc rpc, int code, const char *message);
 
 /* ---- client ----------------------------------------------------------------------------------------------------- */
 
@@ -154,7 +225,8 @@ typedef struct arvak_client_options {
   const char *address;        /* "host:port", "dns:///h:p", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" */
   int pool_size;              /* connections at most; 4 */
   int max_concurrent_rpcs;    /* calls inside gRPC at most, the rest wait in order; 128 */
-  int64_t timeout_ns;         /* deadline of a call from the moment it first leaves the queue; 30 s */
+  int64_t timeout_ns;         /* of a call with all its attempts, from the moment it first leaves the queue; 30 s */
+  int64_t attempt_timeout_ns; /* of one attempt; none */
   int64_t queue_timeout_ns;   /* how long a call may wait in the queue; 300 s */
   const arvak_header *headers; /* sent with every call */
   size_t header_count;
@@ -163,6 +235,7 @@ typedef struct arvak_client_options {
   bool tls;
   const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
   const char *tls_server_name;             /* NULL: the host of the address */
+  arvak_limiter_options limiter;
 } arvak_client_options;
 
 typedef struct arvak_client arvak_client;
@@ -186,9 +259,20 @@ typedef struct arvak_client_stats {
   uint64_t bytes_sent, bytes_received; /* of messages, without framing */
   int in_flight, queued;
   int channels, ready, connecting, failing, idle; /* channels opened, and how many are in which state */
+  uint64_t retries[17]; /* by the status that was retried */
+  double limiter_tokens; /* now; 0 without a rate */
+  int in_flight_limit;
 } arvak_client_stats;
 
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
+
+/* How long the calls of an RPC took, from start to end, to within 6 %. */
+typedef struct arvak_latency {
+  uint64_t count;
+  int64_t p50_ns, p90_ns, p99_ns, max_ns;
+} arvak_latency;
+
+void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency *out);
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
 
@@ -348,8 +432,12 @@ typedef struct arvak_call arvak_call;
 typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
 
 typedef struct arvak_call_options {
-  int64_t timeout_ns;       /* 0: the client's, as the next */
+  int64_t timeout_ns;       /* 0: the client's, as the next two */
+  int64_t attempt_timeout_ns;
   int64_t queue_timeout_ns; /* how long it may wait for a slot */
+  arvak_retry *retry;       /* shared; NULL: one attempt */
+  arvak_breaker *breaker;   /* shared; NULL: none */
+  bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
   const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
@@ -360,7 +448,7 @@ typedef struct arvak_call_options {
 typedef enum arvak_scope { ARVAK_SCOPE_NONE, ARVAK_SCOPE_QUEUE, ARVAK_SCOPE_CALL } arvak_scope;
 
 /* How a call ended. Strings are borrowed and live as long as the call. */
-typedef struct arvak_outcome {
+struct arvak_outcome {
   arvak_kind kind; /* ARVAK_KIND_NONE: it succeeded */
   int code;        /* gRPC status */
   const char *message;
@@ -368,8 +456,10 @@ typedef struct arvak_outcome {
   int attempts;        /* that left for gRPC */
   int64_t elapsed_ns;  /* since start */
   bool retryable;      /* contract 2.10 */
-  bool maybe_executed; /* the server may have acted on it */
-} arvak_outcome;
+  bool maybe_executed; /* the server may have acted on it, in any of the attempts */
+  bool has_retry_after;
+  int64_t retry_after_ns; /* when trying again may help, as the server or the breaker says */
+};
 
 /* Starts a call of client on loop; never waits. Whatever happens in the world is reported through fn, never here.
  * *out, if wanted, is owned: arvak_call_release it; without it the call lives until its end. */
@@ -380,6 +470,13 @@ void arvak_call_cancel(arvak_call *call, arvak_kind kind);
 /* Drops the caller's interest: fn will not run any more. The call itself goes on to its end. */
 void arvak_call_release(arvak_call *call);
 const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before the end */
+const void *arvak_call_owner(const arvak_call *call);
+void *arvak_call_ud(const arvak_call *call);
+/* A call that asks for its headers before an attempt, until it is told to proceed or refused; NULL: none does. */
+arvak_call *arvak_loop_next_asking(arvak_loop *loop);
+/* headers: in the place of those that the call was started with; NULL: the same again. */
+int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count);
+void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message); /* message: static */
 arvak_rpc arvak_call_rpc(const arvak_call *call);
 bool arvak_call_is_sent(const arvak_call *call); /* an attempt has been handed to gRPC */
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */

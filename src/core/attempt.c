@@ -104,18 +104,34 @@ static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *me
   return DELIVERY_ANSWERED;
 }
 
+/* What the server asks for with its refusal: to wait so long, or not to come again. */
+static void read_pushback(arvak__attempt *attempt) {
+  for (size_t i = 0; i < attempt->trailing.count; i++) {
+    const grpc_metadata *entry = &attempt->trailing.metadata[i];
+    if (grpc_slice_str_cmp(entry->key, "grpc-retry-pushback-ms") != 0) continue;
+    const char *text = (const char *)GRPC_SLICE_START_PTR(entry->value);
+    attempt->has_pushback = true;
+    if (!arvak__retry_read_pushback(text, GRPC_SLICE_LENGTH(entry->value), &attempt->pushback_ns))
+      attempt->pushback_ns = -1;
+  }
+}
+
 /* Our own deadline or cancellation: the outcome is unknown. A server that notices the deadline first says CANCELLED
  * (contract 2.1); any other status is a true answer, even when it is read late. */
 static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome) {
   bool is_cancelled = attempt->status == GRPC_STATUS_CANCELLED;
   if (attempt->cancel_kind != ARVAK_KIND_NONE && is_cancelled) {
     attempt->contact = CONTACT_NONE;
+    attempt->verdict = ARVAK_VERDICT_NEUTRAL;
+    attempt->is_ours = true;
     arvak__set_canceled(outcome, attempt->cancel_kind);
   } else if ((is_cancelled || attempt->status == GRPC_STATUS_DEADLINE_EXCEEDED) &&
              arvak_now_ns() >= attempt->deadline_ns) {
     attempt->contact = CONTACT_SILENT;
+    attempt->verdict = ARVAK_VERDICT_FAILURE;
+    attempt->as_read = true;
     arvak__set_failure(outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED,
-                       "no answer within the call's timeout");
+                       attempt->is_cut ? "no answer within attempt_timeout" : "no answer within the call's timeout");
     outcome->scope = ARVAK_SCOPE_CALL;
     outcome->retryable = arvak__is_retryable(attempt->rpc, GRPC_STATUS_DEADLINE_EXCEEDED, "", DELIVERY_BROKEN);
   } else {
@@ -128,6 +144,7 @@ static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome) {
 /* The status's message as a string of our own. */
 static const char *copy_message(arvak__attempt *attempt) {
   size_t length = GRPC_SLICE_LENGTH(attempt->details);
+  free(attempt->message); /* of an attempt before */
   attempt->message = malloc(length + 1);
   if (!attempt->message) return "out of memory";
   memcpy(attempt->message, GRPC_SLICE_START_PTR(attempt->details), length);
@@ -150,7 +167,21 @@ static arvak__contact contact_of(arvak__delivery delivery, int code) {
   return delivery == DELIVERY_BROKEN && code == GRPC_STATUS_UNAVAILABLE ? CONTACT_BROKEN : CONTACT_NONE;
 }
 
+/* As if there had been no attempt before this one. */
+static void forget(arvak__attempt *attempt, arvak_outcome *outcome) {
+  attempt->contact = CONTACT_ANSWERED;
+  attempt->delivery = DELIVERY_BROKEN;
+  attempt->verdict = ARVAK_VERDICT_SUCCESS;
+  attempt->is_ours = attempt->as_read = attempt->has_pushback = false;
+  outcome->kind = ARVAK_KIND_NONE;
+  outcome->code = GRPC_STATUS_OK;
+  outcome->message = NULL;
+  outcome->scope = ARVAK_SCOPE_NONE;
+  outcome->retryable = outcome->has_retry_after = false;
+}
+
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
+  forget(attempt, outcome);
   if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome)) return;
   const char *message = copy_message(attempt);
   int code = attempt->status;
@@ -159,9 +190,28 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   attempt->contact = contact_of(delivery, code);
   if (delivery == DELIVERY_NOT_SENT && attempt->message) message = add_hint(attempt, message);
   arvak__set_failure(outcome, arvak__kind_of(attempt->rpc, code, message), code, message);
+  attempt->delivery = delivery;
+  attempt->verdict = arvak_verdict_of(attempt->rpc, code, message);
+  attempt->is_ours = arvak__is_local_message(message);
+  attempt->as_read = arvak__is_retryable(ARVAK_GET_JOB_STATUS, code, message, delivery);
   outcome->retryable = arvak__is_retryable(attempt->rpc, code, message, delivery);
-  outcome->maybe_executed = arvak__maybe_executed(attempt->rpc, attempt->circuit_count, code, delivery);
+  if (arvak__maybe_executed(attempt->rpc, attempt->circuit_count, code, delivery)) outcome->maybe_executed = true;
   if (outcome->kind == ARVAK_KIND_TIMEOUT) outcome->scope = ARVAK_SCOPE_CALL;
+  read_pushback(attempt);
+  if (!attempt->has_pushback) return;
+  outcome->has_retry_after = attempt->pushback_ns >= 0;
+  outcome->retry_after_ns = attempt->pushback_ns;
+  if (!outcome->has_retry_after) outcome->retryable = false;
+}
+
+arvak_failure arvak__attempt_failure(const arvak__attempt *attempt, const arvak_outcome *outcome) {
+  return (arvak_failure){.code = outcome->code,
+                         .is_submit = arvak__is_submit(attempt->rpc),
+                         .is_ours = attempt->is_ours,
+                         .is_unanswered = attempt->delivery != DELIVERY_ANSWERED,
+                         .maybe_executed = outcome->maybe_executed,
+                         .by_table = outcome->retryable,
+                         .as_read = attempt->as_read};
 }
 
 static const char *refusal_text(int status) {
@@ -172,7 +222,9 @@ static const char *refusal_text(int status) {
   }
 }
 
-void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status) {
+void arvak__attempt_refuse_answer(arvak__attempt *attempt, arvak_outcome *outcome, int status) {
+  attempt->verdict = ARVAK_VERDICT_FAILURE;
+  attempt->is_ours = true;
   arvak__set_failure(outcome, ARVAK_KIND_RPC, GRPC_STATUS_INTERNAL, refusal_text(status));
   outcome->maybe_executed = true;
 }

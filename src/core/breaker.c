@@ -64,12 +64,12 @@ void arvak__breaker_advance(arvak__breaker *breaker, int64_t now_ns) {
   if (is_ripe(breaker, now_ns)) change(breaker, ARVAK_BREAKER_HALF_OPEN, now_ns);
 }
 
-bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, arvak__pass *pass, int64_t *retry_after_ns) {
+bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, arvak_pass *pass, int64_t *retry_after_ns) {
   if (!arvak__breaker_would_admit(breaker, now_ns, retry_after_ns)) return false;
   arvak__breaker_advance(breaker, now_ns);
   bool is_probe = breaker->state == ARVAK_BREAKER_HALF_OPEN;
   if (is_probe) breaker->probes++;
-  *pass = (arvak__pass){breaker->generation, is_probe};
+  *pass = (arvak_pass){breaker->generation, is_probe};
   return true;
 }
 
@@ -109,7 +109,7 @@ static void record_half_open(arvak__breaker *breaker, bool is_failure, int64_t n
   else if (++breaker->successes >= breaker->options.success_threshold) change(breaker, ARVAK_BREAKER_CLOSED, now_ns);
 }
 
-void arvak__breaker_record(arvak__breaker *breaker, arvak__pass pass, arvak_verdict verdict, int64_t now_ns) {
+void arvak__breaker_record(arvak__breaker *breaker, arvak_pass pass, arvak_verdict verdict, int64_t now_ns) {
   if (pass.generation != breaker->generation) return;
   if (pass.is_probe) breaker->probes--;
   if (verdict == ARVAK_VERDICT_NEUTRAL || breaker->is_forced) return;
@@ -118,8 +118,8 @@ void arvak__breaker_record(arvak__breaker *breaker, arvak__pass pass, arvak_verd
   else if (breaker->state == ARVAK_BREAKER_HALF_OPEN) record_half_open(breaker, is_failure, now_ns);
 }
 
-arvak__pass arvak__breaker_uncounted(const arvak__breaker *breaker) {
-  return (arvak__pass){.generation = breaker->generation};
+arvak_pass arvak__breaker_uncounted(const arvak__breaker *breaker) {
+  return (arvak_pass){.generation = breaker->generation};
 }
 
 /* ---- by hand ---- */

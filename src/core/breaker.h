@@ -27,12 +27,6 @@ typedef struct arvak__breaker {
   arvak__bucket window[ARVAK__BUCKETS];
 } arvak__breaker;
 
-/* What a call was let through with. Zero: it was not. */
-typedef struct arvak__pass {
-  uint64_t generation;
-  bool is_probe;
-} arvak__pass;
-
 void arvak__breaker_init(arvak__breaker *breaker, const arvak_breaker_options *options);
 
 /* Its state at this time. */
@@ -41,13 +35,13 @@ arvak_breaker_state arvak__breaker_state_at(const arvak__breaker *breaker, int64
 bool arvak__breaker_would_admit(const arvak__breaker *breaker, int64_t now_ns, int64_t *retry_after_ns);
 
 /* Lets a call through and counts it, or not. True: *pass must be recorded, once. */
-bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, arvak__pass *pass, int64_t *retry_after_ns);
-void arvak__breaker_record(arvak__breaker *breaker, arvak__pass pass, arvak_verdict verdict, int64_t now_ns);
+bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, arvak_pass *pass, int64_t *retry_after_ns);
+void arvak__breaker_record(arvak__breaker *breaker, arvak_pass pass, arvak_verdict verdict, int64_t now_ns);
 
 /* Opens for probes one whose time has come; admit does so itself. */
 void arvak__breaker_advance(arvak__breaker *breaker, int64_t now_ns);
 /* A result that was not asked leave for, in the state of this time; that of an open breaker changes nothing. */
-arvak__pass arvak__breaker_uncounted(const arvak__breaker *breaker);
+arvak_pass arvak__breaker_uncounted(const arvak__breaker *breaker);
 
 /* Opens or closes it until reset, which makes it as new. */
 void arvak__breaker_force(arvak__breaker *breaker, arvak_breaker_state state, int64_t now_ns);

@@ -9,6 +9,11 @@
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000
 
+/* How long a probe waits for a connection, and the pauses between looking for one. */
+#define PROBE_NS 1000000000
+#define FIRST_LOOK_NS 1000000
+#define LAST_LOOK_NS 32000000
+
 /* ---- lifetime ---- */
 
 void arvak__call_ref(arvak_call *call) { atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed); }
@@ -17,6 +22,8 @@ void arvak__call_unref(arvak_call *call) {
   if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1) return;
   arvak_response_unref(call->response);
   arvak_client_unref(call->attempt.client);
+  arvak_retry_unref(call->retry);
+  arvak_breaker_unref(call->breaker);
   free(call->attempt.message);
   free(call);
 }
@@ -42,41 +49,71 @@ static void free_request(arvak_call *call) {
 
 /* ---- the end ---- */
 
-static void count_end(arvak_call *call, size_t received) {
+static void count_end(const arvak_call *call, size_t received) {
   arvak_client *client = call->attempt.client;
   pthread_mutex_lock(&client->mu);
   client->stats.calls++;
   if (call->outcome.kind != ARVAK_KIND_NONE) client->stats.failures++;
-  if (call->outcome.attempts > 0) client->stats.bytes_sent += GRPC_SLICE_LENGTH(call->request);
+  client->stats.bytes_sent += GRPC_SLICE_LENGTH(call->request) * (size_t)call->outcome.attempts;
   client->stats.bytes_received += received;
+  arvak__histogram_add(&client->latency[call->attempt.rpc], call->outcome.elapsed_ns);
   pthread_mutex_unlock(&client->mu);
 }
 
 /* Reports the end. The slot must be given back before. */
-static void end_call(arvak_call *call) {
+static void finish(arvak_call *call, size_t received) {
   call->state = CALL_ENDED;
   call->loop->last_end_ns = arvak_now_ns();
   call->outcome.elapsed_ns = call->loop->last_end_ns - call->started_ns;
   if (!call->outcome.message) call->outcome.message = "";
+  count_end(call, received);
   free_request(call);
   unlink_call(call->loop, call);
   if (call->fn) call->fn(call, call->ud);
   arvak__call_unref(call);
 }
 
-/* An end without any attempt: canceled or timed out in the queue. */
-static void end_unsent(arvak_call *call) {
-  if (call->attempt.cancel_kind == ARVAK_KIND_NONE) {
-    arvak__set_failure(&call->outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED,
-                       "no slot came free within queue_timeout (all max_concurrent_rpcs are in flight)");
-    call->outcome.scope = ARVAK_SCOPE_QUEUE;
-    call->outcome.retryable = true;
-  } else {
-    arvak__set_canceled(&call->outcome, call->attempt.cancel_kind);
-  }
-  count_end(call, 0);
-  end_call(call);
+/* Reports, soon, an end that was found where fn may not run. */
+static void finish_soon(arvak_call *call) {
+  call->state = CALL_REFUSED;
+  arvak__loop_post(call->loop, call);
 }
+
+static void finish_canceled(arvak_call *call) {
+  bool maybe_executed = call->outcome.maybe_executed; /* in an attempt before */
+  call->outcome = (arvak_outcome){.attempts = call->outcome.attempts, .maybe_executed = maybe_executed};
+  arvak__set_canceled(&call->outcome, call->attempt.cancel_kind);
+  finish(call, 0);
+}
+
+/* There will be no attempt, or no other. After one that failed, its error is what the call comes to. */
+static void set_refusal(arvak_call *call, arvak_kind kind, int code, const char *message) {
+  if (call->outcome.attempts > 0) return;
+  arvak__set_failure(&call->outcome, kind, code, message);
+}
+
+static void set_queue_timeout(arvak_call *call, const char *message) {
+  set_refusal(call, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED, message);
+  if (call->outcome.attempts > 0) return;
+  call->outcome.scope = ARVAK_SCOPE_QUEUE;
+  call->outcome.retryable = true;
+}
+
+static void set_open(arvak_call *call, int64_t retry_after_ns) {
+  set_refusal(call, ARVAK_KIND_CIRCUIT_OPEN, GRPC_STATUS_UNAVAILABLE,
+              "the circuit breaker is open, nothing was sent");
+  call->outcome.has_retry_after = true;
+  call->outcome.retry_after_ns = retry_after_ns;
+}
+
+static void set_timer(arvak_call *call, int64_t at_ns, arvak_timer_fn fn) {
+  call->timer.fn = fn;
+  call->timer.ud = call;
+  if (arvak_loop_set_timer(call->loop, &call->timer, at_ns) != ARVAK_OK)
+    arvak_call_cancel(call, ARVAK_KIND_CANCELED); /* out of memory; there is no other way to end it */
+}
+
+/* ---- after an attempt ---- */
 
 /* Ids are missing: those that came stay in the response. */
 static bool is_short_batch(const arvak_call *call) {
@@ -87,21 +124,112 @@ static void decode_answer(arvak_call *call) {
   int status = ARVAK__EABSENT;
   if (call->recv) status = arvak__response_decode_buffer(call->attempt.rpc, call->recv, &call->response);
   if (status == ARVAK_OK && is_short_batch(call)) status = ARVAK__EABSENT;
-  if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->outcome, status);
+  if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->attempt, &call->outcome, status);
+}
+
+static void adapt(const arvak_call *call) {
+  const arvak__attempt *attempt = &call->attempt;
+  int code = call->outcome.code;
+  bool is_overload = (code == GRPC_STATUS_RESOURCE_EXHAUSTED && attempt->delivery == DELIVERY_ANSWERED) ||
+                     call->outcome.kind == ARVAK_KIND_TIMEOUT;
+  if (is_overload || call->outcome.kind == ARVAK_KIND_NONE)
+    arvak__client_adapt(attempt->client, is_overload, attempt->opened_ns);
+}
+
+/* splitmix64; from 0 to below 1. */
+static double draw(arvak_loop *loop) {
+  if (loop->random == 0) loop->random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)loop;
+  uint64_t x = loop->random += UINT64_C(0x9e3779b97f4a7c15);
+  x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+  x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+  return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
+}
+
+/* What the policy and the server allow. A failure that is worth a retry, or that the server wants no retry of, costs a
+ * token of the budget whether or not there are attempts left (gRFC A6). */
+static bool may_retry(arvak_call *call) {
+  const arvak__attempt *attempt = &call->attempt;
+  arvak_failure failure = arvak__attempt_failure(attempt, &call->outcome);
+  failure.by_table |= attempt->has_pushback && attempt->pushback_ns < 0; /* only for what it costs */
+  if (!arvak_retry_is_worth(call->retry, &failure)) return false;
+  if (!arvak__retry_spend(call->retry)) return false;
+  if (attempt->has_pushback && attempt->pushback_ns < 0) return false;
+  bool is_over = call->is_released || attempt->cancel_kind != ARVAK_KIND_NONE;
+  return !is_over && call->outcome.attempts < arvak_retry_get_options(call->retry)->max_attempts;
+}
+
+/* What would only be refused is not waited for. */
+static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) {
+  if (!call->breaker) return false;
+  arvak_breaker_info info;
+  arvak_breaker_get_info(call->breaker, at_ns, &info);
+  if (!info.would_admit) set_open(call, delay_ns + info.retry_after_ns);
+  return !info.would_admit;
+}
+
+static void count_retry(const arvak_call *call) {
+  arvak_client *client = call->attempt.client;
+  size_t code = (size_t)call->outcome.code;
+  pthread_mutex_lock(&client->mu);
+  if (code < sizeof client->stats.retries / sizeof *client->stats.retries) client->stats.retries[code]++;
+  pthread_mutex_unlock(&client->mu);
+}
+
+static void report_retry(arvak_call *call, int64_t delay_ns) {
+  const arvak_retry_options *options = arvak_retry_get_options(call->retry);
+  if (!options->on_retry || !call->fn) return;
+  call->outcome.elapsed_ns = arvak_now_ns() - call->started_ns;
+  arvak_retry_event event = {call->attempt.rpc, call->outcome.attempts, delay_ns, call->attempt.client->address,
+                             &call->outcome};
+  options->on_retry(&event, options->ud);
+}
+
+static void begin(arvak_call *call, int64_t now_ns);
+
+static void on_slept(arvak_timer *timer, void *ud) {
+  (void)timer;
+  begin(ud, arvak_now_ns());
+}
+
+/* Sets the call to sleep before another attempt. False: the one that failed was the last. */
+static bool retry_later(arvak_call *call) {
+  const arvak__attempt *attempt = &call->attempt;
+  if (!may_retry(call)) return false;
+  int64_t delay = attempt->has_pushback
+                      ? attempt->pushback_ns
+                      : arvak_retry_delay_ns(call->retry, call->outcome.attempts, draw(call->loop));
+  int64_t at = arvak_now_ns() + delay;
+  if (at >= call->deadline_ns || would_be_refused(call, at, delay)) return false;
+  count_retry(call);
+  report_retry(call, delay);
+  call->state = CALL_SLEEPING;
+  call->has_waited = true;
+  set_timer(call, at, on_slept);
+  return true;
+}
+
+/* Tells the policies how an attempt went. */
+static void settle(arvak_call *call) {
+  if (call->pass.generation != 0) arvak_breaker_leave(call->breaker, call->pass, call->attempt.verdict);
+  call->pass.generation = 0;
+  if (call->attempt.client->is_adaptive) adapt(call);
+  if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak__retry_earn(call->retry);
 }
 
 static void on_attempt_end(arvak__tag *tag, bool success) {
   (void)success;
   arvak_call *call = (arvak_call *)tag;
   size_t received = call->recv ? grpc_byte_buffer_length(call->recv) : 0;
+  arvak__attempt_judge(&call->attempt, &call->outcome);
   if (call->attempt.status == GRPC_STATUS_OK) decode_answer(call);
-  else arvak__attempt_judge(&call->attempt, &call->outcome);
   arvak__attempt_close(&call->attempt);
   grpc_byte_buffer_destroy(call->send);
   if (call->recv) grpc_byte_buffer_destroy(call->recv);
-  count_end(call, received);
+  call->recv = NULL;
+  settle(call);
   arvak__client_release(call->attempt.client);
-  end_call(call);
+  if (call->outcome.kind != ARVAK_KIND_NONE && call->retry && retry_later(call)) return;
+  finish(call, received);
 }
 
 /* ---- an attempt ---- */
@@ -127,35 +255,214 @@ static grpc_call_error start_batch(arvak_call *call) {
   return grpc_call_start_batch(attempt->grpc, ops, 6, &call->tag, NULL);
 }
 
-static void start_attempt(arvak_call *call) {
-  call->attempt.deadline_ns = arvak_now_ns() + call->timeout_ns;
+static void start_attempt(arvak_call *call, int64_t now_ns) {
+  arvak__attempt *attempt = &call->attempt;
+  attempt->deadline_ns = call->deadline_ns;
+  attempt->is_cut = call->attempt_timeout_ns > 0 && now_ns + call->attempt_timeout_ns < call->deadline_ns;
+  if (attempt->is_cut) attempt->deadline_ns = now_ns + call->attempt_timeout_ns;
   call->tag.fn = on_attempt_end;
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
   call->send = grpc_raw_byte_buffer_create(&call->request, 1);
-  arvak__attempt_open(&call->attempt, call->loop);
+  arvak__attempt_open(attempt, call->loop);
   /* Cannot fail: the operations are fixed and the headers were checked when they were taken. */
   grpc_call_error error = start_batch(call);
   if (error != GRPC_CALL_OK) abort();
   call->loop->pending_tags++;
 }
 
-void arvak__call_advance(arvak_call *call) {
-  if (call->state != CALL_QUEUED) return;
-  arvak_loop_stop_timer(call->loop, &call->queue_timer);
-  if (call->attempt.cancel_kind == ARVAK_KIND_NONE && call->granted) {
-    start_attempt(call);
+/* ---- the way to an attempt: breaker, rate, slot, headers, breaker again, connection ---- */
+
+/* Gives back what a call held on its way, for one that ends there. */
+static void step_back(arvak_call *call, arvak_verdict verdict) {
+  if (call->pass.generation != 0) arvak_breaker_leave(call->breaker, call->pass, verdict);
+  call->pass.generation = 0;
+  arvak__client_release(call->attempt.client);
+}
+
+static void look_for_connection(arvak_call *call);
+
+static void on_look(arvak_timer *timer, void *ud) {
+  (void)timer;
+  look_for_connection(ud);
+}
+
+/* The attempt then starts all the same, so that its error is gRPC's; but not after the deadline, when nobody could tell
+ * any more whether it was sent. */
+static void stop_looking(arvak_call *call, int64_t now_ns) {
+  if (now_ns < call->deadline_ns) {
+    start_attempt(call, now_ns);
     return;
   }
-  if (!arvak__client_unqueue(call->attempt.client, call)) arvak__client_release(call->attempt.client);
-  end_unsent(call);
+  set_refusal(call, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED, "no connection within the call's timeout");
+  if (call->outcome.attempts == 0) call->outcome.scope = ARVAK_SCOPE_CALL;
+  step_back(call, ARVAK_VERDICT_FAILURE);
+  finish_soon(call);
+}
+
+static void look_for_connection(arvak_call *call) {
+  int64_t now = arvak_now_ns();
+  if (now >= call->connect_until_ns) {
+    stop_looking(call, now);
+  } else if (arvak_client_connect(call->attempt.client, call->loop)) {
+    start_attempt(call, now);
+  } else {
+    int64_t next = now + call->look_ns;
+    if (call->look_ns < LAST_LOOK_NS) call->look_ns *= 2;
+    set_timer(call, next < call->connect_until_ns ? next : call->connect_until_ns, on_look);
+  }
+}
+
+/* Where the attempt before was not sent, or where all depends on this one, gRPC's own pauses between its attempts to
+ * connect would fail it for nothing. */
+static void wait_for_connection(arvak_call *call, int64_t now_ns) {
+  int64_t longest = call->pass.is_probe ? PROBE_NS : call->attempt_timeout_ns;
+  bool is_bounded = longest > 0 && now_ns + longest < call->deadline_ns;
+  call->state = CALL_CONNECTING;
+  call->connect_until_ns = is_bounded ? now_ns + longest : call->deadline_ns;
+  call->look_ns = FIRST_LOOK_NS;
+  arvak__pool_hurry(call->attempt.client);
+  look_for_connection(call);
+}
+
+static bool was_not_sent(const arvak_call *call) {
+  return call->outcome.attempts > 0 && call->attempt.delivery == DELIVERY_NOT_SENT;
+}
+
+static void enter(arvak_call *call, int64_t now_ns) {
+  int64_t retry_after;
+  if (call->breaker && !arvak_breaker_enter(call->breaker, &call->pass, &retry_after)) {
+    arvak__client_release(call->attempt.client);
+    set_open(call, retry_after);
+    finish_soon(call);
+    return;
+  }
+  if (call->deadline_ns == 0) call->deadline_ns = now_ns + call->timeout_ns;
+  if (call->pass.is_probe || was_not_sent(call)) wait_for_connection(call, now_ns);
+  else start_attempt(call, now_ns);
+}
+
+static void on_slot(arvak_call *call, int64_t now_ns) {
+  if (!call->asks_headers || !call->has_waited || call->is_released) {
+    enter(call, now_ns);
+    return;
+  }
+  call->state = CALL_ASKING;
+  call->queue_next = NULL;
+  arvak_call **end = &call->loop->asking;
+  while (*end) end = &(*end)->queue_next;
+  *end = call;
 }
 
 static void on_queue_timeout(arvak_timer *timer, void *ud) {
   (void)timer;
   arvak_call *call = ud;
   /* Granted in this very moment: it is in the inbox and goes on. */
-  if (arvak__client_unqueue(call->attempt.client, call)) end_unsent(call);
+  if (!arvak__client_unqueue(call->attempt.client, call)) return;
+  set_queue_timeout(call, "no slot came free within queue_timeout (as many calls as may be are in flight)");
+  finish(call, 0);
+}
+
+/* Between attempts the call's own deadline runs as well. */
+static int64_t queue_end(const arvak_call *call, int64_t now_ns) {
+  int64_t end = now_ns + call->queue_timeout_ns;
+  return call->deadline_ns != 0 && call->deadline_ns < end ? call->deadline_ns : end;
+}
+
+static void take_slot(arvak_call *call, int64_t now_ns) {
+  call->state = CALL_QUEUED;
+  if (arvak__client_acquire(call->attempt.client, call)) {
+    on_slot(call, now_ns);
+    return;
+  }
+  call->has_waited = true;
+  set_timer(call, queue_end(call, now_ns), on_queue_timeout);
+}
+
+static void on_turn(arvak_timer *timer, void *ud) {
+  (void)timer;
+  take_slot(ud, arvak_now_ns());
+}
+
+/* Waits for its turn in the rate at which jobs may be submitted. */
+static void take_turn(arvak_call *call, int64_t now_ns) {
+  int jobs = (int)call->attempt.circuit_count;
+  int64_t at = arvak__client_reserve(call->attempt.client, jobs, queue_end(call, now_ns));
+  if (at == ARVAK_NEVER) {
+    set_queue_timeout(call, "the limiter's rate has no place for it within queue_timeout");
+    finish_soon(call);
+  } else if (at <= now_ns) {
+    take_slot(call, now_ns);
+  } else {
+    call->state = CALL_PACED;
+    call->has_waited = true;
+    set_timer(call, at, on_turn);
+  }
+}
+
+static void begin(arvak_call *call, int64_t now_ns) {
+  if (would_be_refused(call, now_ns, 0)) finish_soon(call);
+  else if (call->attempt.client->is_paced && call->attempt.circuit_count > 0) take_turn(call, now_ns);
+  else take_slot(call, now_ns);
+}
+
+static void stop_asking(arvak_call *call) {
+  arvak_call **place = &call->loop->asking;
+  while (*place != call) place = &(*place)->queue_next;
+  *place = call->queue_next;
+}
+
+/* Moves a canceled call out of what it waits in. */
+static void end_waiting(arvak_call *call) {
+  arvak_loop_stop_timer(call->loop, &call->timer);
+  if (call->state == CALL_ASKING) stop_asking(call);
+  bool holds_slot = call->state == CALL_ASKING || call->state == CALL_CONNECTING;
+  if (call->state == CALL_QUEUED) holds_slot = !arvak__client_unqueue(call->attempt.client, call);
+  if (holds_slot) step_back(call, ARVAK_VERDICT_NEUTRAL);
+  finish_canceled(call);
+}
+
+void arvak__call_advance(arvak_call *call) {
+  switch (call->state) {
+    case CALL_ACTIVE: case CALL_ENDED: return;
+    case CALL_REFUSED: finish(call, 0); return;
+    default: break;
+  }
+  if (call->attempt.cancel_kind != ARVAK_KIND_NONE) {
+    end_waiting(call);
+  } else if (call->state == CALL_QUEUED && call->granted) {
+    arvak_loop_stop_timer(call->loop, &call->timer);
+    on_slot(call, arvak_now_ns());
+  }
+}
+
+/* ---- headers that are asked for ---- */
+
+arvak_call *arvak_loop_next_asking(arvak_loop *loop) { return loop->asking; }
+
+int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count) {
+  if (call->state != CALL_ASKING) return ARVAK_EINVAL;
+  if (headers) {
+    arvak_call_options options = {.headers = headers, .header_count = count};
+    if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
+    arvak__headers fresh;
+    int status = arvak__headers_init(&fresh, call->attempt.client, &options);
+    if (status != ARVAK_OK) return status;
+    arvak__headers_fini(&call->headers);
+    call->headers = fresh;
+  }
+  stop_asking(call);
+  enter(call, arvak_now_ns());
+  return ARVAK_OK;
+}
+
+void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
+  if (call->state != CALL_ASKING) return;
+  stop_asking(call);
+  arvak__client_release(call->attempt.client);
+  call->outcome.retryable = false;
+  arvak__set_failure(&call->outcome, kind, code, message);
+  finish_soon(call);
 }
 
 /* ---- start ---- */
@@ -174,10 +481,19 @@ static bool is_sound(const arvak_request *request, const arvak_call_options *opt
   return arvak__headers_are_sound(options);
 }
 
-static int enqueue(arvak_call *call) {
-  call->queue_timer.fn = on_queue_timeout;
-  call->queue_timer.ud = call;
-  return arvak_loop_set_timer(call->loop, &call->queue_timer, call->started_ns + call->queue_timeout_ns);
+static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
+
+static void configure(arvak_call *call, const arvak_call_options *options) {
+  const arvak_client *client = call->attempt.client;
+  call->owner = options->owner;
+  call->fn = options->fn;
+  call->ud = options->ud;
+  call->timeout_ns = or_default(options->timeout_ns, client->timeout_ns);
+  call->attempt_timeout_ns = or_default(options->attempt_timeout_ns, client->attempt_timeout_ns);
+  call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
+  call->retry = arvak_retry_ref(options->retry);
+  call->breaker = arvak_breaker_ref(options->breaker);
+  call->asks_headers = options->asks_headers;
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
@@ -192,24 +508,19 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   call->attempt.circuit_count = request->circuit_count;
   call->attempt.client = client;
   call->loop = loop;
-  call->owner = options->owner;
-  call->fn = options->fn;
-  call->ud = options->ud;
-  call->timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : client->timeout_ns;
-  call->queue_timeout_ns = options->queue_timeout_ns > 0 ? options->queue_timeout_ns : client->queue_timeout_ns;
   int status = prepare(call, request, options);
   if (status != ARVAK_OK) {
     free(call);
     return status;
   }
+  configure(call, options);
   atomic_init(&call->refs, out ? 2 : 1);
   arvak_client_ref(client);
   call->started_ns = arvak_now_ns();
   if (loop->call_count == 0 && call->started_ns - loop->last_end_ns > IDLE_NS)
     arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_call(loop, call);
-  if (arvak__client_acquire(client, call)) start_attempt(call);
-  else if (enqueue(call) != ARVAK_OK) arvak_call_cancel(call, ARVAK_KIND_CANCELED);
+  begin(call, call->started_ns);
   if (out) *out = call;
   return ARVAK_OK;
 }
@@ -222,7 +533,10 @@ void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
   else arvak__loop_post(call->loop, call);
 }
 
+/* Nobody is there who could give headers, or read what another attempt would bring. */
 void arvak_call_release(arvak_call *call) {
+  if (call->state == CALL_ASKING) arvak_call_cancel(call, ARVAK_KIND_CANCELED);
+  call->is_released = true;
   call->fn = NULL;
   arvak__call_unref(call);
 }
@@ -230,6 +544,10 @@ void arvak_call_release(arvak_call *call) {
 const arvak_outcome *arvak_call_outcome(const arvak_call *call) {
   return call->state == CALL_ENDED ? &call->outcome : NULL;
 }
+
+const void *arvak_call_owner(const arvak_call *call) { return call->owner; }
+
+void *arvak_call_ud(const arvak_call *call) { return call->ud; }
 
 arvak_rpc arvak_call_rpc(const arvak_call *call) { return call->attempt.rpc; }
 

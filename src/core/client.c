@@ -1,5 +1,5 @@
-/* Configuration, lifetime and slots of a client. Invariant: active <= max_concurrent_rpcs, and while a call waits in
- * the queue every slot is taken: a slot that comes free goes to the first in line, never past it.
+/* Configuration, lifetime and slots of a client. Invariant: while a call waits in the queue every slot is taken, and a
+ * slot that comes free goes to the first in line, never past it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <grpc/grpc_security.h>
 #include <stdlib.h>
@@ -116,6 +116,11 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->is_tls = options->tls;
   client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
   client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
+  arvak__limiter_init(&client->limiter, &options->limiter, client->max_concurrent_rpcs);
+  client->is_paced = options->limiter.rate > 0;
+  client->is_adaptive = options->limiter.is_adaptive;
+  client->slots = arvak__limiter_in_flight(&client->limiter);
+  client->attempt_timeout_ns = options->attempt_timeout_ns;
   client->timeout_ns = or_default(options->timeout_ns, DEFAULT_TIMEOUT_NS);
   client->queue_timeout_ns = or_default(options->queue_timeout_ns, DEFAULT_QUEUE_TIMEOUT_NS);
   client->address = strdup(options->address);
@@ -199,7 +204,7 @@ int64_t arvak_client_timeout_ns(const arvak_client *client) { return client->tim
 
 bool arvak__client_acquire(arvak_client *client, arvak_call *call) {
   pthread_mutex_lock(&client->mu);
-  bool taken = client->active < client->max_concurrent_rpcs;
+  bool taken = client->active < client->slots;
   if (taken) {
     client->active++;
   } else {
@@ -223,17 +228,39 @@ static void unlink_queued(arvak_client *client, arvak_call *call) {
   client->queued--;
 }
 
+/* Under mu, so that a call cannot end before it is posted: unqueue has to wait for us. */
+static void grant(arvak_client *client) {
+  while (client->queue_head && client->active < client->slots) {
+    arvak_call *first = client->queue_head;
+    unlink_queued(client, first);
+    client->active++;
+    first->granted = true;
+    arvak__loop_post(first->loop, first);
+  }
+}
+
 void arvak__client_release(arvak_client *client) {
   pthread_mutex_lock(&client->mu);
-  arvak_call *first = client->queue_head;
-  if (first) {
-    unlink_queued(client, first);
-    first->granted = true;
-    /* Under mu, so that the call cannot end before it is posted: unqueue has to wait for us. */
-    arvak__loop_post(first->loop, first);
-  } else {
-    client->active--;
-  }
+  client->active--;
+  grant(client);
+  pthread_mutex_unlock(&client->mu);
+}
+
+int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t latest_ns) {
+  int64_t now = arvak_now_ns();
+  pthread_mutex_lock(&client->mu);
+  int64_t at = arvak__limiter_reserve(&client->limiter, jobs, now, latest_ns);
+  pthread_mutex_unlock(&client->mu);
+  return at;
+}
+
+void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns) {
+  int64_t now = arvak_now_ns();
+  pthread_mutex_lock(&client->mu);
+  if (is_overload) arvak__limiter_lower(&client->limiter, started_ns, now);
+  else arvak__limiter_raise(&client->limiter, client->active);
+  client->slots = arvak__limiter_in_flight(&client->limiter);
+  grant(client);
   pthread_mutex_unlock(&client->mu);
 }
 
@@ -251,6 +278,8 @@ void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
   out->in_flight = client->active;
   out->queued = client->queued;
   out->channels = client->channel_count;
+  out->in_flight_limit = client->slots;
+  out->limiter_tokens = arvak__limiter_tokens(&client->limiter, arvak_now_ns());
   int count = client->fork_generation == arvak__fork_generation() ? client->channel_count : 0;
   for (int i = 0; i < count; i++) {
     switch (grpc_channel_check_connectivity_state(client->channels[i]->channel, 0)) {
@@ -260,5 +289,18 @@ void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
       default: out->idle++;
     }
   }
+  pthread_mutex_unlock(&client->mu);
+}
+
+void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency *out) {
+  memset(out, 0, sizeof *out);
+  if (rpc >= ARVAK_WATCH_JOB) return;
+  pthread_mutex_lock(&client->mu);
+  const arvak__histogram *latency = &client->latency[rpc];
+  out->count = latency->count;
+  out->p50_ns = arvak__histogram_quantile(latency, 0.5);
+  out->p90_ns = arvak__histogram_quantile(latency, 0.9);
+  out->p99_ns = arvak__histogram_quantile(latency, 0.99);
+  out->max_ns = latency->max_ns;
   pthread_mutex_unlock(&client->mu);
 }

@@ -9,6 +9,11 @@
 #include <stdatomic.h>
 
 #include "arvak.h"
+#include "breaker.h"
+#include "budget.h"
+#include "histogram.h"
+#include "limiter.h"
+#include "retry.h"
 #include "timer.h"
 
 /* First member of everything whose address is a completion-queue tag. */
@@ -31,10 +36,12 @@ struct arvak_loop {
   grpc_channel *wake_channel; /* lame; lives to carry wake_call */
   grpc_call *wake_call;       /* never started; an empty batch on it is an event in cq */
   arvak__tag wake_tag;
-  arvak__timers timers; /* owner thread, as are the next six */
+  arvak__timers timers; /* owner thread, as are the next eight */
   arvak_call *calls;    /* every call not ended, linked by next and prev */
   arvak_stream *streams; /* every stream not ended, the same */
   size_t call_count;
+  arvak_call *asking;    /* calls that ask for headers, linked by queue_next */
+  uint64_t random;       /* for jitter */
   int64_t last_end_ns; /* when a call last ended here */
   size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
   pthread_mutex_t mu;
@@ -64,6 +71,7 @@ typedef struct arvak_channel {
   int outstanding;     /* client->mu */
   bool is_retired;     /* client->mu; not in the table any more */
   int64_t answered_ns; /* client->mu; when something last came over it */
+  int64_t hurried_ns;  /* client->mu; when it was last told to connect without waiting */
   arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
 } arvak_channel;
 
@@ -80,6 +88,8 @@ void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t
 /* Closes the connections; watches end at once. No call may be left. */
 void arvak__pool_close(arvak_client *client);
 bool arvak__channel_is_ready(arvak_channel *channel);
+/* Lets the failing channels connect now, and not after gRPC's pause; at most every 100 ms for each. */
+void arvak__pool_hurry(arvak_client *client);
 
 /* ---- client.c ---- */
 
@@ -94,16 +104,19 @@ struct arvak_client {
   grpc_metadata *headers;                /* owned slices */
   size_t header_count;
   bool is_tls;
-  int64_t timeout_ns, queue_timeout_ns;
+  int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   int pool_size, max_concurrent_rpcs;
+  bool is_paced, is_adaptive; /* limiter has a rate; a limit in flight that moves */
 
   pthread_mutex_t mu;
   arvak_channel **channels; /* mu: pool_size places, the first channel_count in use */
   int channel_count;       /* mu */
-  int active;              /* mu: slots taken */
+  int active, slots;       /* mu: slots taken, and how many there are */
+  arvak__limiter limiter;  /* mu */
   arvak_call *queue_head, *queue_tail; /* mu: calls waiting for a slot, linked by queue_next and queue_prev */
   int queued;                          /* mu */
   arvak_client_stats stats;            /* mu: the counters */
+  arvak__histogram latency[ARVAK_WATCH_JOB]; /* mu: of unary calls */
 };
 
 int arvak__client_channel_count(arvak_client *client);
@@ -116,10 +129,17 @@ void arvak__client_release(arvak_client *client);
 /* Takes a call out of the queue. False: it is not there any more, its slot is granted and on the way. */
 bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
 
+/* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
+int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t latest_ns);
+/* What an attempt says of the limit of calls in flight. */
+void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
+
 /* address.c: NULL, and *out owned; or a static reason, or "out of memory". */
 const char *arvak__address_spell(const char *address, char **out);
 
 /* ---- attempt.c ---- */
+
+typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
 
 typedef struct arvak__headers {
   grpc_metadata *list;
@@ -136,6 +156,7 @@ typedef struct arvak__attempt {
   size_t circuit_count;   /* of the request; a batch of one cannot half succeed */
   arvak_kind cancel_kind; /* NONE: not canceled */
   int64_t deadline_ns;    /* ARVAK_NEVER: none */
+  bool is_cut;            /* the deadline is that of attempt_timeout */
   arvak__contact contact; /* what it says of its connection */
   int64_t opened_ns;
   arvak_channel *channel;
@@ -143,24 +164,43 @@ typedef struct arvak__attempt {
   grpc_metadata_array initial, trailing;
   grpc_slice details;
   grpc_status_code status;
+  /* Of a failure, filled by judge: */
+  arvak__delivery delivery;
+  arvak_verdict verdict;
+  bool is_ours, as_read; /* as in arvak_failure */
+  bool has_pushback;     /* the server sent one; pushback_ns -1: no retry */
+  int64_t pushback_ns;
   char *message; /* owned by whoever holds the attempt; what outcome.message points at, unless static */
 } arvak__attempt;
 
 /* Picks a channel and makes the call, on loop's queue; the holder starts its batches. */
 void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop);
-/* Fills the outcome from a status that has come; of OK it says nothing. Before close. */
+/* Fills the outcome from a status that has come; of OK it says nothing. Before close. What the outcome says of an
+ * attempt before is replaced, but for maybe_executed, which stays. */
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
+/* As a policy sees the failure that was judged. */
+arvak_failure arvak__attempt_failure(const arvak__attempt *attempt, const arvak_outcome *outcome);
 void arvak__attempt_close(arvak__attempt *attempt);
 void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
 void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */
 /* An answer that could not be decoded: why. */
-void arvak__attempt_refuse_answer(arvak_outcome *outcome, int status);
+void arvak__attempt_refuse_answer(arvak__attempt *attempt, arvak_outcome *outcome, int status);
+
+/* ---- policy.c ---- */
+
+bool arvak__retry_spend(arvak_retry *retry); /* a failure; true: the budget allows a retry */
+void arvak__retry_earn(arvak_retry *retry);  /* a success */
 
 /* ---- call.c ---- */
 
 typedef enum arvak__call_state {
-  CALL_QUEUED, /* in client's queue, or granted and in the loop's inbox */
-  CALL_ACTIVE, /* its batch is with gRPC, which owns the op struct until the event */
+  CALL_PACED,      /* its turn in the limiter's rate is to come */
+  CALL_QUEUED,     /* in client's queue, or granted and in the loop's inbox */
+  CALL_ASKING,     /* holds a slot; in the loop's list of those that ask for headers */
+  CALL_CONNECTING, /* holds a slot, waits for a connection */
+  CALL_ACTIVE,     /* its batch is with gRPC, which owns the op struct until the event */
+  CALL_SLEEPING,   /* between two attempts, without a slot */
+  CALL_REFUSED,    /* its outcome is there, and its end in the loop's inbox */
   CALL_ENDED
 } arvak__call_state;
 
@@ -178,10 +218,17 @@ struct arvak_call {
   arvak_call *next, *prev;             /* loop->calls */
   arvak_call *queue_next, *queue_prev; /* client's queue */
   arvak_call *inbox_next;
-  arvak_timer queue_timer;
+  arvak_timer timer; /* for what its state waits for */
   grpc_slice request; /* owned until the end, as are the headers */
   arvak__headers headers;
-  int64_t timeout_ns, queue_timeout_ns, started_ns;
+  int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns, started_ns;
+  int64_t deadline_ns; /* of all attempts; 0: it has not held a slot yet */
+  int64_t connect_until_ns, look_ns;
+  arvak_retry *retry;     /* shared, or NULL, as the next */
+  arvak_breaker *breaker;
+  arvak_pass pass;        /* with which the breaker let the attempt through */
+  bool asks_headers, has_waited; /* since the headers were given */
+  bool is_released;
   grpc_byte_buffer *send, *recv; /* owned while active */
   arvak_response *response;      /* owned */
   arvak_outcome outcome;
@@ -210,12 +257,12 @@ int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak
 
 /* ---- status.c ---- */
 
-typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
-
+bool arvak__is_submit(arvak_rpc rpc);
 const char *arvak__rpc_method(arvak_rpc rpc);
 /* What may be wrong when a connection could not be made with this message; static, or NULL. Only words for people. */
 const char *arvak__connect_hint(bool tls, const char *message);
 bool arvak__is_own_message(const char *message); /* one that gRPC made itself, and not the server */
+bool arvak__is_local_message(const char *message); /* about an answer that gRPC would not take */
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message);
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery);
 bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery);

@@ -12,6 +12,9 @@ enum { CALLS_BEFORE_NEXT = 16 };
  * by its deadline, which therefore bounds how long closing a loop can take. */
 #define WATCH_NS 100000000
 
+/* Between two times that a channel is told not to wait before it connects again. */
+#define HURRY_NS 100000000
+
 /* By gRPC's allocator, which ends the process when there is no memory, as creating the channel itself would. */
 static arvak_channel *open_channel(arvak_client *client) {
   arvak_channel *channel = gpr_zalloc(sizeof *channel);
@@ -64,6 +67,19 @@ static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak_l
 
 bool arvak__channel_is_ready(arvak_channel *channel) {
   return grpc_channel_check_connectivity_state(channel->channel, 0) == GRPC_CHANNEL_READY;
+}
+
+void arvak__pool_hurry(arvak_client *client) {
+  pthread_mutex_lock(&client->mu);
+  int64_t now = arvak_now_ns();
+  for (int i = 0; i < client->channel_count; i++) {
+    arvak_channel *channel = client->channels[i];
+    if (now - channel->hurried_ns < HURRY_NS) continue;
+    if (grpc_channel_check_connectivity_state(channel->channel, 0) != GRPC_CHANNEL_TRANSIENT_FAILURE) continue;
+    channel->hurried_ns = now;
+    grpc_channel_reset_connect_backoff(channel->channel);
+  }
+  pthread_mutex_unlock(&client->mu);
 }
 
 /* READY before starting before failing; among equals the least outstanding. */

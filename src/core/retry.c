@@ -18,7 +18,7 @@ arvak_retry_options arvak__retry_resolve(const arvak_retry_options *options) {
 }
 
 /* A list of codes says what is worth repeating; what may be repeated without doing a job twice is another question. */
-bool arvak__retry_is_worth(const arvak_retry_options *options, const arvak__failure *failure) {
+bool arvak__retry_is_worth(const arvak_retry_options *options, const arvak_failure *failure) {
   if (failure->is_ours) return false;
   if (failure->is_submit && !options->assume_idempotent) {
     if (failure->maybe_executed) return false;

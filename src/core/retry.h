@@ -6,21 +6,11 @@
 
 #include "arvak.h"
 
-/* A failed attempt, as far as a policy has to know it. */
-typedef struct arvak__failure {
-  int code;
-  bool is_submit;      /* not idempotent: what it asked for could be done twice */
-  bool is_ours;        /* made on this side: canceled, refused, an answer that cannot be taken; never repeated */
-  bool is_unanswered;  /* not by the server itself: nothing was sent, or the link broke */
-  bool maybe_executed;
-  bool by_table, as_read; /* retryable in contract 2.10: this RPC, and a read in its place */
-} arvak__failure;
-
 /* The options with every default in its place. */
 arvak_retry_options arvak__retry_resolve(const arvak_retry_options *options);
 
 /* These take resolved options. */
-bool arvak__retry_is_worth(const arvak_retry_options *options, const arvak__failure *failure);
+bool arvak__retry_is_worth(const arvak_retry_options *options, const arvak_failure *failure);
 /* The pause after attempt number attempt (from 1). random is from 0 to below 1. */
 int64_t arvak__retry_delay_ns(const arvak_retry_options *options, int attempt, double random);
 

@@ -75,13 +75,13 @@ static bool starts_with_any(const char *message, const char *const *beginnings, 
   return false;
 }
 
-static bool is_local_message(const char *message) {
+bool arvak__is_local_message(const char *message) {
   return starts_with_any(message, local_messages, sizeof local_messages / sizeof *local_messages);
 }
 
 bool arvak__is_own_message(const char *message) {
   if (strcmp(message, refused_stream) == 0) return false;
-  return is_local_message(message) ||
+  return arvak__is_local_message(message) ||
          starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
 }
 
@@ -107,7 +107,7 @@ const char *arvak__connect_hint(bool tls, const char *message) {
   return NULL;
 }
 
-static bool is_submit(arvak_rpc rpc) {
+bool arvak__is_submit(arvak_rpc rpc) {
   return rpc == ARVAK_SUBMIT_JOB || rpc == ARVAK_SUBMIT_BATCH || rpc == ARVAK_SUBMIT_BATCH_STREAM;
 }
 
@@ -120,7 +120,8 @@ static bool is_server_timeout(int code, const char *message) {
 
 /* NOT_FOUND carries only an id: which thing was missing follows from the RPC (contract 2.9, item 1). */
 static arvak_kind kind_of_not_found(arvak_rpc rpc) {
-  return is_submit(rpc) || rpc == ARVAK_GET_BACKEND_INFO ? ARVAK_KIND_BACKEND_NOT_FOUND : ARVAK_KIND_JOB_NOT_FOUND;
+  bool is_backend = arvak__is_submit(rpc) || rpc == ARVAK_GET_BACKEND_INFO;
+  return is_backend ? ARVAK_KIND_BACKEND_NOT_FOUND : ARVAK_KIND_JOB_NOT_FOUND;
 }
 
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
@@ -129,7 +130,8 @@ arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
     /* Not by us: our own cancellations never come here. */
     case GRPC_STATUS_CANCELLED: return is_server_timeout(code, message) ? ARVAK_KIND_TIMEOUT : ARVAK_KIND_RPC;
     case GRPC_STATUS_DEADLINE_EXCEEDED: return ARVAK_KIND_TIMEOUT;
-    case GRPC_STATUS_INVALID_ARGUMENT: return is_submit(rpc) ? ARVAK_KIND_INVALID_CIRCUIT : ARVAK_KIND_RPC;
+    case GRPC_STATUS_INVALID_ARGUMENT:
+      return arvak__is_submit(rpc) ? ARVAK_KIND_INVALID_CIRCUIT : ARVAK_KIND_RPC;
     case GRPC_STATUS_NOT_FOUND: return rpc == ARVAK_LIST_BACKENDS ? ARVAK_KIND_RPC : kind_of_not_found(rpc);
     case GRPC_STATUS_FAILED_PRECONDITION:
       return reads_result(rpc) ? ARVAK_KIND_JOB_NOT_COMPLETED : ARVAK_KIND_RPC;
@@ -142,17 +144,32 @@ arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
 }
 
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery) {
-  bool read = !is_submit(rpc);
+  bool read = !arvak__is_submit(rpc);
   switch (code) {
     case GRPC_STATUS_UNAVAILABLE:
       return read || delivery == DELIVERY_NOT_SENT ||
              (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED);
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
-      return (read || (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED)) && !is_local_message(message);
+      return (read || (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED)) && !arvak__is_local_message(message);
     case GRPC_STATUS_DEADLINE_EXCEEDED: return read;
     case GRPC_STATUS_CANCELLED: return read && is_server_timeout(code, message);
     case GRPC_STATUS_INTERNAL: return read && starts_with(message, "[transient]");
     default: return false;
+  }
+}
+
+/* CANCELLED and RESOURCE_EXHAUSTED say nothing of a server's health, nor does INTERNAL of a watch, which stands for an
+ * unknown job (contract 2.9, item 2). A circuit that cannot be compiled is nobody's outage. */
+arvak_verdict arvak_verdict_of(arvak_rpc rpc, int code, const char *message) {
+  switch (code) {
+    case GRPC_STATUS_CANCELLED: case GRPC_STATUS_RESOURCE_EXHAUSTED: return ARVAK_VERDICT_NEUTRAL;
+    case GRPC_STATUS_UNAVAILABLE: case GRPC_STATUS_UNKNOWN: case GRPC_STATUS_DATA_LOSS: return ARVAK_VERDICT_FAILURE;
+    case GRPC_STATUS_INTERNAL:
+      if (rpc == ARVAK_WATCH_JOB) return ARVAK_VERDICT_NEUTRAL;
+      if (starts_with(message, "[permanent]") || starts_with(message, "Circuit compilation failed:"))
+        return ARVAK_VERDICT_SUCCESS;
+      return ARVAK_VERDICT_FAILURE;
+    default: return ARVAK_VERDICT_SUCCESS;
   }
 }
 

@@ -93,7 +93,7 @@ static void decode(arvak_stream *stream) {
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
   if (status == ARVAK_OK) return;
-  arvak__attempt_refuse_answer(&stream->outcome, status);
+  arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
   grpc_call_cancel(stream->attempt.grpc, NULL);
 }
 

@@ -1,6 +1,7 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
+local batch_manager = import "arvak.batch_manager"
 local client = import "arvak.client"
 local errors = import "arvak.errors"
 local export = import "arvak.export"
@@ -24,6 +25,7 @@ local M = {
   all = futures.all,
   map = futures.map,
   future = futures.future,
+  batch_manager = batch_manager.batch_manager,
   is_error = errors.is_error,
   results = results,
   export = export,

@@ -61,6 +61,15 @@ function arvak.poll(timeout) end
 ---@return function
 function arvak.wrap(fn) end
 
+---@class arvak.batch_manager_options
+---@field max_workers? integer jobs that may be submitted and unfinished at once (default 32)
+
+---Runs batches: many circuits, each of which ends in exactly one place of the result.
+---@param client arvak.client
+---@param options? arvak.batch_manager_options
+---@return arvak.batch_manager
+function arvak.batch_manager(client, options) end
+
 ---@return boolean
 function arvak.in_task() end
 
@@ -413,6 +422,116 @@ function stream:next() end
 
 ---Ends the RPC at once. Idempotent; also what leaving a for loop does.
 function stream:cancel() end
+
+-- ---- batches
+
+---@class arvak.batch_input
+---@field [1]? string OpenQASM 3; or by name
+---@field [2]? integer shots
+---@field qasm? string
+---@field shots? integer default 1024
+---@field optimization_level? integer 0 to 3
+---@field id? string|integer yours; comes back in the item
+---@field backend_id? string for this one
+
+---@class arvak.batch_options
+---@field timeout? number seconds for the whole batch; what is open then is canceled
+---@field fail_fast? boolean the first failure stops the batch
+---@field on_result? fun(index: integer, result: arvak.result|nil, err: arvak.error|nil, item: arvak.batch_item) called at each end, in the order of the ends; may wait, and holds the batch up while it does
+---@field progress_callback? fun(progress: arvak.batch_progress) every 0.1 s and at the end
+---@field collect? boolean false: only count; the default for an iterator with on_result
+---@field transport? "auto"|"stream"|"unary" auto: one stream, unary calls where the server has none
+---@field on_unknown? "fail"|"resubmit" what to do with a submit of which nobody knows whether it made a job (default "fail")
+
+---@class arvak.batch_progress
+---@field total? integer nil while an iterator has not ended
+---@field completed integer
+---@field failed integer
+---@field running integer submitted and unfinished
+---@field pending integer
+---@field percent_complete? number 0 to 100: finished of total
+---@field elapsed_time number seconds
+---@field throughput number finished a second
+---@field eta? number seconds
+---@field success_rate number 0 to 100: completed of finished
+---@field is_complete boolean
+
+---@class arvak.batch_item
+---@field index integer place of the input
+---@field id? string|integer of the input
+---@field job_id? string
+---@field result? arvak.result
+---@field err? arvak.error
+---@field attempts integer submits
+
+---@class arvak.batch_manager
+local manager = {}
+
+---Runs every circuit and waits for all. nil and an error only when nothing was started.
+---@param circuits arvak.batch_input[]|fun(): arvak.batch_input|nil a list, checked whole before anything is sent; or an iterator, which may wait
+---@param backend_id? string of inputs that name none
+---@param options? arvak.batch_options
+---@return arvak.batch_result|nil result
+---@return arvak.error|nil err what stopped it before its end
+function manager:execute_batch(circuits, backend_id, options) end
+
+---A job future for each circuit, in order, at once; at most max_workers of them are submitted and unfinished.
+---@param circuits arvak.batch_input[]
+---@param backend_id? string
+---@param options? { transport?: "auto"|"stream"|"unary", on_unknown?: "fail"|"resubmit" }
+---@return arvak.future[]
+function manager:submit_many(circuits, backend_id, options) end
+
+---Waits for all. When the time is over, or at the first failure with fail_fast, those that are open are canceled.
+---@param futures arvak.future[]
+---@param options? { timeout?: number, fail_fast?: boolean, progress_callback?: fun(progress: arvak.batch_progress) }
+---@return arvak.batch_result result
+---@return arvak.error|nil err what stopped it before their end
+function manager:wait_all(futures, options) end
+
+---An iterator in the order of the ends; raises the timeout error object.
+---@param futures arvak.future[]
+---@param options? { timeout?: number, progress_callback?: fun(progress: arvak.batch_progress) }
+---@return fun(): arvak.future, integer
+function manager:as_completed(futures, options) end
+
+---fn(result, index) of each that succeeds, as they end. What fn raises is raised.
+---@param fn fun(result: any, index: integer): any
+---@param futures arvak.future[]
+---@param options? { timeout?: number }
+---@return { ok: boolean, value: any, err: any }[] outcomes in the order of the list
+function manager:map(fn, futures, options) end
+
+---Stops every batch of this manager that runs: what is open ends as canceled.
+---@return true
+function manager:cancel() end
+
+---The same, and later calls raise. The client is not closed. Idempotent.
+function manager:close() end
+
+---@class arvak.batch_result
+---@field status "completed"|"partial"|"failed" all succeeded; some; none
+---@field ok boolean status is "completed"
+---@field err? arvak.error what stopped the batch before its end: a timeout, a cancel, fail_fast, a server that is gone, an error in a function of yours (its cause)
+---@field items? arvak.batch_item[] in the order of the inputs, dense; nil when nothing was collected
+---@field results? arvak.result[] each with its index
+---@field failures? { index: integer, id: string|integer|nil, job_id: string|nil, err: arvak.error }[]
+---@field success_count integer
+---@field failure_count integer
+---@field total_count integer
+---@field total_time number seconds
+---@field throughput number finished a second
+local batch_result = {}
+
+---index, result, err of each input, in order.
+---@return fun(): integer|nil, arvak.result|nil, arvak.error|nil
+function batch_result:each() end
+
+---Runs what failed once more, but for what may have been executed (unless on_unknown = "resubmit").
+---@param options? arvak.batch_options default: those of the batch
+---@return arvak.batch_result|nil result of all inputs
+---@return arvak.error|nil err
+function batch_result:retry_failed(options) end
 
 -- ---- records
 

@@ -104,6 +104,8 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
 int larvak_await(lua_State *L, larvak_wait *wait);
 /* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
 void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds);
+/* Puts the wait's ticket into the table at index, if there is one. Raises, and frees the wait, when out of memory. */
+void larvak_note_ticket(lua_State *L, larvak_wait *wait, int index);
 /* Lets a pending hook raise. lua.c asks for one on the main thread alone, so a count hook that appeared there since the
  * wait began (mask_before is from then) is moved to the thread that waits. */
 void larvak_breathe(lua_State *L, larvak_state *state, int mask_before);

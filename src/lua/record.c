@@ -342,7 +342,8 @@ int larvak_open_record(lua_State *L) {
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
   static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
-                                        LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM};
+                                        LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM,
+                                        "arvak.batch_manager", "arvak.batch_result"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     luaL_newmetatable(L, classes[i]);

@@ -141,8 +141,9 @@ static int stream_cancel(lua_State *L) {
   return 0;
 }
 
-/* stream_wait(raw, method, seconds | nil): until something changes: true; false when the time is over; nil and an
- * error when the task was canceled. */
+/* stream_wait(raw, method, seconds | nil, tickets | nil): until something changes, or an unpark of the ticket that it
+ * puts into the table: true; false when the time is over; nil and an error when the task was canceled. Then the
+ * ticket. */
 static int stream_wait(lua_State *L) {
   raw_stream *raw = check(L);
   const char *method = luaL_checkstring(L, 2);
@@ -155,7 +156,9 @@ static int stream_wait(lua_State *L) {
     return 1;
   }
   larvak_loop_get(L, raw->state);
+  luaL_checkstack(L, 10, NULL);
   larvak_wait *wait = larvak_wait_new(L, raw->state);
+  larvak_note_ticket(L, wait, 4);
   raw->ticket = larvak_ticket(wait);
   if (!lua_isnoneornil(L, 3)) larvak_start_timer(L, wait, lua_tonumber(L, 3));
   return larvak_await(L, wait);

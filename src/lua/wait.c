@@ -192,6 +192,16 @@ static int note_ticket(lua_State *L) {
   return 0;
 }
 
+void larvak_note_ticket(lua_State *L, larvak_wait *wait, int index) {
+  if (!lua_istable(L, index)) return;
+  lua_pushcfunction(L, note_ticket);
+  lua_pushvalue(L, index);
+  lua_pushinteger(L, larvak_ticket(wait));
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  larvak_wait_free(wait);
+  lua_error(L);
+}
+
 /* park(method, seconds | nil, tickets | nil): waits for the time to be over, or for an unpark of the ticket that it
  * puts into the table. True when unparked, false when the time is over, and the ticket; nil, an error and the ticket
  * when canceled. */
@@ -201,15 +211,7 @@ static int wait_park(lua_State *L) {
   larvak_loop_get(L, state);
   luaL_checkstack(L, 10, NULL);
   larvak_wait *wait = larvak_wait_new(L, state);
-  if (lua_istable(L, 3)) {
-    lua_pushcfunction(L, note_ticket);
-    lua_pushvalue(L, 3);
-    lua_pushinteger(L, larvak_ticket(wait));
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-      larvak_wait_free(wait);
-      return lua_error(L);
-    }
-  }
+  larvak_note_ticket(L, wait, 3);
   if (!lua_isnoneornil(L, 2)) larvak_start_timer(L, wait, lua_tonumber(L, 2));
   return larvak_await(L, wait);
 }

@@ -1,0 +1,37 @@
+-- A queue that can be pushed to at both ends. Invariant: what is in it lies dense from first to last.
+-- SPDX-License-Identifier: Apache-2.0
+local Queue = {}
+Queue.__index = Queue
+
+local M = {}
+
+function M.new() return setmetatable({ first = 1, last = 0 }, Queue) end
+
+function Queue:push(item)
+  self.last = self.last + 1
+  self[self.last] = item
+end
+
+function Queue:push_front(item)
+  self.first = self.first - 1
+  self[self.first] = item
+end
+
+-- The first item, or nil.
+function Queue:peek() return self[self.first] end
+
+-- Takes the first item, or nil.
+function Queue:pop()
+  local first = self.first
+  if first > self.last then return nil end
+  local item = self[first]
+  self[first] = nil
+  self.first = first + 1
+  return item
+end
+
+function Queue:is_empty() return self.first > self.last end
+
+function Queue:count() return self.last - self.first + 1 end
+
+return M

@@ -262,6 +262,17 @@ describe("submit_batch_stream that breaks", function()
     local last, err = account((client:submit_batch_stream(iterator, "simulator")))
     assert.equal("unavailable", err.kind)
     assert_dense(last, drawn.n)
+    for _, event in ipairs(last) do assert.is_false(event.data.maybe_executed) end
+  end)
+
+  it("by a server that does not know the RPC says that nothing was executed", function()
+    open()
+    server:fault { rpc = "SubmitBatchStream", status = "UNIMPLEMENTED" }
+    local iterator, drawn = counted(5)
+    local last, err = account((client:submit_batch_stream(iterator, "simulator")))
+    assert.equal("UNIMPLEMENTED", err.name)
+    assert_dense(last, drawn.n)
+    for _, event in ipairs(last) do assert.is_false(event.data.maybe_executed) end
   end)
 
   it("since the server is killed accounts for all within one patience, not one for each job", function()

@@ -171,6 +171,57 @@ for _, target in ipairs(targets) do
   end)
 end
 
+-- Encoded messages of streams.
+local function update(state) return string.pack("Bs1", 10, "job") .. string.char(16, state, 24, 1) end
+local function acknowledged(index)
+  return string.pack("Bs1Bs1Bs1", 10, "job-" .. index, 18, tostring(index), 26, "accepted")
+end
+
+-- How a stream may end behind its messages. (A reset would do, but for the kernel, which forgets what it has not handed
+-- over yet.)
+local stream_ends = {
+  ["an OK"] = raw.trailers(0, ""),
+  ["an error status"] = raw.trailers(13, "[permanent] broken"),
+  ["a closed connection"] = raw.die("end", "close"),
+  ["a GOAWAY"] = raw.goaway(false),
+  ["an RST_STREAM"] = raw.reset_stream(2),
+  ["garbage"] = raw.garbage("end"),
+}
+
+describe("what a stream has said", function()
+  after_each(stop)
+
+  for name, last in pairs(stream_ends) do
+    it(("before %s is not lost on a slow reader of a watch"):format(name), function()
+      start(targets[2])
+      peer:plan("requests", { raw.stream({ update(1), update(2), update(3) }, last), raw.hang() })
+      client = arvak.connect(peer:address())
+      local watch, states = client:watch_job("job"), {}
+      for state in watch do
+        states[#states + 1] = state
+        arvak.sleep(0.02)
+      end
+      assert.same({ "QUEUED", "RUNNING", "COMPLETED" }, states)
+      assert.equal(1, peer:stats().begun)
+    end)
+
+    it(("before %s is not lost on a slow reader of a batch"):format(name), function()
+      start(targets[2])
+      local step = raw.stream({ acknowledged(1), acknowledged(2), acknowledged(3) }, last)
+      peer:plan("requests", { step, raw.status(5, "forgotten") })
+      client = arvak.connect(peer:address())
+      local circuits = { { helper.bell, 1 }, { helper.bell, 1 }, { helper.bell, 1 } }
+      local batch, ids, lost = client:submit_batch_stream(circuits, "simulator"), {}, {}
+      for kind, index, job_id, err in batch.next, batch do
+        if kind == "submitted" then ids[index] = job_id else lost[index] = err.kind end
+        arvak.sleep(0.02)
+      end
+      assert.same({ "job-1", "job-2", "job-3" }, ids)
+      assert.same({ "job_not_found", "job_not_found", "job_not_found" }, lost)
+    end)
+  end
+end)
+
 -- Random deaths, many calls at a time: of the requests that the peer has read whole, each must be a success, an answer
 -- of its own, or an error that says maybe_executed.
 local function random_step()

@@ -265,6 +265,24 @@ describe("a Lua state that is closed", function()
     ]])
   end)
 
+  -- Such a finalizer runs after those of everything that the library has made.
+  it("with a finalizer older than the library, which uses its streams, ends well", function()
+    assert_child("false\nfalse\ntrue\n", [[
+      local watch, batch
+      early = setmetatable({}, { __gc = function()
+        print((pcall(watch.next, watch)))
+        print((pcall(batch.next, batch)))
+        print((pcall(watch.cancel, watch)))
+      end })
+    ]] .. prelude .. [[
+      server:fault { job = "hang" }
+      watch = client:watch_job(client:submit_qasm(bell, "simulator"))
+      batch = client:submit_batch_stream({ { bell, 1 } }, "simulator")
+      watch:next()
+      batch:next()
+    ]])
+  end)
+
   it("gives an error that nobody read to warn", function()
     local output = run_child('warn("@on") local arvak = require "arvak" arvak.spawn(error, "unread") arvak.sleep(0.01)')
     assert.matches("Lua warning: arvak: an error that nobody read: unread", output)

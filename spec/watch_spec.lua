@@ -21,7 +21,9 @@ local function submit() return assert(client:submit_qasm(bell, "simulator", 100)
 -- A job that runs until somebody sees to it.
 local function submit_hung()
   server:fault { rpc = "SubmitJob", job = "hang", count = 1 }
-  return submit()
+  local job_id = submit()
+  while server:stats().jobs.QUEUED > 0 do arvak.sleep(0.002) end
+  return job_id
 end
 
 local function calls(rpc) return server:stats().calls[rpc] end

@@ -154,7 +154,7 @@ local function settle_next(self)
   local cause = self._stream_error
   return "error", index, nil, errors.new(cause and cause.kind or "rpc",
     "the stream ended before the server had answered this submission",
-    { rpc = self._rpc, target = self._target, maybe_executed = true, cause = cause })
+    { rpc = self._rpc, target = self._target, maybe_executed = not cause or cause.maybe_executed, cause = cause })
 end
 
 -- ---- the loop
@@ -191,6 +191,7 @@ function advance(self)
       if not ok then
         if err.kind == "canceled" then return nil, err end
         stream.close_rpc(self)
+        err.maybe_executed = true
         start_settling(self, err)
       end
     end

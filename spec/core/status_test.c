@@ -145,6 +145,9 @@ static void knows_when_a_batch_may_half_run(void **state) {
   assert_true(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 2, GRPC_STATUS_INVALID_ARGUMENT, DELIVERY_ANSWERED));
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 1, GRPC_STATUS_INVALID_ARGUMENT, DELIVERY_ANSWERED));
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH, 3, GRPC_STATUS_NOT_FOUND, DELIVERY_ANSWERED));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_BATCH_STREAM, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH_STREAM, 1, GRPC_STATUS_UNIMPLEMENTED, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_BATCH_STREAM, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_NOT_SENT));
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_NOT_SENT));
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_ANSWERED));
   assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_BROKEN));

@@ -32,7 +32,7 @@ static lua_State *open_state(void) {
 }
 
 static void must(lua_State *L, const char *source) {
-  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", luaL_tolstring(L, -1, NULL));
 }
 
 /* Runs source in a fork of this process; its exit status, or 99 when it hung. */
@@ -41,7 +41,7 @@ static int in_child(lua_State *L, const char *source) {
   if (pid == 0) {
     alarm(CHILD_SECONDS);
     int failed = luaL_dostring(L, source) != LUA_OK;
-    if (failed) fprintf(stderr, "in the child: %s\n", lua_tostring(L, -1));
+    if (failed) fprintf(stderr, "in the child: %s\n", luaL_tolstring(L, -1, NULL));
     lua_close(L);
     _exit(failed);
   }
@@ -85,6 +85,37 @@ static void calls_in_flight_are_the_parents_alone(void **state) {
   }
 }
 
+/* A stream in the middle of its writing: a child that goes on with it must not write to the parent's connection. */
+static void streams_are_the_parents_alone(void **state) {
+  (void)state;
+  static const char *const sources[] = {
+      "local before = drawn\n"
+      "for _, stream in ipairs { batch, watch, batch } do\n"
+      "  local ok, err = pcall(stream.next, stream)\n"
+      "  assert(not ok and err.kind == 'forked', tostring(err))\n"
+      "end\n"
+      "assert(drawn == before, 'an input was drawn')",
+      "batch:cancel() watch:cancel()", "batch = nil watch = nil collectgarbage()", "client:close()"};
+  for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+    lua_State *L = open_state();
+    must(L, "client = arvak.connect(address, { timeout = 10 })\n"
+            "local bell = 'OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];'\n"
+            "drawn = 0\n"
+            "batch = client:submit_batch_stream(function()\n"
+            "  drawn = drawn + 1 if drawn <= 1000 then return { bell, drawn } end end, 'simulator')\n"
+            "assert(batch:next() == 'submitted')\n"
+            "watch = client:watch_job(assert(client:submit_qasm(bell, 'simulator', 1)))\n"
+            "assert(watch:next() == 'RUNNING') for _ = 1, 10 do arvak.poll() end assert(drawn < 1000)");
+    assert_int_equal(in_child(L, sources[i]), 0);
+    must(L, "local completed = 0\n"
+            "for kind, index, _, result in batch.next, batch do\n"
+            "  if kind == 'completed' then completed = completed + 1 assert(result.shots == index) end\n"
+            "  assert(kind ~= 'error', tostring(result)) end\n"
+            "assert(completed == 1000, completed) watch:cancel() client:close()");
+    lua_close(L);
+  }
+}
+
 static void a_fork_before_the_first_client_is_no_matter(void **state) {
   (void)state;
   lua_State *L = open_state();
@@ -104,6 +135,7 @@ static pid_t start_server(void) {
     const char *build = getenv("ARVAK_BUILD");
     snprintf(path, sizeof path, "%s/bin/arvak-devserver", build ? build : "build");
     execl(path, path, "--address", "127.0.0.1:0", "--rate-limit", "0", "--fault", "rpc=GetBackendInfo,latency=0.5",
+          "--job-latency", "0.3", "--max-concurrent-jobs", "0", "--watch-interval", "0.05",
           (char *)NULL);
     _exit(127);
   }
@@ -117,7 +149,8 @@ static pid_t start_server(void) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_fork_before_the_first_client_is_no_matter),
                                      cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on),
-                                     cmocka_unit_test(calls_in_flight_are_the_parents_alone)};
+                                     cmocka_unit_test(calls_in_flight_are_the_parents_alone),
+                                     cmocka_unit_test(streams_are_the_parents_alone)};
   pid_t server = start_server();
   if (server < 0) {
     fprintf(stderr, "the dev server does not start\n");

@@ -56,6 +56,19 @@ function M.job(job_id, state)
   return M.answer(string.pack("Bs1", 10, string.pack("Bs1", 10, job_id) .. string.char(16, state)))
 end
 
+-- Headers and these messages, then the bytes of another step, and its ending.
+function M.stream(messages, last)
+  local said = { answer_start() }
+  for i, bytes in ipairs(messages) do said[i + 1] = message(bytes) end
+  said[#said + 1] = last.say
+  return { at = last.at, say = table.concat(said), ending = last.ending }
+end
+
+-- The last headers of an answer.
+function M.trailers(code, text)
+  return { say = headers(END_STREAM, { "grpc-status", tostring(code), "grpc-message", text }) }
+end
+
 -- Headers and a message, and no more.
 function M.half_answer(bytes, ending) return { say = answer_start() .. message(bytes), ending = ending } end
 

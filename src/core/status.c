@@ -183,5 +183,7 @@ bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__deli
   if (delivery == DELIVERY_NOT_SENT) return false;
   if (delivery == DELIVERY_BROKEN) return true;
   if (code == GRPC_STATUS_CANCELLED || code == GRPC_STATUS_DEADLINE_EXCEEDED) return true;
+  /* A stream may break at any of its jobs, whatever the others came to. */
+  if (rpc == ARVAK_SUBMIT_BATCH_STREAM) return code != GRPC_STATUS_UNAUTHENTICATED && code != GRPC_STATUS_UNIMPLEMENTED;
   return rpc == ARVAK_SUBMIT_BATCH && batch_may_run(circuits, code);
 }

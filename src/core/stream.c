@@ -1,5 +1,7 @@
 /* One streaming RPC. Invariant: it ends when its status has come and every tag handed to gRPC has come back; until
  * then it belongs to its loop, whatever the reader does.
+ * The status is asked for when there is nothing more to read: asked for before, it makes gRPC forget the messages that
+ * came before a connection died, and with them the word of the server that a job was accepted.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +24,9 @@ struct arvak_stream {
   arvak__headers headers;    /* until the end */
   stream_tag start_tag, read_tag, write_tag, status_tag;
   int pending; /* tags with gRPC */
-  bool is_reading, is_writing, has_closed_writes, has_status, has_ended;
+  bool is_reading, is_writing, has_closed_writes;
+  bool is_ending; /* the status has been asked for */
+  bool has_status, has_ended;
   grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
   grpc_byte_buffer *recv, *send;
   arvak_response *message; /* owned until taken */
@@ -87,25 +91,6 @@ static void on_start(arvak__tag *tag, bool success) {
   after_tag(stream, false);
 }
 
-/* A message that cannot be decoded ends the stream; its own status would hide why. */
-static void decode(arvak_stream *stream) {
-  int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
-  grpc_byte_buffer_destroy(stream->recv);
-  stream->recv = NULL;
-  if (status == ARVAK_OK) return;
-  arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
-  grpc_call_cancel(stream->attempt.grpc, NULL);
-}
-
-static void on_read(arvak__tag *tag, bool success) {
-  (void)success;
-  arvak_stream *stream = ((stream_tag *)tag)->stream;
-  stream->is_reading = false;
-  bool has_message = stream->recv != NULL; /* none: the server has said all, and the status follows */
-  if (has_message) decode(stream);
-  after_tag(stream, has_message);
-}
-
 static void on_write(arvak__tag *tag, bool success) {
   arvak_stream *stream = ((stream_tag *)tag)->stream;
   stream->is_writing = false;
@@ -162,6 +147,39 @@ static void start_status(arvak_stream *stream) {
   start_batch(stream, &op, 1, &stream->status_tag, on_status);
 }
 
+/* ---- reading, and the end of it ---- */
+
+static void start_ending(arvak_stream *stream) {
+  if (stream->is_ending) return;
+  stream->is_ending = true;
+  start_status(stream);
+}
+
+static void cancel_rpc(arvak_stream *stream) {
+  grpc_call_cancel(stream->attempt.grpc, NULL);
+  start_ending(stream);
+}
+
+/* A message that cannot be decoded ends the stream; its own status would hide why. */
+static void decode(arvak_stream *stream) {
+  int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
+  grpc_byte_buffer_destroy(stream->recv);
+  stream->recv = NULL;
+  if (status == ARVAK_OK) return;
+  arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
+  cancel_rpc(stream);
+}
+
+static void on_read(arvak__tag *tag, bool success) {
+  (void)success;
+  arvak_stream *stream = ((stream_tag *)tag)->stream;
+  stream->is_reading = false;
+  bool has_message = stream->recv != NULL; /* none: the server has said all */
+  if (has_message) decode(stream);
+  else start_ending(stream);
+  after_tag(stream, has_message);
+}
+
 /* ---- public ---- */
 
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
@@ -188,7 +206,6 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   if (!stream) return ARVAK_ENOMEM;
   stream->attempt.client = client;
   stream->attempt.rpc = request->rpc;
-  stream->attempt.circuit_count = 2; /* what of several has been executed is never known */
   int status = prepare(stream, request, options);
   if (status != ARVAK_OK) {
     free(stream);
@@ -207,13 +224,17 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   link_stream(loop, stream);
   arvak__attempt_open(&stream->attempt, loop);
   start_sending(stream);
-  start_status(stream);
   *out = stream;
   return ARVAK_OK;
 }
 
+/* In a fork the stream is the parent's, and a write would go to the parent's connection. */
+static bool is_foreign(const arvak_stream *stream) {
+  return !stream->has_ended && stream->loop->fork_generation != arvak__fork_generation();
+}
+
 void arvak_stream_read(arvak_stream *stream) {
-  if (stream->is_reading || stream->message || stream->has_status) return;
+  if (stream->is_reading || stream->message || stream->is_ending || is_foreign(stream)) return;
   grpc_op op;
   memset(&op, 0, sizeof op);
   op.op = GRPC_OP_RECV_MESSAGE;
@@ -229,7 +250,7 @@ arvak_response *arvak_stream_take(arvak_stream *stream) {
 }
 
 bool arvak_stream_can_write(const arvak_stream *stream) {
-  return !stream->is_writing && !stream->has_closed_writes && !stream->has_status;
+  return !stream->is_writing && !stream->has_closed_writes && !stream->is_ending && !is_foreign(stream);
 }
 
 int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission) {
@@ -258,10 +279,9 @@ void arvak_stream_close_writes(arvak_stream *stream) {
 }
 
 void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind) {
-  if (stream->has_ended || stream->attempt.cancel_kind != ARVAK_KIND_NONE) return;
-  if (stream->loop->fork_generation != arvak__fork_generation()) return; /* it is the parent's */
+  if (stream->has_ended || stream->attempt.cancel_kind != ARVAK_KIND_NONE || is_foreign(stream)) return;
   stream->attempt.cancel_kind = kind;
-  grpc_call_cancel(stream->attempt.grpc, NULL);
+  cancel_rpc(stream);
 }
 
 void arvak_stream_release(arvak_stream *stream) {

@@ -15,7 +15,12 @@ typedef struct raw_stream {
   bool has_changed;   /* since the last wait */
 } raw_stream;
 
-static raw_stream *check(lua_State *L) { return luaL_checkudata(L, 1, RAW_STREAM); }
+/* As the state closes, finalizers may still hold a stream whose own has run. */
+static raw_stream *check(lua_State *L) {
+  raw_stream *raw = luaL_checkudata(L, 1, RAW_STREAM);
+  if (!raw->core) larvak_misuse(L, "the Lua state is closing");
+  return raw;
+}
 
 static void on_change(arvak_stream *core, void *ud) {
   (void)core;
@@ -27,7 +32,7 @@ static void on_change(arvak_stream *core, void *ud) {
 }
 
 static int stream_gc(lua_State *L) {
-  raw_stream *raw = check(L);
+  raw_stream *raw = luaL_checkudata(L, 1, RAW_STREAM);
   if (raw->core) arvak_stream_release(raw->core);
   raw->core = NULL;
   return 0;
@@ -137,7 +142,8 @@ static int stream_close_writes(lua_State *L) {
 }
 
 static int stream_cancel(lua_State *L) {
-  arvak_stream_cancel(check(L)->core, ARVAK_KIND_CANCELED);
+  raw_stream *raw = luaL_checkudata(L, 1, RAW_STREAM);
+  if (raw->core) arvak_stream_cancel(raw->core, ARVAK_KIND_CANCELED);
   return 0;
 }
 

@@ -396,3 +396,21 @@ describe("two dev servers", function()
     assert.equal("job_not_found", select(2, second:get_job_status(job_id)).kind)
   end)
 end)
+
+describe("a dev server that stops", function()
+  -- Once in some hundred stops a call was just then being answered by the thread of the timers.
+  it("may do so while calls time out", function()
+    for _ = 1, 200 do
+      local server <close> = helper.start()
+      server:fault { rpc = "ListBackends", hang = "before" }
+      local client <close> = arvak.connect(server.address)
+      assert.is_true(client:wait_for_ready(TEST_TIMEOUT))
+      local futures = {}
+      for i = 1, 50 do futures[i] = client.async:list_backends { timeout = math.random() * 0.003 } end
+      arvak.poll(0.002)
+      server:stop()
+      for _, f in ipairs(futures) do assert.is_nil((f:result(TEST_TIMEOUT))) end
+    end
+    helper.assert_clean()
+  end)
+end)

@@ -103,10 +103,18 @@ void calls_free(service *s) {
   }
 }
 
+/* gRPC holds nothing of it any more, and will not be given anything. */
+static void call_over(call *c) {
+  service *s = c->owner;
+  call_unref(c);
+  atomic_fetch_sub_explicit(&s->open, 1, memory_order_release);
+}
+
 void call_expect(service *s, const method *m) {
   call *c = call_take(s);
   if (!c) return; /* one request fewer is out; those that are out still serve */
   c->method = m;
+  atomic_fetch_add_explicit(&s->open, 1, memory_order_relaxed);
   grpc_call_error error;
   if (m) {
     error = grpc_server_request_registered_call(s->server, s->registered[m->index], &c->rpc, &c->deadline, &c->metadata,
@@ -115,7 +123,7 @@ void call_expect(service *s, const method *m) {
     grpc_call_details_init(&c->details);
     error = grpc_server_request_call(s->server, &c->rpc, &c->details, &c->metadata, s->queue, s->queue, &c->accepted);
   }
-  if (error != GRPC_CALL_OK) call_unref(c);
+  if (error != GRPC_CALL_OK) call_over(c);
 }
 
 connection *call_connection(call *c) {
@@ -190,7 +198,7 @@ static void on_accepted(tag *t, bool ok) {
   call *c = CALL_OF(t, accepted);
   service *s = c->owner;
   if (!ok) {
-    call_unref(c);
+    call_over(c);
     return;
   }
   call_expect(s, c->method);
@@ -216,7 +224,7 @@ void call_batch_done(call *c) {
   grpc_call_unref(c->rpc);
   if (c->payload) grpc_byte_buffer_destroy(c->payload);
   c->payload = NULL;
-  call_unref(c);
+  call_over(c);
 }
 
 grpc_op call_headers_op(void) { return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA}; }

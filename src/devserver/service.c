@@ -221,18 +221,22 @@ static void on_down(tag *t, bool ok) {
   pthread_mutex_unlock(&s->stop_mu);
 }
 
+/* Under stop_mu. The server may be down before the last calls are: one that is just being answered by another thread,
+ * say, will still ask the queue for something. */
+static bool is_down(service *s) { return s->down && atomic_load_explicit(&s->open, memory_order_acquire) == 0; }
+
 /* A connection accepted at the last moment may bring a call after the others were canceled: cancel again. */
 static void wait_until_down(service *s) {
   pthread_mutex_lock(&s->stop_mu);
-  while (!s->down) {
+  while (!is_down(s)) {
     pthread_mutex_unlock(&s->stop_mu);
     grpc_server_cancel_all_calls(s->server);
     listener_drop_all(s->listener);
     pthread_mutex_lock(&s->stop_mu);
-    if (s->down) break;
+    if (is_down(s)) break;
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 20000000;
+    until.tv_nsec += s->down ? 1000000 : 20000000;
     if (until.tv_nsec >= 1000000000) {
       until.tv_sec++;
       until.tv_nsec -= 1000000000;

@@ -64,6 +64,7 @@ struct service {
   pid_t pid;      /* where its threads are */
   /* Each guards itself. */
   atomic_ullong calls[METHODS], unknown_calls;
+  atomic_int open; /* calls of which gRPC holds anything, those expected included: while any is, the queue stays */
   pthread_mutex_t spare_mu;
   call *spare; /* guarded by spare_mu, as is the next */
   int spares;

@@ -1,0 +1,304 @@
+/* Many loops in threads on one client at a time: calls and streams are started, canceled and let go of at random, loops
+ * close in the middle of everything, clients lose their last reference wherever that happens to be, and the server cuts
+ * connections, dawdles and goes away. Every call that its starter has not let go of ends exactly once, by the time its
+ * loop is closed, and every slot comes back.
+ * STRESS_SECONDS (3) and STRESS_SEED (1) in the environment. SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "arvak.h"
+
+enum { THREADS = 6, MAX_RECORDS = 96, MAX_CLIENTS = 4096, POOL_SIZE = 3, SLOTS = 12 };
+#define MS 1000000
+
+/* Not cmocka's, which jumps: these are other threads. */
+#define CHECK(condition) \
+  do { \
+    if (!(condition)) { \
+      fprintf(stderr, "%s:%d: %s (seed %u)\n", __FILE__, __LINE__, #condition, seed); \
+      abort(); \
+    } \
+  } while (0)
+
+static unsigned seed = 1;
+static int64_t stop_at;
+static char address[64];
+
+static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+static arvak_client *client;       /* mu: what threads use now */
+static arvak_loop *awake[THREADS]; /* mu: loops that may be woken */
+static char last_job[64] = "none"; /* mu: the job submitted last; a restarted server does not know it */
+static atomic_long started, ended, succeeded, let_go, lives;
+
+static unsigned draw(unsigned *state, unsigned below) {
+  *state = *state * 1664525u + 1013904223u;
+  return (*state >> 8) % below;
+}
+
+/* ---- one loop's life ---- */
+
+typedef struct life life;
+
+typedef struct record {
+  life *of;
+  arvak_call *call;     /* owned, as the next; one of the two */
+  arvak_stream *stream;
+  int ends;
+  bool is_free; /* let go of: nothing may be reported any more */
+  char job[64];
+} record;
+
+struct life {
+  unsigned random;
+  arvak_loop *loop;
+  arvak_client *client; /* shared */
+  record records[MAX_RECORDS];
+  int count;
+  bool is_closing;
+};
+
+static void start_something(life *l);
+static void cancel_something(life *l);
+
+static void note_end(record *r, const arvak_outcome *outcome) {
+  CHECK(!r->is_free);
+  r->ends++;
+  atomic_fetch_add(&ended, 1);
+  CHECK(r->ends == 1);
+  CHECK(outcome != NULL);
+  if (outcome->kind == ARVAK_KIND_NONE) atomic_fetch_add(&succeeded, 1);
+  if (r->of->is_closing) return;
+  if (draw(&r->of->random, 4) == 0) start_something(r->of);
+  if (draw(&r->of->random, 8) == 0) cancel_something(r->of);
+}
+
+static void on_end(arvak_call *call, void *ud) {
+  const arvak_response *answer = arvak_call_response(call);
+  if (answer && answer->rpc == ARVAK_SUBMIT_JOB) {
+    pthread_mutex_lock(&mu);
+    snprintf(last_job, sizeof last_job, "%s", answer->as.job_id);
+    pthread_mutex_unlock(&mu);
+  }
+  note_end(ud, arvak_call_outcome(call));
+}
+
+static void on_news(arvak_stream *stream, void *ud) {
+  record *r = ud;
+  CHECK(!r->is_free);
+  arvak_response *message = arvak_stream_take(stream);
+  if (message) {
+    arvak_response_unref(message);
+    arvak_stream_read(stream);
+  }
+  if (r->ends == 0 && arvak_stream_outcome(stream)) note_end(r, arvak_stream_outcome(stream));
+}
+
+static void start_something(life *l) {
+  static const arvak_rpc rpcs[] = {ARVAK_SUBMIT_JOB, ARVAK_GET_JOB_STATUS, ARVAK_GET_JOB_RESULT, ARVAK_LIST_BACKENDS,
+                                   ARVAK_GET_BACKEND_INFO, ARVAK_WATCH_JOB, ARVAK_STREAM_RESULTS};
+  static const arvak_circuit circuit = {"OPENQASM 3.0; qubit q; h q;", 10, 0};
+  if (l->count == MAX_RECORDS) return;
+  record *r = &l->records[l->count++];
+  *r = (record){.of = l};
+  arvak_rpc rpc = rpcs[draw(&l->random, sizeof rpcs / sizeof *rpcs)];
+  bool is_about_job = rpc != ARVAK_SUBMIT_JOB && rpc != ARVAK_GET_BACKEND_INFO;
+  pthread_mutex_lock(&mu);
+  memcpy(r->job, last_job, sizeof last_job);
+  pthread_mutex_unlock(&mu);
+  arvak_request request = {.rpc = rpc, .id = is_about_job ? r->job : "simulator"};
+  if (rpc == ARVAK_SUBMIT_JOB) request.circuits = &circuit, request.circuit_count = 1;
+  arvak_call_options options = {.owner = &l->records[draw(&l->random, 3)], .fn = on_end, .ud = r};
+  if (draw(&l->random, 3) == 0) options.timeout_ns = 1 + draw(&l->random, 20 * MS);
+  if (draw(&l->random, 3) == 0) options.queue_timeout_ns = 1 + draw(&l->random, 5 * MS);
+  bool is_stream = rpc >= ARVAK_WATCH_JOB;
+  int status = is_stream ? arvak_stream_start(l->loop, l->client, &request, &options, on_news, &r->stream)
+                         : arvak_call_start(l->loop, l->client, &request, &options, &r->call);
+  CHECK(status == ARVAK_OK);
+  if (is_stream) arvak_stream_read(r->stream);
+  atomic_fetch_add(&started, 1);
+}
+
+static void cancel_something(life *l) {
+  if (l->count == 0) return;
+  record *r = &l->records[draw(&l->random, (unsigned)l->count)];
+  if (r->is_free) return;
+  if (r->call) arvak_call_cancel(r->call, ARVAK_KIND_CANCELED);
+  else if (r->stream) arvak_stream_cancel(r->stream, ARVAK_KIND_CANCELED);
+}
+
+static void release(record *r) {
+  if (r->is_free) return;
+  r->is_free = true;
+  if (r->ends == 0) atomic_fetch_add(&let_go, 1);
+  if (r->call) arvak_call_release(r->call);
+  if (r->stream) arvak_stream_release(r->stream);
+}
+
+static void act(life *l) {
+  switch (draw(&l->random, 16)) {
+    case 0: case 1: case 2: case 3: case 4: start_something(l); break;
+    case 5: cancel_something(l); break;
+    case 6: if (l->count > 0) release(&l->records[draw(&l->random, (unsigned)l->count)]); break;
+    case 7: arvak_loop_cancel_owned(l->loop, &l->records[draw(&l->random, 3)], ARVAK_KIND_CLOSED); break;
+    case 8: arvak_client_connect(l->client, l->loop); break;
+    case 9: nanosleep(&(struct timespec){.tv_nsec = draw(&l->random, 2 * MS)}, NULL); break; /* computes */
+    default: arvak_loop_step(l->loop, arvak_now_ns() + draw(&l->random, 3 * MS)); break;
+  }
+}
+
+static arvak_client *take_client(void) {
+  pthread_mutex_lock(&mu);
+  arvak_client *taken = arvak_client_ref(client);
+  pthread_mutex_unlock(&mu);
+  return taken;
+}
+
+static void set_awake(int thread, arvak_loop *loop) {
+  pthread_mutex_lock(&mu);
+  awake[thread] = loop;
+  pthread_mutex_unlock(&mu);
+}
+
+static void live(life *l, int thread) {
+  l->count = 0;
+  l->is_closing = false;
+  l->client = take_client();
+  CHECK(arvak_loop_new(&l->loop) == ARVAK_OK);
+  set_awake(thread, l->loop);
+  for (unsigned acts = draw(&l->random, 200); acts > 0; acts--) act(l);
+  bool unref_early = draw(&l->random, 2) == 0; /* calls in flight hold it */
+  if (unref_early) arvak_client_unref(l->client);
+  set_awake(thread, NULL);
+  l->is_closing = true;
+  arvak_loop_close(l->loop);
+  for (int i = 0; i < l->count; i++) {
+    record *r = &l->records[i];
+    if (!r->is_free && r->stream && r->ends == 0) on_news(r->stream, r); /* a message was not taken yet */
+    if (!r->is_free) CHECK(r->ends == 1);
+    release(r);
+  }
+  if (!unref_early) arvak_client_unref(l->client);
+  atomic_fetch_add(&lives, 1);
+}
+
+static void *run_thread(void *ud) {
+  int thread = (int)(intptr_t)ud;
+  life *l = calloc(1, sizeof *l);
+  l->random = seed * 2654435761u + (unsigned)thread;
+  while (arvak_now_ns() < stop_at) live(l, thread);
+  free(l);
+  return NULL;
+}
+
+/* ---- the world ---- */
+
+static arvak_client *new_client(void) {
+  arvak_client *made = NULL;
+  arvak_client_options options = {.address = address, .pool_size = POOL_SIZE, .max_concurrent_rpcs = SLOTS};
+  CHECK(arvak_client_new(&options, &made, NULL) == ARVAK_OK);
+  return made;
+}
+
+static void must(lua_State *L, const char *source) {
+  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+  lua_settop(L, 0);
+}
+
+/* Every other client is left to the threads altogether; the others are kept, and looked at in the end. */
+static void replace_client(arvak_client **kept, int *count) {
+  static bool keep;
+  arvak_client *next = new_client();
+  pthread_mutex_lock(&mu);
+  arvak_client *last = client;
+  client = next;
+  pthread_mutex_unlock(&mu);
+  keep = !keep;
+  if (keep && *count < MAX_CLIENTS) kept[(*count)++] = last;
+  else arvak_client_unref(last);
+}
+
+static void wake_someone(unsigned *random) {
+  pthread_mutex_lock(&mu);
+  arvak_loop *loop = awake[draw(random, THREADS)];
+  if (loop) arvak_loop_wake(loop);
+  pthread_mutex_unlock(&mu);
+}
+
+static void disturb(lua_State *server, unsigned *random, arvak_client **kept, int *count) {
+  switch (draw(random, 16)) {
+    case 0: case 1: must(server, "server:drop_connections()"); break;
+    case 2: must(server, "server:stop() server = start(server.address)"); break;
+    case 3: case 4: replace_client(kept, count); break;
+    case 5: must(server, "server:clear_faults()"); break;
+    case 6: must(server, "server:fault { rpc = 'GetBackendInfo', latency = 0.01, rate = 0.5 }"); break;
+    case 7: must(server, "server:fault { rpc = 'SubmitJob', status = 'UNAVAILABLE', rate = 0.2 }"); break;
+    default:
+      for (int i = 0; i < 20; i++) wake_someone(random);
+      nanosleep(&(struct timespec){.tv_nsec = draw(random, 10 * MS)}, NULL);
+      break;
+  }
+}
+
+static void check_idle(arvak_client *idle) {
+  arvak_client_stats stats;
+  arvak_client_get_stats(idle, &stats);
+  assert_int_equal(stats.in_flight, 0);
+  assert_int_equal(stats.queued, 0);
+  assert_true(stats.channels <= POOL_SIZE);
+  arvak_client_unref(idle);
+}
+
+static lua_State *start_server(void) {
+  lua_State *L = luaL_newstate();
+  luaL_openlibs(L);
+  must(L, "local devserver = require 'arvak.devserver'\n"
+          "function start(address)\n"
+          "  return assert(devserver.start { address = address, rate_limit = 0, max_concurrent_jobs = 0,"
+          "    max_queued_jobs = 0, watch_interval = 0.005, seed = 1 })\n"
+          "end\n"
+          "server = start()");
+  lua_getglobal(L, "server");
+  lua_getfield(L, -1, "address");
+  snprintf(address, sizeof address, "%s", lua_tostring(L, -1));
+  lua_settop(L, 0);
+  return L;
+}
+
+static void every_call_ends_once_and_every_slot_comes_back(void **state) {
+  (void)state;
+  static arvak_client *kept[MAX_CLIENTS];
+  int count = 0;
+  unsigned random = seed;
+  lua_State *server = start_server();
+  const char *seconds = getenv("STRESS_SECONDS");
+  stop_at = arvak_now_ns() + (int64_t)((seconds ? atof(seconds) : 3) * 1e9);
+  client = new_client();
+  pthread_t threads[THREADS];
+  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, run_thread, (void *)(intptr_t)i);
+  while (arvak_now_ns() < stop_at) disturb(server, &random, kept, &count);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  kept[count++] = client;
+  for (int i = 0; i < count; i++) check_idle(kept[i]);
+  lua_close(server);
+  assert_int_equal(started, ended + let_go);
+  assert_true(lives > THREADS && succeeded > 100 && let_go > 10);
+  printf("# %ld loops, %ld calls and streams, %ld succeeded, %ld let go of\n", lives, started, succeeded, let_go);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(every_call_ends_once_and_every_slot_comes_back)};
+  if (getenv("STRESS_SEED")) seed = (unsigned)atoi(getenv("STRESS_SEED"));
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -7,6 +7,7 @@ local errors = import "arvak.errors"
 local export = import "arvak.export"
 local futures = import "arvak.futures"
 local progress = import "arvak.progress"
+local resilience = import "arvak.resilience"
 local results = import "arvak.results"
 local task = import "arvak.task"
 
@@ -27,6 +28,9 @@ local M = {
   future = futures.future,
   batch_manager = batch_manager.batch_manager,
   is_error = errors.is_error,
+  resilient = client.resilient,
+  retry_policy = resilience.retry_policy,
+  circuit_breaker = resilience.circuit_breaker,
   results = results,
   export = export,
   print_progress_bar = progress.print_progress_bar,

@@ -176,7 +176,8 @@ describe("client:stats", function()
     local server <close> = helper.start()
     local client <close> = arvak.connect(server.address)
     assert.same({ calls = 0, attempts = 0, failures = 0, in_flight = 0, queued = 0, bytes_sent = 0, bytes_received = 0,
-      connections = { open = 0, ready = 0, connecting = 0, failing = 0, idle = 0 } }, client:stats())
+      connections = { open = 0, ready = 0, connecting = 0, failing = 0, idle = 0 }, in_flight_limit = 128,
+      retries = {}, latency = {} }, client:stats())
     assert(client:execute(bell, "simulator", 10))
     client:get_job_status("no such job")
     local stats = client:stats()

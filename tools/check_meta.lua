@@ -15,8 +15,8 @@ M.modules = { "arvak", "arvak.devserver" }
 M.variables = {
   client = "arvak.client", f = "arvak.future", future = "arvak.future", job = "arvak.job", result = "arvak.result",
   backend = "arvak.backend", err = "arvak.error", stream = "arvak.stream", watch = "arvak.stream",
-  breaker = "arvak.breaker", manager = "arvak.batch_manager", r = "arvak.batch_result", server = "arvak.devserver",
-  devserver = "arvak.devserver",
+  breaker = "arvak.breaker", policy = "arvak.retry_policy", manager = "arvak.batch_manager", r = "arvak.batch_result",
+  server = "arvak.devserver", devserver = "arvak.devserver",
 }
 
 local function is_public(name)

@@ -48,4 +48,16 @@ function M.options(options, method, names)
   return options
 end
 
+-- The options of every call. Methods that are made of several calls hand them on.
+M.call_options = {
+  timeout = true, attempt_timeout = true, queue_timeout = true, metadata = true, retry = true, breaker = true,
+}
+
+-- Those of options, as a table of their own, or what is in into already.
+function M.pick_call_options(options, into)
+  into = into or {}
+  for name in pairs(M.call_options) do into[name] = options[name] end
+  return into
+end
+
 return M

@@ -77,7 +77,7 @@ local function split_options(options, method)
       waiting[name] = value
     end
   end
-  submit.timeout, submit.queue_timeout, submit.metadata = options.timeout, options.queue_timeout, options.metadata
+  check.pick_call_options(options, submit)
   wait.check_options(waiting, method)
   return submit, waiting
 end
@@ -105,11 +105,10 @@ end
 -- What an entry of a batch says goes before what the options say.
 local function entry_options(submit, entry)
   local base = type(submit) == "table" and submit or { shots = submit }
-  return {
+  return check.pick_call_options(base, {
     shots = entry.shots or entry[2] or base.shots,
     optimization_level = entry.optimization_level or base.optimization_level,
-    timeout = base.timeout, queue_timeout = base.queue_timeout, metadata = base.metadata,
-  }
+  })
 end
 
 -- What raises when others are on their way already (a function given as api_key, say) is the matter of this future.
@@ -162,7 +161,7 @@ local function submit_in_parts(client, circuits, backend_id, options)
   return job_ids
 end
 
-local batch_names = { split = true, timeout = true, queue_timeout = true, metadata = true }
+local batch_names = check.pick_call_options(check.call_options, { split = true })
 
 -- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
 -- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several.
@@ -170,9 +169,7 @@ function methods.submit_batch(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch")
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
-  local call_options = {
-    timeout = options.timeout, queue_timeout = options.queue_timeout, metadata = options.metadata,
-  }
+  local call_options = check.pick_call_options(options)
   if options.split and type(circuits) == "table" and #circuits > MAX_BATCH then
     return submit_in_parts(client, circuits, backend_id, call_options)
   end
@@ -214,15 +211,18 @@ end
 
 -- ---- life
 
-local servers = setmetatable({}, { __mode = "k" })   -- client → the dev server that ends with it
+-- client → the dev server that ends with it and its views
+local servers = setmetatable({}, { __mode = "k" })
 
 -- Closes: calls in flight end as closed, later ones raise. Idempotent, never waits.
 function methods.close(client)
   core.close(client)
   calls.stop_timers_of(client)
-  local server = servers[client]
+  local entry = servers[client]
   servers[client] = nil
-  if server then server:stop() end
+  if not entry then return end
+  entry.handles = entry.handles - 1
+  if entry.handles == 0 then entry.server:stop() end
 end
 
 Client.__close = methods.close
@@ -277,9 +277,31 @@ local Async = { __index = async, __name = "arvak.async", methods = async }
 -- A client of the core, made complete. server: ends with the client.
 function M.adopt(client, server)
   core.set_async(client, setmetatable({ _client = client }, Async))
-  servers[client] = server
+  servers[client] = server and { server = server, handles = 1 }
   return client
 end
+
+-- Another handle on the same connections, slots, limiter and figures, with policies of its own: options retry and
+-- breaker. What is not given is shared with the client; retry is on, whatever the client's.
+function M.resilient(client, options)
+  core.check_client(client, "resilient")
+  options = options == nil and {} or options
+  if type(options) == "table" and options.retry == nil and not core.has_retry(client) then
+    local all = { retry = true }
+    for name, value in pairs(options) do all[name] = value end
+    options = all
+  end
+  local view = M.adopt(core.view(client, options))
+  local entry = servers[client]
+  if entry then
+    entry.handles = entry.handles + 1
+    servers[view] = entry
+  end
+  return view
+end
+
+methods.configure = core.configure
+methods.breaker = core.breaker
 
 core.set_hook("adopt", M.adopt)   -- for clients that a host pushes
 

@@ -110,7 +110,7 @@ local function send_cancel(canceling)
   local options = f._options
   canceling.job_id = f.job_id
   calls.go_on(canceling, on_cancel, "cancel_job", f._client, f.job_id,
-    options and { timeout = options.timeout, metadata = options.metadata })
+    options and check.pick_call_options(options))
 end
 
 -- Starts a cancellation, which waits for the answer to the submit when that is under way; it may be over at once.

@@ -12,13 +12,45 @@ local arvak = {}
 
 ---@class arvak.connect_options
 ---@field pool_size? integer connections at most (default 4)
----@field timeout? number seconds a unary call may take, from the moment it first leaves the queue (default 30)
+---@field timeout? number seconds a unary call may take with all its attempts, from the moment it first leaves the queue (default 30)
+---@field attempt_timeout? number seconds one attempt may take (default: as long as the call)
+---@field retry? arvak.retry_options|arvak.retry_policy|boolean true: with the defaults (default: no retries)
+---@field breaker? arvak.breaker_options|arvak.breaker|boolean true: with the defaults (default: none)
+---@field limiter? arvak.limiter_options|false
 ---@field max_concurrent_rpcs? integer calls with gRPC at once; more wait in order (default 128)
 ---@field queue_timeout? number seconds a call may wait in that queue (default 300)
----@field api_key? string|fun(): string sent as x-api-key; a function is asked before each call and must not wait
+---@field api_key? string|fun(): string sent as x-api-key; a function is asked before each attempt and must not wait
 ---@field metadata? table<string, string>|fun(): table<string, string> sent with each call; the same
 ---@field tls? boolean|arvak.tls_options
 ---@field channel_args? table<string, integer|string|boolean> passed through to gRPC
+
+---@class arvak.retry_options
+---@field max_attempts? integer with the first, 1 to 1000 (default 3)
+---@field initial_backoff? number seconds before the second attempt (default 1)
+---@field max_backoff? number seconds of any pause (default 60)
+---@field backoff_multiplier? number 1 to 1000 (default 2)
+---@field strategy? "exponential"|"linear"|"constant"
+---@field jitter? boolean|"full"|"equal" true, "full": anything up to the pause (default); "equal": its upper half
+---@field codes? string[] statuses worth a retry, such as "UNAVAILABLE", in the place of the table
+---@field assume_idempotent? boolean repeat submits as if they were reads, also those that may have been executed
+---@field answered_unavailable? boolean false: no submit is repeated that the server itself, or a proxy, refused as UNAVAILABLE (default true)
+---@field budget? boolean|{ max_tokens: number?, token_ratio: number? } gRFC A6, per target, shared by the process (default: none; true: 10 and 0.1)
+---@field on_retry? fun(e: { rpc: string?, attempt: integer, delay: number, err: arvak.error }) told before each pause; must not wait
+
+---@class arvak.breaker_options
+---@field failure_threshold? integer failures in a row that open it (default 5; with a failure_rate, none)
+---@field failure_rate? number share of failures in the window that opens it, up to 1
+---@field window? number seconds (default 30)
+---@field minimum_calls? integer in the window, before the rate counts (default 10)
+---@field success_threshold? integer successful probes that close it (default 2)
+---@field timeout? number seconds it stays open before probes (default 60)
+---@field half_open_max_calls? integer probes at once (default 1)
+---@field on_state_change? fun(old: string, new: string) told before the call that caused it returns; must not wait
+
+---@class arvak.limiter_options
+---@field rate? number jobs submitted in a second; reads and cancels are not counted
+---@field burst? integer jobs that may be submitted at once after a pause (default 1)
+---@field max_in_flight? integer|"adaptive" calls in flight; adaptive: fewer after RESOURCE_EXHAUSTED and timeouts, slowly more after successes
 
 ---@class arvak.tls_options
 ---@field ca? string PEM text or a path; default: the system's certificates
@@ -55,6 +87,23 @@ function arvak.sleep(seconds) end
 ---@param timeout? number seconds to wait at most (default 0)
 ---@return boolean in_flight whether anything is left that could happen
 function arvak.poll(timeout) end
+
+---Another handle on the same connections, slots and limiter, with policies of its own; what is not given is shared with
+---the client, and retry is on with its defaults if the client has none.
+---@param client arvak.client
+---@param options? { retry: arvak.retry_options|arvak.retry_policy|boolean?, breaker: arvak.breaker_options|arvak.breaker|boolean? }
+---@return arvak.client
+function arvak.resilient(client, options) end
+
+---A retry policy by itself.
+---@param options? arvak.retry_options
+---@return arvak.retry_policy
+function arvak.retry_policy(options) end
+
+---A circuit breaker by itself.
+---@param options? arvak.breaker_options
+---@return arvak.breaker
+function arvak.circuit_breaker(options) end
 
 ---A coroutine.wrap whose function may wait: its waits are those of the task around it.
 ---@param fn function
@@ -197,6 +246,56 @@ function export.to_csv(path, items) end
 ---@return arvak.error|nil err
 function export.to_json(path, items) end
 
+-- ---- policies
+
+---@class arvak.retry_policy
+local policy = {}
+
+---Whether err is worth another attempt; one that is not an arvak.error is when its field retryable is true.
+---@param err any
+---@param attempt integer the one that failed, from 1
+---@return boolean
+function policy:should_retry(err, attempt) end
+
+---@param attempt integer the one that failed, from 1
+---@return number seconds to the next, with jitter
+function policy:backoff(attempt) end
+
+---A function that calls fn again as the policy says: its last outcome.
+---@param fn function
+---@return function
+function policy:wrap(fn) end
+
+---@class arvak.breaker
+local breaker = {}
+
+---@return "closed"|"open"|"half_open"
+function breaker:state() end
+
+---Whether a call would be let through; asking counts nothing.
+---@return boolean
+---@return number|nil retry_after seconds
+function breaker:can_proceed() end
+
+function breaker:record_success() end
+
+function breaker:record_failure() end
+
+---Refuses everything until force_closed or reset.
+function breaker:force_open() end
+
+---Lets everything through until force_open or reset.
+function breaker:force_closed() end
+
+---Closed and as new.
+function breaker:reset() end
+
+---fn behind the breaker: nil and an error of kind "circuit_open" while it refuses. Failures are what says that a service
+---is ill: raised errors, and nil with an arvak.error about its health.
+---@param fn function
+---@return function
+function breaker:wrap(fn) end
+
 -- ---- client
 
 ---@class arvak.client
@@ -207,7 +306,10 @@ local client = {}
 
 ---@class arvak.call_options
 ---@field timeout? number seconds; default: the client's
+---@field attempt_timeout? number seconds; default: the client's
 ---@field queue_timeout? number seconds; default: the client's
+---@field retry? arvak.retry_options|arvak.retry_policy|boolean for this call, in the place of the client's
+---@field breaker? arvak.breaker|false for this call, in the place of the client's
 ---@field metadata? table<string, string> besides the client's, and before it where both name one
 
 ---@class arvak.submit_options: arvak.call_options
@@ -228,6 +330,14 @@ local client = {}
 ---@field split? boolean send several SubmitBatch when there are more than 50 circuits
 
 ---@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
+
+---Changes policies for the calls from now on; a key that is not given leaves its policy as it is, false ends it.
+---@param options { retry: arvak.retry_options|arvak.retry_policy|boolean?, breaker: arvak.breaker_options|arvak.breaker|boolean? }
+function client:configure(options) end
+
+---The breaker that this client's calls go by, or nil.
+---@return arvak.breaker|nil
+function client:breaker() end
 
 ---Submits, waits and fetches.
 ---@param qasm string
@@ -322,6 +432,12 @@ function client:wait_for_ready(timeout) end
 ---@field bytes_sent integer of messages
 ---@field bytes_received integer of messages
 ---@field connections { open: integer, ready: integer, connecting: integer, failing: integer, idle: integer }
+---@field retries table<string, integer> how often which status was retried
+---@field latency table<string, { count: integer, p50: number, p90: number, p99: number, max: number }> seconds from the start of a call to its end, by RPC
+---@field in_flight_limit integer what in_flight may be now
+---@field limiter_tokens? number jobs that may be submitted at once now, at the rate of a limiter
+---@field tokens? number of the retry budget
+---@field breaker? { state: string, opened: integer, half_opened: integer, closed: integer } its state, and how often it came to each
 
 ---@return arvak.stats
 function client:stats() end
@@ -626,7 +742,8 @@ function result:to_table() end
 ---@field attempts? integer
 ---@field retryable boolean whether the same call may be made again without doing anything twice
 ---@field maybe_executed boolean whether the server may have acted on it
----@field elapsed? number seconds
+---@field elapsed? number seconds, over all attempts
+---@field retry_after? number seconds after which trying again may help, as the server or the breaker says
 ---@field cause? any
 ---@field scope? "queue"|"call"|"wait" of a timeout
 ---@field traceback? string of an error raised in a task

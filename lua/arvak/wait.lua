@@ -22,10 +22,9 @@ function M.is_transient(err)
   return err.retryable or err.kind == "unavailable" or err.kind == "timeout"
 end
 
-M.option_names = {
-  max_wait = true, poll_interval = true, on_progress = true, strategy = true, timeout = true, queue_timeout = true,
-  metadata = true,
-}
+M.option_names = check.pick_call_options(check.call_options, {
+  max_wait = true, poll_interval = true, on_progress = true, strategy = true,
+})
 
 -- Checks the options of a wait: a table of its own.
 function M.check_options(options, method)
@@ -34,6 +33,7 @@ function M.check_options(options, method)
   check.seconds(options.max_wait, "max_wait", true)
   check.seconds(options.poll_interval, "poll_interval", true)
   check.seconds(options.timeout, "timeout", true)
+  check.seconds(options.attempt_timeout, "attempt_timeout", true)
   check.seconds(options.queue_timeout, "queue_timeout", true)
   if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
   local strategy = options.strategy
@@ -84,7 +84,9 @@ function M.call_options(wait)
   if left < math.huge then
     timeout, queue_timeout = math.min(timeout or left, left), math.min(queue_timeout or left, left)
   end
-  return { timeout = timeout, queue_timeout = queue_timeout, metadata = wait.metadata }
+  local options = check.pick_call_options(wait)
+  options.timeout, options.queue_timeout = timeout, queue_timeout
+  return options
 end
 
 -- One call within the wait.
@@ -119,12 +121,13 @@ end
 
 local function new_wait(client, target, timeout, job_id, options)
   local started_at = core.now()
-  return {
+  local wait = check.pick_call_options(options, {
     client = client, job_id = job_id, target = target, started_at = started_at,
     max_wait = options.max_wait, ends_at = options.max_wait and started_at + options.max_wait,
-    poll_interval = options.poll_interval or M.POLL_INTERVAL, timeout = options.timeout or timeout,
-    queue_timeout = options.queue_timeout, on_progress = options.on_progress, metadata = options.metadata,
-  }
+    poll_interval = options.poll_interval or M.POLL_INTERVAL, on_progress = options.on_progress,
+  })
+  wait.timeout = options.timeout or timeout
+  return wait
 end
 
 local function follow(wait)

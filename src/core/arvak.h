@@ -142,6 +142,8 @@ typedef struct arvak_failure {
   bool by_table, as_read; /* retryable in contract 2.10: this RPC, and a read in its place */
 } arvak_failure;
 bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure);
+bool arvak_retry_spend(arvak_retry *retry); /* of the budget, on a failure; true: it allows a retry */
+void arvak_retry_earn(arvak_retry *retry);  /* a success */
 
 typedef struct arvak_limiter_options {
   double rate;       /* jobs submitted in a second; 0: no limit */
@@ -260,7 +262,7 @@ typedef struct arvak_client_stats {
   int in_flight, queued;
   int channels, ready, connecting, failing, idle; /* channels opened, and how many are in which state */
   uint64_t retries[17]; /* by the status that was retried */
-  double limiter_tokens; /* now; 0 without a rate */
+  double limiter_tokens; /* now; -1 without a rate */
   int in_flight_limit;
 } arvak_client_stats;
 
@@ -440,6 +442,7 @@ typedef struct arvak_call_options {
   bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
+  size_t fixed_header_count; /* so many of them stay when the others are asked for again */
   const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
   arvak_call_fn fn;  /* runs once, inside arvak_loop_step, _cancel_owned or _close of the loop */
   void *ud;
@@ -474,7 +477,7 @@ const void *arvak_call_owner(const arvak_call *call);
 void *arvak_call_ud(const arvak_call *call);
 /* A call that asks for its headers before an attempt, until it is told to proceed or refused; NULL: none does. */
 arvak_call *arvak_loop_next_asking(arvak_loop *loop);
-/* headers: in the place of those that the call was started with; NULL: the same again. */
+/* headers: in the place of those that are not fixed; NULL: the same again. */
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count);
 void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message); /* message: static */
 arvak_rpc arvak_call_rpc(const arvak_call *call);

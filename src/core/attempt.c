@@ -49,6 +49,39 @@ void arvak__headers_fini(arvak__headers *headers) {
   free(headers->list);
 }
 
+static bool is_among(const grpc_metadata *header, const grpc_metadata *list, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (grpc_slice_eq(header->key, list[i].key)) return true;
+  return false;
+}
+
+static void add_own(arvak__headers *headers, const grpc_metadata *header) {
+  headers->list[headers->count++] =
+      (grpc_metadata){.key = grpc_slice_ref(header->key), .value = grpc_slice_ref(header->value)};
+  headers->own_count++;
+}
+
+int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, size_t fixed_count,
+                         const arvak_call_options *options) {
+  const grpc_metadata *fixed = headers->list + (headers->count - headers->own_count);
+  arvak__headers given, all = {NULL, 0, 0};
+  if (fixed_count == 0 && options->header_count == 0) return ARVAK_OK;
+  int status = arvak__headers_init(&given, client, options);
+  if (status != ARVAK_OK) return status;
+  all.list = calloc(given.count + fixed_count, sizeof *all.list);
+  size_t shared = given.count - given.own_count;
+  for (size_t i = 0; all.list && i < shared; i++)
+    if (!is_among(&given.list[i], fixed, fixed_count)) all.list[all.count++] = given.list[i];
+  for (size_t i = 0; all.list && i < fixed_count; i++) add_own(&all, &fixed[i]);
+  for (size_t i = shared; all.list && i < given.count; i++)
+    if (!is_among(&given.list[i], fixed, fixed_count)) add_own(&all, &given.list[i]);
+  arvak__headers_fini(&given);
+  if (!all.list) return ARVAK_ENOMEM;
+  arvak__headers_fini(headers);
+  *headers = all;
+  return ARVAK_OK;
+}
+
 bool arvak__headers_are_sound(const arvak_call_options *options) {
   for (size_t i = 0; i < options->header_count; i++)
     if (arvak_header_check(options->headers[i].name, options->headers[i].value)) return false;

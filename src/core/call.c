@@ -102,6 +102,7 @@ static void set_queue_timeout(arvak_call *call, const char *message) {
 static void set_open(arvak_call *call, int64_t retry_after_ns) {
   set_refusal(call, ARVAK_KIND_CIRCUIT_OPEN, GRPC_STATUS_UNAVAILABLE,
               "the circuit breaker is open, nothing was sent");
+  if (call->outcome.attempts == 0) call->outcome.retryable = true;
   call->outcome.has_retry_after = true;
   call->outcome.retry_after_ns = retry_after_ns;
 }
@@ -152,7 +153,7 @@ static bool may_retry(arvak_call *call) {
   arvak_failure failure = arvak__attempt_failure(attempt, &call->outcome);
   failure.by_table |= attempt->has_pushback && attempt->pushback_ns < 0; /* only for what it costs */
   if (!arvak_retry_is_worth(call->retry, &failure)) return false;
-  if (!arvak__retry_spend(call->retry)) return false;
+  if (!arvak_retry_spend(call->retry)) return false;
   if (attempt->has_pushback && attempt->pushback_ns < 0) return false;
   bool is_over = call->is_released || attempt->cancel_kind != ARVAK_KIND_NONE;
   return !is_over && call->outcome.attempts < arvak_retry_get_options(call->retry)->max_attempts;
@@ -213,7 +214,7 @@ static void settle(arvak_call *call) {
   if (call->pass.generation != 0) arvak_breaker_leave(call->breaker, call->pass, call->attempt.verdict);
   call->pass.generation = 0;
   if (call->attempt.client->is_adaptive) adapt(call);
-  if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak__retry_earn(call->retry);
+  if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(call->retry);
 }
 
 static void on_attempt_end(arvak__tag *tag, bool success) {
@@ -445,11 +446,8 @@ int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t cou
   if (headers) {
     arvak_call_options options = {.headers = headers, .header_count = count};
     if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
-    arvak__headers fresh;
-    int status = arvak__headers_init(&fresh, call->attempt.client, &options);
+    int status = arvak__headers_renew(&call->headers, call->attempt.client, call->fixed_header_count, &options);
     if (status != ARVAK_OK) return status;
-    arvak__headers_fini(&call->headers);
-    call->headers = fresh;
   }
   stop_asking(call);
   enter(call, arvak_now_ns());
@@ -494,6 +492,7 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->retry = arvak_retry_ref(options->retry);
   call->breaker = arvak_breaker_ref(options->breaker);
   call->asks_headers = options->asks_headers;
+  call->fixed_header_count = options->fixed_header_count;
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

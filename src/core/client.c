@@ -279,7 +279,7 @@ void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
   out->queued = client->queued;
   out->channels = client->channel_count;
   out->in_flight_limit = client->slots;
-  out->limiter_tokens = arvak__limiter_tokens(&client->limiter, arvak_now_ns());
+  out->limiter_tokens = client->is_paced ? arvak__limiter_tokens(&client->limiter, arvak_now_ns()) : -1;
   int count = client->fork_generation == arvak__fork_generation() ? client->channel_count : 0;
   for (int i = 0; i < count; i++) {
     switch (grpc_channel_check_connectivity_state(client->channels[i]->channel, 0)) {

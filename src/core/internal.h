@@ -147,6 +147,9 @@ typedef struct arvak__headers {
 } arvak__headers;
 
 int arvak__headers_init(arvak__headers *headers, const arvak_client *client, const arvak_call_options *options);
+/* Puts other headers in the place of a call's own but the first fixed_count, which go before them. */
+int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, size_t fixed_count,
+                         const arvak_call_options *options);
 void arvak__headers_fini(arvak__headers *headers);
 bool arvak__headers_are_sound(const arvak_call_options *options);
 
@@ -186,11 +189,6 @@ void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by u
 /* An answer that could not be decoded: why. */
 void arvak__attempt_refuse_answer(arvak__attempt *attempt, arvak_outcome *outcome, int status);
 
-/* ---- policy.c ---- */
-
-bool arvak__retry_spend(arvak_retry *retry); /* a failure; true: the budget allows a retry */
-void arvak__retry_earn(arvak_retry *retry);  /* a success */
-
 /* ---- call.c ---- */
 
 typedef enum arvak__call_state {
@@ -228,6 +226,7 @@ struct arvak_call {
   arvak_breaker *breaker;
   arvak_pass pass;        /* with which the breaker let the attempt through */
   bool asks_headers, has_waited; /* since the headers were given */
+  size_t fixed_header_count;
   bool is_released;
   grpc_byte_buffer *send, *recv; /* owned while active */
   arvak_response *response;      /* owned */

@@ -61,11 +61,11 @@ bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure
   return arvak__retry_is_worth(&retry->options, failure);
 }
 
-bool arvak__retry_spend(arvak_retry *retry) {
+bool arvak_retry_spend(arvak_retry *retry) {
   return !retry->budget || arvak__budget_spend(retry->budget, &retry->options.budget);
 }
 
-void arvak__retry_earn(arvak_retry *retry) {
+void arvak_retry_earn(arvak_retry *retry) {
   if (retry->budget) arvak__budget_earn(retry->budget, &retry->options.budget);
 }
 

@@ -37,6 +37,13 @@ larvak_client *larvak_client_check(lua_State *L, int index, const char *method) 
   return client;
 }
 
+static void drop_policies(larvak_client *client) {
+  arvak_retry_unref(client->retry);
+  arvak_breaker_unref(client->breaker);
+  client->retry = NULL;
+  client->breaker = NULL;
+}
+
 static void close_handle(larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
@@ -54,6 +61,7 @@ static int client_close(lua_State *L) {
 static int client_gc(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
   close_handle(client);
+  drop_policies(client);
   if (client->is_counted) client->state->client_count--;
   client->is_counted = false;
   return 0;
@@ -192,8 +200,10 @@ static void read_headers(lua_State *L, int options, int client, arvak_client_opt
 
 /* (client, options): fills *out; strings stay on the stack. */
 static void read_options(lua_State *L, int options, int client, arvak_client_options *out) {
-  static const char *const keys[] = {"pool_size", "timeout", "max_concurrent_rpcs", "queue_timeout", "api_key",
-                                     "metadata",  "tls",     "channel_args",        NULL};
+  static const char *const keys[] = {"pool_size", "timeout",      "attempt_timeout", "max_concurrent_rpcs",
+                                     "limiter",   "retry",        "breaker",         "queue_timeout",
+                                     "api_key",   "metadata",     "tls",             "channel_args",
+                                     NULL};
   if (!lua_istable(L, options))
     larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe_type(L, options));
   larvak_check_keys(L, options, "connect", keys);
@@ -203,12 +213,87 @@ static void read_options(lua_State *L, int options, int client, arvak_client_opt
   out->max_concurrent_rpcs = (int)larvak_integer(L, -1, "max_concurrent_rpcs", 0, 1, MAX_CONCURRENT_RPCS);
   lua_getfield(L, options, "timeout");
   out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, options, "attempt_timeout");
+  out->attempt_timeout_ns = larvak_seconds(L, -1, "attempt_timeout");
   lua_getfield(L, options, "queue_timeout");
   out->queue_timeout_ns = larvak_seconds(L, -1, "queue_timeout");
+  lua_getfield(L, options, "limiter");
+  larvak_limiter(L, -1, &out->limiter);
   lua_settop(L, client);
   read_headers(L, options, client, out);
   read_tls(L, options, out);
   read_channel_args(L, options, out);
+}
+
+/* Those that the options name; the others stay. */
+static void take_policies(lua_State *L, int options, larvak_client *client, const char *address) {
+  int top = lua_gettop(L);
+  bool has_retry = lua_getfield(L, options, "retry") != LUA_TNIL;
+  bool has_breaker = lua_getfield(L, options, "breaker") != LUA_TNIL;
+  arvak_retry *retry = larvak_retry(L, top + 1, "retry", address);
+  arvak_breaker *breaker = larvak_breaker(L, top + 2, "breaker"); /* may raise, so nothing is changed before */
+  if (has_retry) {
+    arvak_retry_ref(retry);
+    arvak_retry_unref(client->retry);
+    client->retry = retry;
+  }
+  if (has_breaker) {
+    arvak_breaker_ref(breaker);
+    arvak_breaker_unref(client->breaker);
+    client->breaker = breaker;
+  }
+  lua_settop(L, top);
+}
+
+static const char *const policy_keys[] = {"retry", "breaker", NULL};
+
+static void check_policies(lua_State *L, const char *method) {
+  if (!lua_istable(L, 2))
+    larvak_misuse(L, "%s: got %s, expected a table of options", method, larvak_describe(L, 2));
+  larvak_check_keys(L, 2, method, policy_keys);
+}
+
+/* configure(client, options): for the calls from now on. */
+static int client_configure(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "configure");
+  luaL_checkstack(L, 20, NULL);
+  check_policies(L, "configure");
+  if (client->is_shared)
+    larvak_misuse(L, "configure: this client belongs to the host; arvak.resilient makes one with other policies");
+  take_policies(L, 2, client, arvak_client_address(client->core));
+  return 0;
+}
+
+/* view(client, options): another handle on the same connections, slots and limiter, with policies of its own. */
+static int client_view(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "resilient");
+  luaL_checkstack(L, 20, NULL);
+  check_policies(L, "resilient");
+  lua_settop(L, 2);
+  larvak_client *view = client_push(L);
+  view->has_functions = client->has_functions;
+  for (int uv = 2; uv <= 3; uv++) {
+    lua_getiuservalue(L, 1, uv);
+    lua_setiuservalue(L, 3, uv);
+  }
+  if (view->has_functions) larvak_note_handle(L, 3);
+  view->retry = arvak_retry_ref(client->retry);
+  view->breaker = arvak_breaker_ref(client->breaker);
+  take_policies(L, 2, view, arvak_client_address(client->core));
+  view->core = arvak_client_ref(client->core);
+  return 1;
+}
+
+/* has_retry(client) */
+static int client_has_retry(lua_State *L) {
+  lua_pushboolean(L, larvak_client_check(L, 1, "resilient")->retry != NULL);
+  return 1;
+}
+
+/* breaker(client): the live one, or nil. */
+static int client_breaker(lua_State *L) {
+  larvak_push_breaker(L, larvak_client_check(L, 1, "breaker")->breaker);
+  return 1;
 }
 
 /* connect(address, options | nil): a client; opens nothing yet. */
@@ -223,6 +308,8 @@ static int client_connect(lua_State *L) {
   larvak_loop_get(L, client->state);
   client->has_functions = lua_getiuservalue(L, 3, 2) != LUA_TNIL;
   client->has_functions |= lua_getiuservalue(L, 3, 3) != LUA_TNIL;
+  if (client->has_functions) larvak_note_handle(L, 3);
+  if (!lua_isnil(L, 2)) take_policies(L, 2, client, options.address);
   const char *reason = NULL;
   int status = arvak_client_new(&options, &client->core, &reason);
   if (status == ARVAK_EFORKED) {
@@ -255,6 +342,53 @@ static void set_count(lua_State *L, const char *name, uint64_t value) {
   lua_setfield(L, -2, name);
 }
 
+static void set_seconds(lua_State *L, const char *name, int64_t ns) {
+  lua_pushnumber(L, (lua_Number)ns * 1e-9);
+  lua_setfield(L, -2, name);
+}
+
+static void set_retries(lua_State *L, const arvak_client_stats *stats) {
+  lua_newtable(L);
+  for (size_t code = 0; code < sizeof stats->retries / sizeof *stats->retries; code++)
+    if (stats->retries[code] > 0) set_count(L, arvak_code_name((int)code), stats->retries[code]);
+  lua_setfield(L, -2, "retries");
+}
+
+static void set_latency(lua_State *L, arvak_client *core) {
+  lua_newtable(L);
+  for (int rpc = 0; rpc < ARVAK_WATCH_JOB; rpc++) {
+    arvak_latency latency;
+    arvak_client_get_latency(core, (arvak_rpc)rpc, &latency);
+    if (latency.count == 0) continue;
+    lua_createtable(L, 0, 5);
+    set_count(L, "count", latency.count);
+    set_seconds(L, "p50", latency.p50_ns);
+    set_seconds(L, "p90", latency.p90_ns);
+    set_seconds(L, "p99", latency.p99_ns);
+    set_seconds(L, "max", latency.max_ns);
+    lua_setfield(L, -2, arvak_rpc_name((arvak_rpc)rpc));
+  }
+  lua_setfield(L, -2, "latency");
+}
+
+static void set_policies(lua_State *L, const larvak_client *client) {
+  double tokens = client->retry ? arvak_retry_tokens(client->retry) : -1;
+  if (tokens >= 0) {
+    lua_pushnumber(L, tokens);
+    lua_setfield(L, -2, "tokens");
+  }
+  if (!client->breaker) return;
+  arvak_breaker_info info;
+  arvak_breaker_get_info(client->breaker, arvak_now_ns(), &info);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, larvak_breaker_state_name(info.state));
+  lua_setfield(L, -2, "state");
+  set_count(L, "opened", info.changes[ARVAK_BREAKER_OPEN]);
+  set_count(L, "half_opened", info.changes[ARVAK_BREAKER_HALF_OPEN]);
+  set_count(L, "closed", info.changes[ARVAK_BREAKER_CLOSED]);
+  lua_setfield(L, -2, "breaker");
+}
+
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
   arvak_client_stats stats;
@@ -274,6 +408,14 @@ static int client_stats(lua_State *L) {
   set_count(L, "failing", (uint64_t)stats.failing);
   set_count(L, "idle", (uint64_t)stats.idle);
   lua_setfield(L, -2, "connections");
+  set_count(L, "in_flight_limit", (uint64_t)stats.in_flight_limit);
+  if (stats.limiter_tokens >= 0) {
+    lua_pushnumber(L, stats.limiter_tokens);
+    lua_setfield(L, -2, "limiter_tokens");
+  }
+  set_retries(L, &stats);
+  set_latency(L, client->core);
+  set_policies(L, client);
   return 1;
 }
 
@@ -333,6 +475,8 @@ int larvak_open_client(lua_State *L) {
                                        {"is_closed", client_is_closed}, {"stats", client_stats},
                                        {"set_async", client_set_async}, {"check_client", client_check},
                                        {"warm", client_warm},           {"flush", client_flush},
+                                       {"configure", client_configure}, {"view", client_view},
+                                       {"breaker", client_breaker},     {"has_retry", client_has_retry},
                                        {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -19,10 +19,14 @@
 #define LARVAK_BACKEND "arvak.backend"
 #define LARVAK_FUTURE "arvak.future"
 #define LARVAK_STREAM "arvak.stream"
+#define LARVAK_RETRY "arvak.retry_policy"
+#define LARVAK_BREAKER "arvak.breaker"
 
 typedef struct larvak_state larvak_state;
 typedef struct larvak_task larvak_task;
 typedef struct larvak_wait larvak_wait;
+typedef struct larvak_event larvak_event;
+typedef struct larvak_policy_hook larvak_policy_hook;
 
 typedef enum larvak_reason { REASON_PENDING, REASON_DONE, REASON_TIMEOUT, REASON_CANCELED } larvak_reason;
 
@@ -71,6 +75,9 @@ struct larvak_state {
   larvak_wait *free_waits;
   larvak_wait *ended, **ended_end; /* detached waits whose end Lua has not been told */
   size_t parked_timers, wait_count, client_count;
+  larvak_event *events, **events_end; /* owned; what the hooks of policies have not been told */
+  larvak_policy_hook *dead_hooks;     /* owned; of policies that are gone */
+  bool is_telling;                    /* a hook runs */
 };
 
 /* ---- state.c ---- */
@@ -118,6 +125,29 @@ void larvak_run_ready(lua_State *L, larvak_state *state);
 void larvak_report_tasks(lua_State *L, larvak_state *state); /* tells the Lua layer of tasks that have ended */
 int larvak_open_task(lua_State *L);
 
+/* ---- hooks.c ---- */
+
+/* Holds the function at this index; given to a policy as its ud, with larvak_policy_hook_release as its release. */
+larvak_policy_hook *larvak_policy_hook_new(lua_State *L, int function);
+void larvak_policy_hook_release(void *ud);
+void larvak_on_retry(const arvak_retry_event *event, void *ud); /* arvak_retry_fn */
+void larvak_on_breaker_change(arvak_breaker_state from, arvak_breaker_state to, void *ud);
+void larvak_tell_hooks(lua_State *L, larvak_state *state); /* of all that has happened; not reentrant */
+void larvak_tell_now(lua_State *L, const larvak_policy_hook *hook); /* of the value on top, which it pops */
+void larvak_free_events(larvak_state *state);
+int larvak_open_hooks(lua_State *L);
+
+/* ---- policy.c ---- */
+
+/* What the value at index asks for: a policy's options, one made before, true, or false and nil for none. Pushes what
+ * holds it, and returns it borrowed from there, or NULL. what: its name in errors; address: as in arvak_retry_new. */
+arvak_retry *larvak_retry(lua_State *L, int index, const char *what, const char *address);
+arvak_breaker *larvak_breaker(lua_State *L, int index, const char *what);
+void larvak_limiter(lua_State *L, int index, arvak_limiter_options *out);
+void larvak_push_breaker(lua_State *L, arvak_breaker *breaker); /* nil for NULL */
+const char *larvak_breaker_state_name(arvak_breaker_state state);
+int larvak_open_policy(lua_State *L);
+
 /* ---- misuse.c ---- */
 
 /* Raises a message with the position of the nearest caller outside this library. */
@@ -130,9 +160,11 @@ const char *larvak_describe_type(lua_State *L, int index);
 /* ---- options.c ---- */
 
 typedef struct larvak_call_options {
-  int64_t timeout_ns, queue_timeout_ns;
+  int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
-  size_t header_count;
+  size_t header_count, fixed_header_count;
+  arvak_retry *retry;     /* borrowed, from the client or the stack; as the next */
+  arvak_breaker *breaker;
 } larvak_call_options;
 
 /* Checks that every key of the table at index is one of names (NULL-terminated). */
@@ -155,6 +187,8 @@ typedef struct larvak_client {
   bool is_counted;
   bool has_functions; /* api_key or metadata is a function: the user values 2 and 3 */
   bool is_shared;     /* pushed by a host: others use the same client */
+  arvak_retry *retry; /* shared, or NULL; what calls get that name no other, as the next */
+  arvak_breaker *breaker;
 } larvak_client;
 
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
@@ -170,6 +204,16 @@ bool larvak_ask_headers(lua_State *L, larvak_client *client, arvak_rpc rpc, cons
 /* Reads entry number i of a batch, {qasm, shots} or {qasm =, shots =, optimization_level =}; the text stays in it.
  * False: pushed nil and an error, for text that no server could take. */
 bool larvak_read_entry(lua_State *L, int entry, lua_Integer i, arvak_circuit *out);
+
+/* The keys retry and breaker of the options at index; what holds them stays on the stack. */
+void larvak_read_policies(lua_State *L, int index, const larvak_client *client, larvak_call_options *out);
+/* Makes a client with functions for headers findable for larvak_give_headers. */
+void larvak_note_handle(lua_State *L, int index);
+/* Asks the functions again, for calls that are about to make another attempt. */
+void larvak_give_headers(lua_State *L, larvak_state *state);
+/* What a function asked by larvak_give_headers raised, for the error of this call: sets the field cause of the table on
+ * top. */
+void larvak_set_cause(lua_State *L, const arvak_call *call);
 
 int larvak_open_rpc(lua_State *L);
 /* (lightuserdata call, job id or nil, target): value, or nil and error. To be called protected. */
@@ -189,7 +233,7 @@ int larvak_push_closed(lua_State *L); /* nil and the error of a client that was 
 /* Opens the library if it is not, and pushes it. */
 void larvak_open(lua_State *L);
 /* What the Lua layer is told, by functions that it sets with core.set_hook(name, fn). */
-typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_ADOPT, HOOK_COUNT } larvak_hook;
+typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_ADOPT, HOOK_POLICY_EVENT, HOOK_COUNT } larvak_hook;
 void larvak_push_hook(lua_State *L, larvak_hook hook); /* allocates nothing */
 
 #endif

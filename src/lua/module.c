@@ -15,7 +15,7 @@ void larvak_push_hook(lua_State *L, larvak_hook hook) { lua_rawgetp(L, LUA_REGIS
 
 /* set_hook(name, fn) */
 static int set_hook(lua_State *L) {
-  static const char *const names[] = {"call_end", "task_end", "adopt", NULL};
+  static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", NULL};
   int hook = luaL_checkoption(L, 1, NULL, names);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]);
@@ -53,6 +53,8 @@ void larvak_open(lua_State *L) {
   larvak_open_wait(L);
   larvak_open_task(L);
   larvak_open_record(L);
+  larvak_open_hooks(L);
+  larvak_open_policy(L);
   larvak_open_client(L);
   larvak_open_rpc(L);
   larvak_open_stream(L);

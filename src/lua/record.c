@@ -63,6 +63,9 @@ void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const 
   lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
   lua_setfield(L, -2, "elapsed");
   if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
+  if (!outcome->has_retry_after) return;
+  lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
+  lua_setfield(L, -2, "retry_after");
 }
 
 static void push_ids(lua_State *L, const arvak_response *response) {
@@ -76,6 +79,7 @@ static void push_ids(lua_State *L, const arvak_response *response) {
 /* Stack: 1 call, 2 job id or nil. */
 static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
   larvak_push_failure(L, arvak_call_rpc(call), arvak_call_address(call), outcome);
+  larvak_set_cause(L, call);
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "job_id");
   /* A batch that came back short: the ids that did come must not be lost. */
@@ -343,7 +347,8 @@ int larvak_open_record(lua_State *L) {
   lua_pop(L, 1);
   static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
                                         LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM,
-                                        "arvak.batch_manager", "arvak.batch_result"};
+                                        LARVAK_RETRY,  LARVAK_BREAKER, "arvak.batch_manager",
+                                        "arvak.batch_result"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     luaL_newmetatable(L, classes[i]);

@@ -54,12 +54,16 @@ static uint32_t read_level(lua_State *L, int index, const char *name) {
 }
 
 /* The options every method takes, and those of submits; the header table stays on the stack. */
-static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, larvak_call_options *out) {
-  static const char *const submit_keys[] = {"timeout", "queue_timeout", "metadata", "shots", "optimization_level",
-                                            NULL};
-  static const char *const call_keys[] = {"timeout", "queue_timeout", "metadata", NULL};
+static void read_options(lua_State *L, const method *m, const larvak_client *client, arvak_circuit *circuit,
+                         larvak_call_options *out) {
+  static const char *const submit_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
+                                            "breaker", "shots", "optimization_level", NULL};
+  static const char *const call_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
+                                          "breaker", NULL};
   int index = m->options_index;
   memset(out, 0, sizeof *out);
+  out->retry = client->retry;
+  out->breaker = client->breaker;
   if (lua_isnoneornil(L, index)) return;
   if (circuit && lua_type(L, index) == LUA_TNUMBER) {
     circuit->shots = read_shots(L, index, "shots");
@@ -78,10 +82,30 @@ static void read_options(lua_State *L, const method *m, arvak_circuit *circuit, 
   }
   lua_getfield(L, index, "timeout");
   out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  lua_getfield(L, index, "attempt_timeout");
+  out->attempt_timeout_ns = larvak_seconds(L, -1, "attempt_timeout");
   lua_getfield(L, index, "queue_timeout");
   out->queue_timeout_ns = larvak_seconds(L, -1, "queue_timeout");
+  lua_pop(L, 3);
+  larvak_read_policies(L, index, client, out);
   lua_getfield(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
+}
+
+/* A breaker is what many calls share, so one call can name another or none, but not make one. */
+static void read_breaker(lua_State *L, int index, larvak_call_options *out) {
+  if (lua_getfield(L, index, "breaker") == LUA_TNIL) return;
+  bool is_off = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+  if (!is_off && !luaL_testudata(L, -1, LARVAK_BREAKER))
+    larvak_misuse(L, "breaker: got %s, expected false or a breaker made by arvak.circuit_breaker",
+                  larvak_describe(L, -1));
+  out->breaker = larvak_breaker(L, -1, "breaker");
+}
+
+void larvak_read_policies(lua_State *L, int index, const larvak_client *client, larvak_call_options *out) {
+  read_breaker(L, index, out);
+  if (lua_getfield(L, index, "retry") != LUA_TNIL)
+    out->retry = larvak_retry(L, -1, "retry", arvak_client_address(client->core));
 }
 
 /* {qasm, shots} and nothing else: an option by name beside it would be overlooked. */
@@ -203,6 +227,86 @@ bool larvak_ask_headers(lua_State *L, larvak_client *client, arvak_rpc rpc, cons
   return true;
 }
 
+/* ---- headers for further attempts ---- */
+
+static const char handles_key = 0, causes_key = 0; /* in the registry; see below */
+
+static const char refused[] = "a function given as api_key or metadata raised an error, see cause";
+
+void larvak_note_handle(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &handles_key);
+  lua_pushvalue(L, index);
+  lua_rawsetp(L, -2, lua_touserdata(L, index));
+  lua_pop(L, 1);
+}
+
+/* (lightuserdata call): asks, and lets the call go on. False and the error of what was asked. */
+static int give(lua_State *L) {
+  arvak_call *call = lua_touserdata(L, 1);
+  const arvak_header *headers = NULL;
+  size_t count = 0;
+  luaL_checkstack(L, 20, NULL);
+  lua_settop(L, 0);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &handles_key);
+  lua_rawgetp(L, -1, arvak_call_owner(call));
+  lua_remove(L, 1);
+  larvak_client *client = lua_touserdata(L, 1); /* NULL: collected, and what it gave before has to do */
+  if (client && !larvak_ask_headers(L, client, arvak_call_rpc(call), &headers, &count)) {
+    lua_getfield(L, -1, "cause");
+    return lua_error(L);
+  }
+  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  return 0;
+}
+
+/* (lightuserdata call, error) */
+static int note_cause(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
+  lua_pushvalue(L, 2);
+  lua_rawsetp(L, -2, lua_touserdata(L, 1));
+  return 0;
+}
+
+void larvak_give_headers(lua_State *L, larvak_state *state) {
+  arvak_call *call;
+  while ((call = arvak_loop_next_asking(state->loop))) {
+    lua_pushcfunction(L, give);
+    lua_pushlightuserdata(L, call);
+    int status = lua_pcall(L, 1, 0, 0);
+    if (status == LUA_ERRMEM) lua_error(L); /* it is asked again */
+    if (status == LUA_OK) continue;
+    lua_pushcfunction(L, note_cause);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, call);
+    lua_insert(L, -2);
+    lua_call(L, 2, 0);
+    arvak_call_refuse(call, ARVAK_KIND_UNAUTHENTICATED, 16, refused);
+  }
+}
+
+void larvak_set_cause(lua_State *L, const arvak_call *call) {
+  if (arvak_call_outcome(call)->message != refused) return;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
+  lua_rawgetp(L, -1, call);
+  lua_setfield(L, -3, "cause");
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, call);
+  lua_pop(L, 1);
+}
+
+/* handles: userdata of clients with functions, by address, weak; causes: what such functions raised, by call. */
+static void open_headers(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &handles_key);
+  lua_newtable(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &causes_key);
+}
+
 /* ---- calls ---- */
 
 /* Reads the arguments of m. False: pushed nil and an error. */
@@ -221,8 +325,9 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
   if (m->id_index > 0)
     request->id = larvak_text(L, m->id_index,
                               is_submit || is_batch || m->rpc == ARVAK_GET_BACKEND_INFO ? "backend_id" : "job_id");
-  read_options(L, m, is_submit ? circuit : NULL, options);
+  read_options(L, m, client, is_submit ? circuit : NULL, options);
   if (is_batch && !read_batch(L, request)) return false;
+  options->fixed_header_count = options->header_count;
   return larvak_ask_headers(L, client, m->rpc, &options->headers, &options->header_count);
 }
 
@@ -242,9 +347,14 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
+                             .attempt_timeout_ns = options->attempt_timeout_ns,
                              .queue_timeout_ns = options->queue_timeout_ns,
                              .headers = options->headers,
                              .header_count = options->header_count,
+                             .fixed_header_count = options->fixed_header_count,
+                             .asks_headers = client->has_functions,
+                             .retry = options->retry,
+                             .breaker = options->breaker,
                              .owner = client,
                              .fn = larvak_on_call_end,
                              .ud = wait};
@@ -358,6 +468,7 @@ static void set_methods(lua_State *L, const char *field, lua_CFunction fn, bool 
 }
 
 int larvak_open_rpc(lua_State *L) {
+  open_headers(L);
   set_methods(L, "call", rpc_call, false);
   set_methods(L, "ask", rpc_call, true);
   set_methods(L, "start", rpc_start, false);

@@ -25,6 +25,7 @@ static int state_gc(lua_State *L) {
   state->blocks = NULL;
   state->block_count = 0;
   state->free_waits = NULL;
+  larvak_free_events(state);
   return 0;
 }
 
@@ -37,6 +38,7 @@ static larvak_state *state_new(lua_State *L) {
   state->ready_end = &state->ready;
   state->unreported_end = &state->unreported;
   state->ended_end = &state->ended;
+  state->events_end = &state->events;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
@@ -174,6 +176,7 @@ static void push_back_ended(larvak_state *state, larvak_wait *wait) {
  * told again; any other error there goes to whoever drives the loop. Not reentrant: a finalizer that runs meanwhile
  * and comes here leaves its own to the loop below it. */
 void larvak_report_calls(lua_State *L, larvak_state *state) {
+  larvak_tell_hooks(L, state); /* before the calls that caused it end */
   if (state->is_reporting) return;
   while (state->ended) {
     larvak_wait *wait = pop_ended(state);
@@ -190,6 +193,7 @@ void larvak_report_calls(lua_State *L, larvak_state *state) {
 
 static int deliver(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
+  larvak_give_headers(L, state);
   larvak_report_calls(L, state);
   larvak_report_tasks(L, state);
   larvak_run_ready(L, state);
@@ -207,7 +211,7 @@ void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   arvak_loop *loop = larvak_loop_get(L, state);
   luaL_checkstack(L, 4, "stepping");
   state->is_stepping = true;
-  bool has_news = state->ready || state->unreported || state->ended;
+  bool has_news = state->ready || state->unreported || state->ended || state->events;
   int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
   state->has_news = has_news || ran > 0;

@@ -216,6 +216,28 @@ describe("a dev server", function()
     }, server:jobs())
   end)
 
+  it("parses large circuits on the side, also while it stops and its clients leave", function()
+    local circuit = "OPENQASM 3.0; qubit[2] q;" .. ("h q[0];\n"):rep(500000)
+    local large = client.async:submit_qasm(circuit, "simulator")
+    local others = 0
+    while not large:done() do
+      assert(client:list_backends())
+      others = others + 1
+    end
+    assert.equal("invalid_circuit", large:exception().kind)
+    assert.is_true(others > 20, others)   -- a parse in their way would let two or three pass
+    server:fault { rpc = "SubmitJob", latency = { 0, 0.02 } }
+    for _ = 1, 3 do
+      local leaving = arvak.connect(server.address)
+      local futures = {}
+      for i = 1, 4 do futures[i] = leaving.async:submit_qasm(circuit, "simulator") end
+      helper.eventually(function() return server:stats().calls.SubmitJob > 4 end)
+      leaving:close()
+      assert.is_true(server:restart())
+      for i = 1, 4 do assert.is_truthy(futures[i]:exception(TEST_TIMEOUT)) end
+    end
+  end)
+
   it("stops at once under a client that waits, and twice if asked", function()
     server:fault { hang = true }
     local future = client.async:list_backends()

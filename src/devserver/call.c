@@ -13,7 +13,8 @@
 #include "inject.h"
 #include "wire.h"
 
-enum { SPARES_MAX = 1024 };
+/* A request past this takes its time to be parsed, and is not parsed on the poller's thread. */
+enum { SPARES_MAX = 1024, LARGE_REQUEST_BYTES = 64 << 10 };
 
 static const char service_prefix[] = "/arvak.v1.ArvakService/";
 
@@ -179,6 +180,34 @@ void call_execute(call *c) {
   }
 }
 
+bool call_pin(call *c) {
+  pthread_mutex_lock(&c->mu);
+  bool ok = !c->closed;
+  if (ok) c->batches++;
+  pthread_mutex_unlock(&c->mu);
+  return ok;
+}
+
+void call_unpin(call *c) { call_batch_done(c); }
+
+static void turn_come(timer *t, bool fired) {
+  call *c = CALL_OF(t, turn);
+  if (fired && call_pin(c)) {
+    call_execute(c);
+    call_unpin(c);
+  }
+  call_unref(c);
+}
+
+static void execute_soon(call *c) {
+  if (!c->payload || grpc_byte_buffer_length(c->payload) < LARGE_REQUEST_BYTES) {
+    call_execute(c);
+    return;
+  }
+  call_watch(c);
+  timer_start(c->owner->side_lane, &call_ref(c)->turn, clock_us(), turn_come);
+}
+
 static void call_dispatch(call *c) {
   if (!authorized(c)) {
     call_fail(c, GRPC_STATUS_UNAUTHENTICATED, "Invalid or missing API key");
@@ -189,7 +218,7 @@ static void call_dispatch(call *c) {
     if (c->fault) {
       inject_begin(c);
     } else {
-      call_execute(c);
+      execute_soon(c);
     }
   }
 }

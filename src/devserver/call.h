@@ -59,6 +59,7 @@ struct call {
   uint64_t messages;  /* of a stream, sent */
   connection *doomed; /* reference: what the fault will drop; constant */
   timer hold;         /* a fault's latency or hang; running, it has a reference */
+  timer turn;         /* of a large request, on the side lane; the same */
   grpc_metadata trailer;
 
   void *stream;               /* a stream's own state; owned, the last reference frees it after method->release */
@@ -71,8 +72,11 @@ void call_expect(service *s, const method *m);
 void call_reply(call *c, const ProtobufCMessage *message);
 void call_fail(call *c, grpc_status_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Runs the method: what a fault delays. */
+/* Runs the method: what a fault delays. From another thread than the poller's only between call_pin and call_unpin:
+ * the RPC may end at any moment. */
 void call_execute(call *c);
+bool call_pin(call *c); /* false: it has ended */
+void call_unpin(call *c);
 
 /* Makes gRPC tell of the end before there is an answer. Once or more. */
 void call_watch(call *c);

@@ -76,7 +76,10 @@ static void act_or_execute(call *c) {
 
 static void latency_over(timer *t, bool fired) {
   call *c = (call *)(void *)((char *)t - offsetof(call, hold));
-  if (fired && !stream_closed(c)) act_or_execute(c);
+  if (fired && call_pin(c)) {
+    act_or_execute(c);
+    call_unpin(c);
+  }
   call_unref(c);
 }
 

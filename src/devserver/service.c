@@ -150,7 +150,8 @@ static bool make_parts(service *s) {
   const server_options *o = &s->options;
   s->rates = rates_new((uint32_t)o->rate_limit);
   s->clock = timers_new();
-  if (!s->rates || !s->clock) return false;
+  s->side_lane = timers_new();
+  if (!s->rates || !s->clock || !s->side_lane) return false;
   s->runner = runner_new(&(runner_options){.store = s->store,
                                            .clock = s->clock,
                                            .workers = (int)o->workers,
@@ -270,6 +271,7 @@ void service_stop(service *s) {
   if (s->listener) listener_stop(s->listener);
   if (s->runner) runner_stop(s->runner);
   if (s->server) take_down_server(s);
+  if (s->side_lane) timers_stop(s->side_lane);
   if (s->clock) timers_stop(s->clock);
   if (s->listener) listener_close(s->listener);
   grpc_shutdown();
@@ -279,9 +281,10 @@ void service_stop(service *s) {
 static void free_run(service *s) {
   runner_free(s->runner);
   timers_free(s->clock);
+  timers_free(s->side_lane);
   rates_free(s->rates);
   s->runner = NULL;
-  s->clock = NULL;
+  s->clock = s->side_lane = NULL;
   s->rates = NULL;
 }
 
@@ -338,6 +341,7 @@ void service_free(service *s) {
   runner_free(s->runner);
   jobs_free(s->store);
   timers_free(s->clock);
+  timers_free(s->side_lane);
   rates_free(s->rates);
   faults_free(s->faults);
   calls_free(s);

@@ -55,6 +55,7 @@ struct service {
   pthread_t pollers[POLLERS];
   int polling;
   timers *clock;
+  timers *side_lane; /* a thread for large requests, which are due at once */
   jobs *store;
   rates *rates;
   runner *runner;

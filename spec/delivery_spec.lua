@@ -283,3 +283,53 @@ describe("many submits on connections that die at random", function()
     end)
   end
 end)
+
+-- Every submit is another circuit, so that the peer can tell a repetition.
+local function submit_all(count)
+  local seen = { ok = 0, maybe = 0, none = 0 }
+  arvak.run(function()
+    local shots = {}
+    for i = 1, count do shots[i] = i end
+    arvak.map(shots, function(n)
+      local job_id, err = client:submit_qasm(helper.bell, "simulator", n)
+      local class = job_id and "ok" or err.maybe_executed and "maybe" or "none"
+      seen[class] = seen[class] + 1
+    end, { concurrency = 8 })
+  end)
+  return seen
+end
+
+describe("retries on connections that die at random", function()
+  after_each(stop)
+
+  local function run(place, target, retry)
+    local seed = os.time() + place
+    math.randomseed(seed)
+    start(target)
+    peer:plan("requests", random_steps(2000, random_step))
+    peer:plan("connections", random_steps(1000, random_connection))
+    client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5, retry = retry })
+    local seen = submit_all(200)
+    local stats = peer:stats()
+    return seen, stats, ("seed %d: %d ok, %d maybe, %d none; %d executed, %d twice on %d connections"):format(
+      seed, seen.ok, seen.maybe, seen.none, stats.executed, stats.twice, stats.connections)
+  end
+
+  for place, target in ipairs(targets) do
+    it(("execute nothing twice on %s"):format(target[1]), function()
+      local seen, stats, text = run(place, target, { max_attempts = 8, initial_backoff = 0.005, max_backoff = 0.05 })
+      print(text)
+      assert.equal(0, stats.twice, text)
+      assert.is_true(stats.executed >= seen.ok and stats.executed <= seen.ok + seen.maybe, text)
+      assert.is_true(seen.ok > 0 and seen.maybe > 0, text)
+    end)
+  end
+
+  it("succeed more often, and execute some twice, where that is said not to matter", function()
+    local seen, stats, text = run(4, targets[2],
+      { max_attempts = 20, initial_backoff = 0.005, max_backoff = 0.05, assume_idempotent = true })
+    print(text)
+    assert.is_true(stats.twice > 0, text)
+    assert.is_true(stats.executed - stats.twice >= seen.ok and seen.ok > 100, text)
+  end)
+end)

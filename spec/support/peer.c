@@ -36,6 +36,7 @@ static const char *const ending_names[] = {"keep", "close", "reset", NULL};
 typedef struct step {
   stage at;
   ending ending;
+  bool refuses; /* what is said means that the request was not executed; any other that was read whole counts as such */
   useconds_t pace_us;
   size_t size;
   char *bytes; /* owned */
@@ -49,6 +50,7 @@ typedef struct plan {
 
 typedef struct counters {
   uint64_t connections, open, prefaces, begun, whole, canceled;
+  uint64_t executed, twice; /* twice: of which the like had been executed before */
 } counters;
 
 typedef struct session session;
@@ -65,11 +67,13 @@ typedef struct peer {
   counters seen;
   session *sessions;
   bool stopping;
+  uint64_t *executed; /* mu: hashes of what was executed; owned */
 } peer;
 
 /* A request whose end has not been seen, with what is planned for it. */
 typedef struct request {
   uint32_t stream;
+  uint64_t hash; /* of its body */
   step step;
   struct request *next;
 } request;
@@ -192,6 +196,30 @@ static bool act(session *l, step *s, uint32_t stream) {
 
 /* ---- frames ---- */
 
+static request **find_request(session *l, uint32_t stream) {
+  request **at = &l->requests;
+  while (*at && (*at)->stream != stream) at = &(*at)->next;
+  return at;
+}
+
+static void note_body(session *l, uint32_t stream, size_t size) {
+  request *r = *find_request(l, stream);
+  for (size_t i = 0; r && i < size; i++) r->hash = (r->hash ^ l->payload[i]) * UINT64_C(1099511628211);
+}
+
+static void note_executed(peer *p, uint64_t hash) {
+  pthread_mutex_lock(&p->mu);
+  uint64_t *longer = realloc(p->executed, (p->seen.executed + 1) * sizeof *longer);
+  if (longer) {
+    p->executed = longer;
+    size_t i = 0;
+    while (i < p->seen.executed && longer[i] != hash) i++;
+    if (i < p->seen.executed) p->seen.twice++;
+    longer[p->seen.executed++] = hash;
+  }
+  pthread_mutex_unlock(&p->mu);
+}
+
 static bool on_headers(session *l, uint32_t stream) {
   peer *p = l->peer;
   count(p, &p->seen.begun);
@@ -199,19 +227,18 @@ static bool on_headers(session *l, uint32_t stream) {
   if (s.at == AT_HEADERS) return act(l, &s, stream);
   request *r = malloc(sizeof *r);
   if (!r) return false;
-  *r = (request){stream, s, l->requests};
+  *r = (request){stream, UINT64_C(14695981039346656037), s, l->requests};
   l->requests = r;
   return true;
 }
 
 static bool on_end(session *l, uint32_t stream) {
   count(l->peer, &l->peer->seen.whole);
-  request **at = &l->requests;
-  while (*at && (*at)->stream != stream) at = &(*at)->next;
-  request *r = *at;
+  request **at = find_request(l, stream), *r = *at;
   if (!r) return true;
   *at = r->next;
   step s = r->step;
+  if (!s.refuses) note_executed(l->peer, r->hash);
   free(r);
   return act(l, &s, stream);
 }
@@ -242,7 +269,10 @@ static bool on_frame(session *l, const unsigned char *head, uint32_t size, step 
     case PING: return head[4] & FLAG_ACK || size != 8 || send_frame(l, PING, FLAG_ACK, 0, l->payload, 8);
     case RST_STREAM: count(l->peer, &l->peer->seen.canceled); return true;
     case HEADERS: goes_on = on_headers(l, stream); break;
-    case DATA: goes_on = give_window(l, stream, size); break;
+    case DATA:
+      note_body(l, stream, size);
+      goes_on = give_window(l, stream, size);
+      break;
     default: return true;
   }
   return goes_on && (!(head[4] & FLAG_END_STREAM) || on_end(l, stream));
@@ -417,6 +447,9 @@ static step read_step(lua_State *L) {
   luaL_checktype(L, -1, LUA_TTABLE);
   step s = {.at = (stage)choice(L, text_field(L, "at", "end", NULL), stage_names)};
   s.ending = (ending)choice(L, text_field(L, "ending", "keep", NULL), ending_names);
+  lua_getfield(L, -1, "refuses");
+  s.refuses = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   lua_getfield(L, -1, "pace");
   s.pace_us = (useconds_t)(luaL_optnumber(L, -1, 0) * 1e6);
   lua_pop(L, 1);
@@ -458,8 +491,9 @@ static int peer_stats(lua_State *L) {
     const char *name;
     uint64_t value;
   } list[] = {{"connections", seen.connections}, {"open", seen.open},   {"prefaces", seen.prefaces},
-              {"begun", seen.begun},             {"whole", seen.whole}, {"canceled", seen.canceled}};
-  lua_createtable(L, 0, 6);
+              {"begun", seen.begun},             {"whole", seen.whole}, {"canceled", seen.canceled},
+              {"executed", seen.executed},       {"twice", seen.twice}};
+  lua_createtable(L, 0, 8);
   for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
     lua_pushinteger(L, (lua_Integer)list[i].value);
     lua_setfield(L, -2, list[i].name);
@@ -491,6 +525,8 @@ static int peer_gc(lua_State *L) {
   stop(p);
   plan_fini(&p->connections);
   plan_fini(&p->requests);
+  free(p->executed);
+  p->executed = NULL;
   return 0;
 }
 

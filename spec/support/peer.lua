@@ -1,8 +1,9 @@
 -- A raw HTTP/2 peer whose connections die at a chosen stage (peer.c), and the bytes it says. The steps made here are
 -- given to peer:plan("connections" or "requests", { step, ... }); the last of a list serves all that follow. A step is
--- { at = stage, say = bytes, pace = seconds a byte, ending = "keep", "close" or "reset" }. The stages of a connection
--- are "accept" (in place of the SETTINGS) and "settings" (the client's have come); those of a request are "headers"
--- and "end" (it has been read whole).
+-- { at = stage, say = bytes, pace = seconds a byte, ending = "keep", "close" or "reset", refuses = boolean }. The
+-- stages of a connection are "accept" (in place of the SETTINGS) and "settings" (the client's have come); those of a
+-- request are "headers" and "end" (it has been read whole). A whole request counts as executed, unless its step refuses
+-- it.
 -- SPDX-License-Identifier: Apache-2.0
 local build = os.getenv("ARVAK_BUILD") or "build"
 local bind = assert(package.loadlib(build .. "/test/peer.so", "luaopen_peer"))()
@@ -76,7 +77,7 @@ function M.half_answer(bytes, ending) return { say = answer_start() .. message(b
 function M.status(code, text, more)
   local list = { ":status", "200", "content-type", "application/grpc", "grpc-status", tostring(code),
     "grpc-message", text }
-  return { say = headers(END_STREAM, table.move(more or {}, 1, #(more or {}), #list + 1, list)) }
+  return { say = headers(END_STREAM, table.move(more or {}, 1, #(more or {}), #list + 1, list)), refuses = true }
 end
 
 -- What an HTTP proxy says, which knows nothing of gRPC.
@@ -85,23 +86,26 @@ function M.http(status)
 end
 
 function M.reset_stream(code, at)
-  return { at = at or "end", say = frame(RST_STREAM, 0, THIS_STREAM, string.pack(">I4", code)) }
+  return { at = at or "end", say = frame(RST_STREAM, 0, THIS_STREAM, string.pack(">I4", code)),
+    refuses = code == M.codes.REFUSED_STREAM }
 end
 
 -- GOAWAY. processed: the request's own stream is the last one, or else the one before.
 function M.goaway(processed, code, ending, at)
   local last = processed and THIS_STREAM or STREAM_BEFORE
-  return { at = at or "end", say = frame(GOAWAY, 0, 0, string.pack(">I4I4", last, code or 0)), ending = ending }
+  return { at = at or "end", say = frame(GOAWAY, 0, 0, string.pack(">I4I4", last, code or 0)), ending = ending,
+    refuses = not processed }
 end
 
 -- A step after another one's bytes, at its stage.
 function M.both(first, second)
-  return { at = second.at or first.at, say = (first.say or "") .. (second.say or ""), ending = second.ending }
+  return { at = second.at or first.at, say = (first.say or "") .. (second.say or ""), ending = second.ending,
+    refuses = first.refuses }
 end
 
 -- The same, a byte at a time.
 function M.trickle(step, pace)
-  return { at = step.at, say = step.say, ending = step.ending, pace = pace }
+  return { at = step.at, say = step.say, ending = step.ending, pace = pace, refuses = step.refuses }
 end
 
 -- ---- peers ----

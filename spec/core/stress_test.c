@@ -1,22 +1,22 @@
 /* Many loops in threads on one client at a time: calls and streams are started, canceled and let go of at random, loops
  * close in the middle of everything, clients lose their last reference wherever that happens to be, and the server cuts
- * connections, dawdles and goes away. Every call that its starter has not let go of ends exactly once, by the time its
+ * connections, dawdles and is killed. Every call that its starter has not let go of ends exactly once, by the time its
  * loop is closed, and every slot comes back.
  * STRESS_SECONDS (3) and STRESS_SEED (1) in the environment. SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
-
-#include <lauxlib.h>
-#include <lua.h>
-#include <lualib.h>
 
 #include "arvak.h"
 
@@ -37,10 +37,12 @@ static int64_t stop_at;
 static char address[64];
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
-static arvak_client *client;       /* mu: what threads use now */
+static arvak_client *client;       /* mu: what threads use now, as the next two */
+static arvak_retry *retry;
+static arvak_breaker *breaker;
 static arvak_loop *awake[THREADS]; /* mu: loops that may be woken */
 static char last_job[64] = "none"; /* mu: the job submitted last; a restarted server does not know it */
-static atomic_long started, ended, succeeded, let_go, lives;
+static atomic_long started, ended, succeeded, let_go, lives, retries, changes;
 
 static unsigned draw(unsigned *state, unsigned below) {
   *state = *state * 1664525u + 1013904223u;
@@ -63,7 +65,9 @@ typedef struct record {
 struct life {
   unsigned random;
   arvak_loop *loop;
-  arvak_client *client; /* shared */
+  arvak_client *client; /* shared, as the next two */
+  arvak_retry *retry;
+  arvak_breaker *breaker;
   record records[MAX_RECORDS];
   int count;
   bool is_closing;
@@ -122,6 +126,10 @@ static void start_something(life *l) {
   arvak_call_options options = {.owner = &l->records[draw(&l->random, 3)], .fn = on_end, .ud = r};
   if (draw(&l->random, 3) == 0) options.timeout_ns = 1 + draw(&l->random, 20 * MS);
   if (draw(&l->random, 3) == 0) options.queue_timeout_ns = 1 + draw(&l->random, 5 * MS);
+  if (draw(&l->random, 3) == 0) options.attempt_timeout_ns = 1 + draw(&l->random, 5 * MS);
+  if (draw(&l->random, 2) == 0) options.retry = l->retry;
+  if (draw(&l->random, 2) == 0) options.breaker = l->breaker;
+  options.asks_headers = draw(&l->random, 3) == 0;
   bool is_stream = rpc >= ARVAK_WATCH_JOB;
   int status = is_stream ? arvak_stream_start(l->loop, l->client, &request, &options, on_news, &r->stream)
                          : arvak_call_start(l->loop, l->client, &request, &options, &r->call);
@@ -146,23 +154,39 @@ static void release(record *r) {
   if (r->stream) arvak_stream_release(r->stream);
 }
 
+static void answer_asking(life *l) {
+  static const arvak_header header = {"x-token", {"fresh", 5}};
+  arvak_call *call = arvak_loop_next_asking(l->loop);
+  if (!call) return;
+  if (draw(&l->random, 8) == 0) arvak_call_refuse(call, ARVAK_KIND_UNAUTHENTICATED, 16, "no token");
+  else CHECK(arvak_call_proceed(call, &header, draw(&l->random, 2)) == ARVAK_OK);
+}
+
 static void act(life *l) {
-  switch (draw(&l->random, 16)) {
+  switch (draw(&l->random, 18)) {
     case 0: case 1: case 2: case 3: case 4: start_something(l); break;
     case 5: cancel_something(l); break;
     case 6: if (l->count > 0) release(&l->records[draw(&l->random, (unsigned)l->count)]); break;
     case 7: arvak_loop_cancel_owned(l->loop, &l->records[draw(&l->random, 3)], ARVAK_KIND_CLOSED); break;
     case 8: arvak_client_connect(l->client, l->loop); break;
     case 9: nanosleep(&(struct timespec){.tv_nsec = draw(&l->random, 2 * MS)}, NULL); break; /* computes */
+    case 10: case 11: answer_asking(l); break;
     default: arvak_loop_step(l->loop, arvak_now_ns() + draw(&l->random, 3 * MS)); break;
   }
 }
 
-static arvak_client *take_client(void) {
+static void take_shared(life *l) {
   pthread_mutex_lock(&mu);
-  arvak_client *taken = arvak_client_ref(client);
+  l->client = arvak_client_ref(client);
+  l->retry = arvak_retry_ref(retry);
+  l->breaker = arvak_breaker_ref(breaker);
   pthread_mutex_unlock(&mu);
-  return taken;
+}
+
+static void drop_shared(life *l) {
+  arvak_client_unref(l->client);
+  arvak_retry_unref(l->retry);
+  arvak_breaker_unref(l->breaker);
 }
 
 static void set_awake(int thread, arvak_loop *loop) {
@@ -174,12 +198,12 @@ static void set_awake(int thread, arvak_loop *loop) {
 static void live(life *l, int thread) {
   l->count = 0;
   l->is_closing = false;
-  l->client = take_client();
+  take_shared(l);
   CHECK(arvak_loop_new(&l->loop) == ARVAK_OK);
   set_awake(thread, l->loop);
   for (unsigned acts = draw(&l->random, 200); acts > 0; acts--) act(l);
-  bool unref_early = draw(&l->random, 2) == 0; /* calls in flight hold it */
-  if (unref_early) arvak_client_unref(l->client);
+  bool drop_early = draw(&l->random, 2) == 0; /* calls in flight hold them */
+  if (drop_early) drop_shared(l);
   set_awake(thread, NULL);
   l->is_closing = true;
   arvak_loop_close(l->loop);
@@ -189,7 +213,7 @@ static void live(life *l, int thread) {
     if (!r->is_free) CHECK(r->ends == 1);
     release(r);
   }
-  if (!unref_early) arvak_client_unref(l->client);
+  if (!drop_early) drop_shared(l);
   atomic_fetch_add(&lives, 1);
 }
 
@@ -204,28 +228,74 @@ static void *run_thread(void *ud) {
 
 /* ---- the world ---- */
 
-static arvak_client *new_client(void) {
-  arvak_client *made = NULL;
-  arvak_client_options options = {.address = address, .pool_size = POOL_SIZE, .max_concurrent_rpcs = SLOTS};
-  CHECK(arvak_client_new(&options, &made, NULL) == ARVAK_OK);
-  return made;
+static pid_t server;
+
+static void start_server(void) {
+  const char *build = getenv("ARVAK_BUILD");
+  char path[512];
+  snprintf(path, sizeof path, "%s/bin/arvak-devserver", build ? build : "build");
+  char *arguments[] = {path, "--address", address, "--rate-limit", "0", "--max-concurrent-jobs", "0",
+                       "--max-queued-jobs", "0", "--watch-interval", "0.005",
+                       "--fault", "rpc=GetBackendInfo,latency=0.01,rate=0.5",
+                       "--fault", "rpc=SubmitJob,status=UNAVAILABLE,rate=0.1",
+                       "--fault", "rpc=ListBackends,drop=before,rate=0.01",
+                       "--fault", "rpc=GetJobStatus,drop=after,rate=0.01",
+                       "--fault", "rpc=GetJobResult,hang=before,rate=0.02",
+                       "--fault", "rpc=WatchJob,drop=after,rate=0.02", NULL};
+  int fds[2];
+  extern char **environ;
+  posix_spawn_file_actions_t actions;
+  CHECK(pipe(fds) == 0 && posix_spawn_file_actions_init(&actions) == 0);
+  posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+  posix_spawn_file_actions_addclose(&actions, fds[0]);
+  CHECK(posix_spawn(&server, path, &actions, NULL, arguments, environ) == 0);
+  posix_spawn_file_actions_destroy(&actions);
+  close(fds[1]);
+  FILE *out = fdopen(fds[0], "r");
+  CHECK(fscanf(out, "listening on %63s", address) == 1); /* from now on always the same */
+  fclose(out);
 }
 
-static void must(lua_State *L, const char *source) {
-  if (luaL_dostring(L, source) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
-  lua_settop(L, 0);
+static void kill_server(void) {
+  kill(server, SIGKILL);
+  waitpid(server, NULL, 0);
+}
+
+static void on_retry(const arvak_retry_event *event, void *ud) {
+  (void)event;
+  (void)ud;
+  atomic_fetch_add(&retries, 1);
+}
+
+static void on_change(arvak_breaker_state from, arvak_breaker_state to, void *ud) {
+  (void)ud;
+  CHECK(from != to);
+  atomic_fetch_add(&changes, 1);
+}
+
+/* Under mu, or before there are threads. */
+static void make_shared(void) {
+  arvak_client_options options = {.address = address, .pool_size = POOL_SIZE, .max_concurrent_rpcs = SLOTS,
+                                  .limiter = {.rate = 5000, .burst = 10, .is_adaptive = true}};
+  arvak_retry_options retry_options = {.max_attempts = 4, .initial_backoff_ns = MS, .max_backoff_ns = 10 * MS,
+                                       .budget = {100, 0.5}, .on_retry = on_retry};
+  arvak_breaker_options breaker_options = {.failure_threshold = 4, .timeout_ns = 5 * MS, .on_change = on_change};
+  CHECK(arvak_client_new(&options, &client, NULL) == ARVAK_OK);
+  CHECK(arvak_retry_new(&retry_options, address, &retry) == ARVAK_OK);
+  CHECK(arvak_breaker_new(&breaker_options, &breaker) == ARVAK_OK);
 }
 
 /* Every other client is left to the threads altogether; the others are kept, and looked at in the end. */
-static void replace_client(arvak_client **kept, int *count) {
+static void replace_shared(arvak_client **kept, int *count) {
   static bool keep;
-  arvak_client *next = new_client();
   pthread_mutex_lock(&mu);
   arvak_client *last = client;
-  client = next;
+  arvak_retry_unref(retry);
+  arvak_breaker_unref(breaker);
+  make_shared();
   pthread_mutex_unlock(&mu);
   keep = !keep;
-  if (keep && *count < MAX_CLIENTS) kept[(*count)++] = last;
+  if (keep && *count < MAX_CLIENTS - 1) kept[(*count)++] = last;
   else arvak_client_unref(last);
 }
 
@@ -236,18 +306,29 @@ static void wake_someone(unsigned *random) {
   pthread_mutex_unlock(&mu);
 }
 
-static void disturb(lua_State *server, unsigned *random, arvak_client **kept, int *count) {
-  switch (draw(random, 16)) {
-    case 0: case 1: must(server, "server:drop_connections()"); break;
-    case 2: must(server, "server:stop() server = start(server.address)"); break;
-    case 3: case 4: replace_client(kept, count); break;
-    case 5: must(server, "server:clear_faults()"); break;
-    case 6: must(server, "server:fault { rpc = 'GetBackendInfo', latency = 0.01, rate = 0.5 }"); break;
-    case 7: must(server, "server:fault { rpc = 'SubmitJob', status = 'UNAVAILABLE', rate = 0.2 }"); break;
-    default:
-      for (int i = 0; i < 20; i++) wake_someone(random);
-      nanosleep(&(struct timespec){.tv_nsec = draw(random, 10 * MS)}, NULL);
-      break;
+static void look_at_shared(void) {
+  arvak_client_stats stats;
+  arvak_breaker_info info;
+  pthread_mutex_lock(&mu);
+  arvak_client_get_stats(client, &stats);
+  arvak_breaker_get_info(breaker, arvak_now_ns(), &info);
+  arvak_retry_tokens(retry);
+  pthread_mutex_unlock(&mu);
+  CHECK(stats.in_flight <= SLOTS && stats.channels <= POOL_SIZE);
+}
+
+static void disturb(unsigned *random, arvak_client **kept, int *count) {
+  unsigned dice = draw(random, 64);
+  if (dice == 0) {
+    kill_server();
+    nanosleep(&(struct timespec){.tv_nsec = draw(random, 50 * MS)}, NULL);
+    start_server();
+  } else if (dice < 8) {
+    replace_shared(kept, count);
+  } else {
+    for (int i = 0; i < 20; i++) wake_someone(random);
+    look_at_shared();
+    nanosleep(&(struct timespec){.tv_nsec = draw(random, 10 * MS)}, NULL);
   }
 }
 
@@ -260,41 +341,29 @@ static void check_idle(arvak_client *idle) {
   arvak_client_unref(idle);
 }
 
-static lua_State *start_server(void) {
-  lua_State *L = luaL_newstate();
-  luaL_openlibs(L);
-  must(L, "local devserver = require 'arvak.devserver'\n"
-          "function start(address)\n"
-          "  return assert(devserver.start { address = address, rate_limit = 0, max_concurrent_jobs = 0,"
-          "    max_queued_jobs = 0, watch_interval = 0.005, seed = 1 })\n"
-          "end\n"
-          "server = start()");
-  lua_getglobal(L, "server");
-  lua_getfield(L, -1, "address");
-  snprintf(address, sizeof address, "%s", lua_tostring(L, -1));
-  lua_settop(L, 0);
-  return L;
-}
-
 static void every_call_ends_once_and_every_slot_comes_back(void **state) {
   (void)state;
   static arvak_client *kept[MAX_CLIENTS];
   int count = 0;
   unsigned random = seed;
-  lua_State *server = start_server();
+  snprintf(address, sizeof address, "127.0.0.1:0");
+  start_server();
   const char *seconds = getenv("STRESS_SECONDS");
   stop_at = arvak_now_ns() + (int64_t)((seconds ? atof(seconds) : 3) * 1e9);
-  client = new_client();
+  make_shared();
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, run_thread, (void *)(intptr_t)i);
-  while (arvak_now_ns() < stop_at) disturb(server, &random, kept, &count);
+  while (arvak_now_ns() < stop_at) disturb(&random, kept, &count);
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  kill_server();
   kept[count++] = client;
+  arvak_retry_unref(retry);
+  arvak_breaker_unref(breaker);
   for (int i = 0; i < count; i++) check_idle(kept[i]);
-  lua_close(server);
+  printf("# %ld loops, %ld calls and streams, %ld succeeded, %ld let go of, %ld retries, %ld breaker states\n", lives,
+         started, succeeded, let_go, retries, changes);
   assert_int_equal(started, ended + let_go);
-  assert_true(lives > THREADS && succeeded > 100 && let_go > 10);
-  printf("# %ld loops, %ld calls and streams, %ld succeeded, %ld let go of\n", lives, started, succeeded, let_go);
+  assert_true(lives > THREADS && succeeded > 100 && let_go > 10 && retries > 10 && changes > 10);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 /* The loop without a server: wakes from other threads, timers, and a clean end with calls in flight.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,6 +74,56 @@ static void loses_no_wake_of_many_threads(void **state) {
   int64_t before = arvak_now_ns();
   arvak_loop_step(s.loop, before + 10 * (int64_t)SECOND_NS);
   assert_true(arvak_now_ns() - before < 5 * (int64_t)SECOND_NS);
+  arvak_loop_close(s.loop);
+}
+
+/* ---- over a bridge ---- */
+
+static bool is_readable(int fd, int milliseconds) {
+  struct pollfd item = {.fd = fd, .events = POLLIN};
+  return poll(&item, 1, milliseconds) == 1;
+}
+
+static void makes_its_descriptor_readable_by_a_wake(void **state) {
+  (void)state;
+  arvak_loop *loop;
+  assert_int_equal(arvak_loop_new(&loop), ARVAK_OK);
+  int fd = arvak_loop_open_fd(loop);
+  assert_true(fd >= 0);
+  assert_int_equal(arvak_loop_open_fd(loop), fd);
+  arvak_loop_step(loop, 0);
+  assert_false(is_readable(fd, 0));
+  arvak_loop_wake(loop);
+  assert_true(is_readable(fd, 0));
+  arvak_loop_step(loop, 0);
+  assert_false(is_readable(fd, 0));
+  arvak_loop_close_fd(loop);
+  arvak_loop_wake(loop);
+  assert_true(is_readable(fd, 0)); /* one user is left */
+  arvak_loop_close_fd(loop);
+  arvak_loop_close(loop);
+}
+
+/* As without a bridge, while the bridge comes and goes. */
+static void loses_no_wake_while_a_bridge_comes_and_goes(void **state) {
+  (void)state;
+  sleeper s = {0};
+  assert_int_equal(arvak_loop_new(&s.loop), ARVAK_OK);
+  pthread_t threads[4];
+  for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, wake_often, &s);
+  for (int i = 0; atomic_load(&s.rounds) < 4; i++) {
+    if (i % 8 == 0) assert_true(arvak_loop_open_fd(s.loop) >= 0);
+    arvak_loop_step(s.loop, arvak_now_ns() + SECOND_NS / 100);
+    if (i % 8 == 7) arvak_loop_close_fd(s.loop);
+  }
+  for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+  for (int bridged = 0; bridged < 2; bridged++) {
+    arvak_loop_wake(s.loop);
+    int64_t before = arvak_now_ns();
+    arvak_loop_step(s.loop, before + 10 * (int64_t)SECOND_NS);
+    assert_true(arvak_now_ns() - before < 5 * (int64_t)SECOND_NS);
+    assert_true(arvak_loop_open_fd(s.loop) >= 0);
+  }
   arvak_loop_close(s.loop);
 }
 
@@ -173,6 +224,7 @@ typedef struct worker {
   arvak_client *client;
   arvak_loop *loop;
   int started, ended, wrong;
+  bool is_bridged;
 } worker;
 
 static void start_one(worker *w);
@@ -194,6 +246,7 @@ static void start_one(worker *w) {
 static void *work(void *ud) {
   worker *w = ud;
   if (arvak_loop_new(&w->loop) != ARVAK_OK) return NULL;
+  if (w->is_bridged && arvak_loop_open_fd(w->loop) < 0) return NULL;
   for (int i = 0; i < IN_FLIGHT_EACH; i++) start_one(w);
   int64_t end = arvak_now_ns() + 60 * (int64_t)SECOND_NS;
   while (w->ended < CALLS_EACH && arvak_now_ns() < end) arvak_loop_step(w->loop, end);
@@ -201,7 +254,8 @@ static void *work(void *ud) {
   return NULL;
 }
 
-/* A slot that comes free on one thread goes to the first in line, whose thread sleeps and has to be woken. */
+/* A slot that comes free on one thread goes to the first in line, whose thread sleeps and has to be woken; half of them
+ * sleep on a descriptor. */
 static void hands_slots_from_thread_to_thread(void **state) {
   (void)state;
   arvak_client *client = client_of("unix:/nonexistent/socket", 2);
@@ -209,6 +263,7 @@ static void hands_slots_from_thread_to_thread(void **state) {
   worker workers[THREADS] = {0};
   for (int i = 0; i < THREADS; i++) {
     workers[i].client = client;
+    workers[i].is_bridged = i % 2 == 1;
     pthread_create(&threads[i], NULL, work, &workers[i]);
   }
   for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
@@ -258,6 +313,8 @@ int main(void) {
       cmocka_unit_test(ends_a_step_that_is_woken_before),
       cmocka_unit_test(wakes_a_sleeping_step_from_another_thread),
       cmocka_unit_test(loses_no_wake_of_many_threads),
+      cmocka_unit_test(makes_its_descriptor_readable_by_a_wake),
+      cmocka_unit_test(loses_no_wake_while_a_bridge_comes_and_goes),
       cmocka_unit_test(fires_timers_not_before_their_time),
       cmocka_unit_test(ends_calls_as_closed_when_the_loop_closes),
       cmocka_unit_test(fails_at_once_where_nobody_listens_and_runs_the_queue_dry),

@@ -23,6 +23,7 @@ enum {
   ARVAK_ENOMEM = -1,  /* out of memory; nothing changed */
   ARVAK_EINVAL = -2,  /* an argument breaks its contract */
   ARVAK_ECLOSED = -3, /* the loop is closed */
+  ARVAK_ELIMIT = -5,  /* the system has no descriptor or thread left */
   ARVAK_EFORKED = -4  /* this process is a fork of the one that made the object; gRPC cannot follow */
 };
 
@@ -304,6 +305,14 @@ size_t arvak_loop_call_count(const arvak_loop *loop); /* calls and streams start
 /* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */
 int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns);
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running: no effect */
+
+/* In another event loop: a descriptor that becomes readable when a step has something to do. From the first open until
+ * the last close a thread waits inside gRPC in the owner's place; callbacks run in arvak_loop_step as ever. Opens count.
+ * Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative ARVAK_E…. */
+int arvak_loop_open_fd(arvak_loop *loop);
+void arvak_loop_close_fd(arvak_loop *loop);
+/* When the next timer is due, for whoever waits elsewhere; ARVAK_NEVER: no timer runs. */
+int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */
 bool arvak_client_connect(arvak_client *client, arvak_loop *loop);

@@ -20,6 +20,8 @@
 typedef struct arvak__tag arvak__tag;
 struct arvak__tag {
   void (*fn)(arvak__tag *tag, bool success);
+  arvak__tag *next; /* while it is on its way over a bridge, as is the next */
+  bool success;
 };
 
 /* ---- runtime.c: gRPC's own life, and fork ---- */
@@ -30,6 +32,8 @@ void arvak__grpc_unref(void);
 unsigned arvak__fork_generation(void); /* changes in a child process */
 
 /* ---- loop.c ---- */
+
+typedef struct arvak__bridge arvak__bridge;
 
 struct arvak_loop {
   grpc_completion_queue *cq;
@@ -47,6 +51,12 @@ struct arvak_loop {
   pthread_mutex_t mu;
   arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
   atomic_bool is_waking;          /* a wake is in cq */
+  atomic_bool is_bridged;         /* wakes go to event_fd */
+  atomic_bool is_signaled;        /* event_fd is readable, or about to be */
+  int event_fd;                   /* owned; made with the first bridge, -1 before */
+  int fd_users;                   /* owner thread, as are the next three: opened and not closed */
+  arvak__bridge *bridge;          /* owned; NULL: the owner waits inside gRPC */
+  arvak__tag *taken, **taken_end; /* what came over the bridge and has not run */
   bool closed;                    /* owner thread */
   unsigned fork_generation;
 };
@@ -59,6 +69,16 @@ void arvak__loop_post(arvak_loop *loop, arvak_call *call);
 /* Lets gRPC notice what happened to idle connections while nobody polled. Only while no call is on the loop: then
  * there is no callback that could run. */
 void arvak__loop_catch_up(arvak_loop *loop, int connections);
+
+/* ---- bridge.c ---- */
+
+/* Starts the thread that takes the loop's events for it, or ends it; both by the owner. */
+int arvak__bridge_start(arvak_loop *loop);
+void arvak__bridge_stop(arvak_loop *loop);
+void arvak__bridge_abandon(arvak_loop *loop); /* in a fork, where its thread does not exist */
+void arvak__bridge_signal(arvak_loop *loop);  /* makes event_fd readable; thread-safe */
+/* Waits until event_fd is readable, until_ns at most, and moves what has arrived to loop->taken. */
+void arvak__bridge_take(arvak_loop *loop, int64_t until_ns);
 
 /* ---- pool.c ---- */
 

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -15,6 +16,9 @@ static _Thread_local arvak_loop *stepping;
 
 /* A poll of gRPC's deals with one ready descriptor, and a connection that ends has up to three things to say. */
 enum { ROUNDS_FOR_A_CONNECTION = 3 };
+
+/* What the end of a canceled call may take to come over a bridge. */
+#define CANCEL_NS 1000000
 
 static gpr_timespec to_timespec(int64_t ns) {
   if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
@@ -37,6 +41,8 @@ int arvak_loop_new(arvak_loop **out) {
   }
   pthread_mutex_init(&loop->mu, NULL);
   loop->inbox_end = &loop->inbox;
+  loop->taken_end = &loop->taken;
+  loop->event_fd = -1;
   loop->fork_generation = arvak__fork_generation();
   loop->wake_tag.fn = on_wake;
   loop->cq = grpc_completion_queue_create_for_next(NULL);
@@ -49,6 +55,8 @@ int arvak_loop_new(arvak_loop **out) {
 
 /* Not under mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
+  if (atomic_load(&loop->is_bridged)) arvak__bridge_signal(loop);
+  if (atomic_load(&loop->is_bridged)) return; /* else the bridge was just ended, and nobody may have seen that */
   if (atomic_exchange(&loop->is_waking, true)) return;
   grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
 }
@@ -103,20 +111,37 @@ static int run_timers(arvak_loop *loop) {
   return ran;
 }
 
-/* Waits for one event. True: there was one, and it is dealt with. */
-static bool run_event(arvak_loop *loop, int64_t until_ns) {
-  grpc_event event = grpc_completion_queue_next(loop->cq, to_timespec(until_ns), NULL);
-  if (event.type != GRPC_OP_COMPLETE) return false;
-  arvak__tag *tag = event.tag;
+static void run_tag(arvak_loop *loop, arvak__tag *tag, bool success) {
   if (tag != &loop->wake_tag) loop->pending_tags--;
-  tag->fn(tag, event.success != 0);
-  return true;
+  tag->fn(tag, success);
+}
+
+/* All that has come over the bridge. A tag may be used again, or freed, by its own function. */
+static int run_taken(arvak_loop *loop) {
+  int ran = 0;
+  for (arvak__tag *tag; (tag = loop->taken); ran++) {
+    loop->taken = tag->next;
+    if (!loop->taken) loop->taken_end = &loop->taken;
+    run_tag(loop, tag, tag->success);
+  }
+  return ran;
+}
+
+/* Waits for an event and deals with it; over a bridge with all that are there. Returns how many. */
+static int run_events(arvak_loop *loop, int64_t until_ns) {
+  if (loop->bridge) arvak__bridge_take(loop, loop->taken ? 0 : until_ns);
+  if (loop->bridge || loop->taken) return run_taken(loop);
+  grpc_event event = grpc_completion_queue_next(loop->cq, to_timespec(until_ns), NULL);
+  if (event.type != GRPC_OP_COMPLETE) return 0;
+  run_tag(loop, event.tag, event.success != 0);
+  return 1;
 }
 
 void arvak__loop_catch_up(arvak_loop *loop, int connections) {
+  if (loop->bridge) return; /* its thread polls all the time */
   arvak_loop *outer = stepping;
   stepping = loop;
-  for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_event(loop, 0);
+  for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_events(loop, 0);
   stepping = outer;
 }
 
@@ -128,7 +153,7 @@ int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   int64_t next = arvak__timers_next(&loop->timers);
   if (ran > 0) until_ns = 0;
   else if (next < until_ns) until_ns = next;
-  if (run_event(loop, until_ns)) ran++;
+  ran += run_events(loop, until_ns);
   ran += run_inbox(loop) + run_timers(loop);
   stepping = outer;
   return ran;
@@ -150,14 +175,37 @@ void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kin
     arvak_call_cancel(call, kind);
     count++;
   }
-  /* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. */
-  for (; count > 0; count--) arvak_loop_step(loop, 0);
+  /* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. Over
+   * a bridge the events take a moment. */
+  for (; count > 0; count--)
+    if (arvak_loop_step(loop, loop->bridge ? arvak_now_ns() + CANCEL_NS : 0) == 0 && loop->bridge) break;
 }
+
+/* ---- in another event loop ---- */
+
+int arvak_loop_open_fd(arvak_loop *loop) {
+  if (loop->fork_generation != arvak__fork_generation()) return ARVAK_EFORKED;
+  if (loop->fd_users == 0) {
+    int status = arvak__bridge_start(loop);
+    if (status != ARVAK_OK) return status;
+    arvak__bridge_signal(loop); /* what happened before */
+  }
+  loop->fd_users++;
+  return loop->event_fd;
+}
+
+void arvak_loop_close_fd(arvak_loop *loop) {
+  if (--loop->fd_users == 0 && loop->fork_generation == arvak__fork_generation()) arvak__bridge_stop(loop);
+}
+
+int64_t arvak_loop_due_ns(const arvak_loop *loop) { return arvak__timers_next(&loop->timers); }
+
+/* ---- the end ---- */
 
 static void drain(arvak_loop *loop) {
   while (loop->call_count > 0 || loop->pending_tags > 0) {
     run_inbox(loop);
-    if (loop->call_count > 0 || loop->pending_tags > 0) run_event(loop, ARVAK_NEVER);
+    if (loop->call_count > 0 || loop->pending_tags > 0) run_events(loop, ARVAK_NEVER);
   }
   run_inbox(loop); /* of calls that ended while they were in it */
 }
@@ -168,6 +216,7 @@ void arvak_loop_close(arvak_loop *loop) {
     arvak_loop *outer = stepping;
     stepping = loop;
     loop->closed = true;
+    if (loop->bridge) arvak__bridge_stop(loop);
     for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
     arvak__streams_cancel(loop, NULL, ARVAK_KIND_CLOSED);
     drain(loop);
@@ -179,6 +228,8 @@ void arvak_loop_close(arvak_loop *loop) {
     grpc_completion_queue_destroy(loop->cq);
     arvak__grpc_unref();
   }
+  arvak__bridge_abandon(loop);
+  if (loop->event_fd >= 0) close(loop->event_fd);
   arvak__timers_fini(&loop->timers);
   pthread_mutex_destroy(&loop->mu);
   free(loop);

@@ -46,7 +46,10 @@ CORE_O    = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/core/*.c))
 GLUE_O    = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/lua/*.c))
 SERVER_C  = $(filter-out %/main.c %/module.c,$(wildcard src/devserver/*.c))
 SERVER_O  = $(patsubst src/%.c,$(BUILD)/obj/%.o,$(SERVER_C))
-LUA_SRC   = $(wildcard lua/*.lua) $(filter-out lua/arvak/meta.lua,$(wildcard lua/arvak/*.lua))
+# What is installed as files: the loops of others, which a program asks for by name, and the annotations.
+LOOP_SRC  = lua/arvak/cqueues.lua lua/arvak/luv.lua
+LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
+LUA_SRC   = $(wildcard lua/*.lua) $(filter-out lua/arvak/meta.lua $(LOOP_SRC),$(wildcard lua/arvak/*.lua))
 EMBED_O   = $(BUILD)/obj/lua/embedded.o
 CORE_TESTS = $(patsubst spec/core/%_test.c,$(BUILD)/test/%_test,$(wildcard spec/core/*_test.c))
 SERVER_TESTS = $(patsubst spec/devserver/%_test.c,$(BUILD)/test/devserver/%_test,$(wildcard spec/devserver/*_test.c))
@@ -74,13 +77,14 @@ TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)
 BUILD_SPECS = $(patsubst %,spec/%_spec.lua,rock embed meta protocol tools)
 
 # The environment in which tests and examples find the module that was just built, and no other.
-RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua/?.so;;'
+LUA_DIR   = $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua
+RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(LUA_DIR)/?.so;;' LUA_PATH_5_4='$(LUA_DIR)/?.lua;;'
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check lint format examples asan tsan valgrind fuzz bench soak install uninstall clean tests run-tests FORCE
 
-all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE)
+all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -194,14 +198,14 @@ install: all
 	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|' tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
-	$(INSTALL) -m 644 lua/arvak/meta.lua '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua'
+	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
 
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
 	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
+	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' $(LOOP_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/
@@ -263,6 +267,10 @@ $(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
 $(DEVMODULE): $(SERVER_O) $(BUILD)/obj/devserver/module.o $(PROTO_O)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
+
+$(LOOPS): $(BUILD)/lua/%: lua/%
+	@mkdir -p $(@D)
+	$(QUIET)cp $< $@
 
 $(DEVSERVER): $(SERVER_O) $(BUILD)/obj/devserver/main.o $(PROTO_O)
 	@mkdir -p $(@D)

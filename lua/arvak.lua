@@ -1,6 +1,7 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
+local attach = import "arvak.attach"
 local batch_manager = import "arvak.batch_manager"
 local client = import "arvak.client"
 local errors = import "arvak.errors"
@@ -26,6 +27,8 @@ local M = {
   all = futures.all,
   map = futures.map,
   future = futures.future,
+  attach = attach.attach,
+  pollable = attach.pollable,
   batch_manager = batch_manager.batch_manager,
   is_error = errors.is_error,
   resilient = client.resilient,

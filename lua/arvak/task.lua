@@ -34,7 +34,10 @@ local function raise_stray()
   if #strays > 0 then error(table.remove(strays, 1), 0) end
 end
 
-M.add_stray = add_stray
+M.add_stray, M.raise_stray = add_stray, raise_stray
+
+function M.has_stray() return #strays > 0 end
+
 -- Outside a run nobody looks for unread errors at the end; the collector does.
 local function watch_unread(f)
   f._sentinel = setmetatable({}, {
@@ -191,6 +194,9 @@ end
 function M.run(fn, ...)
   check.callable(fn, "run")
   if core.current_task() then check.misuse("run: already inside a task; call the function, or spawn it") end
+  if core.is_foreign("run") then
+    check.misuse("run: inside a coroutine of the attached loop; call the function, or spawn it")
+  end
   local scope = new_scope()
   local main = spawn_in(scope, fn, ...)
   main._is_read = true

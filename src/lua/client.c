@@ -49,6 +49,7 @@ static void close_handle(larvak_client *client) {
   client->core = NULL;
   if (!core) return;
   if (client->state->loop) arvak_loop_cancel_owned(client->state->loop, client, ARVAK_KIND_CLOSED);
+  larvak_notice(client->state);
   arvak_client_unref(core);
 }
 

@@ -36,6 +36,8 @@ struct larvak_wait {
   larvak_reason reason;
   bool is_detached;    /* nobody waits: the end is reported to the Lua layer */
   bool was_in_flight;  /* canceled while its call was with gRPC */
+  bool is_foreign;     /* a coroutine of an attached loop waits: the end is reported, and what is left is its to free */
+  bool is_told;        /* that it has ended, to the coroutine's loop */
   arvak_call *call;    /* owned, or NULL for a park */
   larvak_task *task;   /* suspended on it, or NULL */
   int rpc;             /* of its call, or of the one that a canceled task would have made; ARVAK_RPC_COUNT: none */
@@ -78,6 +80,11 @@ struct larvak_state {
   larvak_event *events, **events_end; /* owned; what the hooks of policies have not been told */
   larvak_policy_hook *dead_hooks;     /* owned; of policies that are gone */
   bool is_telling;                    /* a hook runs */
+  int fd_users;        /* who waits for the loop on its descriptor */
+  int64_t told_ns;     /* when they mean to step at the latest; 0: they will ask */
+  int generator_depth; /* coroutines of arvak.wrap that run outside any task */
+  bool is_attached;    /* a foreign loop is: its coroutines are suspended instead of blocked */
+  bool is_watched;     /* the descriptor is, in the attached loop */
 };
 
 /* ---- state.c ---- */
@@ -97,6 +104,7 @@ void larvak_report_calls(lua_State *L, larvak_state *state); /* tells the Lua la
 void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 /* True: nothing is in flight, no timer runs and no task is ready, so no step can ever bring anything. */
 bool larvak_is_idle(const larvak_state *state);
+void larvak_check_step(lua_State *L, larvak_state *state); /* raises where the loop must not be stepped */
 int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 /* ---- wait.c ---- */
@@ -104,11 +112,13 @@ int larvak_open_state(lua_State *L); /* functions for the Lua layer, into the ta
 /* A blocking wait comes up this often, so that a pending hook (Ctrl-C) can raise in it. */
 #define LARVAK_AIR_NS 100000000
 
-/* Raises, naming the method, where a wait is impossible (docs/design.md, the table of waiting). */
-void larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
-/* Suspends the task, or blocks, until the wait ends; then pushes its results and frees it. The caller returns what
- * this returns. */
-int larvak_await(lua_State *L, larvak_wait *wait);
+/* Raises, naming the method, where a wait is impossible (README, the table of waiting). True: the caller's coroutine
+ * belongs to an attached loop. */
+bool larvak_check_wait(lua_State *L, larvak_state *state, const char *method);
+/* Suspends the task or the attached loop's coroutine (is_foreign), or blocks, until the wait ends; then pushes its
+ * results and frees it. The caller returns what this returns. */
+int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign);
+int larvak_finish(lua_State *L, larvak_wait *wait); /* of a wait that is over: pushes its results and frees it */
 /* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
 void larvak_start_timer(lua_State *L, larvak_wait *wait, double seconds);
 /* Puts the wait's ticket into the table at index, if there is one. Raises, and frees the wait, when out of memory. */
@@ -117,6 +127,17 @@ void larvak_note_ticket(lua_State *L, larvak_wait *wait, int index);
  * wait began (mask_before is from then) is moved to the thread that waits. */
 void larvak_breathe(lua_State *L, larvak_state *state, int mask_before);
 int larvak_open_wait(lua_State *L); /* functions for the Lua layer, into the table on top, as the next ones */
+
+/* ---- foreign.c ---- */
+
+/* Whether the caller's coroutine belongs to an attached loop; raises, naming the method, when it cannot be suspended. */
+bool larvak_is_foreign(lua_State *L, larvak_state *state, const char *method);
+int larvak_await_foreign(lua_State *L, larvak_wait *wait);
+/* Before something is started outside any step: lets an attached loop watch for it. May raise. */
+void larvak_attend(lua_State *L, larvak_state *state);
+/* After something was started, ended or failed to start outside any step: tells those who wait on the descriptor. */
+void larvak_notice(larvak_state *state);
+int larvak_open_foreign(lua_State *L);
 
 /* ---- task.c ---- */
 
@@ -233,7 +254,17 @@ int larvak_push_closed(lua_State *L); /* nil and the error of a client that was 
 /* Opens the library if it is not, and pushes it. */
 void larvak_open(lua_State *L);
 /* What the Lua layer is told, by functions that it sets with core.set_hook(name, fn). */
-typedef enum larvak_hook { HOOK_CALL_END, HOOK_TASK_END, HOOK_ADOPT, HOOK_POLICY_EVENT, HOOK_COUNT } larvak_hook;
+typedef enum larvak_hook {
+  HOOK_CALL_END,
+  HOOK_TASK_END,
+  HOOK_ADOPT,
+  HOOK_POLICY_EVENT,
+  HOOK_RUNNING, /* (): nil outside the attached loop, false where it cannot suspend */
+  HOOK_SUSPEND, /* (ticket) */
+  HOOK_WOKEN,   /* (ticket): a wait of the attached loop's coroutine has ended */
+  HOOK_BUSY,    /* (): something is in flight from now on */
+  HOOK_COUNT
+} larvak_hook;
 void larvak_push_hook(lua_State *L, larvak_hook hook); /* allocates nothing */
 
 #endif

@@ -15,7 +15,8 @@ void larvak_push_hook(lua_State *L, larvak_hook hook) { lua_rawgetp(L, LUA_REGIS
 
 /* set_hook(name, fn) */
 static int set_hook(lua_State *L) {
-  static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", NULL};
+  static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", "running",
+                                      "suspend",  "woken",    "busy",  NULL};
   int hook = luaL_checkoption(L, 1, NULL, names);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]);
@@ -52,6 +53,7 @@ void larvak_open(lua_State *L) {
   larvak_open_state(L);
   larvak_open_wait(L);
   larvak_open_task(L);
+  larvak_open_foreign(L);
   larvak_open_record(L);
   larvak_open_hooks(L);
   larvak_open_policy(L);

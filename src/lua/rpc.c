@@ -385,7 +385,7 @@ static int rpc_call(lua_State *L) {
   larvak_client *client = luaL_testudata(L, 1, LARVAK_CLIENT);
   if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_push_closed(L);
   client = larvak_client_check(L, 1, m->name);
-  larvak_check_wait(L, client->state, m->name);
+  bool is_foreign = larvak_check_wait(L, client->state, m->name);
   luaL_checkstack(L, 30, NULL);
   lua_settop(L, m->options_index);
   arvak_request request;
@@ -395,7 +395,9 @@ static int rpc_call(lua_State *L) {
   larvak_task *task = client->state->current;
   bool is_canceled = task && task->is_canceled;
   larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
-  return wait ? larvak_await(L, wait) : 2;
+  if (wait) return larvak_await(L, wait, is_foreign);
+  larvak_notice(client->state);
+  return 2;
 }
 
 /* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
@@ -408,7 +410,9 @@ static int rpc_start(lua_State *L) {
   arvak_circuit circuit;
   larvak_call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_attend(L, client->state);
   larvak_wait *wait = start(L, client, &request, &options);
+  larvak_notice(client->state);
   if (!wait) return 2;
   wait->is_detached = true;
   lua_pushinteger(L, larvak_ticket(wait));

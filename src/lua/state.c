@@ -91,7 +91,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   wait->generation++;
   state->wait_count++;
   wait->reason = REASON_PENDING;
-  wait->is_detached = wait->was_in_flight = false;
+  wait->is_detached = wait->was_in_flight = wait->is_foreign = wait->is_told = false;
   wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }
@@ -128,7 +128,7 @@ void larvak_wait_end(larvak_wait *wait, larvak_reason reason) {
   wait->reason = reason;
   if (wait->task) {
     larvak_task_ready(wait->state, wait->task);
-  } else if (wait->is_detached) {
+  } else if (wait->is_detached || wait->is_foreign) {
     wait->next_ended = NULL;
     *wait->state->ended_end = wait;
     wait->state->ended_end = &wait->next_ended;
@@ -142,13 +142,14 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
 
 /* ---- stepping ---- */
 
-/* (lightuserdata wait): call_end(ticket, value | nil, err) of a call, call_end(ticket) of a timer. */
+/* (lightuserdata wait): call_end(ticket, value | nil, err) of a call, call_end(ticket) of a timer; woken(ticket) where
+ * the attached loop's coroutine will fetch the values itself. */
 static int report(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
-  larvak_push_hook(L, HOOK_CALL_END);
+  larvak_push_hook(L, wait->is_foreign ? HOOK_WOKEN : HOOK_CALL_END);
   lua_pushinteger(L, larvak_ticket(wait));
   int count = 1;
-  if (wait->call) {
+  if (wait->call && !wait->is_foreign) {
     lua_pushcfunction(L, larvak_push_outcome);
     lua_pushlightuserdata(L, wait->call);
     lua_pushnil(L);
@@ -186,6 +187,7 @@ void larvak_report_calls(lua_State *L, larvak_state *state) {
     int status = lua_pcall(L, 1, 0, 0);
     state->is_reporting = false;
     if (status == LUA_ERRMEM) push_back_ended(state, wait);
+    else if (wait->is_foreign) wait->is_told = true;
     else larvak_wait_free(wait);
     if (status != LUA_OK) lua_error(L);
   }
@@ -229,7 +231,7 @@ bool larvak_is_idle(const larvak_state *state) {
 
 /* ---- for the Lua layer ---- */
 
-static void check_step(lua_State *L, larvak_state *state) {
+void larvak_check_step(lua_State *L, larvak_state *state) {
   if (state->current || state->is_stepping) larvak_misuse(L, "the loop is already being stepped");
   if (state->hook_depth > 0) larvak_misuse(L, "a hook must not step the loop");
 }
@@ -237,7 +239,7 @@ static void check_step(lua_State *L, larvak_state *state) {
 /* step(seconds): one step of the loop, which ends when something has happened. */
 static int state_step(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  check_step(L, state);
+  larvak_check_step(L, state);
   double seconds = luaL_checknumber(L, 1);
   int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
   int mask_before = lua_gethookmask(state->main);
@@ -252,7 +254,7 @@ static int state_step(lua_State *L) {
 /* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
 static int state_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  check_step(L, state);
+  larvak_check_step(L, state);
   int64_t until = arvak_now_ns() + LARVAK_AIR_NS;
   uint64_t ends = state->end_count;
   do larvak_step(L, state, until);

@@ -74,9 +74,11 @@ static int stream_open(lua_State *L) {
   read_options(L, 4, &request, &options);
   if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
+  larvak_attend(L, client->state);
   if (!client->core) return larvak_push_closed(L); /* by a finalizer, or a function that was asked */
   options.ud = raw;
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
+  larvak_notice(client->state);
   if (status == ARVAK_OK) return 1;
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_push_forked(L);
@@ -153,7 +155,7 @@ static int stream_cancel(lua_State *L) {
 static int stream_wait(lua_State *L) {
   raw_stream *raw = check(L);
   const char *method = luaL_checkstring(L, 2);
-  larvak_check_wait(L, raw->state, method);
+  bool is_foreign = larvak_check_wait(L, raw->state, method);
   if (larvak_wait_find(raw->state, raw->ticket))
     return larvak_misuse(L, "%s: another task waits on this stream", method);
   if (raw->has_changed) {
@@ -167,7 +169,7 @@ static int stream_wait(lua_State *L) {
   larvak_note_ticket(L, wait, 4);
   raw->ticket = larvak_ticket(wait);
   if (!lua_isnoneornil(L, 3)) larvak_start_timer(L, wait, lua_tonumber(L, 3));
-  return larvak_await(L, wait);
+  return larvak_await(L, wait, is_foreign);
 }
 
 int larvak_open_stream(lua_State *L) {

@@ -167,6 +167,7 @@ void larvak_run_ready(lua_State *L, larvak_state *state) {
 static int task_spawn(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
+  larvak_attend(L, state);
   int count = lua_gettop(L);
   larvak_task *task = lua_newuserdatauv(L, sizeof *task, 1);
   memset(task, 0, sizeof *task);
@@ -183,6 +184,7 @@ static int task_spawn(lua_State *L) {
   task->argument_count = count - 1;
   state->task_count++;
   larvak_task_ready(state, task);
+  larvak_notice(state);
   return 1;
 }
 
@@ -205,7 +207,10 @@ static bool cancel(larvak_state *state, larvak_task *task) {
 
 /* cancel_task(task): true when it had not started, and never will. */
 static int task_cancel(lua_State *L) {
-  lua_pushboolean(L, cancel(larvak_state_get(L), luaL_checkudata(L, 1, TASK)));
+  larvak_state *state = larvak_state_get(L);
+  larvak_attend(L, state);
+  lua_pushboolean(L, cancel(state, luaL_checkudata(L, 1, TASK)));
+  larvak_notice(state);
   return 1;
 }
 
@@ -241,9 +246,11 @@ static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   larvak_task *task = state->current;
   bool passes = task && task->innermost == L && lua_isyieldable(L);
   if (passes) task->innermost = co;
+  if (!task) state->generator_depth++;
   int count = 0;
   int status = lua_resume(co, L, arguments, &count);
   if (passes) task->innermost = L;
+  if (!task) state->generator_depth--;
   if (status == LUA_YIELD && passes && task->wait) {
     lua_pop(co, count);
     set_waiting(L, true);

@@ -8,12 +8,12 @@ enum { CANCELED_WAITS = 1000 };
 
 /* ---- waiting ---- */
 
-void larvak_check_wait(lua_State *L, larvak_state *state, const char *method) {
+bool larvak_check_wait(lua_State *L, larvak_state *state, const char *method) {
   if (state->hook_depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
   larvak_task *task = state->current;
   if (!task) {
     if (state->is_stepping) larvak_misuse(L, "%s: cannot wait here, inside a step of the loop", method);
-    return;
+    return larvak_is_foreign(L, state, method);
   }
   if (L != task->innermost)
     larvak_misuse(L, "%s: cannot wait in a coroutine inside a task; make it with arvak.wrap(fn), "
@@ -21,6 +21,7 @@ void larvak_check_wait(lua_State *L, larvak_state *state, const char *method) {
   if (!lua_isyieldable(L))
     larvak_misuse(L, "%s: cannot wait here: the task is inside a C function that cannot be suspended "
                      "(such as table.sort, string.gsub or a finalizer)", method);
+  return false;
 }
 
 static int noop(lua_State *L) {
@@ -37,8 +38,6 @@ void larvak_breathe(lua_State *L, larvak_state *state, int mask_before) {
   lua_pushcfunction(L, noop);
   lua_call(L, 0, 0);
 }
-
-static int finish(lua_State *L, larvak_wait *wait);
 
 typedef struct blocked {
   larvak_wait *wait;
@@ -64,11 +63,13 @@ static int await_blocking(lua_State *L, larvak_wait *wait) {
   blocked b = {wait, lua_gethookmask(wait->state->main)};
   lua_pushcfunction(L, block);
   lua_pushlightuserdata(L, &b);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+  int status = lua_pcall(L, 1, 0, 0);
+  larvak_notice(wait->state);
+  if (status != LUA_OK) {
     larvak_wait_free(wait);
     return lua_error(L);
   }
-  return finish(L, wait);
+  return larvak_finish(L, wait);
 }
 
 static int on_resume(lua_State *L, int status, lua_KContext ticket) {
@@ -77,11 +78,12 @@ static int on_resume(lua_State *L, int status, lua_KContext ticket) {
   if (!wait) return luaL_error(L, "this wait is over: its task was closed");
   /* A stray resume: whoever sent it gets nothing, and we wait on. */
   if (wait->reason == REASON_PENDING) return lua_yieldk(L, 0, ticket, on_resume);
-  return finish(L, wait);
+  return larvak_finish(L, wait);
 }
 
 /* In a canceled task a wait takes one turn of the loop, so that a task that tries again and again holds up nobody. */
-int larvak_await(lua_State *L, larvak_wait *wait) {
+int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign) {
+  if (is_foreign) return larvak_await_foreign(L, wait);
   larvak_task *task = wait->state->current;
   if (!task) return await_blocking(L, wait);
   if (task->is_canceled && wait->reason == REASON_PENDING) wait->reason = REASON_CANCELED;
@@ -124,7 +126,7 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
 }
 
 /* Pushes the results of a wait that is over, and frees it. Protected where it allocates before it frees. */
-static int finish(lua_State *L, larvak_wait *wait) {
+int larvak_finish(lua_State *L, larvak_wait *wait) {
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
   if (!wait->call) {
     lua_pushboolean(L, wait->reason == REASON_DONE);
@@ -157,8 +159,12 @@ static void on_park_timeout(arvak_timer *timer, void *ud) {
 
 /* unpark(ticket): ends the wait, if it is not over already. */
 static int wait_unpark(lua_State *L) {
-  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
-  if (wait) larvak_wait_end(wait, REASON_DONE);
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (!wait) return 0;
+  larvak_attend(L, state);
+  larvak_wait_end(wait, REASON_DONE);
+  larvak_notice(state);
   return 0;
 }
 
@@ -178,9 +184,11 @@ static int wait_start_timer(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
   double seconds = luaL_checknumber(L, 1);
+  larvak_attend(L, state);
   larvak_wait *wait = larvak_wait_new(L, state);
   wait->is_detached = true;
   larvak_start_timer(L, wait, seconds);
+  larvak_notice(state);
   lua_pushinteger(L, larvak_ticket(wait));
   return 1;
 }
@@ -207,13 +215,13 @@ void larvak_note_ticket(lua_State *L, larvak_wait *wait, int index) {
  * when canceled. */
 static int wait_park(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_check_wait(L, state, luaL_checkstring(L, 1));
+  bool is_foreign = larvak_check_wait(L, state, luaL_checkstring(L, 1));
   larvak_loop_get(L, state);
   luaL_checkstack(L, 10, NULL);
   larvak_wait *wait = larvak_wait_new(L, state);
   larvak_note_ticket(L, wait, 3);
   if (!lua_isnoneornil(L, 2)) larvak_start_timer(L, wait, lua_tonumber(L, 2));
-  return larvak_await(L, wait);
+  return larvak_await(L, wait, is_foreign);
 }
 
 static int wait_check(lua_State *L) {

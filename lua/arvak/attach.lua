@@ -1,0 +1,214 @@
+-- Other people's event loops. Invariant: whoever is suspended in one is in its waiters until its loop has been told to
+-- go on; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local check = import "arvak.check"
+local task = import "arvak.task"
+
+local M = {}
+
+-- ---- a descriptor to wait on
+
+local Pollable = {}
+Pollable.__index = Pollable
+Pollable.__name = "arvak.pollable"
+
+local function check_open(self, method)
+  if getmetatable(self) ~= Pollable then
+    check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
+  end
+  if not self._fd then check.misuse("%s: the pollable is closed", method) end
+end
+
+-- What an event loop needs to drive this library: a descriptor, the events to wait for, and how long at most. Opening
+-- it starts a thread that waits inside gRPC; closing the last one ends the thread.
+function M.pollable()
+  return setmetatable({ _fd = core.open_fd() }, Pollable)
+end
+
+-- The descriptor, only to be polled; it stays the same.
+function Pollable:pollfd()
+  check_open(self, "pollfd")
+  return self._fd
+end
+
+-- The same, under the name that socket.select looks for.
+Pollable.getfd = Pollable.pollfd
+
+-- The events to wait for: "r".
+function Pollable:events()
+  check_open(self, "events")
+  return "r"
+end
+
+-- Seconds after which step has to be called though the descriptor is silent, or nil. To be asked before each wait.
+function Pollable:timeout()
+  check_open(self, "timeout")
+  return core.due()
+end
+
+-- Runs what is ready; waits timeout seconds at most for it (default 0: not at all). True while anything is in flight.
+-- Raises the errors that nobody has read, one a call.
+function Pollable:step(timeout)
+  check_open(self, "step")
+  check.seconds(timeout, "timeout")
+  if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
+  if timeout and timeout > 0 then
+    core.step(math.min(timeout, 1e9))
+  else
+    core.pump()
+  end
+  task.raise_stray()
+  return not core.is_idle()
+end
+
+-- Idempotent.
+function Pollable:close()
+  if self._fd then core.close_fd() end
+  self._fd = nil
+end
+
+Pollable.__close = Pollable.close
+Pollable.__gc = Pollable.close
+
+-- ---- an attached loop
+
+local Attachment = {}
+Attachment.__index = Attachment
+Attachment.__name = "arvak.attachment"
+
+local current = nil   -- the attachment, until it has ended
+
+-- The loop's own timer for the next step, unless one is set that comes early enough.
+local function arm(self, seconds)
+  local due = core.now() + seconds
+  if self.armed_for and self.armed_for <= due then return end
+  if self.cancel_timer then self.cancel_timer() end
+  self.armed_for = due
+  self.cancel_timer = self.driver.timer(seconds, function()
+    self.armed_for, self.cancel_timer = nil, nil
+    self:pump()
+  end)
+end
+
+local function stop_watching(self)
+  if self.cancel_timer then self.cancel_timer() end
+  self.armed_for, self.cancel_timer = nil, nil
+  if self.stop_watch then self.stop_watch() end
+  self.stop_watch = nil
+  core.set_watched(false)
+end
+
+local function finish(self)
+  stop_watching(self)
+  if current ~= self then return end
+  current = nil
+  core.close_fd()
+  if self.driver.close then self.driver.close() end
+end
+
+-- After a step: when the next one is to come.
+local function plan(self)
+  if #self.woken > 0 or task.has_stray() then
+    core.kick()
+  elseif core.is_idle() then
+    stop_watching(self)
+    if self.is_detached and next(self.waiters) == nil then finish(self) end
+  else
+    local due = core.due()
+    if due == 0 then
+      core.kick()
+    elseif due then
+      arm(self, due)
+    end
+  end
+end
+
+-- Those who were resumed may end others' waits, and these go on in the next turn.
+local function resume_woken(self)
+  local woken = self.woken
+  self.woken = {}
+  for _, ticket in ipairs(woken) do
+    local token = self.waiters[ticket]
+    self.waiters[ticket] = nil
+    local ok, err = pcall(self.driver.resume, token)
+    if not ok then task.add_stray(err) end
+  end
+end
+
+-- One turn, called by the loop.
+function Attachment:pump()
+  if self.is_pumping or current ~= self then return end
+  self.is_pumping = true
+  local ok, err = pcall(core.pump)
+  if not ok then task.add_stray(err) end
+  resume_woken(self)
+  self.is_pumping = false
+  plan(self)
+  task.raise_stray()
+end
+
+core.set_hook("running", function()
+  return current.driver.running()
+end)
+
+core.set_hook("suspend", function(ticket)
+  local self = current
+  local token = self.waiters[ticket]
+  if token == nil then
+    token = self.driver.running()
+    self.waiters[ticket] = token
+  end
+  self.driver.suspend(token)
+end)
+
+core.set_hook("woken", function(ticket)
+  local self = current
+  if not self or self.waiters[ticket] == nil then return end
+  self.woken[#self.woken + 1] = ticket
+  if not self.is_pumping then core.kick() end
+end)
+
+core.set_hook("busy", function()
+  local self = current
+  self.stop_watch = self.driver.watch_fd(self.fd, function() self:pump() end)
+end)
+
+local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true, close = true }
+
+-- Lets client methods suspend the coroutines of another event loop instead of blocking it, until a:detach(). The
+-- driver's functions:
+--   running()            a token for the running coroutine of the loop; nil outside the loop (methods block there);
+--                        false inside it where the coroutine cannot be suspended (methods raise)
+--   suspend(token)       suspends that coroutine until resume(token); may return earlier
+--   resume(token)        lets it go on, now or soon
+--   watch_fd(fd, fn)     calls fn() whenever fd is readable, until the function that it returns is called
+--   timer(seconds, fn)   calls fn() once, unless the function that it returns is called before
+--   close()              optional: called when nothing of ours is in the loop any more
+function M.attach(driver)
+  check.options(driver, "attach", names)
+  for _, name in ipairs { "running", "suspend", "resume", "watch_fd", "timer" } do
+    check.callable(driver and driver[name], "attach: " .. name)
+  end
+  if driver.close ~= nil then check.callable(driver.close, "attach: close") end
+  if current then check.misuse("attach: a loop is attached already; detach it first") end
+  current = setmetatable({ driver = driver, fd = core.open_fd(), waiters = {}, woken = {} }, Attachment)
+  core.set_attached(true)
+  return current
+end
+
+-- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
+function Attachment:detach()
+  if current ~= self or self.is_detached then return end
+  self.is_detached = true
+  core.set_attached(false)
+  if next(self.waiters) == nil then
+    finish(self)
+  else
+    core.kick()
+  end
+end
+
+Attachment.__close = Attachment.detach
+
+return M

@@ -104,7 +104,6 @@ local function finish(self)
   if current ~= self then return end
   current = nil
   core.close_fd()
-  if self.driver.close then self.driver.close() end
 end
 
 -- After a step: when the next one is to come.
@@ -174,7 +173,7 @@ core.set_hook("busy", function()
   self.stop_watch = self.driver.watch_fd(self.fd, function() self:pump() end)
 end)
 
-local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true, close = true }
+local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true }
 
 -- Lets client methods suspend the coroutines of another event loop instead of blocking it, until a:detach(). The
 -- driver's functions:
@@ -184,13 +183,11 @@ local names = { running = true, suspend = true, resume = true, watch_fd = true, 
 --   resume(token)        lets it go on, now or soon
 --   watch_fd(fd, fn)     calls fn() whenever fd is readable, until the function that it returns is called
 --   timer(seconds, fn)   calls fn() once, unless the function that it returns is called before
---   close()              optional: called when nothing of ours is in the loop any more
 function M.attach(driver)
   check.options(driver, "attach", names)
   for _, name in ipairs { "running", "suspend", "resume", "watch_fd", "timer" } do
     check.callable(driver and driver[name], "attach: " .. name)
   end
-  if driver.close ~= nil then check.callable(driver.close, "attach: close") end
   if current then check.misuse("attach: a loop is attached already; detach it first") end
   current = setmetatable({ driver = driver, fd = core.open_fd(), waiters = {}, woken = {} }, Attachment)
   core.set_attached(true)

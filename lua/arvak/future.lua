@@ -15,7 +15,7 @@ function Future.__tostring(self)
 end
 
 -- Set by arvak.task, which stands on this module: current_scope() says who waits for a callback that is added now,
--- start_callback(callback, future) starts one as a task of its scope.
+-- start_callback(callback, future, start) starts one as a task of its scope.
 M.current_scope, M.start_callback = nil, nil
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
@@ -45,7 +45,7 @@ end
 local function complete(self)
   local callbacks = self._callbacks
   while callbacks and callbacks[callbacks.next] do
-    M.start_callback(callbacks[callbacks.next], self)
+    M.start_callback(callbacks[callbacks.next], self, core.queue_task)
     callbacks.next = callbacks.next + 1
   end
   self._callbacks = nil
@@ -162,13 +162,14 @@ function methods:exception(timeout)
   return self._values[2]
 end
 
--- Runs fn(future) as a task once it has ended; at once when it has. Callbacks start in the order they were added.
+-- Runs fn(future) as a task once it has ended. When it has already, the task has run to its first wait before this
+-- returns. Callbacks start in the order they were added.
 function methods:add_done_callback(fn)
   check_self(self, "add_done_callback")
   check.callable(fn, "add_done_callback")
   local callback = { fn = fn, scope = M.current_scope() }
   if self._state ~= "pending" then
-    M.start_callback(callback, self)
+    M.start_callback(callback, self, core.run_task)
   else
     self._callbacks = self._callbacks or { next = 1 }
     self._callbacks[#self._callbacks + 1] = callback

@@ -18,43 +18,27 @@ local function resume(co)
   if not ok then error(type(err) == "string" and debug.traceback(co, err) or err, 0) end
 end
 
--- Both handles are made once, at first need, and unreferenced while unused.
-local function new_handles()
-  local poll, timer
-  local handles = {}
+-- Made at first need and never closed: luv 1.44 crashes when the state ends while a handle is being closed, and a handle
+-- that is stopped holds up nothing.
+local poll, timer
 
-  function handles.watch_fd(fd, fn)
-    if not poll then
-      poll = assert(uv.new_poll(fd))
-    end
-    assert(poll:start("r", fn))
-    poll:ref()
-    return function()
-      poll:stop()
-      poll:unref()
-    end
-  end
+local function watch_fd(fd, fn)
+  poll = poll or assert(uv.new_poll(fd))   -- the descriptor of a Lua state stays the same
+  assert(poll:start("r", fn))
+  return function() poll:stop() end
+end
 
-  function handles.timer(seconds, fn)
-    timer = timer or assert(uv.new_timer())
-    assert(timer:start(math.ceil(seconds * 1000), 0, fn))
-    return function() timer:stop() end
-  end
-
-  function handles.close()
-    if poll then poll:close() end
-    if timer then timer:close() end
-  end
-
-  return handles
+local function set_timer(seconds, fn)
+  timer = timer or assert(uv.new_timer())
+  assert(timer:start(math.ceil(seconds * 1000), 0, fn))
+  return function() timer:stop() end
 end
 
 -- Attaches to luv's loop until a:detach() or the end of `local a <close>`.
 function M.attach()
-  local handles = new_handles()
   return arvak.attach {
-    running = running, suspend = function() coroutine.yield() end, resume = resume,
-    watch_fd = handles.watch_fd, timer = handles.timer, close = handles.close,
+    running = running, suspend = function() coroutine.yield() end, resume = resume, watch_fd = watch_fd,
+    timer = set_timer,
   }
 end
 

@@ -66,9 +66,10 @@ local function note(f, task, scope)
   scope.futures[f] = task
 end
 
-local function spawn_in(scope, fn, ...)
+-- start: core.queue_task or core.run_task.
+local function spawn_in(scope, start, fn, ...)
   local f = future.new(cancel_task)
-  local task = core.spawn(fn, ...)
+  local task = core.new_task(fn, ...)
   local ok, err = pcall(note, f, task, scope)
   if not ok then
     futures[task] = nil
@@ -76,6 +77,7 @@ local function spawn_in(scope, fn, ...)
     error(err, 0)
   end
   scope.open = scope.open + 1
+  start(task)
   return f
 end
 
@@ -131,17 +133,22 @@ core.set_hook("task_end", M.task_end)
 -- Runs fn(...) as a task from the next turn of the loop on: the Future of its results.
 function M.spawn(fn, ...)
   check.callable(fn, "spawn")
-  return spawn_in(current_scope(), fn, ...)
+  return spawn_in(current_scope(), core.queue_task, fn, ...)
 end
 
 function M.spawn_detached(fn, ...)
-  return spawn_in(detached, fn, ...)
+  return spawn_in(detached, core.queue_task, fn, ...)
 end
 
--- A callback is a task whose errors have no reader but the driver of the loop.
-function future.start_callback(callback, f)
+local function run_callback(fn, f)
+  futures[core.current_task()]._is_callback = true
+  fn(f)
+end
+
+-- A callback is a task whose errors have no reader but the driver of the loop. start: core.queue_task or core.run_task.
+function future.start_callback(callback, f, start)
   local scope = callback.scope.is_over and root or callback.scope
-  spawn_in(scope, callback.fn, f)._is_callback = true
+  spawn_in(scope, start, run_callback, callback.fn, f)
 end
 
 future.current_scope = current_scope
@@ -198,7 +205,7 @@ function M.run(fn, ...)
     check.misuse("run: inside a coroutine of the attached loop; call the function, or spawn it")
   end
   local scope = new_scope()
-  local main = spawn_in(scope, fn, ...)
+  local main = spawn_in(scope, core.queue_task, fn, ...)
   main._is_read = true
   drive_to_end(scope, main)
   scope.is_over = true

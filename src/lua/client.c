@@ -458,6 +458,7 @@ static int client_warm(lua_State *L) {
 static int client_flush(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "flush");
   arvak_loop *loop = larvak_loop_get(L, client->state);
+  if (client->state->fd_users > 0) return 0; /* another thread polls, and nobody else's loop is to be held up */
   if (arvak_client_connect(client->core, loop)) return 0;
   int64_t end = arvak_now_ns() + FLUSH_NS;
   arvak_client_stats stats;

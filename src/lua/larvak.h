@@ -68,6 +68,7 @@ struct larvak_state {
   int drive_mask; /* the main thread's hook mask when the loop was last driven */
   int hook_depth;       /* inside a hook, which must not wait */
   larvak_task *current; /* the task being resumed */
+  int depth;            /* of tasks that were started at once, inside each other */
   larvak_task *ready, **ready_end;
   larvak_task *unreported, **unreported_end; /* ended, and the Lua layer has not been told */
   size_t ready_count, task_count;

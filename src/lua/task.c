@@ -1,5 +1,5 @@
 /* Tasks: coroutines that the loop resumes. Invariant: a task is anchored from spawn until its end is reported, and
- * is resumed only from larvak_run_ready, never inside another resume of the loop.
+ * is resumed only by larvak_run_ready, between two other resumes; but for its first run, which may be asked for at once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
@@ -140,11 +140,12 @@ static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
 static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
   if (is_out_of_hand(state, task)) return;
   int arguments = task->is_started ? 0 : task->argument_count, count = 0;
+  larvak_task *outer = state->current;
   task->is_started = true;
   task->innermost = task->co;
   state->current = task;
   int status = lua_resume(task->co, L, arguments, &count);
-  state->current = NULL;
+  state->current = outer;
   if (status != LUA_YIELD) {
     end_task(state, task, status, count);
     return;
@@ -163,8 +164,11 @@ void larvak_run_ready(lua_State *L, larvak_state *state) {
 
 /* ---- for the Lua layer ---- */
 
-/* spawn(fn, ...): a task that runs from the next turn on. */
-static int task_spawn(lua_State *L) {
+/* Tasks started inside each other take C stack, of which Lua allows 200 levels. */
+enum { MAX_DEPTH = 16 };
+
+/* new_task(fn, ...): a task that is to be queued or run at once. */
+static int task_new(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
   larvak_attend(L, state);
@@ -183,9 +187,30 @@ static int task_spawn(lua_State *L) {
   lua_xmove(L, task->co, count);
   task->argument_count = count - 1;
   state->task_count++;
-  larvak_task_ready(state, task);
-  larvak_notice(state);
   return 1;
+}
+
+/* queue_task(task): it runs from the next turn on. */
+static int task_queue(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_task_ready(state, luaL_checkudata(L, 1, TASK));
+  larvak_notice(state);
+  return 0;
+}
+
+/* run_task(task): it has run to its first wait when this returns. */
+static int task_run(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_task *task = luaL_checkudata(L, 1, TASK);
+  if (state->depth == MAX_DEPTH) return task_queue(L);
+  int hook_depth = state->hook_depth; /* the task is nobody's hook */
+  state->hook_depth = 0;
+  state->depth++;
+  run_task(L, state, task);
+  state->depth--;
+  state->hook_depth = hook_depth;
+  larvak_notice(state);
+  return 0;
 }
 
 /* Its waits now end as canceled. True: it had not started, and never will. */
@@ -301,7 +326,9 @@ static int task_wrap(lua_State *L) {
 }
 
 int larvak_open_task(lua_State *L) {
-  static const luaL_Reg functions[] = {{"spawn", task_spawn},
+  static const luaL_Reg functions[] = {{"new_task", task_new},
+                                       {"queue_task", task_queue},
+                                       {"run_task", task_run},
                                        {"cancel_task", task_cancel},
                                        {"cancel_tasks", task_cancel_all},
                                        {"current_task", task_current},

@@ -58,6 +58,7 @@ function Pollable:step(timeout)
   else
     core.pump()
   end
+  task.resume_woken()
   task.raise_stray()
   return not core.is_idle()
 end
@@ -77,7 +78,9 @@ local Attachment = {}
 Attachment.__index = Attachment
 Attachment.__name = "arvak.attachment"
 
-local current = nil   -- the attachment, until it has ended
+local current = nil              -- the attachment, until it is detached
+local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
+local woken = {}                 -- tickets of waits that are over, whose owners have not been told
 
 -- The loop's own timer for the next step, unless one is set that comes early enough.
 local function arm(self, seconds)
@@ -93,55 +96,60 @@ end
 
 local function stop_watching(self)
   if self.cancel_timer then self.cancel_timer() end
-  self.armed_for, self.cancel_timer = nil, nil
   if self.stop_watch then self.stop_watch() end
-  self.stop_watch = nil
-  core.set_watched(false)
+  self.armed_for, self.cancel_timer, self.stop_watch = nil, nil, nil
+  if current == self then core.set_watched(false) end
 end
 
 local function finish(self)
   stop_watching(self)
-  if current ~= self then return end
-  current = nil
-  core.close_fd()
+  if self.fd then core.close_fd() end
+  self.fd = nil
+end
+
+-- Its loop was dropped with all that is in it, or the Lua state is closing: no function of the driver's is called.
+function Attachment.__gc(self)
+  if self.fd then core.close_fd() end
+  self.fd = nil
 end
 
 -- After a step: when the next one is to come.
 local function plan(self)
-  if #self.woken > 0 or task.has_stray() then
+  local due = core.due()
+  if due == 0 or #woken > 0 or task.has_stray() then
     core.kick()
+  elseif self.is_detached and self.waiting == 0 then
+    finish(self)
+  elseif due then
+    arm(self, due)
   elseif core.is_idle() then
     stop_watching(self)
-    if self.is_detached and next(self.waiters) == nil then finish(self) end
-  else
-    local due = core.due()
-    if due == 0 then
-      core.kick()
-    elseif due then
-      arm(self, due)
-    end
   end
 end
 
--- Those who were resumed may end others' waits, and these go on in the next turn.
-local function resume_woken(self)
-  local woken = self.woken
-  self.woken = {}
-  for _, ticket in ipairs(woken) do
-    local token = self.waiters[ticket]
-    self.waiters[ticket] = nil
-    local ok, err = pcall(self.driver.resume, token)
+-- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
+local function resume_woken()
+  if #woken == 0 then return end
+  local tickets = woken
+  woken = {}
+  for _, ticket in ipairs(tickets) do
+    local owner, token = owners[ticket], tokens[ticket]
+    owners[ticket], tokens[ticket] = nil, nil
+    owner.waiting = owner.waiting - 1
+    local ok, err = pcall(owner.driver.resume, token)
     if not ok then task.add_stray(err) end
   end
 end
 
+task.resume_woken = resume_woken
+
 -- One turn, called by the loop.
 function Attachment:pump()
-  if self.is_pumping or current ~= self then return end
+  if self.is_pumping or not self.fd then return end
   self.is_pumping = true
   local ok, err = pcall(core.pump)
   if not ok then task.add_stray(err) end
-  resume_woken(self)
+  resume_woken()
   self.is_pumping = false
   plan(self)
   task.raise_stray()
@@ -152,20 +160,20 @@ core.set_hook("running", function()
 end)
 
 core.set_hook("suspend", function(ticket)
-  local self = current
-  local token = self.waiters[ticket]
-  if token == nil then
-    token = self.driver.running()
-    self.waiters[ticket] = token
+  local owner = owners[ticket]
+  if not owner then
+    owner = current
+    owner.waiting = owner.waiting + 1
+    owners[ticket], tokens[ticket] = owner, owner.driver.running()
   end
-  self.driver.suspend(token)
+  owner.driver.suspend(tokens[ticket])
 end)
 
 core.set_hook("woken", function(ticket)
-  local self = current
-  if not self or self.waiters[ticket] == nil then return end
-  self.woken[#self.woken + 1] = ticket
-  if not self.is_pumping then core.kick() end
+  local owner = owners[ticket]
+  if not owner then return end
+  woken[#woken + 1] = ticket
+  if not owner.is_pumping then core.kick() end
 end)
 
 core.set_hook("busy", function()
@@ -184,22 +192,27 @@ local names = { running = true, suspend = true, resume = true, watch_fd = true, 
 --   watch_fd(fd, fn)     calls fn() whenever fd is readable, until the function that it returns is called
 --   timer(seconds, fn)   calls fn() once, unless the function that it returns is called before
 function M.attach(driver)
+  if type(driver) ~= "table" then
+    check.misuse("attach: got %s, expected a table of functions", core.describe(driver))
+  end
   check.options(driver, "attach", names)
   for _, name in ipairs { "running", "suspend", "resume", "watch_fd", "timer" } do
-    check.callable(driver and driver[name], "attach: " .. name)
+    check.callable(driver[name], "attach: " .. name)
   end
   if current then check.misuse("attach: a loop is attached already; detach it first") end
-  current = setmetatable({ driver = driver, fd = core.open_fd(), waiters = {}, woken = {} }, Attachment)
+  current = setmetatable({ driver = driver, fd = core.open_fd(), waiting = 0, is_detached = false }, Attachment)
   core.set_attached(true)
   return current
 end
 
 -- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
 function Attachment:detach()
-  if current ~= self or self.is_detached then return end
+  if self.is_detached then return end
   self.is_detached = true
   core.set_attached(false)
-  if next(self.waiters) == nil then
+  core.set_watched(false)
+  current = nil
+  if self.waiting == 0 then
     finish(self)
   else
     core.kick()

@@ -38,6 +38,9 @@ M.add_stray, M.raise_stray = add_stray, raise_stray
 
 function M.has_stray() return #strays > 0 end
 
+-- Set by arvak.attach, which stands on this module: tells coroutines of other loops that their waits are over.
+M.resume_woken = nil
+
 -- Outside a run nobody looks for unread errors at the end; the collector does.
 local function watch_unread(f)
   f._sentinel = setmetatable({}, {
@@ -221,6 +224,7 @@ function M.poll(timeout)
   check.seconds(timeout, "timeout")
   if core.current_task() then check.misuse("poll: cannot step the loop inside a task") end
   core.step(math.min(timeout or 0, 1e9))
+  M.resume_woken()
   raise_stray()
   return not core.is_idle()
 end

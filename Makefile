@@ -123,7 +123,7 @@ format:
 
 #: make examples      run every example against a server of its own
 examples:
-	@$(SETUP) build
+	@$(SETUP) test
 	@$(SUBMAKE) all $(EMBED)
 	@$(RUN) tools/examples.sh
 

@@ -29,7 +29,7 @@ if has_cqueues then
     name = "cqueues",
     run = function(client)
       local controller = cqueues.new()
-      local attachment <close> = require("arvak.cqueues").attach(controller)
+      local attachment <close> = require("arvak.cqueues").attach(controller) -- luacheck: ignore
       for _ = 1, IN_FLIGHT do controller:wrap(worker, client) end
       assert(controller:loop())
     end,
@@ -41,7 +41,7 @@ if has_luv then
   loops[#loops + 1] = {
     name = "luv",
     run = function(client)
-      local attachment <close> = require("arvak.luv").attach()
+      local attachment <close> = require("arvak.luv").attach() -- luacheck: ignore
       for _ = 1, IN_FLIGHT do coroutine.wrap(worker)(client) end
       uv.run()
     end,

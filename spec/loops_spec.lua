@@ -104,7 +104,9 @@ for _, kind in ipairs(loops.all) do
           return shots_of(assert(client:execute(bell, "simulator", 7)))
         end)
         assert.equal(7, task:result())
-        local outcomes = arvak.map({ 1, 2, 3 }, function(n) return shots_of(assert(client:execute(bell, "simulator", n))) end)
+        local outcomes = arvak.map({ 1, 2, 3 }, function(n)
+          return shots_of(assert(client:execute(bell, "simulator", n)))
+        end)
         assert.same({ 1, 2, 3 }, { outcomes[1].value, outcomes[2].value, outcomes[3].value })
         assert.is_false(arvak.in_task())
       end)
@@ -127,7 +129,9 @@ for _, kind in ipairs(loops.all) do
         end
         assert.same({ submitted = 2, completed = 2 }, events)
         server:fault { rpc = "SubmitJob", job = "hang" }
-        for _ in client:watch_job(assert(client:submit_qasm(bell, "simulator", 100))) do break end
+        for state in client:watch_job(assert(client:submit_qasm(bell, "simulator", 100))) do
+          if state then break end
+        end
       end)
     end)
 

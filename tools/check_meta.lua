@@ -7,9 +7,10 @@ local M = {}
 -- Metatables are registered under the class name that meta.lua uses too.
 M.classes = {
   "arvak.client", "arvak.future", "arvak.stream", "arvak.breaker", "arvak.job", "arvak.result", "arvak.backend",
-  "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.retry_policy", "arvak.pollable", "arvak.devserver",
+  "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.retry_policy", "arvak.pollable",
+  "arvak.attachment", "arvak.devserver",
 }
-M.modules = { "arvak", "arvak.devserver" }
+M.modules = { "arvak", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
 
 -- What a README may call each kind of object in its code.
 M.variables = {

@@ -35,7 +35,8 @@ run() { # name, command
   fi
 }
 
-for example in examples/*.lua; do run "$example" "${LUA:-lua5.4}" "$example"; done
+# examples/web.lua serves until it is killed; spec/web_spec.lua tries it.
+for example in $(ls examples/*.lua | grep -v /web.lua); do run "$example" "${LUA:-lua5.4}" "$example"; done
 run examples/embed "$build/examples/embed" examples/embed/plugin.lua
 echo "examples: $passed ok, $failed not ok"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]

@@ -18,6 +18,10 @@ build lua5.4              the interpreter; also embeds the Lua sources at build 
 build liblua5.4-dev       headers of Lua
 build lua-cjson           JSON: metadata, topology
 test  lua-busted          runs spec/*_spec.lua
+test  lua-cqueues         an event loop to live in
+test  lua-luv             another
+test  lua-socket          socket.select, for a scheduler of our own
+test  curl                tries examples/web.lua
 test  libcmocka-dev       runs the tests in C
 test  g++                 a host in C++ links the installed library
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto

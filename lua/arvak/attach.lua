@@ -9,9 +9,9 @@ local M = {}
 
 -- ---- a descriptor to wait on
 
-local Pollable = {}
-Pollable.__index = Pollable
-Pollable.__name = "arvak.pollable"
+local Pollable = core.metatables["arvak.pollable"]
+local pollable = {}
+Pollable.__index = pollable
 
 local function check_open(self, method)
   if getmetatable(self) ~= Pollable then
@@ -27,29 +27,29 @@ function M.pollable()
 end
 
 -- The descriptor, only to be polled; it stays the same.
-function Pollable:pollfd()
+function pollable:pollfd()
   check_open(self, "pollfd")
   return self._fd
 end
 
 -- The same, under the name that socket.select looks for.
-Pollable.getfd = Pollable.pollfd
+function pollable:getfd() return self:pollfd() end
 
 -- The events to wait for: "r".
-function Pollable:events()
+function pollable:events()
   check_open(self, "events")
   return "r"
 end
 
 -- Seconds after which step has to be called though the descriptor is silent, or nil. To be asked before each wait.
-function Pollable:timeout()
+function pollable:timeout()
   check_open(self, "timeout")
   return core.due()
 end
 
 -- Runs what is ready; waits timeout seconds at most for it (default 0: not at all). True while anything is in flight.
 -- Raises the errors that nobody has read, one a call.
-function Pollable:step(timeout)
+function pollable:step(timeout)
   check_open(self, "step")
   check.seconds(timeout, "timeout")
   if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
@@ -64,23 +64,24 @@ function Pollable:step(timeout)
 end
 
 -- Idempotent.
-function Pollable:close()
+function pollable:close()
   if self._fd then core.close_fd() end
   self._fd = nil
 end
 
-Pollable.__close = Pollable.close
-Pollable.__gc = Pollable.close
+Pollable.__close = pollable.close
+Pollable.__gc = pollable.close
 
 -- ---- an attached loop
 
-local Attachment = {}
-Attachment.__index = Attachment
-Attachment.__name = "arvak.attachment"
+local Attachment = core.metatables["arvak.attachment"]
+local attachment = {}
+Attachment.__index = attachment
 
 local current = nil              -- the attachment, until it is detached
 local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
 local woken = {}                 -- tickets of waits that are over, whose owners have not been told
+local pump
 
 -- The loop's own timer for the next step, unless one is set that comes early enough.
 local function arm(self, seconds)
@@ -90,7 +91,7 @@ local function arm(self, seconds)
   self.armed_for = due
   self.cancel_timer = self.driver.timer(seconds, function()
     self.armed_for, self.cancel_timer = nil, nil
-    self:pump()
+    pump(self)
   end)
 end
 
@@ -144,7 +145,7 @@ end
 task.resume_woken = resume_woken
 
 -- One turn, called by the loop.
-function Attachment:pump()
+function pump(self)
   if self.is_pumping or not self.fd then return end
   self.is_pumping = true
   local ok, err = pcall(core.pump)
@@ -178,7 +179,7 @@ end)
 
 core.set_hook("busy", function()
   local self = current
-  self.stop_watch = self.driver.watch_fd(self.fd, function() self:pump() end)
+  self.stop_watch = self.driver.watch_fd(self.fd, function() pump(self) end)
 end)
 
 local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true }
@@ -206,7 +207,7 @@ function M.attach(driver)
 end
 
 -- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
-function Attachment:detach()
+function attachment:detach()
   if self.is_detached then return end
   self.is_detached = true
   core.set_attached(false)
@@ -219,6 +220,6 @@ function Attachment:detach()
   end
 end
 
-Attachment.__close = Attachment.detach
+Attachment.__close = attachment.detach
 
 return M

@@ -18,7 +18,7 @@ local function resume(co)
   if not ok then error(type(err) == "string" and debug.traceback(co, err) or err, 0) end
 end
 
--- Made at first need and never closed: luv 1.44 crashes when the state ends while a handle is being closed, and a handle
+-- Made at first need and never closed: luv 1.44 crashes when the state ends while a handle is being closed; and one
 -- that is stopped holds up nothing.
 local poll, timer
 

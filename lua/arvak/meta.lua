@@ -119,8 +119,19 @@ function arvak.wrap(fn) end
 ---@return arvak.batch_manager
 function arvak.batch_manager(client, options) end
 
+---True inside a task; false in a coroutine of an attached loop.
 ---@return boolean
 function arvak.in_task() end
+
+---What another event loop needs to drive this library. Opening it starts a thread that waits inside gRPC; closing the
+---last one ends the thread.
+---@return arvak.pollable
+function arvak.pollable() end
+
+---Lets client methods suspend the coroutines of another event loop instead of blocking it. Raises while one is attached.
+---@param driver arvak.driver
+---@return arvak.attachment
+function arvak.attach(driver) end
 
 ---Runs fn(...) as a task that is canceled when seconds are over.
 ---@param seconds number
@@ -747,6 +758,66 @@ function result:to_table() end
 ---@field cause? any
 ---@field scope? "queue"|"call"|"wait" of a timeout
 ---@field traceback? string of an error raised in a task
+
+-- ---- other event loops
+
+---A descriptor to wait on, and what to do then; cqueues can poll it as it is. Ends by close or `<close>`.
+---@class arvak.pollable
+local pollable = {}
+
+---The descriptor: only to be polled, and the same for all pollables of a Lua state.
+---@return integer
+function pollable:pollfd() end
+
+---The same, for socket.select.
+---@return integer
+function pollable:getfd() end
+
+---What to wait for.
+---@return "r"
+function pollable:events() end
+
+---To be asked before each wait.
+---@return number|nil seconds until step has something to do though the descriptor is silent; nil: it will not
+function pollable:timeout() end
+
+---Runs what is ready. Raises the errors that nobody has read, one a call. Raises inside a task.
+---@param timeout? number seconds to wait for it at most (default 0)
+---@return boolean in_flight whether anything is left that could happen
+function pollable:step(timeout) end
+
+---Idempotent.
+function pollable:close() end
+
+---What arvak.attach needs of an event loop.
+---@class arvak.driver
+---@field running fun(): any a token for the running coroutine of the loop; nil outside it (methods block there); false where it cannot be suspended (methods raise)
+---@field suspend fun(token: any) suspends that coroutine until resume(token); may return earlier
+---@field resume fun(token: any) lets it go on, now or soon
+---@field watch_fd fun(fd: integer, fn: fun()): fun() calls fn whenever fd is readable, until what it returns is called
+---@field timer fun(seconds: number, fn: fun()): fun() calls fn once, unless what it returns is called before
+
+---An attached loop. Ends by detach or `<close>`.
+---@class arvak.attachment
+local attachment = {}
+
+---From now on methods block again; who is suspended already goes on as its call ends. Idempotent.
+function attachment:detach() end
+
+---The adapter for cqueues: require "arvak.cqueues".
+---@class arvak.cqueues
+local cqueues_adapter = {}
+
+---@param controller? table a cqueues controller (default: the one that is running)
+---@return arvak.attachment
+function cqueues_adapter.attach(controller) end
+
+---The adapter for luv: require "arvak.luv".
+---@class arvak.luv
+local luv_adapter = {}
+
+---@return arvak.attachment
+function luv_adapter.attach() end
 
 -- ---- dev server
 

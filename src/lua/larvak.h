@@ -21,6 +21,8 @@
 #define LARVAK_STREAM "arvak.stream"
 #define LARVAK_RETRY "arvak.retry_policy"
 #define LARVAK_BREAKER "arvak.breaker"
+#define LARVAK_POLLABLE "arvak.pollable"
+#define LARVAK_ATTACHMENT "arvak.attachment"
 
 typedef struct larvak_state larvak_state;
 typedef struct larvak_task larvak_task;
@@ -131,7 +133,7 @@ int larvak_open_wait(lua_State *L); /* functions for the Lua layer, into the tab
 
 /* ---- foreign.c ---- */
 
-/* Whether the caller's coroutine belongs to an attached loop; raises, naming the method, when it cannot be suspended. */
+/* Whether the caller's coroutine belongs to an attached loop; raises where it cannot be suspended. */
 bool larvak_is_foreign(lua_State *L, larvak_state *state, const char *method);
 int larvak_await_foreign(lua_State *L, larvak_wait *wait);
 /* Before something is started outside any step: lets an attached loop watch for it. May raise. */

@@ -1,5 +1,5 @@
 /* Tasks: coroutines that the loop resumes. Invariant: a task is anchored from spawn until its end is reported, and
- * is resumed only by larvak_run_ready, between two other resumes; but for its first run, which may be asked for at once.
+ * is resumed only by larvak_run_ready, between two other resumes, but for its first run, which may be at once.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 

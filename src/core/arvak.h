@@ -308,7 +308,8 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
 
 /* In another event loop: a descriptor that becomes readable when a step has something to do. From the first open until
  * the last close a thread waits inside gRPC in the owner's place; callbacks run in arvak_loop_step as ever. Opens
- * count. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative ARVAK_E…. */
+ * count. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative
+ * ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
 /* When the next timer is due, for whoever waits elsewhere; ARVAK_NEVER: no timer runs. */

@@ -1,12 +1,7 @@
--- A home-made scheduler on socket.select, and arvak attached to it by five functions.
+-- A home-made scheduler on socket.select, and arvak attached to it.
 local arvak = require "arvak"
 local socket = require "socket"
-
--- ---- the scheduler: coroutines that are ready, descriptors that are watched, timers that run
-
 local ready, watched, timers = {}, {}, {}
-
-local function spawn(fn) ready[#ready + 1] = coroutine.create(fn) end
 
 local function resume(co) ready[#ready + 1] = co end
 
@@ -33,7 +28,8 @@ local function loop()
       if not first or entry.due < first.due then first = entry end
     end
     local left = first and math.max(0, first.due - socket.gettime())
-    for _, source in ipairs((socket.select(sources, nil, #ready > 0 and 0 or left))) do watched[source]() end
+    if #ready > 0 or (#sources == 0 and not first) then left = 0 end
+    for _, source in ipairs((socket.select(sources, nil, left))) do watched[source]() end
     if first and timers[first] and first.due <= socket.gettime() then
       timers[first] = nil
       first.fn()
@@ -41,8 +37,7 @@ local function loop()
   end
 end
 
--- ---- arvak in it
-
+-- arvak in it: five functions
 local attachment = arvak.attach {
   running = function()
     local co, is_main = coroutine.running()
@@ -54,9 +49,9 @@ local attachment = arvak.attach {
 
 local client = arvak.connect(os.getenv("ARVAK_ADDRESS") or "embedded")
 for i = 1, 3 do
-  spawn(function()
+  resume(coroutine.create(function()
     print(i, assert(client:execute("OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];", "simulator", 100 * i)))
-  end)
+  end))
 end
 
 loop()

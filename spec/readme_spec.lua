@@ -66,7 +66,8 @@ for _, path in ipairs { "docs/results.md" } do
 end
 
 describe("an example", function()
-  local listing = assert(io.popen("ls examples/*.lua"))
+  -- web.lua serves until it is killed: web_spec.lua.
+  local listing = assert(io.popen("ls examples/*.lua | grep -v /web.lua"))
   for path in listing:lines() do
     it(("%s has under 60 lines and runs"):format(path), function()
       local _, lines = read(path):gsub("\n", "")

@@ -61,6 +61,7 @@ local function write_next(self)
   end
   local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
   if not ok then return "error", index, nil, err end
+  self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
   self._unanswered[index] = true
 end
 
@@ -161,9 +162,22 @@ end
 
 local advance
 
+-- A stream that failed before its first write was through may not have been sent at all, and if so is opened again when
+-- the client's policy says so; the one input that was drawn is written again.
+local function retry(self, err)
+  if not err or self._count > 1 or (self._count == 1 and not self._first) then return false, err end
+  local goes_on
+  goes_on, err = stream.retry(self, nil, err)
+  if not goes_on then return false, err end
+  if self._first then core.stream_write(self._raw, table.unpack(self._first, 1, 3)) end
+  self._must_close = self._is_exhausted
+  return true
+end
+
 local function on_taken(self, what, ...)
   if what == "end" then
-    start_settling(self, (...))
+    local goes_on, err = retry(self, (...))
+    if not goes_on then start_settling(self, err) end
     return advance(self)
   end
   local event, index, job_id, data = on_answer(self, ...)
@@ -183,7 +197,10 @@ function advance(self)
     core.stream_read(self._raw)
     local taken = table.pack(core.stream_take(self._raw))
     if taken[1] then return on_taken(self, table.unpack(taken, 1, taken.n)) end
-    if not self._is_exhausted and core.stream_can_write(self._raw) then
+    if self._must_close and core.stream_can_write(self._raw) then
+      self._must_close = false
+      core.stream_close_writes(self._raw)
+    elseif not self._is_exhausted and core.stream_can_write(self._raw) then
       local event, index, job_id, data = write_next(self)
       if event then return event, index, job_id, data end
     else

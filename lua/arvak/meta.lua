@@ -457,6 +457,8 @@ function client:stats() end
 ---@field timeout? number seconds for the whole RPC; default: none
 ---@field idle_timeout? number seconds that may pass without a message; default: none
 ---@field metadata? table<string, string>
+---@field retry? arvak.retry_options|arvak.retry_policy|boolean in the place of the client's: whether one that failed before its first message is opened again
+---@field breaker? arvak.breaker|false in the place of the client's
 
 ---@class arvak.watch_options: arvak.stream_options
 ---@field every_tick? boolean also states that repeat

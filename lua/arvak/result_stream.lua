@@ -36,6 +36,11 @@ local advance
 local function on_event(self, what, ...)
   if what == "message" then return on_chunk(self, ...) end
   local err = (...)
+  if what == "end" and err then
+    local goes_on
+    goes_on, err = stream.retry(self, self._job_id, err)
+    if goes_on then return advance(self) end
+  end
   if what == "end" and not err then
     if self._has_final then return nil end
     return refuse(self, ("it ended after %d chunks, before the final one"):format(self._expected))

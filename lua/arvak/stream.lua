@@ -4,6 +4,7 @@
 local core, import = ...
 local check = import "arvak.check"
 local errors = import "arvak.errors"
+local task = import "arvak.task"
 
 local M = {}
 local Stream = core.metatables["arvak.stream"]
@@ -118,13 +119,27 @@ function M.receive(self)
   return receive(self, core.stream_take(self._raw))
 end
 
-local option_names = {
-  timeout = true, idle_timeout = true, metadata = true, chunk_size = true, every_tick = true,
-}
+-- After the RPC has failed with err before it brought anything: true when it was opened again, as the client's retry
+-- policy says; or false and the error that the stream ends with.
+function M.retry(self, job_id, err)
+  self._attempts = self._attempts or 1
+  err.attempts = self._attempts
+  local delay = self._raw and core.stream_plan_retry(self._raw, self._attempts)
+  if not delay then return false, err end
+  M.close_rpc(self)
+  local slept, canceled = task.sleep(delay)
+  if not slept then return false, canceled end
+  self._attempts = self._attempts + 1
+  local ok, failure = M.open(self, job_id)
+  if ok then return true end
+  return false, failure.kind == "circuit_open" and err or failure
+end
+
+local option_names = { chunk_size = true, every_tick = true }
 
 -- Options of a stream: checked, and a table of their own. extra: a further name that this one takes.
 function M.options(options, method, extra)
-  local names = { timeout = true, idle_timeout = true, metadata = true }
+  local names = { timeout = true, idle_timeout = true, metadata = true, retry = true, breaker = true }
   if extra then names[extra] = option_names[extra] end
   options = check.options(options, method, names)
   check.seconds(options.timeout, "timeout", true)

@@ -10,7 +10,7 @@ local wait = import "arvak.wait"
 
 local M = {}
 
-local INTERNAL, DEADLINE_EXCEEDED = 13, 4
+local INTERNAL, DEADLINE_EXCEEDED, UNAVAILABLE = 13, 4, 14
 
 local function remember(self, state, timestamp, message)
   self._last = state
@@ -30,7 +30,7 @@ end
 -- The server ends a watch after an hour with DEADLINE_EXCEEDED; that and a broken connection only mean: again.
 local function may_reopen(self, err)
   if self._options.timeout and err and err.code == DEADLINE_EXCEEDED then return false end
-  if err and err.kind ~= "unavailable" and err.code ~= DEADLINE_EXCEEDED and err.code ~= INTERNAL then return false end
+  if err and err.code ~= UNAVAILABLE and err.code ~= DEADLINE_EXCEEDED and err.code ~= INTERNAL then return false end
   local now = core.now()
   self._failing_since = self._failing_since or now
   return now - self._failing_since < self._patience
@@ -84,7 +84,11 @@ end
 function advance(self)
   if self._is_ended then return nil end
   local ok, err = stream.open(self, self._job_id)
-  if not ok then return nil, err end
+  if not ok then
+    -- A breaker that refuses a watch which was there before only means: later.
+    if self._failing_since and err.kind == "circuit_open" then return after_recovery(self, recover(self, err)) end
+    return nil, err
+  end
   return on_event(self, stream.receive(self))
 end
 

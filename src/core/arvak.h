@@ -23,8 +23,9 @@ enum {
   ARVAK_ENOMEM = -1,  /* out of memory; nothing changed */
   ARVAK_EINVAL = -2,  /* an argument breaks its contract */
   ARVAK_ECLOSED = -3, /* the loop is closed */
+  ARVAK_EFORKED = -4, /* this process is a fork of the one that made the object; gRPC cannot follow */
   ARVAK_ELIMIT = -5,  /* the system has no descriptor or thread left */
-  ARVAK_EFORKED = -4  /* this process is a fork of the one that made the object; gRPC cannot follow */
+  ARVAK_EREFUSED = -6 /* the breaker lets no stream through now */
 };
 
 /* ---- names ------------------------------------------------------------------------------------------------------ */
@@ -507,7 +508,8 @@ void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kin
 typedef struct arvak_stream arvak_stream;
 typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
 
-/* Starts a stream; never waits. options: timeout_ns 0 is none; fn is ignored. *out is owned: arvak_stream_release. */
+/* Starts a stream; never waits. options: timeout_ns 0 is none; fn is ignored. ARVAK_EREFUSED. *out is owned:
+ * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out);
 /* Asks for the next message, unless one is asked for or waits to be taken, or the stream has ended. */
@@ -524,6 +526,9 @@ void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind);
 void arvak_stream_release(arvak_stream *stream);
 /* How it ended; NULL before, and while a message waits to be taken. */
 const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream);
+/* Whether its retry policy allows another stream in its place, after that pause: for one that has failed, was the so
+ * many-th attempt and brought nothing. Counts and tells the retry. */
+bool arvak_stream_plan_retry(arvak_stream *stream, int attempts, int64_t *delay_ns);
 arvak_rpc arvak_stream_rpc(const arvak_stream *stream);
 const char *arvak_stream_address(const arvak_stream *stream);
 

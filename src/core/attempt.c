@@ -97,6 +97,7 @@ static gpr_timespec to_timespec(int64_t ns) {
 
 void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
   attempt->opened_ns = arvak_now_ns();
+  attempt->loop = loop;
   attempt->channel = arvak__pool_pick(attempt->client, loop);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
@@ -237,7 +238,9 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   if (!outcome->has_retry_after) outcome->retryable = false;
 }
 
-arvak_failure arvak__attempt_failure(const arvak__attempt *attempt, const arvak_outcome *outcome) {
+/* ---- and whether there is another ---- */
+
+static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outcome *outcome) {
   return (arvak_failure){.code = outcome->code,
                          .is_submit = arvak__is_submit(attempt->rpc),
                          .is_ours = attempt->is_ours,
@@ -245,6 +248,43 @@ arvak_failure arvak__attempt_failure(const arvak__attempt *attempt, const arvak_
                          .maybe_executed = outcome->maybe_executed,
                          .by_table = outcome->retryable,
                          .as_read = attempt->as_read};
+}
+
+/* splitmix64; from 0 to below 1. */
+static double draw(arvak_loop *loop) {
+  if (loop->random == 0) loop->random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)loop;
+  uint64_t x = loop->random += UINT64_C(0x9e3779b97f4a7c15);
+  x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+  x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+  return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
+}
+
+/* A failure that is worth a retry, or that the server wants no retry of, costs a token of the budget whether or not
+ * there are attempts left (gRFC A6). */
+bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, arvak_retry *retry,
+                              int64_t *delay_ns) {
+  bool is_unwanted = attempt->has_pushback && attempt->pushback_ns < 0;
+  arvak_failure failure = failure_of(attempt, outcome);
+  failure.by_table |= is_unwanted; /* only for what it costs */
+  if (!arvak_retry_is_worth(retry, &failure) || !arvak_retry_spend(retry) || is_unwanted) return false;
+  if (attempt->cancel_kind != ARVAK_KIND_NONE) return false;
+  if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
+  *delay_ns = attempt->has_pushback ? attempt->pushback_ns
+                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->loop));
+  return true;
+}
+
+void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
+                                 int64_t delay_ns) {
+  arvak_client *client = attempt->client;
+  size_t code = (size_t)outcome->code;
+  pthread_mutex_lock(&client->mu);
+  if (code < sizeof client->stats.retries / sizeof *client->stats.retries) client->stats.retries[code]++;
+  pthread_mutex_unlock(&client->mu);
+  const arvak_retry_options *options = arvak_retry_get_options(retry);
+  if (!options->on_retry) return;
+  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, client->address, outcome};
+  options->on_retry(&event, options->ud);
 }
 
 static const char *refusal_text(int status) {

@@ -137,28 +137,6 @@ static void adapt(const arvak_call *call) {
     arvak__client_adapt(attempt->client, is_overload, attempt->opened_ns);
 }
 
-/* splitmix64; from 0 to below 1. */
-static double draw(arvak_loop *loop) {
-  if (loop->random == 0) loop->random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)loop;
-  uint64_t x = loop->random += UINT64_C(0x9e3779b97f4a7c15);
-  x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-  x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-  return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
-}
-
-/* What the policy and the server allow. A failure that is worth a retry, or that the server wants no retry of, costs a
- * token of the budget whether or not there are attempts left (gRFC A6). */
-static bool may_retry(arvak_call *call) {
-  const arvak__attempt *attempt = &call->attempt;
-  arvak_failure failure = arvak__attempt_failure(attempt, &call->outcome);
-  failure.by_table |= attempt->has_pushback && attempt->pushback_ns < 0; /* only for what it costs */
-  if (!arvak_retry_is_worth(call->retry, &failure)) return false;
-  if (!arvak_retry_spend(call->retry)) return false;
-  if (attempt->has_pushback && attempt->pushback_ns < 0) return false;
-  bool is_over = call->is_released || attempt->cancel_kind != ARVAK_KIND_NONE;
-  return !is_over && call->outcome.attempts < arvak_retry_get_options(call->retry)->max_attempts;
-}
-
 /* What would only be refused is not waited for. */
 static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) {
   if (!call->breaker) return false;
@@ -166,23 +144,6 @@ static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) 
   arvak_breaker_get_info(call->breaker, at_ns, &info);
   if (!info.would_admit) set_open(call, delay_ns + info.retry_after_ns);
   return !info.would_admit;
-}
-
-static void count_retry(const arvak_call *call) {
-  arvak_client *client = call->attempt.client;
-  size_t code = (size_t)call->outcome.code;
-  pthread_mutex_lock(&client->mu);
-  if (code < sizeof client->stats.retries / sizeof *client->stats.retries) client->stats.retries[code]++;
-  pthread_mutex_unlock(&client->mu);
-}
-
-static void report_retry(arvak_call *call, int64_t delay_ns) {
-  const arvak_retry_options *options = arvak_retry_get_options(call->retry);
-  if (!options->on_retry || !call->fn) return;
-  call->outcome.elapsed_ns = arvak_now_ns() - call->started_ns;
-  arvak_retry_event event = {call->attempt.rpc, call->outcome.attempts, delay_ns, call->attempt.client->address,
-                             &call->outcome};
-  options->on_retry(&event, options->ud);
 }
 
 static void begin(arvak_call *call, int64_t now_ns);
@@ -194,18 +155,16 @@ static void on_slept(arvak_timer *timer, void *ud) {
 
 /* Sets the call to sleep before another attempt. False: the one that failed was the last. */
 static bool retry_later(arvak_call *call) {
-  const arvak__attempt *attempt = &call->attempt;
-  if (!may_retry(call)) return false;
-  int64_t delay = attempt->has_pushback
-                      ? attempt->pushback_ns
-                      : arvak_retry_delay_ns(call->retry, call->outcome.attempts, draw(call->loop));
-  int64_t at = arvak_now_ns() + delay;
-  if (at >= call->deadline_ns || would_be_refused(call, at, delay)) return false;
-  count_retry(call);
-  report_retry(call, delay);
+  arvak__attempt *attempt = &call->attempt;
+  int64_t delay;
+  if (!arvak__attempt_may_retry(attempt, &call->outcome, call->retry, &delay) || call->is_released) return false;
+  int64_t now = arvak_now_ns();
+  if (now + delay >= call->deadline_ns || would_be_refused(call, now + delay, delay)) return false;
+  call->outcome.elapsed_ns = now - call->started_ns;
+  arvak__attempt_report_retry(attempt, &call->outcome, call->retry, delay);
   call->state = CALL_SLEEPING;
   call->has_waited = true;
-  set_timer(call, at, on_slept);
+  set_timer(call, now + delay, on_slept);
   return true;
 }
 

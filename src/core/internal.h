@@ -182,6 +182,7 @@ typedef struct arvak__attempt {
   bool is_cut;            /* the deadline is that of attempt_timeout */
   arvak__contact contact; /* what it says of its connection */
   int64_t opened_ns;
+  arvak_loop *loop;
   arvak_channel *channel;
   grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
@@ -201,8 +202,12 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop);
 /* Fills the outcome from a status that has come; of OK it says nothing. Before close. What the outcome says of an
  * attempt before is replaced, but for maybe_executed, which stays. */
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
-/* As a policy sees the failure that was judged. */
-arvak_failure arvak__attempt_failure(const arvak__attempt *attempt, const arvak_outcome *outcome);
+/* What retry allows after the failure that was judged: true, and after which pause. */
+bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, arvak_retry *retry,
+                              int64_t *delay_ns);
+/* There will be another attempt after that pause: counts it, and tells on_retry. */
+void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
+                                 int64_t delay_ns);
 void arvak__attempt_close(arvak__attempt *attempt);
 void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
 void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */

@@ -27,10 +27,14 @@ struct arvak_stream {
   bool is_reading, is_writing, has_closed_writes;
   bool is_ending; /* the status has been asked for */
   bool has_status, has_ended;
+  bool has_brought; /* a message */
   grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
   grpc_byte_buffer *recv, *send;
   arvak_response *message; /* owned until taken */
   int64_t started_ns;
+  arvak_retry *retry; /* shared, or NULL, as the next */
+  arvak_breaker *breaker;
+  arvak_pass pass;
   arvak_outcome outcome;
 };
 
@@ -40,6 +44,8 @@ static void stream_unref(arvak_stream *stream) {
   if (--stream->refs > 0) return;
   arvak_response_unref(stream->message);
   arvak_client_unref(stream->attempt.client);
+  arvak_retry_unref(stream->retry);
+  arvak_breaker_unref(stream->breaker);
   free(stream->attempt.message);
   free(stream);
 }
@@ -62,8 +68,23 @@ static void notify(arvak_stream *stream) {
   if (stream->fn) stream->fn(stream, stream->ud);
 }
 
+/* A probe's place is given back with the first verdict. One that has said well and then fails says that as well. */
+static void tell_breaker(arvak_stream *stream, arvak_verdict verdict) {
+  if (stream->pass.generation == 0) return;
+  arvak_breaker_leave(stream->breaker, stream->pass, verdict);
+  stream->pass.is_probe = false;
+  if (stream->has_status) stream->pass.generation = 0;
+}
+
+static void settle(arvak_stream *stream, bool has_brought) {
+  arvak_verdict verdict = stream->attempt.verdict;
+  if (!has_brought || verdict == ARVAK_VERDICT_FAILURE) tell_breaker(stream, verdict);
+  if (stream->retry && stream->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(stream->retry);
+}
+
 static void end_stream(arvak_stream *stream) {
   if (stream->outcome.kind == ARVAK_KIND_NONE) arvak__attempt_judge(&stream->attempt, &stream->outcome);
+  settle(stream, stream->has_brought);
   if (!stream->outcome.message) stream->outcome.message = "";
   stream->loop->last_end_ns = arvak_now_ns();
   stream->outcome.elapsed_ns = stream->loop->last_end_ns - stream->started_ns;
@@ -165,7 +186,11 @@ static void decode(arvak_stream *stream) {
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
-  if (status == ARVAK_OK) return;
+  if (status == ARVAK_OK) {
+    if (!stream->has_brought) tell_breaker(stream, ARVAK_VERDICT_SUCCESS);
+    stream->has_brought = true;
+    return;
+  }
   arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
   cancel_rpc(stream);
 }
@@ -196,6 +221,11 @@ static int prepare(arvak_stream *stream, const arvak_request *request, const arv
   return ARVAK_OK;
 }
 
+static void free_request(arvak_stream *stream) {
+  if (stream->request) grpc_byte_buffer_destroy(stream->request);
+  arvak__headers_fini(&stream->headers);
+}
+
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out) {
   unsigned generation = arvak__fork_generation();
@@ -211,6 +241,15 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
     free(stream);
     return status;
   }
+  int64_t retry_after;
+  if (options->breaker && !arvak_breaker_enter(options->breaker, &stream->pass, &retry_after)) {
+    free_request(stream);
+    free(stream);
+    return ARVAK_EREFUSED;
+  }
+  stream->retry = arvak_retry_ref(options->retry);
+  stream->breaker = arvak_breaker_ref(options->breaker);
+  if (stream->pass.is_probe) arvak__pool_hurry(client);
   stream->refs = 2;
   stream->loop = loop;
   stream->owner = options->owner;
@@ -292,6 +331,17 @@ void arvak_stream_release(arvak_stream *stream) {
 
 const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream) {
   return stream->has_ended && !stream->message ? &stream->outcome : NULL;
+}
+
+bool arvak_stream_plan_retry(arvak_stream *stream, int attempts, int64_t *delay_ns) {
+  if (!stream->has_ended || !stream->retry || stream->has_brought || stream->outcome.kind == ARVAK_KIND_NONE)
+    return false;
+  stream->outcome.attempts = attempts;
+  if (!arvak__attempt_may_retry(&stream->attempt, &stream->outcome, stream->retry, delay_ns)) return false;
+  int64_t at = arvak_now_ns() + *delay_ns;
+  if (stream->attempt.deadline_ns != ARVAK_NEVER && at >= stream->attempt.deadline_ns) return false;
+  arvak__attempt_report_retry(&stream->attempt, &stream->outcome, stream->retry, *delay_ns);
+  return true;
 }
 
 arvak_rpc arvak_stream_rpc(const arvak_stream *stream) { return stream->attempt.rpc; }

@@ -78,7 +78,7 @@ int larvak_await_foreign(lua_State *L, larvak_wait *wait) {
 /* ---- what the loop is told ---- */
 
 static int64_t due_ns(const larvak_state *state) {
-  if (state->ready || state->ended || state->unreported) return 0;
+  if (state->ready || state->ended || state->unreported || state->events) return 0;
   return state->loop ? arvak_loop_due_ns(state->loop) : ARVAK_NEVER;
 }
 

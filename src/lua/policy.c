@@ -65,7 +65,7 @@ static int64_t read_seconds(lua_State *L, int options, const char *what, const c
   const char *name = get_field(L, options, what, field);
   int64_t value = larvak_seconds(L, -2, name);
   lua_pop(L, 2);
-  return value;
+  return value > 1 ? value - 1 : value; /* rounded up there; a bound must not be */
 }
 
 /* nil: standard. */
@@ -321,7 +321,7 @@ static int retry_limits(lua_State *L) {
 static int retry_delay(lua_State *L) {
   arvak_retry *retry = check_retry(L, "backoff");
   int attempt = (int)larvak_integer(L, 2, "attempt", 1, 1, INT32_MAX);
-  lua_pushnumber(L, (lua_Number)arvak_retry_delay_ns(retry, attempt, luaL_checknumber(L, 3)) * 1e-9);
+  lua_pushnumber(L, (lua_Number)arvak_retry_delay_ns(retry, attempt, luaL_checknumber(L, 3)) / 1e9);
   return 1;
 }
 

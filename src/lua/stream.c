@@ -40,7 +40,12 @@ static int stream_gc(lua_State *L) {
 
 /* ---- opening ---- */
 
-static void read_options(lua_State *L, int index, arvak_request *request, arvak_call_options *out) {
+static void read_options(lua_State *L, int index, const larvak_client *client, arvak_request *request,
+                         arvak_call_options *out) {
+  larvak_call_options policies = {.retry = client->retry, .breaker = client->breaker};
+  if (!lua_isnoneornil(L, index)) larvak_read_policies(L, index, client, &policies);
+  out->retry = policies.retry;
+  out->breaker = policies.breaker;
   if (lua_isnoneornil(L, index)) return;
   lua_getfield(L, index, "chunk_size");
   request->chunk_size = (uint32_t)larvak_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
@@ -60,6 +65,20 @@ static raw_stream *push_raw(lua_State *L, larvak_client *client) {
   return raw;
 }
 
+static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc, arvak_breaker *breaker) {
+  arvak_breaker_info info;
+  arvak_breaker_get_info(breaker, arvak_now_ns(), &info);
+  arvak_outcome outcome = {.kind = ARVAK_KIND_CIRCUIT_OPEN,
+                           .code = 14,
+                           .message = "the circuit breaker is open, nothing was sent",
+                           .retryable = true,
+                           .has_retry_after = true,
+                           .retry_after_ns = info.retry_after_ns};
+  lua_pushnil(L);
+  larvak_push_failure(L, rpc, arvak_client_address(client->core), &outcome);
+  return 2;
+}
+
 /* stream_open(client, method, job id | nil, options | nil): a raw stream, or nil and error. */
 static int stream_open(lua_State *L) {
   static const char *const methods[] = {"watch_job", "stream_results", "submit_batch_stream", NULL};
@@ -71,7 +90,7 @@ static int stream_open(lua_State *L) {
   arvak_request request = {.rpc = (arvak_rpc)(ARVAK_WATCH_JOB + luaL_checkoption(L, 2, NULL, methods))};
   arvak_call_options options = {.owner = client};
   if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_text(L, 3, "job_id");
-  read_options(L, 4, &request, &options);
+  read_options(L, 4, client, &request, &options);
   if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
   larvak_attend(L, client->state);
@@ -79,7 +98,9 @@ static int stream_open(lua_State *L) {
   options.ud = raw;
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
   larvak_notice(client->state);
+  larvak_tell_hooks(L, client->state);
   if (status == ARVAK_OK) return 1;
+  if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_push_forked(L);
   else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");
@@ -117,6 +138,16 @@ static int stream_take(lua_State *L) {
   if (outcome->kind == ARVAK_KIND_NONE) return 1;
   larvak_push_failure(L, arvak_stream_rpc(raw->core), arvak_stream_address(raw->core), outcome);
   return 2;
+}
+
+/* stream_plan_retry(raw, attempts): in how many seconds its policy opens another in its place; nil: it does not. */
+static int stream_plan_retry(lua_State *L) {
+  int64_t delay;
+  raw_stream *raw = check(L);
+  if (!arvak_stream_plan_retry(raw->core, (int)luaL_checkinteger(L, 2), &delay)) return 0;
+  larvak_tell_hooks(L, raw->state);
+  lua_pushnumber(L, (lua_Number)delay * 1e-9);
+  return 1;
 }
 
 static int stream_can_write(lua_State *L) {
@@ -176,6 +207,7 @@ int larvak_open_stream(lua_State *L) {
   static const luaL_Reg functions[] = {{"stream_open", stream_open},
                                        {"stream_read", stream_read},
                                        {"stream_take", stream_take},
+                                       {"stream_plan_retry", stream_plan_retry},
                                        {"stream_can_write", stream_can_write},
                                        {"stream_write", stream_write},
                                        {"stream_close_writes", stream_close_writes},

@@ -7,8 +7,8 @@ local M = {}
 -- Metatables are registered under the class name that meta.lua uses too.
 M.classes = {
   "arvak.client", "arvak.future", "arvak.stream", "arvak.breaker", "arvak.job", "arvak.result", "arvak.backend",
-  "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.retry_policy", "arvak.pollable",
-  "arvak.attachment", "arvak.devserver",
+  "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.journal", "arvak.retry_policy",
+  "arvak.pollable", "arvak.attachment", "arvak.devserver",
 }
 M.modules = { "arvak", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
 
@@ -17,6 +17,7 @@ M.variables = {
   client = "arvak.client", f = "arvak.future", future = "arvak.future", job = "arvak.job", result = "arvak.result",
   backend = "arvak.backend", err = "arvak.error", stream = "arvak.stream", watch = "arvak.stream",
   breaker = "arvak.breaker", policy = "arvak.retry_policy", manager = "arvak.batch_manager", r = "arvak.batch_result",
+  journal = "arvak.journal",
   server = "arvak.devserver", devserver = "arvak.devserver",
 }
 

@@ -26,6 +26,8 @@ test  libcmocka-dev       runs the tests in C
 test  g++                 a host in C++ links the installed library
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
+test  lua-dbi-sqlite3     journals of batches
+test  sqlite3            reads a journal as people do
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock

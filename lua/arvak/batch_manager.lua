@@ -5,6 +5,8 @@ local core, import = ...
 local check = import "arvak.check"
 local errors = import "arvak.errors"
 local input = import "arvak.batch_input"
+local journal = import "arvak.journal"
+local ledger = import "arvak.batch_ledger"
 local futures = import "arvak.batch_futures"
 local result = import "arvak.batch_result"
 local run = import "arvak.batch_run"
@@ -43,7 +45,7 @@ end
 
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
-  on_unknown = true,
+  on_unknown = true, journal = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -65,6 +67,7 @@ local function check_options(options, method)
   if options.transport ~= nil and not transports[options.transport] then
     check.misuse('transport: got %s, expected "auto", "stream" or "unary"', core.describe(options.transport))
   end
+  if options.journal ~= nil then check.string(options.journal, "journal") end
   if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
     check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
   end
@@ -88,16 +91,32 @@ end
 
 -- ---- execute_batch
 
+-- What a journal knows a batch by.
+local function identify(circuits, is_list, backend_id)
+  local i, hashes = 0, nil
+  if is_list then
+    function hashes()
+      i = i + 1
+      return circuits[i] ~= nil and journal.hash(input.read(circuits[i], i, backend_id)) or nil
+    end
+  end
+  return { backend_id = backend_id, total = is_list and #circuits or nil,
+    fingerprint = journal.fingerprint(backend_id, hashes) }
+end
+
 local execute
 
 -- Runs the failures of r again and gives a result of all.
-local function retry(self, backend_id, standard, r, options)
+local function retry(self, batch, r, options)
   check_manager(self, "retry_failed")
   local merged = {}
-  for name, value in pairs(standard) do merged[name] = value end
+  for name, value in pairs(batch.options) do merged[name] = value end
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
   local indexes = result.failed_indexes(r, merged.on_unknown)
-  return execute(self, input.from_list(r._entries, indexes), backend_id, merged, result.collector_after(r, indexes))
+  return execute(self, {
+    source = input.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
+    identity = batch.identity, is_retry = true, collector = result.collector_after(r, indexes),
+  })
 end
 
 -- A run of this manager, not yet started.
@@ -113,13 +132,26 @@ local function new_run(self, source, backend_id, options, sink, on_submitted)
   return batch
 end
 
-function execute(self, source, backend_id, options, collector)
+-- batch: source, backend_id, options, collector, identity (for a journal), is_retry.
+function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
-  local batch = new_run(self, source, backend_id, options, function(item, slot) collector:add(item, slot.entry) end)
-  batch:execute()
-  local r = result.finish(collector, batch.total_time, batch.stopped_by, function(...)
-    return retry(self, backend_id, options, ...)
+  local opened, err
+  if batch.options.journal then
+    opened, err = journal.open(batch.options.journal, batch.identity)
+    if not opened then return nil, err end
+  end
+  local collector = batch.collector
+  local running = new_run(self, batch.source, batch.backend_id, batch.options, function(item, slot)
+    collector:add(item, slot.entry)
   end)
+  if opened then
+    running.ledger = ledger.new(running, opened,
+      { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
+  end
+  running:execute()
+  local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
+    return retry(self, batch, ...)
+  end, running.is_refused)
   return r, r.err
 end
 
@@ -133,8 +165,11 @@ function methods:execute_batch(circuits, backend_id, options)
   local is_list = check_circuits(circuits, backend_id)
   local collects = options.collect
   if collects == nil then collects = is_list or options.on_result == nil end
-  local source = is_list and input.from_list(circuits) or input.from_iterator(circuits)
-  return execute(self, source, backend_id, options, result.collector(collects))
+  return execute(self, {
+    source = is_list and input.from_list(circuits) or input.from_iterator(circuits), backend_id = backend_id,
+    options = options, collector = result.collector(collects),
+    identity = options.journal and identify(circuits, is_list, backend_id),
+  })
 end
 
 -- ---- futures

@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
 local check = import "arvak.check"
+local export = import "arvak.export"
 
 local M = {}
 
@@ -54,11 +55,11 @@ local function list_ends(r)
   end
 end
 
--- The batch_result of a run that has ended. again(circuits, indexes, options): runs a part of it once more.
-function M.finish(collector, total_time, stopped_by, again)
+-- The batch_result of a run that has ended. again(r, options): runs what failed once more. is_refused: the journal was.
+function M.finish(collector, total_time, stopped_by, again, is_refused)
   local finished = collector.success_count + collector.failure_count
   local r = setmetatable({
-    status = status_of(collector, stopped_by), err = stopped_by, total_time = total_time,
+    status = is_refused and "failed" or status_of(collector, stopped_by), err = stopped_by, total_time = total_time,
     throughput = total_time > 0 and finished / total_time or 0.0,
     success_count = collector.success_count, failure_count = collector.failure_count, total_count = finished,
     _entries = collector.entries, _again = again,
@@ -91,6 +92,18 @@ function methods:each()
     local item = items[i]
     if item then return i, item.result, item.err end
   end
+end
+
+-- Writes the items to a file, a line for each outcome of each: true, or nil and an error.
+function methods:to_csv(path)
+  check_items(self, "to_csv")
+  return export.to_csv(path, self.items)
+end
+
+-- Writes the items to a file, as an array with an object for each: true, or nil and an error.
+function methods:to_json(path)
+  check_items(self, "to_json")
+  return export.to_json(path, self.items)
 end
 
 -- Runs the inputs that failed once more, all but those that may have been executed (unless options.on_unknown is

@@ -7,6 +7,7 @@ local calls = import "arvak.calls"
 local errors = import "arvak.errors"
 local future = import "arvak.future"
 local input = import "arvak.batch_input"
+local ledger = import "arvak.batch_ledger"
 local progress = import "arvak.batch_progress"
 local queue = import "arvak.queue"
 local settle = import "arvak.batch_settle"
@@ -24,14 +25,14 @@ local Run = {}
 Run.__index = Run
 
 -- client, target, patience (seconds that the server may fail without a break), max_workers, backend_id, options,
--- sink(item, slot): told of each end, in the order of the ends; journal or nil. The source is the caller's to set.
+-- source, sink(item, slot): told of each end, in the order of the ends; on_submitted(slot) or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0,
     ready = queue.new(), ended = queue.new(), skipped = {}, tickets = {}, started_at = core.now(), next_report = 0,
   }, Run)
   for name, value in pairs(spec) do run[name] = value end
-  run.settle = settle.new(run)
+  run.settle, run.ledger = settle.new(run), ledger.direct(run)
   local transport = run.options.transport or "auto"
   run.transport = transport == "unary" and unary.new(run) or streaming.new(run, transport == "auto")
   if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end
@@ -97,7 +98,7 @@ function Run:finish(slot, result, err)
   if self.open[slot.index] ~= slot then return end
   self.open[slot.index] = nil
   self.open_count = self.open_count - 1
-  if slot.job_id then self.acknowledged = self.acknowledged - 1 end
+  if slot.is_acknowledged then self.acknowledged = self.acknowledged - 1 end
   slot.result, slot.err = result, err
   if result then
     self.completed = self.completed + 1
@@ -105,12 +106,12 @@ function Run:finish(slot, result, err)
   else
     self.failed = self.failed + 1
     if slot.job_id then err.job_id = err.job_id or slot.job_id end
-    if self.options.fail_fast and not self.stopped_by then
+    if self.options.fail_fast and not self.stopped_by and not slot.is_kept then
       self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(slot.index),
         { cause = err, target = self.target }))
     end
   end
-  self.ended:push(slot)
+  self.ledger:note_end(slot)
   self:wake()
 end
 
@@ -132,11 +133,26 @@ local function cancel_job(self, slot, job_id, on_end)
   calls.go_on({ run = self, slot = slot, job_id = job_id }, on_end, "cancel_job", self.client, job_id)
 end
 
+-- A slot's job is known from an earlier run.
+function Run:attach(slot, job_id)
+  slot.job_id, slot.is_sent, slot.is_acknowledged = job_id, true, true
+  self.acknowledged = self.acknowledged + 1
+  self.settle:look_now(slot, core.now())
+end
+
+-- That job was canceled when its batch was stopped.
+function Run:submit_anew(slot)
+  self.acknowledged = self.acknowledged - 1
+  slot.job_id, slot.is_sent, slot.is_acknowledged, slot.was_stopped = nil, false, false, nil
+  self.ledger:intend(slot)
+end
+
 -- The server has taken a slot's circuit.
 function Run:acknowledge(slot, job_id)
-  slot.job_id, slot.is_sent = job_id, true
+  slot.job_id, slot.is_sent, slot.is_acknowledged = job_id, true, true
   self.acknowledged, self.refused_since = self.acknowledged + 1, nil
   self:note_answer()
+  self.ledger:note_submitted(slot)
   if self.on_submitted then self.on_submitted(slot) end
   if self.stopped_by then cancel_job(self, slot, job_id, on_cancel) end
 end
@@ -188,7 +204,16 @@ local function open_slot(self, index, entry)
   self.open_count = self.open_count + 1
   err = err or self.skipped[index]
   if err then self:finish(slot, nil, err) end
-  return slot, err == nil
+  if err then return slot, "ended" end
+  return slot, self.ledger:admit(slot)
+end
+
+-- The journal knows another circuit in this place: it belongs to another batch.
+local function refuse(self, slot)
+  local err = self.ledger:refusal(slot)
+  self.is_refused = true
+  self:stop(err)
+  self:finish(slot, nil, err)
 end
 
 -- An input that was not sent ends with this error, now or when it is drawn.
@@ -209,19 +234,19 @@ local function check_source(self)
   if err ~= nil and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", err) end
 end
 
-local function feed(self)
+local function feed(self, now)
   local source = self.source
   local room = math.min(self.max_workers, self.transport:room()) - self.open_count
   if room > 0 then source:want(room) end
+  if self.ledger:holds(room, now) then return end
   for _ = 1, DRAWN_A_TURN do
     if room <= 0 then return end
     local index, entry = source:take()
     if not index then return check_source(self) end
-    local slot, is_sound = open_slot(self, index, entry)
-    if is_sound then
-      self.ready:push(slot)
-      room = room - 1
-    end
+    local slot, kind = open_slot(self, index, entry)
+    if kind == "refused" then return refuse(self, slot) end
+    if kind == "new" then self.ledger:intend(slot) end
+    if kind == "new" or kind == "attached" then room = room - 1 end
   end
   self.has_news = true
 end
@@ -233,11 +258,12 @@ local function end_unsent(self)
   while true do
     local index, entry = self.source:take()
     if not index then break end
-    local slot, is_sound = open_slot(self, index, entry)
-    if is_sound then self:finish(slot, nil, stop_error(self, slot)) end
+    local slot, kind = open_slot(self, index, entry)
+    if kind ~= "kept" and kind ~= "ended" then self:finish(slot, nil, stop_error(self, slot)) end
   end
-  while self:has_ready() do
-    local slot = self.ready:pop()
+  while true do
+    local slot = self.ledger:take_intended() or self:has_ready() and self.ready:pop()
+    if not slot then break end
     self:finish(slot, nil, stop_error(self, slot))
   end
 end
@@ -259,7 +285,7 @@ local function wind_down(self, now)
     self.is_winding = true
     self.source:stop()
     self.transport:stop()
-    cancel_jobs(self)
+    if not self.keeps_jobs then cancel_jobs(self) end
   end
   end_unsent(self)
   if now < self.stops_at then return end
@@ -267,8 +293,9 @@ local function wind_down(self, now)
   end_all(self)
 end
 
--- The task was canceled: nothing can be waited for any more.
+-- The task was canceled: nothing can be waited for any more. With a journal the jobs are left to a later run.
 local function abandon(self, err)
+  self.keeps_jobs = self.ledger.keeps_jobs
   self:stop(err)
   self.stops_at = core.now()
   wind_down(self, self.stops_at)
@@ -326,18 +353,18 @@ local function turn(self)
     self:stop(errors.new("timeout", ("the batch has not ended within timeout = %g s"):format(self.options.timeout),
       { scope = "batch", target = self.target }))
   end
-  if not self.stopped_by then feed(self) end
+  if not self.stopped_by then feed(self, now) end
   if self.stopped_by then
     wind_down(self, now)
-  else
-    self.transport:send(now)
   end
+  self.ledger:turn(now)
+  if not self.stopped_by then self.transport:send(now) end
   deliver(self)
   report(self, now)
 end
 
 local function is_over(self)
-  return self.open_count == 0 and self.ended:is_empty() and self.source:is_exhausted()
+  return self.open_count == 0 and self.ended:is_empty() and self.ledger:is_empty() and self.source:is_exhausted()
 end
 
 local function earliest(time, other)
@@ -347,6 +374,7 @@ end
 
 local function wait(self)
   local time = earliest(self.settle:next_time(), self.transport:next_time())
+  time = earliest(time, self.ledger:next_time())
   time = earliest(time, self.stopped_by and self.stops_at or self.ends_at)
   if self.options.progress_callback then time = earliest(time, self.next_report) end
   if self.has_news then time = 0 end
@@ -366,6 +394,7 @@ local function close(self)
   self.on_end(self)
   self.source:stop()
   self.transport:close()
+  self.ledger:close()
   self.total_time = core.now() - self.started_at
 end
 
@@ -374,7 +403,7 @@ function Run:execute()
   local ok, err = pcall(loop, self)
   if not ok then
     self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
-    cancel_jobs(self)
+    if not self.ledger.keeps_jobs then cancel_jobs(self) end
     close(self)
     error(err, 0)
   end

@@ -116,6 +116,7 @@ function on_status(call, job, err)
     return ask(self, slot, "get_job_result", on_result)
   end
   if not records.is_terminal[job.state] then return look_again(self, slot) end
+  if slot.was_stopped and job.state == "CANCELED" then return self.run:submit_anew(slot) end
   self.run:finish(slot, nil, wait.end_error(job, self.run.target))
 end
 

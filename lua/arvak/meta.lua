@@ -110,6 +110,12 @@ function arvak.circuit_breaker(options) end
 ---@return function
 function arvak.wrap(fn) end
 
+---Opens the journal of a batch for looking. nil and an error when there is none, or a batch is using it.
+---@param path string
+---@return arvak.journal|nil
+---@return arvak.error|nil err
+function arvak.journal(path) end
+
 ---@class arvak.batch_manager_options
 ---@field max_workers? integer jobs that may be submitted and unfinished at once (default 32)
 
@@ -572,6 +578,8 @@ function stream:cancel() end
 ---@field transport? "auto"|"stream"|"unary" auto: one stream, unary calls where the server has none
 ---@field on_unknown? "fail"|"resubmit" what to do with a submit of which nobody knows whether it made a job (default "fail")
 
+---@field journal? string path of an SQLite file: what is done and under way; the same batch with the same journal goes on
+
 ---@class arvak.batch_progress
 ---@field total? integer nil while an iterator has not ended
 ---@field completed integer
@@ -656,11 +664,49 @@ local batch_result = {}
 ---@return fun(): integer|nil, arvak.result|nil, arvak.error|nil
 function batch_result:each() end
 
+---Writes the items to a file, a line for each outcome of each.
+---@param path string
+---@return true|nil ok
+---@return arvak.error|nil err
+function batch_result:to_csv(path) end
+
+---Writes the items to a file, as an array with an object for each.
+---@param path string
+---@return true|nil ok
+---@return arvak.error|nil err
+function batch_result:to_json(path) end
+
 ---Runs what failed once more, but for what may have been executed (unless on_unknown = "resubmit").
 ---@param options? arvak.batch_options default: those of the batch
 ---@return arvak.batch_result|nil result of all inputs
 ---@return arvak.error|nil err
 function batch_result:retry_failed(options) end
+
+---@class arvak.journal
+---@field path string
+---@field fingerprint string what tells its batch from others
+---@field backend_id? string
+---@field total? integer inputs; nil of an iterator that has not ended
+---@field created_at integer Unix seconds
+local journal = {}
+
+---@class arvak.journal_item: arvak.batch_item
+---@field state "intent"|"submitted"|"completed"|"failed"|"unknown"
+---@field circuit_hash string
+---@field sent_at? integer Unix seconds
+---@field ended_at? integer
+
+---The items in the order of the inputs.
+---@param state? "intent"|"submitted"|"completed"|"failed"|"unknown"
+---@return fun(): arvak.journal_item|nil
+function journal:items(state) end
+
+---How many items are in each state.
+---@return table<string, integer>
+function journal:counts() end
+
+---Idempotent.
+function journal:close() end
 
 -- ---- records
 

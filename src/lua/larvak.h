@@ -203,6 +203,10 @@ const char *larvak_text(lua_State *L, int index, const char *name);
 /* The table of headers at index (nil: none), as a userdata pushed on the stack with room for extra more. */
 arvak_header *larvak_headers(lua_State *L, int index, size_t extra, size_t *count);
 
+/* ---- sha256.c ---- */
+
+int larvak_open_sha256(lua_State *L);
+
 /* ---- client.c ---- */
 
 typedef struct larvak_client {

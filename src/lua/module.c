@@ -60,6 +60,7 @@ void larvak_open(lua_State *L) {
   larvak_open_client(L);
   larvak_open_rpc(L);
   larvak_open_stream(L);
+  larvak_open_sha256(L);
   lua_pushcfunction(L, set_hook);
   lua_setfield(L, -2, "set_hook");
   lua_pushstring(L, ARVAK_VERSION);

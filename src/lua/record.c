@@ -347,9 +347,8 @@ int larvak_open_record(lua_State *L) {
   lua_pop(L, 1);
   static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
                                         LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM,
-                                        LARVAK_RETRY,  LARVAK_BREAKER, "arvak.batch_manager",
-                                        "arvak.batch_result",
-                                        LARVAK_POLLABLE, LARVAK_ATTACHMENT};
+                                        LARVAK_RETRY,  LARVAK_BREAKER, LARVAK_POLLABLE, LARVAK_ATTACHMENT,
+                                        "arvak.batch_manager", "arvak.batch_result", "arvak.journal"};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
     luaL_newmetatable(L, classes[i]);

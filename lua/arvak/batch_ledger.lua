@@ -1,0 +1,200 @@
+-- Between a run and its journal: what an earlier run has left, what is written when, and what waits for the disk.
+-- Invariant: a slot is sent only after its intent was committed, and told of only after its end was.
+-- SPDX-License-Identifier: Apache-2.0
+local core, import = ...
+local errors = import "arvak.errors"
+local journal = import "arvak.journal"
+local queue = import "arvak.queue"
+
+local M = {}
+
+local LINGER = 0.002     -- seconds that what has happened may wait for more, so that one commit carries many
+local GROUP = 3 / 8      -- of max_workers: with as many free places a commit is worth it
+
+-- ---- without a journal: nothing waits
+
+local Direct = {}
+Direct.__index = Direct
+
+function M.direct(run) return setmetatable({ run = run }, Direct) end
+
+function Direct.holds() return false end
+function Direct:intend(slot) self.run.ready:push(slot) end
+function Direct.admit() return "new" end
+function Direct.note_submitted() end
+function Direct:note_end(slot) self.run.ended:push(slot) end
+function Direct.turn() end
+function Direct.next_time() return nil end
+function Direct.is_empty() return true end
+function Direct.take_intended() return nil end
+function Direct.close() end
+
+-- ---- with one
+
+local Ledger = {}
+Ledger.__index = Ledger
+
+-- options: is_retry, failures of earlier runs are submitted again; notes_total, how many inputs there are is not known
+-- before the end.
+function M.new(run, opened, options)
+  return setmetatable({
+    run = run, journal = opened, is_retry = options.is_retry, notes_total = options.notes_total, keeps_jobs = true,
+    intended = queue.new(), unwritten = queue.new(), group = math.max(1, math.ceil(GROUP * run.max_workers)),
+  }, Ledger)
+end
+
+local function note(self, slot, state, hash, is_new)
+  self.journal:note(slot, state, hash, is_new)
+  self.due_at = self.due_at or core.now() + LINGER
+end
+
+-- Whether inputs are left undrawn for a moment, so that several go into one transaction.
+function Ledger:holds(room, now)
+  if room >= self.group or self.run.open_count == 0 then
+    self.held_since = nil
+    return false
+  end
+  self.held_since = self.held_since or now
+  if now - self.held_since < LINGER then return true end
+  self.held_since = nil
+  return false
+end
+
+-- A slot that is to be sent.
+function Ledger:intend(slot)
+  note(self, slot, "intent", slot.hash, not slot.has_row)
+  slot.has_row = true
+  self.intended:push(slot)
+end
+
+function Ledger:note_submitted(slot) note(self, slot, "submitted") end
+
+local function state_of(slot)
+  if slot.result then return "completed" end
+  return slot.err.maybe_executed and "unknown" or "failed"
+end
+
+-- A slot that has ended. What comes from the journal, or never had a circuit, is not written.
+function Ledger:note_end(slot)
+  local is_written = slot.has_row or (slot.hash and slot.attempts > 0)
+  if slot.is_kept or not is_written or self.journal.err then return self.run.ended:push(slot) end
+  note(self, slot, state_of(slot), slot.hash, not slot.has_row)
+  slot.has_row = true
+  self.unwritten:push(slot)
+end
+
+-- ---- what an earlier run has left
+
+-- A job that was stopped with its batch is looked at, like one that was running; a submit that surely made no job is
+-- made again.
+local passing = { unavailable = true, circuit_open = true, resource_exhausted = true, timeout = true, canceled = true,
+  closed = true, forked = true, unauthenticated = true }
+
+local function is_stopped(item)
+  return item.state == "failed" and (item.err.kind == "timeout" or item.err.kind == "canceled"
+    or item.err.kind == "unavailable" or item.err.kind == "closed")
+end
+
+local function plan_for(self, item)
+  if item.state == "completed" then return item.result and "keep" or "new" end
+  if item.state == "submitted" or (item.job_id and is_stopped(item)) then return "attach" end
+  if item.state == "failed" then
+    if self.is_retry or (not item.job_id and passing[item.err.kind]) then return "new" end
+    return "keep"
+  end
+  return self.run.options.on_unknown == "resubmit" and "new" or "unknown"
+end
+
+local function unknown_error(self, item)
+  return errors.new("rpc", "an earlier run ended after it had noted that it would submit this circuit, and before it "
+    .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true,
+    cause = item.err })
+end
+
+local function keep(self, slot, result, err)
+  slot.is_kept = err == nil or slot.state == "failed"
+  self.run:finish(slot, result, err)
+  return "kept"
+end
+
+-- A slot that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
+-- has ended, "refused" when the journal knows another circuit in its place.
+function Ledger:admit(slot)
+  slot.hash = journal.hash(slot)
+  local item, err = self.journal:read(slot.index)
+  if err then
+    self.run:stop(err)
+    return "new"
+  end
+  if not item then return "new" end
+  if item.circuit_hash ~= slot.hash then
+    slot.is_kept = true
+    return "refused"
+  end
+  slot.has_row, slot.attempts, slot.state = true, item.attempts, item.state
+  local plan = plan_for(self, item)
+  if plan == "new" then return "new" end
+  if plan == "attach" then
+    slot.was_stopped = item.state == "failed"
+    self.run:attach(slot, item.job_id)
+    return "attached"
+  end
+  slot.job_id = item.job_id
+  if plan == "keep" then return keep(self, slot, item.result, item.err) end
+  return keep(self, slot, nil, unknown_error(self, item))
+end
+
+-- What ends a batch that admit refuses.
+function Ledger:refusal(slot)
+  return errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
+    :format(self.journal.path, slot.index))
+end
+
+-- ---- commits
+
+local function commit(self)
+  local ok, err = self.journal:commit()
+  self.due_at = nil
+  while true do   -- when it is not written it is true all the same, and told
+    local slot = self.unwritten:pop()
+    if not slot then break end
+    self.run.ended:push(slot)
+  end
+  if not ok then
+    self.run.keeps_jobs = true   -- as far as the journal knows they run, and a later run looks at them
+    return self.run:stop(err)
+  end
+  while true do
+    local slot = self.intended:pop()
+    if not slot then break end
+    self.run.ready:push(slot)
+  end
+end
+
+-- Commits when enough has come together, when it has waited long enough, or when nothing more can come.
+function Ledger:turn(now)
+  if self.journal.dirty_count == 0 or self.journal.err then return end
+  if self.intended:count() >= self.group or now >= self.due_at or self.run.open_count <= self.intended:count() then
+    commit(self)
+  end
+end
+
+function Ledger:next_time()
+  local time = self.due_at
+  if self.held_since and (not time or self.held_since + LINGER < time) then time = self.held_since + LINGER end
+  return time
+end
+
+function Ledger:is_empty() return self.unwritten:is_empty() end
+
+-- The next slot that waits to be sent, of a batch that has stopped.
+function Ledger:take_intended() return self.intended:pop() end
+
+-- The last words: what is known is written once more, as far as the disk takes it.
+function Ledger:close()
+  if self.journal.dirty_count > 0 then commit(self) end
+  if self.notes_total and self.run.source.total then self.journal:set_total(self.run.source.total) end
+  self.journal:close()
+end
+
+return M

@@ -273,10 +273,20 @@ static void on_change(arvak_breaker_state from, arvak_breaker_state to, void *ud
   atomic_fetch_add(&changes, 1);
 }
 
+static bool give_headers(arvak_header_sink *sink, arvak_rpc rpc, void *ud) {
+  static atomic_uint count;
+  (void)rpc;
+  (void)ud;
+  arvak_header_sink_add(sink, "x-token", (arvak_text){"fresh", 5});
+  return atomic_fetch_add(&count, 1) % 50 != 0;
+}
+
 /* Under mu, or before there are threads. */
 static void make_shared(void) {
+  static unsigned made;
   arvak_client_options options = {.address = address, .pool_size = POOL_SIZE, .max_concurrent_rpcs = SLOTS,
-                                  .limiter = {.rate = 5000, .burst = 10, .is_adaptive = true}};
+                                  .limiter = {.rate = 5000, .burst = 10, .is_adaptive = true},
+                                  .headers_fn = made++ % 2 ? give_headers : NULL}; /* else calls may ask */
   arvak_retry_options retry_options = {.max_attempts = 4, .initial_backoff_ns = MS, .max_backoff_ns = 10 * MS,
                                        .budget = {100, 0.5}, .on_retry = on_retry};
   arvak_breaker_options breaker_options = {.failure_threshold = 4, .timeout_ns = 5 * MS, .on_change = on_change};

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 
 enum { THREADS = 4, STATES_PER_THREAD = 10 };
 
-static char address[64], slow_address[64];
+static char address[64], slow_address[64], guarded_address[64];
 
 static arvak_client *new_client(const char *where) {
   arvak_client *client = NULL;
@@ -203,6 +204,104 @@ static void null_is_refused(void **state) {
   lua_close(L);
 }
 
+static void configure_is_the_hosts_alone(void **state) {
+  (void)state;
+  arvak_client *client = new_client(address);
+  lua_State *L = open_bare();
+  open_arvak(L);
+  push(L, client, "client");
+  must(L, "local ok, message = pcall(client.configure, client, { retry = true })\n"
+          "assert(not ok and message:find('arvak.resilient', 1, true), message)\n"
+          "local view = arvak.resilient(client, { retry = true })\n"
+          "assert(#view:list_backends() == 1) view:close()\n"
+          "assert(#client:list_backends() == 1)");
+  lua_close(L);
+  arvak_client_unref(client);
+}
+
+/* ---- headers from the host ---- */
+
+typedef struct vault {
+  const char *token; /* NULL: refuses */
+  const char *name;
+  atomic_int asked;
+} vault;
+
+static bool give_token(arvak_header_sink *sink, arvak_rpc rpc, void *ud) {
+  vault *v = ud;
+  char copy[16]; /* what is given is copied */
+  atomic_fetch_add(&v->asked, 1);
+  if (!v->token || arvak_rpc_name(rpc) == NULL) return false;
+  snprintf(copy, sizeof copy, "%s", v->token);
+  arvak_header_sink_add(sink, "x-other", (arvak_text){"1", 1});
+  arvak_header_sink_add(sink, v->name, (arvak_text){copy, strlen(copy)});
+  memset(copy, 0, sizeof copy);
+  return true;
+}
+
+static arvak_client *new_guarded(vault *v) {
+  arvak_client *client = NULL;
+  arvak_header stale = {"x-api-key", {"stale", 5}};
+  arvak_client_options options = {.address = guarded_address, .headers = &stale, .header_count = 1,
+                                  .headers_fn = give_token, .headers_ud = v};
+  assert_int_equal(arvak_client_new(&options, &client, NULL), ARVAK_OK);
+  return client;
+}
+
+static void the_host_is_asked_for_headers_before_each_attempt(void **state) {
+  (void)state;
+  vault v = {"secret", "x-api-key", 0};
+  arvak_client *client = new_guarded(&v);
+  lua_State *L = open_bare();
+  open_arvak(L);
+  push(L, client, "client");
+  must(L, "job = assert(client:submit_qasm(bell, 'simulator', 5)) assert(client:wait_for_job(job))");
+  int asked = v.asked;
+  assert_true(asked >= 3);
+  must(L, "local last for s in client:watch_job(job) do last = s end assert(last == 'COMPLETED')\n"
+          "for kind in client:submit_batch_stream({ { bell, 4 } }, 'simulator') do assert(kind ~= 'error') end");
+  assert_true(v.asked >= asked + 2);
+  asked = v.asked;
+  must(L, "local view = arvak.resilient(client, { retry = { initial_backoff = 0.001 } })\n"
+          "local backend, err = view:get_backend_info('simulator')\n"
+          "assert(backend, err)");
+  assert_int_equal(v.asked, asked + 3);
+  must(L, "local value, err = client:list_backends({ metadata = { ['x-api-key'] = 'mine' } })\n"
+          "assert(value == nil and err.kind == 'unauthenticated' and err.attempts == 1)");
+  lua_close(L);
+  arvak_client_unref(client);
+}
+
+static void a_host_may_refuse(void **state) {
+  (void)state;
+  vault refusing = {NULL, "x-api-key", 0}, wrong = {"secret", "Bad Name", 0};
+  vault *const vaults[] = {&refusing, &wrong};
+  for (int i = 0; i < 2; i++) {
+    arvak_client *client = new_guarded(vaults[i]);
+    lua_State *L = open_bare();
+    open_arvak(L);
+    push(L, client, "client");
+    must(L, "local function refused(value, err)\n"
+            "  if not err then value, err = nil, value end\n"
+            "  assert(not value and err.kind == 'unauthenticated' and err.attempts == 0, tostring(err))\n"
+            "  assert(err.message:find('the application gave no headers', 1, true) and not err.maybe_executed)\n"
+            "end\n"
+            "refused(client:list_backends())\n"
+            "refused(client.async:list_backends():result())\n"
+            "refused(arvak.resilient(client, { retry = true, breaker = true }):list_backends())\n"
+            "local stream <close> = client:stream_results('none')\n"
+            "refused(stream:next())\n"
+            "refused(select(2, pcall(function()\n"
+            "  for kind, _, _, err in client:submit_batch_stream({ { bell, 4 } }, 'simulator') do\n"
+            "    assert(kind == 'error' and err.kind == 'unauthenticated' and not err.maybe_executed, tostring(err))\n"
+            "  end\n"
+            "end)))\n"
+            "local s = client:stats() assert(s.in_flight == 0 and s.queued == 0)");
+    lua_close(L);
+    arvak_client_unref(client);
+  }
+}
+
 /* ---- memory ---- */
 
 static long until_failure;
@@ -308,6 +407,9 @@ int main(void) {
       cmocka_unit_test(a_state_may_close_with_calls_in_flight_and_queued),
       cmocka_unit_test(a_push_opens_the_library_and_names_it_nowhere),
       cmocka_unit_test(null_is_refused),
+      cmocka_unit_test(configure_is_the_hosts_alone),
+      cmocka_unit_test(the_host_is_asked_for_headers_before_each_attempt),
+      cmocka_unit_test(a_host_may_refuse),
       cmocka_unit_test(a_push_without_memory_raises_and_holds_nothing),
       cmocka_unit_test(states_in_threads_share_slots_and_connections)};
   lua_State *server = luaL_newstate();
@@ -316,6 +418,9 @@ int main(void) {
                        " max_queued_jobs = 0, seed = 1 }) return server.address", address);
   start_server(server, "slow = assert(require('arvak.devserver').start { rate_limit = 0, seed = 1 })"
                        " slow:fault { rpc = 'GetBackendInfo', latency = 0.3 } return slow.address", slow_address);
+  start_server(server, "guarded = assert(require('arvak.devserver').start { api_key = 'secret', seed = 1 })"
+                       " guarded:fault { rpc = 'GetBackendInfo', status = 'UNAVAILABLE', count = 2 }"
+                       " return guarded.address", guarded_address);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   lua_close(server);
   return failed;

@@ -224,6 +224,16 @@ typedef struct arvak_channel_arg {
   int integer;
 } arvak_channel_arg;
 
+/* Gives what one attempt carries besides the headers of its client and its call, such as a fresh token. Runs before
+ * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait,
+ * nor use the client or the loop. False, or a header that cannot be sent: there is no attempt, and the call or stream
+ * ends as unauthenticated. */
+typedef struct arvak_header_sink arvak_header_sink;
+typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
+/* Copies a header. It goes before one of the client's of the same name, and after one of the call's. ARVAK_EINVAL,
+ * as arvak_header_check; ARVAK_ENOMEM. */
+int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text value);
+
 /* Zero means the default of each. Everything is copied. */
 typedef struct arvak_client_options {
   const char *address;        /* "host:port", "dns:///h:p", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" */
@@ -240,6 +250,8 @@ typedef struct arvak_client_options {
   const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
   const char *tls_server_name;             /* NULL: the host of the address */
   arvak_limiter_options limiter;
+  arvak_headers_fn headers_fn; /* NULL: none; with one, calls do not ask (asks_headers) */
+  void *headers_ud;
 } arvak_client_options;
 
 typedef struct arvak_client arvak_client;

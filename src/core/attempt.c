@@ -13,6 +13,7 @@
 
 const char arvak__closed_message[] = "the client was closed";
 const char arvak__canceled_message[] = "the call was canceled";
+const char arvak__refused_message[] = "the application gave no headers for this attempt, or one that cannot be sent";
 
 /* ---- headers ---- */
 
@@ -80,6 +81,50 @@ int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, si
   arvak__headers_fini(headers);
   *headers = all;
   return ARVAK_OK;
+}
+
+struct arvak_header_sink {
+  arvak_header *list; /* owned, and so is each name, with its value behind it */
+  size_t count, capacity;
+  int status; /* of the first header that could not be added */
+};
+
+static bool grow(arvak_header_sink *sink) {
+  if (sink->count < sink->capacity) return true;
+  size_t capacity = sink->capacity ? 2 * sink->capacity : 4;
+  arvak_header *list = realloc(sink->list, capacity * sizeof *list);
+  if (!list) return false;
+  sink->list = list;
+  sink->capacity = capacity;
+  return true;
+}
+
+static int add(arvak_header_sink *sink, const char *name, arvak_text value) {
+  if (arvak_header_check(name, value)) return ARVAK_EINVAL;
+  size_t name_size = strlen(name) + 1;
+  char *copy = grow(sink) ? malloc(name_size + value.size) : NULL;
+  if (!copy) return ARVAK_ENOMEM;
+  memcpy(copy, name, name_size);
+  if (value.size > 0) memcpy(copy + name_size, value.data, value.size);
+  sink->list[sink->count++] = (arvak_header){copy, {copy + name_size, value.size}};
+  return ARVAK_OK;
+}
+
+int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text value) {
+  int status = add(sink, name, value);
+  if (sink->status == ARVAK_OK) sink->status = status;
+  return status;
+}
+
+int arvak__headers_ask(arvak__headers *headers, const arvak_client *client, size_t fixed_count, arvak_rpc rpc) {
+  arvak_header_sink sink = {NULL, 0, 0, ARVAK_OK};
+  if (!client->headers_fn) return ARVAK_OK;
+  int status = client->headers_fn(&sink, rpc, client->headers_ud) ? sink.status : ARVAK_EINVAL;
+  arvak_call_options options = {.headers = sink.list, .header_count = sink.count};
+  if (status == ARVAK_OK) status = arvak__headers_renew(headers, client, fixed_count, &options);
+  for (size_t i = 0; i < sink.count; i++) free((char *)sink.list[i].name);
+  free(sink.list);
+  return status;
 }
 
 bool arvak__headers_are_sound(const arvak_call_options *options) {

@@ -289,8 +289,21 @@ static bool was_not_sent(const arvak_call *call) {
   return call->outcome.attempts > 0 && call->attempt.delivery == DELIVERY_NOT_SENT;
 }
 
+/* It holds a slot, and no attempt is to come. */
+static void refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
+  arvak__client_release(call->attempt.client);
+  call->outcome.retryable = false;
+  arvak__set_failure(&call->outcome, kind, code, message);
+  finish_soon(call);
+}
+
 static void enter(arvak_call *call, int64_t now_ns) {
   int64_t retry_after;
+  const arvak_client *client = call->attempt.client;
+  if (arvak__headers_ask(&call->headers, client, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
+    refuse(call, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
+    return;
+  }
   if (call->breaker && !arvak_breaker_enter(call->breaker, &call->pass, &retry_after)) {
     arvak__client_release(call->attempt.client);
     set_open(call, retry_after);
@@ -416,10 +429,7 @@ int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t cou
 void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
   if (call->state != CALL_ASKING) return;
   stop_asking(call);
-  arvak__client_release(call->attempt.client);
-  call->outcome.retryable = false;
-  arvak__set_failure(&call->outcome, kind, code, message);
-  finish_soon(call);
+  refuse(call, kind, code, message);
 }
 
 /* ---- start ---- */
@@ -450,8 +460,9 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->retry = arvak_retry_ref(options->retry);
   call->breaker = arvak_breaker_ref(options->breaker);
-  call->asks_headers = options->asks_headers;
-  call->fixed_header_count = options->fixed_header_count;
+  bool is_asked = client->headers_fn != NULL;
+  call->asks_headers = options->asks_headers && !is_asked;
+  call->fixed_header_count = is_asked ? options->header_count : options->fixed_header_count;
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

@@ -114,6 +114,8 @@ static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? 
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
   client->is_tls = options->tls;
+  client->headers_fn = options->headers_fn;
+  client->headers_ud = options->headers_ud;
   client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
   client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
   arvak__limiter_init(&client->limiter, &options->limiter, client->max_concurrent_rpcs);

@@ -123,6 +123,8 @@ struct arvak_client {
   grpc_channel_args *args;               /* owned, with all strings */
   grpc_metadata *headers;                /* owned slices */
   size_t header_count;
+  arvak_headers_fn headers_fn; /* as in the options, and called from any thread */
+  void *headers_ud;
   bool is_tls;
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   int pool_size, max_concurrent_rpcs;
@@ -170,6 +172,9 @@ int arvak__headers_init(arvak__headers *headers, const arvak_client *client, con
 /* Puts other headers in the place of a call's own but the first fixed_count, which go before them. */
 int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, size_t fixed_count,
                          const arvak_call_options *options);
+/* Asks the client's headers_fn, where there is one, and renews by what it gives. ARVAK_EINVAL: it refused. */
+int arvak__headers_ask(arvak__headers *headers, const arvak_client *client, size_t fixed_count, arvak_rpc rpc);
+extern const char arvak__refused_message[];
 void arvak__headers_fini(arvak__headers *headers);
 bool arvak__headers_are_sound(const arvak_call_options *options);
 

@@ -205,6 +205,13 @@ static void on_read(arvak__tag *tag, bool success) {
   after_tag(stream, has_message);
 }
 
+/* Nothing is sent on a call that is canceled before its first batch. */
+static void refuse(arvak_stream *stream) {
+  arvak__set_failure(&stream->outcome, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
+  stream->outcome.attempts = 0;
+  grpc_call_cancel(stream->attempt.grpc, NULL);
+}
+
 /* ---- public ---- */
 
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
@@ -261,7 +268,10 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   arvak_client_ref(client);
   if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_stream(loop, stream);
+  bool is_refused =
+      arvak__headers_ask(&stream->headers, client, options->header_count, stream->attempt.rpc) != ARVAK_OK;
   arvak__attempt_open(&stream->attempt, loop);
+  if (is_refused) refuse(stream);
   start_sending(stream);
   *out = stream;
   return ARVAK_OK;

@@ -232,6 +232,7 @@ describe("submit_batch_stream that breaks", function()
     ["a cut connection"] = { drop = "after" },
     ["a status"] = { status = "UNAVAILABLE" },
     ["a status of no meaning"] = { status = "INTERNAL" },
+    ["a status that else comes before anything"] = { status = "UNAUTHENTICATED" },
   } do
     it("by " .. what .. " settles every job by its status before it gives its own error", function()
       open { job_latency = 0.02 }

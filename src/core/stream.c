@@ -85,6 +85,7 @@ static void settle(arvak_stream *stream, bool has_brought) {
 static void end_stream(arvak_stream *stream) {
   if (stream->outcome.kind == ARVAK_KIND_NONE) arvak__attempt_judge(&stream->attempt, &stream->outcome);
   settle(stream, stream->has_brought);
+  if (stream->outcome.kind != ARVAK_KIND_NONE && stream->has_brought) stream->outcome.maybe_executed = true;
   if (!stream->outcome.message) stream->outcome.message = "";
   stream->loop->last_end_ns = arvak_now_ns();
   stream->outcome.elapsed_ns = stream->loop->last_end_ns - stream->started_ns;

@@ -123,7 +123,7 @@ end
 -- policy says; or false and the error that the stream ends with.
 function M.retry(self, job_id, err)
   self._attempts = self._attempts or 1
-  err.attempts = self._attempts
+  err.attempts = self._attempts - 1 + (err.attempts or 1)   -- this one may not have left
   local delay = self._raw and core.stream_plan_retry(self._raw, self._attempts)
   if not delay then return false, err end
   M.close_rpc(self)

@@ -106,7 +106,10 @@ static void on_news(arvak_stream *stream, void *ud) {
     arvak_response_unref(message);
     arvak_stream_read(stream);
   }
-  if (r->ends == 0 && arvak_stream_outcome(stream)) note_end(r, arvak_stream_outcome(stream));
+  if (r->ends > 0 || !arvak_stream_outcome(stream)) return;
+  int64_t delay_ns;
+  arvak_stream_plan_retry(stream, 1, &delay_ns);
+  note_end(r, arvak_stream_outcome(stream));
 }
 
 static void start_something(life *l) {
@@ -133,6 +136,11 @@ static void start_something(life *l) {
   bool is_stream = rpc >= ARVAK_WATCH_JOB;
   int status = is_stream ? arvak_stream_start(l->loop, l->client, &request, &options, on_news, &r->stream)
                          : arvak_call_start(l->loop, l->client, &request, &options, &r->call);
+  if (status == ARVAK_EREFUSED) { /* by the breaker, which streams ask at once */
+    CHECK(is_stream && options.breaker);
+    l->count--;
+    return;
+  }
   CHECK(status == ARVAK_OK);
   if (is_stream) arvak_stream_read(r->stream);
   atomic_fetch_add(&started, 1);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -389,6 +390,90 @@ static void states_in_threads_share_slots_and_connections(void **state) {
   arvak_client_unref(client);
 }
 
+/* A plugin that starts things at random and stops wherever it is: the state is closed with all that under way. What
+ * ends as a result must be the right one. */
+static const char wild_plugin[] =
+    "local random = math.random  math.randomseed(seed)\n"
+    "local view = arvak.resilient(client, { retry = { initial_backoff = 0.001 }, breaker = { timeout = 0.01 } })\n"
+    "local handles = { client, view }\n"
+    "local function pick() return handles[random(#handles)] end\n"
+    "local function check(f, shots) f:add_done_callback(function()\n"
+    "  local r = f:result() if r then assert(r.shots == shots) succeed() end end) return f end\n"
+    "local actions = {\n"
+    "  function() local n = random(50) check(pick():submit_qasm_future(bell, 'simulator', n), n) end,\n"
+    "  function() local n = random(50) local f = check(pick():submit_qasm_future(bell, 'simulator', n), n)\n"
+    "    arvak.poll(0.001) f:cancel() end,\n"
+    "  function() pick().async:list_backends():cancel() end,\n"
+    "  function() left = pick().async:get_backend_info('simulator', { timeout = 0.001 * random(20) }) end,\n"
+    "  function() arvak.spawn(function() arvak.sleep(0.001 * random(20)) pick():list_backends() end) end,\n"
+    "  function() arvak.with_timeout(0.001 * random(10), function()\n"
+    "    return pick():execute(bell, 'simulator', 3) end) end,\n"
+    "  function() local id = pick():submit_qasm(bell, 'simulator') if not id then return end\n"
+    "    pcall(function() for state in pick():watch_job(id, { timeout = 1 }) do\n"
+    "      if random(2) == 1 then break end end end) end,\n"
+    "  function() pcall(function() for kind in pick():submit_batch_stream({ { bell, 1 }, { bell, 2 } }, 'simulator',\n"
+    "    { timeout = 1 }) do if random(3) == 1 then break end end end) end,\n"
+    "  function() handles[#handles + 1] = push() end,\n"
+    "  function() if #handles > 2 then table.remove(handles):close() end end,\n"
+    "  function() arvak.poll(0.002) end, function() arvak.poll(0.002) end,\n"
+    "  function() collectgarbage() end,\n"
+    "}\n"
+    "for _ = 1, random(60) do actions[random(#actions)]() end\n"
+    "if random(4) == 1 then client:close() end\n"
+    "if random(4) == 1 then error('enough') end\n";
+
+static atomic_int wild_seed, wild_results;
+static atomic_bool wild_ends;
+
+static int succeed(lua_State *L) {
+  (void)L;
+  atomic_fetch_add(&wild_results, 1);
+  return 0;
+}
+
+static int push_upvalue(lua_State *L) {
+  arvak_lua_pushclient(L, lua_touserdata(L, lua_upvalueindex(1)));
+  return 1;
+}
+
+static void *run_wild(void *ud) {
+  arvak_client *client = ud;
+  while (!wild_ends) {
+    lua_State *L = open_bare();
+    open_arvak(L);
+    push(L, client, "client");
+    lua_pushlightuserdata(L, client);
+    lua_pushcclosure(L, push_upvalue, 1);
+    lua_setglobal(L, "push");
+    lua_pushcfunction(L, succeed);
+    lua_setglobal(L, "succeed");
+    lua_pushinteger(L, atomic_fetch_add(&wild_seed, 1));
+    lua_setglobal(L, "seed");
+    if (luaL_dostring(L, wild_plugin) != LUA_OK && !strstr(luaL_tolstring(L, -1, NULL), "enough")) {
+      fprintf(stderr, "seed %d: %s\n", wild_seed, lua_tostring(L, -1));
+      abort();
+    }
+    lua_close(L);
+  }
+  return NULL;
+}
+
+static void plugins_that_stop_anywhere_harm_nobody(void **state) {
+  arvak_client *client = new_client(address);
+  pthread_t threads[THREADS];
+  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, run_wild, client);
+  for (int i = 0; i < 60; i++) {
+    must(*state, "server:drop_connections()");
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+  }
+  wild_ends = true;
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  assert_int_equal(in_flight(client), 0);
+  assert_true(wild_seed > THREADS && wild_results > 20);
+  printf("# %d states, %d results\n", wild_seed, wild_results);
+  arvak_client_unref(client);
+}
+
 /* ---- */
 
 static void start_server(lua_State *L, const char *source, char *out) {
@@ -400,6 +485,7 @@ static void start_server(lua_State *L, const char *source, char *out) {
 }
 
 int main(void) {
+  lua_State *server = luaL_newstate();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_state_with_five_libraries_is_enough),
       cmocka_unit_test(what_is_not_there_is_named),
@@ -411,8 +497,8 @@ int main(void) {
       cmocka_unit_test(the_host_is_asked_for_headers_before_each_attempt),
       cmocka_unit_test(a_host_may_refuse),
       cmocka_unit_test(a_push_without_memory_raises_and_holds_nothing),
-      cmocka_unit_test(states_in_threads_share_slots_and_connections)};
-  lua_State *server = luaL_newstate();
+      cmocka_unit_test(states_in_threads_share_slots_and_connections),
+      cmocka_unit_test_prestate(plugins_that_stop_anywhere_harm_nobody, server)};
   luaL_openlibs(server);
   start_server(server, "server = assert(require('arvak.devserver').start { rate_limit = 0, max_concurrent_jobs = 0,"
                        " max_queued_jobs = 0, seed = 1 }) return server.address", address);

@@ -274,6 +274,7 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   arvak__attempt_open(&stream->attempt, loop);
   if (is_refused) refuse(stream);
   start_sending(stream);
+  if (is_refused) start_ending(stream);
   *out = stream;
   return ARVAK_OK;
 }

@@ -524,7 +524,8 @@ typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
  * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out);
-/* Asks for the next message, unless one is asked for or waits to be taken, or the stream has ended. */
+/* Asks for the next message, unless one is asked for or waits to be taken, or the stream has ended. What the server has
+ * said comes before how the stream ended, so a stream that is not read does not end, unless it is canceled. */
 void arvak_stream_read(arvak_stream *stream);
 /* The message that has come: owned; NULL when there is none yet. */
 arvak_response *arvak_stream_take(arvak_stream *stream);

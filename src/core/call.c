@@ -128,6 +128,16 @@ static void decode_answer(arvak_call *call) {
   if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->attempt, &call->outcome, status);
 }
 
+/* A proxy's word that a submit was not executed is none, where the policy says so. */
+static void distrust(arvak_call *call) {
+  const arvak__attempt *attempt = &call->attempt;
+  bool is_word = attempt->status == GRPC_STATUS_UNAVAILABLE && attempt->delivery == DELIVERY_ANSWERED;
+  if (!is_word || !arvak__is_submit(attempt->rpc)) return;
+  if (!arvak_retry_get_options(call->retry)->distrust_unavailable) return;
+  call->outcome.maybe_executed = true;
+  call->outcome.retryable = false;
+}
+
 static void adapt(const arvak_call *call) {
   const arvak__attempt *attempt = &call->attempt;
   int code = call->outcome.code;
@@ -182,6 +192,7 @@ static void on_attempt_end(arvak__tag *tag, bool success) {
   size_t received = call->recv ? grpc_byte_buffer_length(call->recv) : 0;
   arvak__attempt_judge(&call->attempt, &call->outcome);
   if (call->attempt.status == GRPC_STATUS_OK) decode_answer(call);
+  else if (call->retry) distrust(call);
   arvak__attempt_close(&call->attempt);
   grpc_byte_buffer_destroy(call->send);
   if (call->recv) grpc_byte_buffer_destroy(call->recv);

@@ -140,7 +140,7 @@ asan:
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
-	@ARVAK_BUILD=build/asan tools/examples.sh embed
+	@$(if $(T),:,ARVAK_BUILD=build/asan tools/examples.sh embed)
 
 #: make tsan          the tests in C, and the example of a host, under ThreadSanitizer
 # gRPC is not built for it, so what happens inside is not looked at; what we hand from thread to thread is guarded by
@@ -153,7 +153,7 @@ tsan:
 	  build/tsan/examples/embed
 	@$(MAKE) --no-print-directory BUILD=build/tsan run-tests \
 	  TESTS='$(patsubst $(BUILD)/%,build/tsan/%,$(filter-out $(NOT_UNDER_TSAN) %.lua,$(TESTS)))'
-	@ARVAK_BUILD=build/tsan tools/examples.sh embed
+	@$(if $(T),:,ARVAK_BUILD=build/tsan tools/examples.sh embed)
 
 #: make valgrind      the tests under valgrind; definite leaks only
 # Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; the others take minutes,

@@ -31,6 +31,7 @@ function M.new(spec)
     open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0,
     ready = queue.new(), ended = queue.new(), skipped = {}, tickets = {}, started_at = core.now(), next_report = 0,
   }, Run)
+  run.answered_at = run.started_at
   for name, value in pairs(spec) do run[name] = value end
   run.settle, run.ledger = settle.new(run), ledger.direct(run)
   local transport = run.options.transport or "auto"
@@ -57,12 +58,14 @@ end
 function Run:closed_error() return errors.new("closed", "the client was closed", { target = self.target }) end
 
 -- The server has answered, whatever it was.
-function Run:note_answer() self.failing_since = nil end
+function Run:note_answer()
+  self.failing_since, self.answered_at = nil, core.now()
+end
 
 -- The server has failed; when it does so without a break for as long as a call may take, it is given up.
 function Run:note_failure(err)
   local now = core.now()
-  self.failing_since = self.failing_since or now - (err.elapsed or 0)
+  self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.patience then return end
   self:stop(errors.new(err.kind, ("the server has failed for %g s without a break: %s")
     :format(self.patience, err.message or err.kind), { cause = err, target = self.target }))

@@ -74,15 +74,15 @@ local function kind_of(message)
   return "rpc"
 end
 
--- Events, once the answer is understood; nil for what is of no interest.
+-- Events, once the answer is understood; nil for what is of no interest, or said again.
 local function on_answer(self, event, request_id, job_id, data)
   local index = math.tointeger(tonumber(request_id))
   if not index or index < 1 or index > self._count then return end
-  if event == "submitted" then
+  if event == "submitted" and self._unanswered[index] then
     self._unanswered[index] = nil
     self._open[index] = job_id
     return "submitted", index, job_id
-  elseif event == "completed" and self._open[index] then
+  elseif event == "completed" and self._open[index] == job_id then
     self._open[index] = nil
     return "completed", index, job_id, data
   elseif event == "error" and self._unanswered[index] then

@@ -152,6 +152,9 @@ static void knows_when_a_batch_may_half_run(void **state) {
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_ANSWERED));
   assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNAVAILABLE, DELIVERY_BROKEN));
   assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_CANCELLED, DELIVERY_ANSWERED));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_UNKNOWN, DELIVERY_ANSWERED));
+  assert_true(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, 99, DELIVERY_ANSWERED));
+  assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_INTERNAL, DELIVERY_ANSWERED));
 }
 
 /* What gRPC 1.51.1 says itself, seen when links died at every stage, must not pass for a word of the server's. */

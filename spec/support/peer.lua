@@ -80,6 +80,12 @@ function M.status(code, text, more)
   return { say = headers(END_STREAM, table.move(more or {}, 1, #(more or {}), #list + 1, list)), refuses = true }
 end
 
+-- An answer with these bytes in place of its messages, as "flag, length, message" each.
+function M.unframed(flag, length, bytes)
+  return { say = answer_start() .. frame(DATA, 0, THIS_STREAM, string.pack(">BI4", flag, length) .. bytes) ..
+    headers(END_STREAM, { "grpc-status", "0" }) }
+end
+
 -- What an HTTP proxy says, which knows nothing of gRPC.
 function M.http(status)
   return { say = headers(END_STREAM, { ":status", tostring(status), "content-type", "text/html" }) }

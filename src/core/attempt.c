@@ -263,7 +263,7 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   forget(attempt, outcome);
   if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome)) return;
   const char *message = copy_message(attempt);
-  int code = attempt->status;
+  int code = attempt->status < 0 ? GRPC_STATUS_UNKNOWN : (int)attempt->status; /* a number of the server's own */
   /* Without its text a status cannot be told from one of gRPC's own: when in doubt it is broken. */
   arvak__delivery delivery = attempt->message ? delivery_of(attempt, message) : DELIVERY_BROKEN;
   attempt->contact = contact_of(delivery, code);

@@ -179,10 +179,18 @@ static bool batch_may_run(size_t circuits, int code) {
          code != GRPC_STATUS_UNIMPLEMENTED && code != GRPC_STATUS_OUT_OF_RANGE;
 }
 
+/* Answers of a server that does not know itself what it has done. */
+static bool is_unclear(int code) {
+  switch (code) {
+    case GRPC_STATUS_CANCELLED: case GRPC_STATUS_DEADLINE_EXCEEDED: return true;
+    case GRPC_STATUS_UNKNOWN: case GRPC_STATUS_DATA_LOSS: return true;
+    default: return !arvak_code_name(code);
+  }
+}
+
 bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery) {
   if (delivery == DELIVERY_NOT_SENT) return false;
-  if (delivery == DELIVERY_BROKEN) return true;
-  if (code == GRPC_STATUS_CANCELLED || code == GRPC_STATUS_DEADLINE_EXCEEDED) return true;
+  if (delivery == DELIVERY_BROKEN || is_unclear(code)) return true;
   /* A stream may break at any of its jobs, whatever the others came to. */
   if (rpc == ARVAK_SUBMIT_BATCH_STREAM) return code != GRPC_STATUS_UNAUTHENTICATED && code != GRPC_STATUS_UNIMPLEMENTED;
   return rpc == ARVAK_SUBMIT_BATCH && batch_may_run(circuits, code);

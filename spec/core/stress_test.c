@@ -70,6 +70,7 @@ struct life {
   arvak_breaker *breaker;
   record records[MAX_RECORDS];
   int count;
+  int fd_users; /* above 0: a bridge thread waits in gRPC */
   bool is_closing;
 };
 
@@ -170,8 +171,18 @@ static void answer_asking(life *l) {
   else CHECK(arvak_call_proceed(call, &header, draw(&l->random, 2)) == ARVAK_OK);
 }
 
+static void open_or_close_fd(life *l) {
+  if (l->fd_users == 0 || (l->fd_users < 3 && draw(&l->random, 2) == 0)) {
+    CHECK(arvak_loop_open_fd(l->loop) >= 0);
+    l->fd_users++;
+  } else {
+    arvak_loop_close_fd(l->loop);
+    l->fd_users--;
+  }
+}
+
 static void act(life *l) {
-  switch (draw(&l->random, 18)) {
+  switch (draw(&l->random, 20)) {
     case 0: case 1: case 2: case 3: case 4: start_something(l); break;
     case 5: cancel_something(l); break;
     case 6: if (l->count > 0) release(&l->records[draw(&l->random, (unsigned)l->count)]); break;
@@ -179,6 +190,7 @@ static void act(life *l) {
     case 8: arvak_client_connect(l->client, l->loop); break;
     case 9: nanosleep(&(struct timespec){.tv_nsec = draw(&l->random, 2 * MS)}, NULL); break; /* computes */
     case 10: case 11: answer_asking(l); break;
+    case 12: open_or_close_fd(l); break;
     default: arvak_loop_step(l->loop, arvak_now_ns() + draw(&l->random, 3 * MS)); break;
   }
 }
@@ -204,7 +216,7 @@ static void set_awake(int thread, arvak_loop *loop) {
 }
 
 static void live(life *l, int thread) {
-  l->count = 0;
+  l->count = l->fd_users = 0;
   l->is_closing = false;
   take_shared(l);
   CHECK(arvak_loop_new(&l->loop) == ARVAK_OK);

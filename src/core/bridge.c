@@ -16,7 +16,7 @@ struct arvak__bridge {
   pthread_t thread;
   arvak__tag stop_tag; /* an empty batch with it ends the thread */
   pthread_mutex_t mu;
-  arvak__tag *arrived, **arrived_end; /* mu: in the order in which they came */
+  arvak__tag_link arrived, *arrived_end; /* mu: in the order in which they came */
 };
 
 static void append(arvak__bridge *bridge, arvak__tag *tag, bool success) {

@@ -18,10 +18,13 @@
 
 /* First member of everything whose address is a completion-queue tag. */
 typedef struct arvak__tag arvak__tag;
+typedef _Atomic(arvak__tag *) arvak__tag_link;
 struct arvak__tag {
   void (*fn)(arvak__tag *tag, bool success);
-  arvak__tag *next; /* while it is on its way over a bridge, as is the next */
-  bool success;
+  /* On its way over a bridge: written by the bridge's thread before the owner reads them. That the owner was done with
+   * them before follows from gRPC's queue, into which ThreadSanitizer does not see: hence atomic. */
+  arvak__tag_link next;
+  atomic_bool success;
 };
 
 /* ---- runtime.c: gRPC's own life, and fork ---- */
@@ -56,7 +59,7 @@ struct arvak_loop {
   int event_fd;                   /* owned; made with the first bridge, -1 before */
   int fd_users;                   /* owner thread, as are the next three: opened and not closed */
   arvak__bridge *bridge;          /* owned; NULL: the owner waits inside gRPC */
-  arvak__tag *taken, **taken_end; /* what came over the bridge and has not run */
+  arvak__tag_link taken, *taken_end; /* what came over the bridge and has not run */
   bool closed;                    /* owner thread */
   unsigned fork_generation;
 };

@@ -9,8 +9,9 @@
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000
 
-/* How long a probe waits for a connection, and the pauses between looking for one. */
-#define PROBE_NS 1000000000
+/* How long an attempt waits for a connection, and the pauses between looking. Longer would keep the call from its
+ * other attempts, and the breaker from learning. */
+#define CONNECT_NS 1000000000
 #define FIRST_LOOK_NS 1000000
 #define LAST_LOOK_NS 32000000
 
@@ -287,10 +288,10 @@ static void look_for_connection(arvak_call *call) {
 /* Where the attempt before was not sent, or where all depends on this one, gRPC's own pauses between its attempts to
  * connect would fail it for nothing. */
 static void wait_for_connection(arvak_call *call, int64_t now_ns) {
-  int64_t longest = call->pass.is_probe ? PROBE_NS : call->attempt_timeout_ns;
-  bool is_bounded = longest > 0 && now_ns + longest < call->deadline_ns;
+  int64_t longest = CONNECT_NS;
+  if (call->attempt_timeout_ns > 0 && call->attempt_timeout_ns < longest) longest = call->attempt_timeout_ns;
   call->state = CALL_CONNECTING;
-  call->connect_until_ns = is_bounded ? now_ns + longest : call->deadline_ns;
+  call->connect_until_ns = now_ns + longest < call->deadline_ns ? now_ns + longest : call->deadline_ns;
   call->look_ns = FIRST_LOOK_NS;
   arvak__pool_hurry(call->attempt.client);
   look_for_connection(call);
@@ -371,7 +372,7 @@ static void on_turn(arvak_timer *timer, void *ud) {
 /* Waits for its turn in the rate at which jobs may be submitted. */
 static void take_turn(arvak_call *call, int64_t now_ns) {
   int jobs = (int)call->attempt.circuit_count;
-  int64_t at = arvak__client_reserve(call->attempt.client, jobs, queue_end(call, now_ns));
+  int64_t at = arvak__client_reserve(call->attempt.client, jobs, now_ns, queue_end(call, now_ns));
   if (at == ARVAK_NEVER) {
     set_queue_timeout(call, "the limiter's rate has no place for it within queue_timeout");
     finish_soon(call);

@@ -248,10 +248,9 @@ void arvak__client_release(arvak_client *client) {
   pthread_mutex_unlock(&client->mu);
 }
 
-int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t latest_ns) {
-  int64_t now = arvak_now_ns();
+int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns) {
   pthread_mutex_lock(&client->mu);
-  int64_t at = arvak__limiter_reserve(&client->limiter, jobs, now, latest_ns);
+  int64_t at = arvak__limiter_reserve(&client->limiter, jobs, now_ns, latest_ns);
   pthread_mutex_unlock(&client->mu);
   return at;
 }

@@ -155,7 +155,7 @@ void arvak__client_release(arvak_client *client);
 bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
 
 /* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
-int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t latest_ns);
+int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns);
 /* What an attempt says of the limit of calls in flight. */
 void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
 

@@ -124,6 +124,45 @@ static void a_fork_before_the_first_client_is_no_matter(void **state) {
   lua_close(L);
 }
 
+/* ---- a host's client ---- */
+
+static arvak_client *shared;
+
+static int push_shared(lua_State *L) {
+  arvak_lua_pushclient(L, shared);
+  return 1;
+}
+
+/* push_in_new_state(): the kind of the error, or "none". */
+static int push_in_new_state(lua_State *L) {
+  lua_State *other = luaL_newstate();
+  luaL_openlibs(other);
+  lua_pushcfunction(other, push_shared);
+  const char *kind = "none";
+  if (lua_pcall(other, 0, 1, 0) != LUA_OK && lua_getfield(other, -1, "kind") == LUA_TSTRING)
+    kind = lua_tostring(other, -1);
+  lua_pushstring(L, kind);
+  lua_close(other);
+  return 1;
+}
+
+static void the_client_of_a_host_stays_with_the_parent(void **state) {
+  (void)state;
+  arvak_client_options options = {.address = address};
+  assert_int_equal(arvak_client_new(&options, &shared, NULL), ARVAK_OK);
+  lua_State *L = open_state();
+  lua_register(L, "push", push_shared);
+  lua_register(L, "push_in_new_state", push_in_new_state);
+  must(L, "client = push() assert(client:list_backends()) assert(push_in_new_state() == 'none')");
+  assert_int_equal(in_child(L, "assert(push_in_new_state() == 'forked', push_in_new_state())\n"
+                               "local _, err = client:list_backends() assert(err.kind == 'forked', tostring(err))\n"
+                               "_, err = push():list_backends() assert(err.kind == 'forked', tostring(err))"),
+                   0);
+  must(L, "assert(client:list_backends() and push():list_backends())");
+  lua_close(L);
+  arvak_client_unref(shared);
+}
+
 /* The server runs in a process of its own: its threads would not survive a fork either. */
 static pid_t start_server(void) {
   int fds[2];
@@ -150,7 +189,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_fork_before_the_first_client_is_no_matter),
                                      cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on),
                                      cmocka_unit_test(calls_in_flight_are_the_parents_alone),
-                                     cmocka_unit_test(streams_are_the_parents_alone)};
+                                     cmocka_unit_test(streams_are_the_parents_alone),
+                                     cmocka_unit_test(the_client_of_a_host_stays_with_the_parent)};
   pid_t server = start_server();
   if (server < 0) {
     fprintf(stderr, "the dev server does not start\n");

@@ -27,9 +27,9 @@ INSTALL     ?= install
 # pkg-config is asked once, when the answer is first needed: it may not be installed before that.
 once        = $(eval $(1) := $(2))$($(1))
 LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null))
-DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c 2>/dev/null))
-DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c 2>/dev/null))
-LIBS        = $(DEPS_LDFLAGS) -lgrpc -lgpr -lprotobuf-c -lpthread -lm
+DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null))
+DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c libcrypto 2>/dev/null))
+LIBS        = $(DEPS_LDFLAGS) -lgrpc -lgpr -lprotobuf-c -lcrypto -lpthread -lm
 VERSION     = $(call once,VERSION,$(shell sed -n 's/^.define ARVAK_VERSION "\(.*\)"/\1/p' src/core/arvak.h))
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough
 ifeq ($(CI),true)

@@ -25,6 +25,7 @@ dependencies = {
 external_dependencies = {
   ["libgrpc-dev"] = { header = "grpc/grpc.h", library = "grpc" },
   ["libprotobuf-c-dev"] = { header = "protobuf-c/protobuf-c.h", library = "protobuf-c" },
+  ["libssl-dev"] = { header = "openssl/sha.h", library = "crypto" },
   ["protobuf-c-compiler"] = { program = "protoc-c" },
 }
 

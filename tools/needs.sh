@@ -21,6 +21,7 @@ need pkg-config pkg-config command -v $PKG_CONFIG
 if command -v $PKG_CONFIG >/dev/null 2>&1; then
   need grpc libgrpc-dev $PKG_CONFIG --exists grpc
   need protobuf-c libprotobuf-c-dev $PKG_CONFIG --exists libprotobuf-c
+  need libcrypto libssl-dev $PKG_CONFIG --exists libcrypto
 fi
 need 'the protobuf-c compiler' protobuf-c-compiler command -v $PROTOC_C
 need 'Lua 5.4' lua5.4 command -v $LUA

@@ -394,6 +394,30 @@ describe("a batch is stopped", function()
     end
   end)
 
+  for _, transport in ipairs { "stream", "unary" } do
+    it("by no breaker: while that is open nothing is sent, and then it goes on, " .. transport, function()
+      open({ job_latency = 0.005 }, 8, { timeout = 5 })
+      local changes = {}
+      client:configure { breaker = { failure_threshold = 2, timeout = 0.3,
+        on_state_change = function(_, new) changes[#changes + 1] = new end } }
+      local r = arvak.run(function()
+        local f = arvak.spawn(function()
+          return manager:execute_batch(batches.bells(200), "simulator",
+            { transport = transport, on_unknown = "resubmit" })
+        end)
+        while server:stats().accepted < 50 do arvak.sleep(0.001) end
+        server:stop()
+        while #changes == 0 do arvak.sleep(0.001) end
+        assert(server:restart())
+        return f:result(TEST_TIMEOUT)
+      end)
+      batches.assert_whole(r, 200)
+      assert.is_nil(r.err)
+      assert.equal("open", changes[1])
+      for kind in pairs(batches.kinds(r)) do assert.equal("job_not_found", kind) end   -- lost with the server
+    end)
+  end
+
   it("by a key that is not accepted, without trying again", function()
     open({ api_key = "secret" })
     for _, transport in ipairs { "stream", "unary" } do

@@ -173,6 +173,28 @@ describe("submit_batch_stream with an iterator", function()
     end)
   end)
 
+  it("that waits for what the loop does is no deadlock, in and out of a task", function()
+    local function run()
+      local made, results = 0, {}
+      for event, index, _, data in client:submit_batch_stream(function()
+        if made == 10 then return nil end
+        while made > 0 and not results[made] do arvak.sleep(0.001) end
+        made = made + 1
+        return { bell, made }
+      end, "simulator", { idle_timeout = TEST_TIMEOUT }) do
+        if event == "completed" then results[index] = data.shots end
+      end
+      assert.same({ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 }, results)
+    end
+    run()
+    arvak.run(run)
+  end)
+
+  it("that is slow is no silence of the server", function()
+    local iterator = counted(3, function() arvak.sleep(0.1) end)
+    assert_all_completed((account((client:submit_batch_stream(iterator, "simulator", { idle_timeout = 0.05 })))), 3)
+  end)
+
   it("that raises ends the loop with that error and cancels the call", function()
     local problem = { "mine" }
     local iterator = counted(10, function(i) if i == 3 then error(problem) end end)
@@ -209,19 +231,29 @@ describe("submit_batch_stream with an iterator", function()
     assert.matches("^spec/batch_stream_spec%.lua:%d+: backend_id: got 3, expected a string", err)
   end)
 
-  it("raises at the step for an entry that is none, and names it", function()
+  it("raises for an entry that is none, and names it: of a list at once, of an iterator at the step", function()
     for message, entry in pairs {
       ["circuits%[2%]: got 7, expected {qasm, shots}"] = 7,
       ["circuits%[2%]%.shots: got %-1"] = { bell, -1 },
       ["circuits%[2%]: unknown option \"shot\""] = { qasm = bell, shot = 1 },
+      ["circuits%[2%]: unknown option \"id\""] = { qasm = bell, id = 1 },
       ["circuits%[2%]%.backend_id: got 7"] = { bell, backend_id = 7 },
     } do
-      local ok, err = pcall(function()
-        for _ in client:submit_batch_stream({ { bell, 1 }, entry }, "simulator") do end
+      local list = { { bell, 1 }, entry }
+      local ok, err = pcall(function() return (client:submit_batch_stream(list, "simulator")) end)
+      assert.is_false(ok)
+      assert.matches("^spec/batch_stream_spec%.lua:%d+: " .. message, err)
+      local i = 0
+      ok, err = pcall(function()
+        for _ in client:submit_batch_stream(function()
+          i = i + 1
+          return list[i]
+        end, "simulator") do end
       end)
       assert.is_false(ok)
       assert.matches("^spec/batch_stream_spec%.lua:%d+: " .. message, err)
     end
+    assert.equal(0, server:stats().calls.GetJobStatus)
   end)
 end)
 
@@ -333,6 +365,23 @@ describe("submit_batch_stream that breaks", function()
     assert_dense(last, 20)
     for i = 1, 20 do assert.equal("timeout", last[i].data.kind) end
     assert.is_true(monotime() - started_at < 2)
+  end)
+
+  it("ends as canceled when another task cancels it while it settles", function()
+    open()
+    server:fault { rpc = "SubmitBatchStream", job = "hang" }
+    arvak.run(function()
+      local s = client:submit_batch_stream(bells(20), "simulator")
+      local f = arvak.spawn(function()
+        return account(s, function(_, index) if index == 20 then server:drop_connections() end end)
+      end)
+      while server:stats().calls.GetJobStatus < 5 do arvak.sleep(0.001) end
+      local since = monotime()
+      s:cancel()
+      local _, err = f:result(TEST_TIMEOUT)
+      assert.equal("canceled", err.kind)
+      assert.is_true(monotime() - since < TEST_TIMEOUT / 4)
+    end)
   end)
 
   it("ends as canceled when its task is canceled while it settles", function()

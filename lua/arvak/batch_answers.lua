@@ -20,7 +20,7 @@ end
 -- A submission about which the server said nothing before the stream had ended, for this reason if any.
 function M.unanswered(cause, target)
   return errors.new(cause and cause.kind or "rpc", "the stream ended before the server had answered this submission",
-    { rpc = "SubmitBatchStream", target = target, maybe_executed = true, cause = cause })
+    { rpc = "SubmitBatchStream", target = target, maybe_executed = not cause or cause.maybe_executed, cause = cause })
 end
 
 return M

@@ -83,8 +83,8 @@ function M.submit_many(client, count, make_run)
     f._run, f._index, f._submit_tickets, f._await_submit = batch, i, {}, submitted
     list[i] = f
   end
+  batch:turn()   -- so that work is under way when this returns
   task.spawn_detached(drive, batch, list)
-  if not core.current_task() then core.step(0) end   -- its first turn, so that work is under way when this returns
   core.flush(client)
   return list
 end

@@ -109,9 +109,13 @@ function M.from_iterator(draw, wake)
     is_over = false }, Iterator)
 end
 
-local function add_traceback(err)
-  if type(err) ~= "string" then return err end
-  return debug and debug.traceback and debug.traceback(err, 2) or err
+-- A message handler that puts the error and its traceback into raised.
+function M.catch(raised)
+  return function(err)
+    raised.err = err
+    raised.traceback = debug and debug.traceback and debug.traceback(tostring(err), 2)
+    return err
+  end
 end
 
 local function draw_wanted(self)
@@ -130,8 +134,8 @@ local function draw_wanted(self)
 end
 
 local function run_iterator(self)
-  local ok, err = xpcall(draw_wanted, add_traceback, self)
-  if not ok then self.err = err end
+  local raised = {}
+  if not xpcall(draw_wanted, M.catch(raised), self) then self.raised = raised end
   self.is_over = true
   self.wake()
 end
@@ -156,7 +160,7 @@ end
 
 function Iterator:is_exhausted()
   if not self.is_over or self.first <= self.last then return false end
-  if not self.is_stopped and not self.err then self.total = self.drawn end
+  if not self.is_stopped and not self.raised then self.total = self.drawn end
   return true
 end
 

@@ -62,8 +62,10 @@ function Run:note_answer()
   self.failing_since, self.answered_at = nil, core.now()
 end
 
--- The server has failed; when it does so without a break for as long as a call may take, it is given up.
+-- The server has failed; when it does so without a break for as long as a call may take, it is given up. A breaker that
+-- is open refuses on its own; its probe will tell.
 function Run:note_failure(err)
+  if err.kind == "circuit_open" then return end
   local now = core.now()
   self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.patience then return end
@@ -226,15 +228,15 @@ function Run:skip(index, err)
   self.skipped[index] = err
 end
 
--- What a function of the user's raised stops the batch.
-local function stop_by_user(self, name, err)
-  local first_line = tostring(err):match("^[^\n]*")
-  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, first_line), { cause = err }))
+-- What a function of the user's raised stops the batch. raised: as of batch_input.catch.
+local function stop_by_user(self, name, raised)
+  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(raised.err)),
+    { cause = raised.err, traceback = raised.traceback }))
 end
 
 local function check_source(self)
-  local err = self.source.err
-  if err ~= nil and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", err) end
+  local raised = self.source.raised
+  if raised and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", raised) end
 end
 
 local function feed(self, now)
@@ -306,19 +308,14 @@ end
 
 -- ---- telling
 
-local function add_traceback(err)
-  if type(err) ~= "string" then return err end
-  return debug and debug.traceback and debug.traceback(err, 2) or err
-end
-
 -- A function that has raised is not called again.
 local function call_user(self, name, ...)
   local fn = self.options[name]
   if not fn or self.has_raised == name then return end
-  local ok, err = xpcall(fn, add_traceback, ...)
-  if ok then return end
+  local raised = {}
+  if xpcall(fn, input.catch(raised), ...) then return end
   self.has_raised = name
-  stop_by_user(self, name, err)
+  stop_by_user(self, name, raised)
 end
 
 function Run:progress()
@@ -347,7 +344,8 @@ end
 
 -- ---- the loop
 
-local function turn(self)
+-- Does what can be done now, and waits for nothing (but for functions of the user's, if they wait).
+function Run:turn()
   local now = core.now()
   self.has_news = false
   self.settle:look(now)
@@ -386,7 +384,7 @@ end
 
 local function loop(self)
   while true do
-    turn(self)
+    self:turn()
     if is_over(self) then return end
     local ok, err = wait(self)
     if not ok then abandon(self, err) end

@@ -68,8 +68,8 @@ function Settle:look_now(slot, now)
   look_at(self, slot, now)
 end
 
-local function look_again(self, slot)
-  local delay = math.min(slot.delay, LAST_DELAY)
+local function look_again(self, slot, retry_after)
+  local delay = math.max(math.min(slot.delay, LAST_DELAY), retry_after or 0)
   slot.delay = math.min(slot.delay * slot.growth, LAST_DELAY)
   look_at(self, slot, core.now() + wait.jittered(delay))
 end
@@ -98,7 +98,7 @@ end
 local function on_error(self, slot, err)
   if not M.is_passing(err) then return self.run:finish(slot, nil, err) end
   self.run:note_failure(err)
-  look_again(self, slot)
+  look_again(self, slot, err.retry_after)
 end
 
 -- An error that may be gone at the next try.

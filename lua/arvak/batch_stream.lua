@@ -2,77 +2,70 @@
 -- whatever happens to the stream; only then does its own error come.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
+local answers = import "arvak.batch_answers"
 local check = import "arvak.check"
 local errors = import "arvak.errors"
+local future = import "arvak.future"
+local input = import "arvak.batch_input"
 local records = import "arvak.records"
 local stream = import "arvak.stream"
+local task = import "arvak.task"
 local wait = import "arvak.wait"
 
 local M = {}
 
+local GRACE = 2.0   -- seconds that an iterator which waits may take to end
+
 -- ---- inputs
 
-local function drawer(circuits)
+local function read(entry, index, backend_id)
+  local submission, problem = input.read(entry, index, backend_id)
+  if submission and submission.id == nil then return submission end
+  check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
+end
+
+-- A list is checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop does.
+local function source_of(self, circuits)
   if type(circuits) == "table" then
-    local i = 0
-    return function()
-      i = i + 1
-      return circuits[i]
-    end
+    for i = 1, #circuits do read(circuits[i], i, self._backend_id) end
+    return input.from_list(circuits)
   end
   if type(circuits) ~= "function" then
     check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
   end
-  return circuits
+  return input.from_iterator(circuits, function() future.wake(self._tickets) end)
 end
 
--- An entry names its backend itself, or leaves it to the call.
-local function take_backend(self, entry, index)
-  local backend_id = self._backend_id
-  if type(entry) == "table" and entry.backend_id ~= nil then
-    backend_id = entry.backend_id
-    local rest = {}
-    for key, value in pairs(entry) do
-      if key ~= "backend_id" then rest[key] = value end
-    end
-    entry = rest
-  end
-  if type(backend_id) ~= "string" then
-    check.misuse("circuits[%d].backend_id: got %s, expected a backend in the entry or as the second argument", index,
-      core.describe(backend_id))
-  end
-  return entry, backend_id
+local function check_end(self)
+  local source = self._source
+  if source.raised then error(source.raised.err, 0) end
+  self._is_exhausted = source:is_exhausted()
+  if self._is_exhausted and self._raw then core.stream_close_writes(self._raw) end
 end
 
--- Draws and writes one input; an event when it cannot be sent.
+-- Writes one input, if there is one: whether it went on, and the event when it cannot be sent.
 local function write_next(self)
-  local entry = self._draw()
-  if entry == nil then
-    self._is_exhausted = true
-    if self._raw then core.stream_close_writes(self._raw) end
-    return
+  self._source:want(1)
+  local index, entry = self._source:take()
+  if not index then
+    check_end(self)
+    return self._is_exhausted
   end
-  local index = self._count + 1
-  local circuit, backend_id = take_backend(self, entry, index)
+  local submission = read(entry, index, self._backend_id)
   self._count = index
+  local circuit, backend_id = submission.circuit, submission.backend_id
   if not self._raw or not core.stream_can_write(self._raw) then
     self._unanswered[index] = true
-    return
+    return true
   end
   local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
-  if not ok then return "error", index, nil, err end
+  if not ok then return true, "error", index, nil, err end
   self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
   self._unanswered[index] = true
+  return true
 end
 
 -- ---- answers
-
--- An error carries no code; its prefix is the contract (contract 2.4).
-local function kind_of(message)
-  if message:find("^Circuit parsing failed:") or message:find("^Circuit rejected:") then return "invalid_circuit" end
-  if message:find("^Backend not found:") then return "backend_not_found" end
-  return "rpc"
-end
 
 -- Events, once the answer is understood; nil for what is of no interest, or said again.
 local function on_answer(self, event, request_id, job_id, data)
@@ -87,8 +80,7 @@ local function on_answer(self, event, request_id, job_id, data)
     return "completed", index, job_id, data
   elseif event == "error" and self._unanswered[index] then
     self._unanswered[index] = nil
-    return "error", index, nil,
-      errors.new(kind_of(data), data, { rpc = self._rpc, target = self._target, attempts = 1 })
+    return "error", index, nil, answers.refusal(data, self._target)
   end
 end
 
@@ -134,16 +126,49 @@ local function result_of(self, job_id)
   return nil, err
 end
 
+-- In a task of its own, so that canceling the stream ends the wait.
+local function await_result(self, job_id)
+  local f = task.spawn_detached(result_of, self, job_id)
+  future.observe(f, { note = function() future.wake(self._tickets) end })
+  while not f:done() and not self._is_over do
+    local woken, err = future.park(self._tickets, self._method)
+    if woken == nil then
+      f:cancel()
+      return nil, err
+    end
+  end
+  if f:done() then return f:result() end
+  f:cancel()
+  return nil, self._error
+end
+
 local function settle_open(self, index, job_id)
-  local result, err = result_of(self, job_id)
+  local result, err = await_result(self, job_id)
   if result then return "completed", index, job_id, result end
   if err.kind == "canceled" then return nil, err end
   err.job_id = err.job_id or job_id
   return "error", index, job_id, err
 end
 
+-- What was drawn from an iterator, but not written before the stream ended. One that waits is canceled, and has the
+-- time that a canceled task has.
+local function take_rest(self)
+  local source, ends_at = self._source, core.now() + GRACE
+  if not source.draw then return nil end
+  source:stop()
+  while not source:is_exhausted() do
+    local index = source:take()
+    if index then
+      self._count = index
+      return index
+    end
+    local left = ends_at - core.now()
+    if left <= 0 or future.park(self._tickets, self._method, left) == nil then return nil end
+  end
+end
+
 local function settle_next(self)
-  local index = table.remove(self._settling)
+  local index = table.remove(self._settling) or take_rest(self)
   if not index then
     local err = self._stream_error
     if err then err.maybe_executed = false end   -- each job has been accounted for by its own event
@@ -152,10 +177,7 @@ local function settle_next(self)
   local job_id = self._open[index]
   self._open[index], self._unanswered[index] = nil, nil
   if job_id then return settle_open(self, index, job_id) end
-  local cause = self._stream_error
-  return "error", index, nil, errors.new(cause and cause.kind or "rpc",
-    "the stream ended before the server had answered this submission",
-    { rpc = self._rpc, target = self._target, maybe_executed = not cause or cause.maybe_executed, cause = cause })
+  return "error", index, nil, answers.unanswered(self._stream_error, self._target)
 end
 
 -- ---- the loop
@@ -185,6 +207,25 @@ local function on_taken(self, what, ...)
   return event, index, job_id, data
 end
 
+local GO_ON = {}
+
+-- Writes what can be written, or waits for a change: GO_ON, or an event, or nil and an error.
+local function write_or_wait(self)
+  if not self._is_exhausted and core.stream_can_write(self._raw) then
+    local has_gone_on, event, index, job_id, data = write_next(self)
+    if event then return event, index, job_id, data end
+    if has_gone_on then return GO_ON end
+  end
+  local is_waiting = next(self._open) ~= nil or next(self._unanswered) ~= nil or self._is_exhausted
+  local ok, err = stream.wait_change(self, not is_waiting)
+  if ok then return GO_ON end
+  if err.kind == "canceled" then return nil, err end
+  stream.close_rpc(self)
+  err.maybe_executed = true
+  start_settling(self, err)
+  return GO_ON
+end
+
 -- Reading goes before writing, and neither waits for the other: a server whose replies nobody reads stops reading too.
 function advance(self)
   while not self._settling do
@@ -200,21 +241,21 @@ function advance(self)
     if self._must_close and core.stream_can_write(self._raw) then
       self._must_close = false
       core.stream_close_writes(self._raw)
-    elseif not self._is_exhausted and core.stream_can_write(self._raw) then
-      local event, index, job_id, data = write_next(self)
-      if event then return event, index, job_id, data end
     else
-      ok, err = stream.wait_change(self)
-      if not ok then
-        if err.kind == "canceled" then return nil, err end
-        stream.close_rpc(self)
-        err.maybe_executed = true
-        start_settling(self, err)
-      end
+      local event, index, job_id, data = write_or_wait(self)
+      if event ~= GO_ON then return event, index, job_id, data end
     end
   end
   return settle_next(self)
 end
+
+-- Between two steps nothing is drawn.
+local function rest(self, ...)
+  self._source.wanted = 0
+  return ...
+end
+
+local function step(self) return rest(self, advance(self)) end
 
 -- Events of many jobs over one RPC: "submitted", "completed" (a result) or "error" (an error object), the index of the
 -- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
@@ -223,10 +264,12 @@ function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   options = stream.options(options, "submit_batch_stream")
-  return stream.for_loop(stream.new(client, "submit_batch_stream", advance, {
-    _draw = drawer(circuits), _backend_id = backend_id, _options = options, _target = target,
-    _patience = patience, _rpc = "SubmitBatchStream", _count = 0, _open = {}, _unanswered = {},
-  }))
+  local self = stream.new(client, "submit_batch_stream", step, {
+    _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",
+    _count = 0, _open = {}, _unanswered = {}, _tickets = {},
+  })
+  self._source = source_of(self, circuits)
+  return stream.for_loop(self)
 end
 
 return M

@@ -7,6 +7,7 @@
 local core, import = ...
 local answers = import "arvak.batch_answers"
 local errors = import "arvak.errors"
+local settle = import "arvak.batch_settle"
 
 local M = {}
 
@@ -132,13 +133,20 @@ end
 
 -- ---- sending
 
+-- An open breaker lets the next one through later.
+local function on_refusal(self, err, now)
+  if not settle.is_passing(err) then return self.run:stop(err) end
+  self.opens_at = now + math.max(self.pause, err.retry_after or 0)
+  self.run:note_failure(err)
+end
+
 local function open(self, now)
   if core.is_closed(self.run.client) then return self.run:stop(self.run:closed_error()) end
   local ok, raw, err = pcall(core.stream_open, self.run.client, "submit_batch_stream")
   if not ok then   -- what api_key or metadata gave may be no header
     return self.run:stop(errors.new("unauthenticated", tostring(raw), { cause = raw, attempts = 0 }))
   end
-  if not raw then return self.run:stop(err) end
+  if not raw then return on_refusal(self, err, now) end
   self.raw, self.has_news, self.heard_at, self.wrote_at = raw, false, now, now
 end
 

@@ -34,6 +34,8 @@ end
 
 local function finish(self)
   self._is_over = true
+  if self._source then self._source:stop() end
+  for ticket in pairs(self._tickets or {}) do core.unpark(ticket) end
   if self._raw then core.stream_cancel(self._raw) end
   self._raw = nil
 end
@@ -96,9 +98,13 @@ function M.close_rpc(self)
 end
 
 -- Waits for a change of the RPC: true, or nil and an error; a timeout when nothing has come for idle_timeout.
-function M.wait_change(self)
-  local idle = self._options.idle_timeout
-  local woken, err = core.stream_wait(self._raw, self._method, idle)
+-- With self._tickets it may be woken otherwise. is_patient: without idle_timeout.
+function M.wait_change(self, is_patient)
+  local idle = not is_patient and self._options.idle_timeout or nil
+  local tickets = self._tickets
+  local woken, err, ticket = core.stream_wait(self._raw, self._method, idle, tickets)
+  ticket = ticket or err   -- none, when it had changed already
+  if tickets and ticket then tickets[ticket] = nil end
   if woken == nil then return nil, err end
   if woken then return true end
   return nil, errors.new("timeout", ("no message within idle_timeout = %g s"):format(idle),

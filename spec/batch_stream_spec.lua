@@ -447,10 +447,10 @@ describe("submit_batch_stream of ten thousand jobs", function()
   it("loses none when the connection is cut in the middle", function()
     local iterator, drawn = counted(10000)
     local last, err, submitted = account((client:submit_batch_stream(iterator, "simulator")), function(event, index)
-      if event == "submitted" and index == 5000 then server:drop_connections() end
+      if event == "submitted" and index == 500 then server:drop_connections() end   -- writing is ahead of reading
     end)
     assert.equal("unavailable", err.kind)
-    assert.is_true(drawn.n >= 5000)
+    assert.is_true(drawn.n >= 500)
     assert_dense(last, drawn.n)
     for index in pairs(submitted) do assert.equal("completed", last[index].event) end
   end)

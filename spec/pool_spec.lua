@@ -61,7 +61,7 @@ describe("the pool", function()
       local before = server:stats().connections_total
       server:drop_connections()
       helper.eventually(function() return server:stats().connections_open == 0 end)
-      sleep(0.01)   -- not one of the loop's: nobody polls the client's connections meanwhile
+      sleep(0.1)   -- not one of the loop's: nobody polls the client's connections meanwhile
       call()
       helper.eventually(function() return server:stats().connections_total > before end)
     end

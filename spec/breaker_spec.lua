@@ -38,7 +38,7 @@ describe("breaker", function()
   it("tells its changes before the call that caused them returns", function()
     local told = {}
     open(nil, { breaker = {
-      failure_threshold = 2, success_threshold = 2, timeout = 0.05,
+      failure_threshold = 2, success_threshold = 2, timeout = 0.3,
       on_state_change = function(old, new) told[#told + 1] = old .. " > " .. new end,
     } })
     down()
@@ -47,13 +47,13 @@ describe("breaker", function()
     submit()
     assert.same({ "closed > open" }, told)
     assert.equal("open", client:breaker():state())
-    arvak.sleep(0.06)
+    arvak.sleep(0.31)
     assert.equal("half_open", client:breaker():state())
     assert.same({ "closed > open" }, told) -- to look changes nothing
     submit()
     assert.same({ "closed > open", "open > half_open", "half_open > open" }, told)
     server:clear_faults()
-    arvak.sleep(0.06)
+    arvak.sleep(0.31)
     assert.is_string(submit())
     assert.equal("open > half_open", told[4])
     assert.is_nil(told[5])
@@ -163,15 +163,15 @@ describe("breaker", function()
   end)
 
   it("ignores results of calls that began before it changed", function()
-    open(nil, { breaker = { failure_threshold = 2, timeout = 0.05, success_threshold = 1 } })
-    server:fault { rpc = "GetJobStatus", latency = 0.2, status = "UNAVAILABLE", count = 1 }
+    open(nil, { breaker = { failure_threshold = 2, timeout = 0.3, success_threshold = 1 } })
+    server:fault { rpc = "GetJobStatus", latency = 1, status = "UNAVAILABLE", count = 1 }
     local late = client.async:get_job_status("x")
     arvak.poll(0.02)
     server:fault { rpc = "SubmitJob", status = "UNAVAILABLE", count = 2 }
     submit()
     submit()
     assert.equal("open", client:breaker():state())
-    arvak.sleep(0.06)
+    arvak.sleep(0.31)
     assert.is_string(submit())
     assert.equal("closed", client:breaker():state())
     late:result()

@@ -161,7 +161,7 @@ describe("retry and breaker:", function()
   end)
 
   it("late failures neither prolong the open time nor pass for probes (34)", function()
-    open(nil, { breaker = { failure_threshold = 2, timeout = 0.15, success_threshold = 1 } })
+    open(nil, { breaker = { failure_threshold = 2, timeout = 1, success_threshold = 1 } })
     server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE", latency = 0.1 }
     local late = {}
     for i = 1, 5 do late[i] = client.async:get_job_status("x") end

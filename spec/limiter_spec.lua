@@ -23,7 +23,7 @@ describe("a limiter", function()
     local began = monotime()
     submits(40)
     local took = monotime() - began
-    assert.is_true(took >= 0.29 and took < 3, took)
+    assert.is_true(took >= 0.29 and took < helper.TEST_TIMEOUT, took)
     assert.is_true(client:stats().limiter_tokens < 10)
   end)
 
@@ -31,7 +31,7 @@ describe("a limiter", function()
     open(nil, { limiter = { rate = 20, burst = 5 } })
     local began = monotime()
     for _ = 1, 50 do client:get_job_status("x") end
-    assert.is_true(monotime() - began < 2)
+    assert.equal(5, client:stats().limiter_tokens)
     assert.is_truthy(client:submit_batch({ { bell }, { bell }, { bell }, { bell }, { bell }, { bell } }, "simulator"))
     assert.is_truthy(client:submit_qasm(bell, "simulator"))
     assert.is_true(client:stats().limiter_tokens < 1)

@@ -6,9 +6,10 @@ local raw = require "spec.support.peer"
 local monotime = require("system").monotime
 
 local bell = helper.bell
+local IS_SLOW = os.getenv "ASAN_OPTIONS" ~= nil
 
 describe("never twice:", function()
-  local SUBMITS, IN_FLIGHT = 5000, 64
+  local SUBMITS, IN_FLIGHT = IS_SLOW and 1000 or 5000, IS_SLOW and 8 or 64
 
   -- Every way in which a submit can go wrong, at once.
   local mix = {
@@ -180,6 +181,6 @@ describe("the default admission limits:", function()
     local took = monotime() - began
     assert.equal(1000, server:stats().accepted)
     -- 100 in each second; the first hundred at once
-    assert.is_true(took < 10 * 1.15, took)
+    assert.is_true(took < 10 * 1.15 or IS_SLOW, took)
   end)
 end)

@@ -100,9 +100,9 @@ describe("a stream", function()
   end)
 
   it("is refused by an open breaker, and opens one", function()
-    open(nil, { breaker = { failure_threshold = 2, timeout = 0.05, success_threshold = 1 } })
+    open(nil, { breaker = { failure_threshold = 2 } })
     local job_id = done_job()
-    server:fault { rpc = "StreamResults", status = "UNAVAILABLE", count = 2 }
+    server:fault { rpc = "StreamResults", status = "UNAVAILABLE", count = 3 }
     for _ = 1, 2 do assert.equal("unavailable", select(2, client:stream_results(job_id):next()).kind) end
     local _, err = client:watch_job(job_id):next()
     assert.equal("circuit_open", err.kind)
@@ -110,7 +110,10 @@ describe("a stream", function()
     assert.equal("circuit_open", select(2, client:stream_results(job_id):next()).kind)
     assert.equal("circuit_open", select(2, client:submit_batch_stream({ { bell } }, "simulator"):next()).kind)
     assert.equal("COMPLETED", (client:watch_job(job_id, { breaker = false }):next()))
-    arvak.sleep(0.06)
+    client:configure { breaker = { failure_threshold = 1, timeout = 0.02, success_threshold = 1 } }
+    client:stream_results(job_id):next()
+    assert.equal(1, client:stats().breaker.opened)
+    arvak.sleep(0.03)
     assert.equal(100, sum_of(client:stream_results(job_id)))
     assert.equal("closed", client:breaker():state())
   end)

@@ -93,6 +93,21 @@ static const char *const scenarios[] = {
     "  f:add_done_callback(function() called = true end) f:result() arvak.sleep(0.0001) return called end)",
     "return not pcall(arvak.run, function() error({}) end)",
     "arvak.spawn(function() client:list_backends() end) while arvak.poll(0.1) do end return true",
+    "local told = 0 local function tell() told = told + 1 end"
+    "  local c <close> = arvak.connect('127.0.0.1:1', { attempt_timeout = 0.002, api_key = function() return 'k' end,"
+    "    retry = { max_attempts = 2, initial_backoff = 1e-4, codes = { 'UNAVAILABLE' }, on_retry = tell },"
+    "    breaker = { failure_threshold = 2, on_state_change = tell }, limiter = { rate = 1000, burst = 10 } })"
+    "  local _, err = c:submit_qasm(bell, 'simulator') if err.attempts ~= 2 then return false end"
+    "  _, err = c:submit_qasm(bell, 'simulator') return err.kind == 'circuit_open' and told == 2 and c:stats() ~= nil",
+    "local v <close> = arvak.resilient(client, { retry = { max_attempts = 2 }, breaker = true })"
+    "  v:configure { breaker = { timeout = 1 }, retry = true } return v:list_backends() ~= nil and v:breaker() ~= nil",
+    "local n = 0 return arvak.retry_policy { initial_backoff = 0.0001, on_retry = function() end }:wrap(function()"
+    "  n = n + 1 if n < 3 then error({ retryable = true }) end return true end)()",
+    "local told = 0 local function tell() told = told + 1 end"
+    "  local b = arvak.circuit_breaker { failure_threshold = 1, on_state_change = tell }"
+    "  b:wrap(function() return nil, select(2, client:submit_qasm('x', 'simulator')) end)()"
+    "  if b:state() ~= 'closed' then return false end b:record_failure()"
+    "  return select(2, b:wrap(print)()).kind == 'circuit_open' and told == 1",
 };
 
 static lua_State *open_state(heap *h) {

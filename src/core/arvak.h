@@ -282,7 +282,7 @@ typedef struct arvak_client_stats {
 
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
 
-/* How long the calls of an RPC took, from start to end, to within 6 %. */
+/* How long the calls of an RPC took that made an attempt, from start to end, to within 6 %. */
 typedef struct arvak_latency {
   uint64_t count;
   int64_t p50_ns, p90_ns, p99_ns, max_ns;
@@ -504,7 +504,8 @@ arvak_call *arvak_loop_next_asking(arvak_loop *loop);
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count);
 void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message); /* message: static */
 arvak_rpc arvak_call_rpc(const arvak_call *call);
-bool arvak_call_is_sent(const arvak_call *call); /* an attempt has been handed to gRPC */
+/* An attempt is with gRPC, or one may have been executed. Between attempts that surely were not: false. */
+bool arvak_call_is_sent(const arvak_call *call);
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
 /* The decoded answer of a call that succeeded, else NULL (but see SubmitBatch in outcome); borrowed. */
 arvak_response *arvak_call_response(const arvak_call *call);

@@ -57,7 +57,7 @@ static void count_end(const arvak_call *call, size_t received) {
   if (call->outcome.kind != ARVAK_KIND_NONE) client->stats.failures++;
   client->stats.bytes_sent += GRPC_SLICE_LENGTH(call->request) * (size_t)call->outcome.attempts;
   client->stats.bytes_received += received;
-  arvak__histogram_add(&client->latency[call->attempt.rpc], call->outcome.elapsed_ns);
+  if (call->outcome.attempts > 0) arvak__histogram_add(&client->latency[call->attempt.rpc], call->outcome.elapsed_ns);
   pthread_mutex_unlock(&client->mu);
 }
 
@@ -304,7 +304,8 @@ static bool was_not_sent(const arvak_call *call) {
 /* It holds a slot, and no attempt is to come. */
 static void refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
   arvak__client_release(call->attempt.client);
-  call->outcome.retryable = false;
+  call->outcome.retryable = call->outcome.has_retry_after = false;
+  call->outcome.scope = ARVAK_SCOPE_NONE;
   arvak__set_failure(&call->outcome, kind, code, message);
   finish_soon(call);
 }
@@ -532,7 +533,10 @@ void *arvak_call_ud(const arvak_call *call) { return call->ud; }
 
 arvak_rpc arvak_call_rpc(const arvak_call *call) { return call->attempt.rpc; }
 
-bool arvak_call_is_sent(const arvak_call *call) { return call->outcome.attempts > 0; }
+bool arvak_call_is_sent(const arvak_call *call) {
+  return call->state == CALL_ACTIVE || call->outcome.maybe_executed ||
+         (call->state == CALL_ENDED && call->outcome.attempts > 0);
+}
 
 const char *arvak_call_address(const arvak_call *call) { return call->attempt.client->address; }
 

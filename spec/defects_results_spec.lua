@@ -81,7 +81,7 @@ describe("files:", function()
     assert.is_true(export.to_csv(path, { { result = result_of({}, 0, "a") }, { result = result_of({}, 0, "b") } }))
     local lines = {}
     for line in io.lines(path) do lines[#lines + 1] = line end
-    assert.same({ "1,a,,,,0,,,,", "2,b,,,,0,,,," }, { lines[2], lines[3] })
+    assert.same({ "1,,a,,,,0,,,,", "2,,b,,,,0,,,," }, { lines[2], lines[3] })
   end)
 end)
 

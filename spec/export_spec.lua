@@ -47,18 +47,19 @@ describe("a file of outcomes", function()
   it("as CSV has a line for each outcome and one for each item without", function()
     bell.execution_time_ms = 7
     assert.is_true(export.to_csv(path, {
-      { index = 1, job_id = "job-1", attempts = 2, result = bell }, { index = 2, attempts = 1, err = an_error() },
+      { index = 1, id = "bell", job_id = "job-1", attempts = 2, result = bell },
+      { index = 2, attempts = 1, err = an_error() },
       { index = 3, job_id = "job-3", attempts = 1, result = result_of({}, 0) },
       { index = 4, err = 'a "bad",\nthing' },
     }))
     bell.execution_time_ms = nil
     assert.equal([[
-index,job_id,attempts,bitstring,count,shots,probability,execution_time_ms,error,message
-1,job-1,2,00,3,4,0.75,7,,
-1,job-1,2,11,1,4,0.25,7,,
-2,,1,,,,,,invalid_circuit,the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm
-3,job-3,1,,,0,,,,
-4,,,,,,,,error,"a ""bad"",
+index,id,job_id,attempts,bitstring,count,shots,probability,execution_time_ms,error,message
+1,bell,job-1,2,00,3,4,0.75,7,,
+1,bell,job-1,2,11,1,4,0.25,7,,
+2,,,1,,,,,,invalid_circuit,the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm
+3,,job-3,1,,,0,,,,
+4,,,,,,,,,error,"a ""bad"",
 thing"
 ]], read(path))
   end)
@@ -70,10 +71,15 @@ thing"
     }))
     local items = cjson.decode(read(path))
     assert.equal(2, #items)
-    assert.same({ index = 5, job_id = "job-1", attempts = 2, shots = 4, metadata_json = bell.metadata_json,
-      execution_time_ms = cjson.null, counts = { ["00"] = 3, ["11"] = 1 } }, items[1])
-    assert.same({ index = 6, job_id = cjson.null, attempts = 1, error = { kind = "invalid_circuit", attempts = 0,
-      message = err.message, retryable = false, maybe_executed = false } }, items[2])
+    assert.same({
+      index = 5, id = cjson.null, job_id = "job-1", attempts = 2, shots = 4, execution_time_ms = cjson.null,
+      metadata_json = bell.metadata_json, counts = { ["00"] = 3, ["11"] = 1 },
+    }, items[1])
+    assert.same({
+      index = 6, id = cjson.null, job_id = cjson.null, attempts = 1,
+      error = { kind = "invalid_circuit", attempts = 0, message = err.message, retryable = false,
+        maybe_executed = false },
+    }, items[2])
   end)
 
   it("as JSON has counts and fractions with all their digits", function()
@@ -81,7 +87,7 @@ thing"
       { attempts = 0.1, index = 0 / 0, job_id = math.huge } })
     local text = read(path)
     assert.truthy(text:find('"counts":{"0":9223372036854775807,"1":9007199254740993}', 1, true))
-    assert.truthy(text:find('"index":null,"job_id":null,"attempts":0.1,"error":', 1, true))
+    assert.truthy(text:find('"index":null,"id":null,"job_id":null,"attempts":0.1,"error":', 1, true))
   end)
 
   it("as JSON is UTF-8 whatever the strings hold", function()

@@ -102,7 +102,7 @@ end
 
 -- ---- CSV
 
-local HEAD = "index,job_id,attempts,bitstring,count,shots,probability,execution_time_ms,error,message\n"
+local HEAD = "index,id,job_id,attempts,bitstring,count,shots,probability,execution_time_ms,error,message\n"
 
 -- As RFC 4180 has it: quotes around what holds a comma, a quote or a line's end.
 local function csv_field(value)
@@ -120,21 +120,22 @@ end
 
 local function write_csv_item(draft, item, place)
   local result, err = item.result, item.err
-  local index, job_id = item.index or place, item.job_id or (result and result.job_id)
+  local index, id, job_id = item.index or place, item.id, item.job_id or (result and result.job_id)
   if not result then
     local kind = errors.is_error(err) and err.kind or "error"
-    draft:write(csv_line(index, job_id, item.attempts, nil, nil, nil, nil, nil, kind, message_of(err)))
+    draft:write(csv_line(index, id, job_id, item.attempts, nil, nil, nil, nil, nil, kind, message_of(err)))
     return
   end
   local total, is_empty = 0, true
   for _, count in result:pairs() do total = total + count end
   for bits, count in result:pairs() do
     is_empty = false
-    draft:write(csv_line(index, job_id, item.attempts, bits, count, result.shots, total > 0 and count / total or nil,
-      result.execution_time_ms, nil, nil))
+    draft:write(csv_line(index, id, job_id, item.attempts, bits, count, result.shots,
+      total > 0 and count / total or nil, result.execution_time_ms, nil, nil))
   end
   if is_empty then
-    draft:write(csv_line(index, job_id, item.attempts, nil, nil, result.shots, nil, result.execution_time_ms, nil, nil))
+    draft:write(csv_line(index, id, job_id, item.attempts, nil, nil, result.shots, nil,
+      result.execution_time_ms, nil, nil))
   end
 end
 
@@ -164,7 +165,7 @@ end
 local function write_json_item(draft, item, place)
   local result = item.result
   local parts = {
-    '"index":' .. json.scalar(item.index or place),
+    '"index":' .. json.scalar(item.index or place), '"id":' .. json.scalar(item.id),
     '"job_id":' .. json.scalar(item.job_id or (result and result.job_id)),
     '"attempts":' .. json.scalar(item.attempts),
   }

@@ -197,21 +197,8 @@ function arvak.is_error(value) end
 
 ---Prints the progress of a batch to standard error: on a terminal one line that is drawn again (Debian: lua-term),
 ---elsewhere a line at most once a second and at the end. Meant as progress_callback.
----@param progress arvak.progress
+---@param progress arvak.batch_progress
 function arvak.print_progress_bar(progress) end
-
----@class arvak.progress
----@field total? integer nil while an iterator has not ended
----@field completed integer jobs that succeeded
----@field failed integer
----@field running integer
----@field pending integer
----@field percent_complete? number
----@field elapsed_time number seconds
----@field throughput number ended jobs a second
----@field eta? number seconds
----@field success_rate number
----@field is_complete boolean
 
 ---What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 ---@param value any
@@ -244,7 +231,7 @@ function results.scale(result, shots) end
 ---@return arvak.error|nil err
 function results.distance(a, b, kind) end
 
----@alias arvak.item { index: integer?, job_id: string?, attempts: integer?, result: arvak.result?, err: any }
+---@alias arvak.item { index: integer?, id: string|integer|nil, job_id: string?, attempts: integer?, result: arvak.result?, err: any }
 
 ---@class arvak.export
 local export = {}

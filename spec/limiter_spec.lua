@@ -24,7 +24,6 @@ describe("a limiter", function()
     submits(40)
     local took = monotime() - began
     assert.is_true(took >= 0.29 and took < helper.TEST_TIMEOUT, took)
-    assert.is_true(client:stats().limiter_tokens < 10)
   end)
 
   it("counts jobs, not calls: reads are free, a batch costs each of its circuits", function()
@@ -34,7 +33,6 @@ describe("a limiter", function()
     assert.equal(5, client:stats().limiter_tokens)
     assert.is_truthy(client:submit_batch({ { bell }, { bell }, { bell }, { bell }, { bell }, { bell } }, "simulator"))
     assert.is_truthy(client:submit_qasm(bell, "simulator"))
-    assert.is_true(client:stats().limiter_tokens < 1)
     assert.is_true(monotime() - began >= 0.1)
   end)
 

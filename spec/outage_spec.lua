@@ -140,8 +140,8 @@ describe("a server that is down for 3 s and comes back:", function()
       if refused % 100 == 0 then arvak.sleep(0.005) end
     end
     table.sort(times)
-    assert.is_true(refused > 1000)
-    assert.is_true(times[refused * 99 // 100] < 0.001)
+    assert.is_true(refused > 200)
+    assert.is_true(times[refused * 99 // 100] < (IS_SLOW and 0.05 or 0.001))
     local address = peer:address()
     peer:stop()
     local server = helper.start { address = address }

@@ -222,6 +222,40 @@ static void configure_is_the_hosts_alone(void **state) {
   arvak_client_unref(client);
 }
 
+static void count_change(arvak_breaker_state from, arvak_breaker_state to, void *ud) {
+  (void)from;
+  if (to == ARVAK_BREAKER_OPEN) atomic_fetch_add((atomic_int *)ud, 1);
+}
+
+static void states_share_the_policies_of_the_host(void **state) {
+  (void)state;
+  static atomic_int opened;
+  arvak_retry *retry = NULL;
+  arvak_breaker *breaker = NULL;
+  arvak_client *client = NULL;
+  arvak_retry_options tries = {.max_attempts = 2, .initial_backoff_ns = 1000000};
+  arvak_breaker_options limits = {.failure_threshold = 4, .on_change = count_change, .ud = &opened};
+  assert_int_equal(arvak_retry_new(&tries, NULL, &retry), ARVAK_OK);
+  assert_int_equal(arvak_breaker_new(&limits, &breaker), ARVAK_OK);
+  arvak_client_options options = {
+      .address = "127.0.0.1:1", .attempt_timeout_ns = 2000000, .retry = retry, .breaker = breaker};
+  assert_int_equal(arvak_client_new(&options, &client, NULL), ARVAK_OK);
+  arvak_retry_unref(retry);
+  arvak_breaker_unref(breaker);
+  lua_State *first = open_bare(), *second = open_bare();
+  push(first, client, "client");
+  push(second, client, "client");
+  arvak_client_unref(client);
+  must(first, "local _, err = client:list_backends() assert(err.attempts == 2 and err.kind == 'unavailable')");
+  must(second, "local _, err = client:list_backends() assert(err.attempts == 2 and err.kind == 'unavailable')\n"
+               "assert(client:breaker():state() == 'open')");
+  must(first, "local _, err = client:list_backends() assert(err.kind == 'circuit_open')");
+  assert_int_equal(opened, 1);
+  lua_close(first);
+  must(second, "client:breaker():reset() local _, err = client:list_backends() assert(err.kind == 'unavailable')");
+  lua_close(second);
+}
+
 /* ---- headers from the host ---- */
 
 typedef struct vault {
@@ -496,6 +530,7 @@ int main(void) {
       cmocka_unit_test(a_push_opens_the_library_and_names_it_nowhere),
       cmocka_unit_test(null_is_refused),
       cmocka_unit_test(configure_is_the_hosts_alone),
+      cmocka_unit_test(states_share_the_policies_of_the_host),
       cmocka_unit_test(the_host_is_asked_for_headers_before_each_attempt),
       cmocka_unit_test(a_host_may_refuse),
       cmocka_unit_test(a_push_without_memory_raises_and_holds_nothing),

@@ -250,6 +250,8 @@ typedef struct arvak_client_options {
   const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
   const char *tls_server_name;             /* NULL: the host of the address */
   arvak_limiter_options limiter;
+  arvak_retry *retry;     /* shared; what handles of Lua states go by until told otherwise; a call in C names its own */
+  arvak_breaker *breaker; /* the same; so one breaker can serve all states of a host */
   arvak_headers_fn headers_fn; /* NULL: none; with one, calls do not ask (asks_headers) */
   void *headers_ud;
 } arvak_client_options;
@@ -261,6 +263,8 @@ typedef struct arvak_client arvak_client;
 int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason);
 arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
+arvak_retry *arvak_client_retry(const arvak_client *client);       /* as in its options; borrowed, or NULL */
+arvak_breaker *arvak_client_breaker(const arvak_client *client);
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
 int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */

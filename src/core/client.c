@@ -123,6 +123,8 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->is_adaptive = options->limiter.is_adaptive;
   client->slots = arvak__limiter_in_flight(&client->limiter);
   client->attempt_timeout_ns = options->attempt_timeout_ns;
+  client->retry = arvak_retry_ref(options->retry);
+  client->breaker = arvak_breaker_ref(options->breaker);
   client->timeout_ns = or_default(options->timeout_ns, DEFAULT_TIMEOUT_NS);
   client->queue_timeout_ns = or_default(options->queue_timeout_ns, DEFAULT_QUEUE_TIMEOUT_NS);
   client->address = strdup(options->address);
@@ -185,6 +187,8 @@ static void free_grpc_parts(arvak_client *client) {
 void arvak__client_drop(arvak_client *client) {
   if (atomic_fetch_sub_explicit(&client->holds, 1, memory_order_acq_rel) != 1) return;
   if (client->fork_generation == arvak__fork_generation()) free_grpc_parts(client);
+  arvak_retry_unref(client->retry);
+  arvak_breaker_unref(client->breaker);
   free(client->headers);
   free_args(client->args);
   free(client->channels);
@@ -201,6 +205,10 @@ void arvak_client_unref(arvak_client *client) {
 }
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }
+
+arvak_retry *arvak_client_retry(const arvak_client *client) { return client->retry; }
+
+arvak_breaker *arvak_client_breaker(const arvak_client *client) { return client->breaker; }
 
 int64_t arvak_client_timeout_ns(const arvak_client *client) { return client->timeout_ns; }
 

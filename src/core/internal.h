@@ -132,6 +132,8 @@ struct arvak_client {
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   int pool_size, max_concurrent_rpcs;
   bool is_paced, is_adaptive; /* limiter has a rate; a limit in flight that moves */
+  arvak_retry *retry;         /* shared, or NULL, as the next */
+  arvak_breaker *breaker;
 
   pthread_mutex_t mu;
   arvak_channel **channels; /* mu: pool_size places, the first channel_count in use */

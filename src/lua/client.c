@@ -332,6 +332,8 @@ void arvak_lua_pushclient(lua_State *L, arvak_client *core) {
   larvak_client *client = client_push(L);
   larvak_loop_get(L, client->state);
   client->core = arvak_client_ref(core);
+  client->retry = arvak_retry_ref(arvak_client_retry(core));
+  client->breaker = arvak_breaker_ref(arvak_client_breaker(core));
   client->is_shared = true;
   lua_call(L, 1, 1);
 }

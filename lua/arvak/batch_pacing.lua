@@ -4,7 +4,7 @@
 local M = {}
 
 local RATE, BURST = 90, 10         -- submits a second, and how many at once; the service's default limit is 100
-local FIRST_HOLD, LAST_HOLD = 0.1, 1.0   -- seconds without any submit after a refusal
+local FIRST_HOLD, LAST_HOLD = 0.1, 0.25   -- seconds without any submit after a refusal
 local DECREASE = 0.9               -- of the jobs that the server had accepted and not finished
 local CUT_INTERVAL = 1.0           -- seconds; refusals within it are one
 
@@ -16,7 +16,7 @@ function M.new(max_workers)
 end
 
 local function refill(self, now)
-  self.tokens = math.min(BURST, self.tokens + RATE * (now - self.filled_at))
+  self.tokens = math.min(BURST, self.tokens + RATE * math.max(0, now - self.filled_at))
   self.filled_at = now
 end
 
@@ -27,7 +27,7 @@ function Pacing:note_refusal(now, unfinished, retry_after)
     self.held_until = now + math.max(self.hold, retry_after or 0)
     self.hold = math.min(2 * self.hold, LAST_HOLD)
   end
-  self.tokens, self.filled_at = 0, now
+  self.tokens, self.filled_at = 1, self.held_until   -- then one, to see
   if not self.cut_at or now - self.cut_at >= CUT_INTERVAL then
     self.cut_at = now
     self.limit = math.max(1, math.min(self.limit, DECREASE * unfinished))

@@ -19,11 +19,12 @@ local manager <close> = arvak.batch_manager(client, { max_workers = 16 })
 local function show_journal()
   local journal <close> = assert(arvak.journal(path))
   local counts = journal:counts()
-  print(("%d of %d completed, %d failed, %d under way"):format(counts.completed or 0, count, counts.failed or 0,
-    (counts.submitted or 0) + (counts.intent or 0)))
+  print(("%d of %d completed, %d failed, %d unknown, %d under way"):format(counts.completed or 0, count,
+    counts.failed or 0, counts.unknown or 0, (counts.submitted or 0) + (counts.intent or 0)))
 end
 
--- Ctrl-C raises in the call that waits. Jobs that run are left running: the next run looks at them.
+-- Ctrl-C raises in the call that waits. Jobs that run are left running: the next run looks at them. One that was just
+-- being submitted is unknown: it may have run, so it is not submitted again (unless on_unknown = "resubmit").
 local ok, r, err = pcall(manager.execute_batch, manager, circuits, "simulator",
   { journal = path, progress_callback = arvak.print_progress_bar })
 manager:close()

@@ -1,6 +1,7 @@
 -- The progress bar: what its lines say, how often plain ones come, and how it fits itself to a terminal.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
+local helper = require "spec.helper"
 local monotime = require("system").monotime
 
 local lua = os.getenv("LUA") or "lua5.4"
@@ -54,7 +55,7 @@ describe("print_progress_bar without a terminal", function()
     local text = printed(table.unpack(many))
     local lines = select(2, text:gsub("\n", ""))
     assert.is_true(lines <= 1 + (monotime() - since) // 1)
-    assert.equal("100/100, 100.0 %, 2 failed, done in 0:12, 3.36/s\n", last_line())
+    assert.equal("100/100, 100.0 %, 2 failed, took 0:12, 3.36/s\n", last_line())
     assert.equal("", printed(progress_of()))
   end)
 
@@ -63,29 +64,29 @@ describe("print_progress_bar without a terminal", function()
     assert.equal("42/100, 42.0 %, 2 failed, ETA 0:17, 3.36/s, 8 running\n", printed_in_time(progress_of()))
   end)
 
-  it("says done and 100 % only when all have ended", function()
+  it("says how long it took, and 100 %, only when all have ended", function()
     for _, changes in ipairs {
       { completed = 0, failed = 0, is_complete = true }, { total = 1e9, completed = 1e9 - 1, failed = 0 },
       { completed = 98, is_complete = false },
     } do
       local text = printed_in_time(progress_of(changes))
       assert.matches("running\n$", text)
-      assert.is_nil(text:find("done", 1, true))
+      assert.is_nil(text:find("took", 1, true))
       if changes.completed ~= 98 then assert.is_nil(text:find("100.0", 1, true)) end
     end
   end)
 
   it("needs no total", function()
-    assert.equal("42 ended, 2 failed, done in 0:12, 3.36/s\n",
+    assert.equal("42 ended, 2 failed, took 0:12, 3.36/s\n",
       last_line { total = false, completed = 40, percent_complete = false })
   end)
 
   it("is at ease with nothing to do", function()
-    assert.equal("0/0, done in 0:00, 0.00/s\n",
+    assert.equal("0/0, took 0:00, 0.00/s\n",
       last_line { total = 0, completed = 0, failed = 0, elapsed_time = 0, throughput = 0 })
-    assert.equal("0 ended, done in ?\n",
+    assert.equal("0 ended, took ?\n",
       printed { completed = 0, failed = 0, running = 0, pending = 0, is_complete = true })
-    assert.equal("0 ended, done in ?\n", printed { is_complete = true })
+    assert.equal("0 ended, took ?\n", printed { is_complete = true })
   end)
 
   local huge, nan = math.huge, 0 / 0
@@ -94,7 +95,7 @@ describe("print_progress_bar without a terminal", function()
     ["many/s"] = 1e300,
   } do
     it(("writes a rate of %g as %s"):format(throughput, expected), function()
-      assert.equal("100/100, 100.0 %, 2 failed, done in 0:12, " .. expected .. "\n",
+      assert.equal("100/100, 100.0 %, 2 failed, took 0:12, " .. expected .. "\n",
         last_line { throughput = throughput })
     end)
   end
@@ -104,17 +105,30 @@ describe("print_progress_bar without a terminal", function()
     ["4 d"] = 4 * 86400, [">999 d"] = 1e12, ["?"] = nan,
   } do
     it(("writes %g seconds as %s"):format(seconds, expected), function()
-      assert.matches("done in " .. expected:gsub("%p", "%%%0") .. ", ", last_line { elapsed_time = seconds })
+      assert.matches("took " .. expected:gsub("%p", "%%%0") .. ", ", last_line { elapsed_time = seconds })
     end)
   end
 
   it("leaves out figures that are none", function()
     for _, figure in ipairs { nan, huge, -huge, -1, "fast", {} } do
-      assert.equal("100/100, 100.0 %, 2 failed, done in 0:12\n", last_line { throughput = figure })
+      assert.equal("100/100, 100.0 %, 2 failed, took 0:12\n", last_line { throughput = figure })
     end
-    assert.equal("1e+300/1e+300, 100.0 %, done in 0:12, 3.36/s\n",
+    assert.equal("1e+300/1e+300, 100.0 %, took 0:12, 3.36/s\n",
       last_line { total = 1e300, completed = 1e300, failed = 0 })
-    assert.equal("2 ended, 2 failed, done in 0:12, 3.36/s\n", last_line { total = nan, completed = "many" })
+    assert.equal("2 ended, 2 failed, took 0:12, 3.36/s\n", last_line { total = nan, completed = "many" })
+  end)
+
+  it("ends with a line of all that was drawn when a batch over an iterator is stopped", function()
+    local server = helper.start { job_latency = 60 }
+    local client = arvak.connect(server.address)
+    local last
+    local r = arvak.batch_manager(client, { max_workers = 8 }):execute_batch(function() return { helper.bell, 1 } end,
+      "simulator", { timeout = 0.05, progress_callback = function(progress) last = progress end })
+    assert.equal(r.total_count, last.total)
+    assert.matches(("^%d/%d, 100%%.0 %%%%, %d failed, took 0:0"):format(r.total_count, r.total_count, r.failure_count),
+      printed(last))
+    client:close()
+    server:stop()
   end)
 
   it("raises at the caller for what is no progress", function()

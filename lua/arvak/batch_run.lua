@@ -409,6 +409,7 @@ function Run:execute()
     error(err, 0)
   end
   close(self)
+  self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())
 end

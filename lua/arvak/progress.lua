@@ -1,5 +1,5 @@
--- The progress of a batch for people to look at. Invariant: what is printed never rounds up, so 100 % and "done" stand
--- there only when every job has ended. io, os and the module that knows terminals are looked up when needed.
+-- The progress of a batch for people to look at. Invariant: what is printed never rounds up, so 100 % and the time it
+-- took stand there only when every job has ended. io, os and the module that knows terminals are looked up when needed.
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
 local check = import "arvak.check"
@@ -70,7 +70,7 @@ local function pieces_of(progress)
   add(total and percent(ended, total))
   add(failed > 0 and whole(failed) .. " failed")
   if is_over then
-    add("done in " .. (duration(progress.elapsed_time) or "?"))
+    add("took " .. (duration(progress.elapsed_time) or "?"))
   else
     add(duration(progress.eta) and "ETA " .. duration(progress.eta))
   end

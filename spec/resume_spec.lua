@@ -1,0 +1,66 @@
+-- examples/resume.lua, interrupted by Ctrl-C again and again: each run ends with what is done, and nothing runs twice.
+-- SPDX-License-Identifier: Apache-2.0
+local helper = require "spec.helper"
+
+local COUNT, WORKERS = 400, 16   -- those of the example
+local lua = os.getenv("LUA") or "lua5.4"
+
+-- Runs the example; after is when it is interrupted, in seconds after its journal is there (nil: never). Its output and
+-- exit status. A background process of bash -m does not ignore SIGINT.
+local function run(path, address, after)
+  local script = os.tmpname()
+  local file = assert(io.open(script, "w"))
+  file:write(([[
+    set -m
+    '%s' examples/resume.lua '%s' %d %s & pid=$!
+    ( sleep %d; kill -KILL $pid ) >/dev/null 2>&1 & killer=$!
+  ]]):format(lua, path, COUNT, address, 6 * helper.TEST_TIMEOUT))
+  if after then
+    file:write(([[
+      for i in $(seq 200); do [ -s '%s' ] && break; sleep 0.05; done
+      sleep %g; kill -INT $pid
+    ]]):format(path, after))
+  end
+  file:write("wait $pid; status=$?; kill -KILL -- -$killer 2>/dev/null; echo status $status\n")
+  file:close()
+  local pipe = assert(io.popen(("bash '%s' 2>&1 </dev/null"):format(script)))
+  local output = pipe:read("a")
+  pipe:close()
+  os.remove(script)
+  return output, tonumber(output:match("status (%d+)\n"))
+end
+
+describe("a batch that is interrupted by Ctrl-C", function()
+  local server, path
+
+  before_each(function()
+    server = helper.start { job_latency = 0.05 }   -- with 16 at a time, 400 jobs take 1.3 s
+    path = os.tmpname()
+    os.remove(path)
+  end)
+
+  after_each(function()
+    server:stop()
+    for _, ending in ipairs { "", "-wal", "-shm" } do os.remove(path .. ending) end
+    helper.assert_clean()
+  end)
+
+  it("ends with what is done and how to go on, and goes on without running a circuit twice", function()
+    local before = 0
+    for _ = 1, 2 do
+      local output, status = run(path, server.address, 0.3)
+      assert.equal(130, status, output)
+      local completed = tonumber(output:match(("(%%d+) of %d completed, 0 failed"):format(COUNT)))
+      assert.is_true(completed >= before and completed < COUNT, output)
+      assert.truthy(output:find(("go on with: lua5.4 examples/resume.lua %s %d"):format(path, COUNT), 1, true), output)
+      before = completed
+    end
+    local output, status = run(path, server.address)
+    local completed, unknown = output:match("(%d+) of %d+ completed, 0 failed, (%d+) unknown, 0 under way")
+    assert.equal(COUNT, completed + unknown, output)   -- unknown: those that were just being submitted
+    assert.is_true(unknown + 0 <= 2 * WORKERS, output)
+    assert.equal(unknown == "0" and 0 or 1, status, output)
+    local accepted = server:stats().accepted
+    assert.is_true(accepted >= completed + 0 and accepted <= COUNT, accepted .. output)
+  end)
+end)

@@ -75,6 +75,35 @@ describe("arvak.resilient", function()
     assert.equal(0, server:stats().accepted)
   end)
 
+  it("survives functions and tables that change or close the client under a call", function()
+    local api_key = function()
+      pcall(client.configure, client, { retry = { max_attempts = 2 }, breaker = true })
+      return "k"
+    end
+    open({ api_key = "k" }, { retry = true, breaker = true, api_key = api_key })
+    for _ = 1, 3 do
+      assert.is_table(client:list_backends())
+      collectgarbage()
+      assert.equal("job_not_found", select(2, client:stream_results("x"):next()).kind)
+    end
+    local function closing_at(key)
+      return setmetatable({}, { __index = function(_, name)
+        if key == nil or name == key then client:close() end
+      end })
+    end
+    local closing = closing_at("max_attempts")
+    assert.equal("closed", select(2, client:list_backends { retry = closing }).kind)
+    client = arvak.connect(server.address, { api_key = "k" })
+    assert.equal("closed", select(2, client:list_backends(closing_at("timeout"))).kind)
+    client = arvak.connect(server.address, { api_key = "k" })
+    closing = closing_at(nil)
+    local view = arvak.resilient(client, { retry = closing, breaker = closing })
+    assert.is_table(view:list_backends())
+    view:close()
+    client = arvak.connect(server.address, { api_key = "k" })
+    client:configure { retry = closing }
+  end)
+
   it("leaves calls that a breaker refused out of the latencies", function()
     open(nil, { breaker = true })
     client:breaker():force_open()

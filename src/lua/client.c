@@ -278,10 +278,12 @@ static int client_view(lua_State *L) {
     lua_setiuservalue(L, 3, uv);
   }
   if (view->has_functions) larvak_note_handle(L, 3);
+  if (!client->core) return larvak_misuse(L, "resilient: the client is closed"); /* by a finalizer */
+  view->core = arvak_client_ref(client->core);
   view->retry = arvak_retry_ref(client->retry);
   view->breaker = arvak_breaker_ref(client->breaker);
-  take_policies(L, 2, view, arvak_client_address(client->core));
-  view->core = arvak_client_ref(client->core);
+  take_policies(L, 2, view, arvak_client_address(view->core));
+  lua_settop(L, 3);
   return 1;
 }
 
@@ -357,18 +359,17 @@ static void set_retries(lua_State *L, const arvak_client_stats *stats) {
   lua_setfield(L, -2, "retries");
 }
 
-static void set_latency(lua_State *L, arvak_client *core) {
+static void set_latency(lua_State *L, const arvak_latency *latencies) {
   lua_newtable(L);
   for (int rpc = 0; rpc < ARVAK_WATCH_JOB; rpc++) {
-    arvak_latency latency;
-    arvak_client_get_latency(core, (arvak_rpc)rpc, &latency);
-    if (latency.count == 0) continue;
+    const arvak_latency *latency = &latencies[rpc];
+    if (latency->count == 0) continue;
     lua_createtable(L, 0, 5);
-    set_count(L, "count", latency.count);
-    set_seconds(L, "p50", latency.p50_ns);
-    set_seconds(L, "p90", latency.p90_ns);
-    set_seconds(L, "p99", latency.p99_ns);
-    set_seconds(L, "max", latency.max_ns);
+    set_count(L, "count", latency->count);
+    set_seconds(L, "p50", latency->p50_ns);
+    set_seconds(L, "p90", latency->p90_ns);
+    set_seconds(L, "p99", latency->p99_ns);
+    set_seconds(L, "max", latency->max_ns);
     lua_setfield(L, -2, arvak_rpc_name((arvak_rpc)rpc));
   }
   lua_setfield(L, -2, "latency");
@@ -395,8 +396,11 @@ static void set_policies(lua_State *L, const larvak_client *client) {
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
   arvak_client_stats stats;
-  arvak_client_get_stats(client->core, &stats);
-  lua_createtable(L, 0, 8);
+  arvak_latency latencies[ARVAK_WATCH_JOB];
+  arvak_client_get_stats(client->core, &stats); /* all of it before a table is made: that may close the client */
+  for (int rpc = 0; rpc < ARVAK_WATCH_JOB; rpc++)
+    arvak_client_get_latency(client->core, (arvak_rpc)rpc, &latencies[rpc]);
+  lua_createtable(L, 0, 16);
   set_count(L, "calls", stats.calls);
   set_count(L, "attempts", stats.attempts);
   set_count(L, "failures", stats.failures);
@@ -417,7 +421,7 @@ static int client_stats(lua_State *L) {
     lua_setfield(L, -2, "limiter_tokens");
   }
   set_retries(L, &stats);
-  set_latency(L, client->core);
+  set_latency(L, latencies);
   set_policies(L, client);
   return 1;
 }

@@ -187,7 +187,8 @@ typedef struct larvak_call_options {
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
   size_t header_count, fixed_header_count;
-  arvak_retry *retry;     /* borrowed, from the client or the stack; as the next */
+  bool has_retry, has_breaker; /* of its own; else those that the client has when the call starts */
+  arvak_retry *retry;          /* borrowed from the stack; as the next */
   arvak_breaker *breaker;
 } larvak_call_options;
 

@@ -240,6 +240,7 @@ arvak_retry *larvak_retry(lua_State *L, int index, const char *what, const char 
     lua_pushnil(L);
     return NULL;
   }
+  if (address) address = lua_pushstring(L, address); /* reading the table may run what closes the client */
   arvak_retry **box = push_retry(L);
   if (is_table) read_retry(L, index, what, &options);
   int status = arvak_retry_new(&options, address, box);

@@ -62,8 +62,6 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
                                           "breaker", NULL};
   int index = m->options_index;
   memset(out, 0, sizeof *out);
-  out->retry = client->retry;
-  out->breaker = client->breaker;
   if (lua_isnoneornil(L, index)) return;
   if (circuit && lua_type(L, index) == LUA_TNUMBER) {
     circuit->shots = read_shots(L, index, "shots");
@@ -100,12 +98,14 @@ static void read_breaker(lua_State *L, int index, larvak_call_options *out) {
     larvak_misuse(L, "breaker: got %s, expected false or a breaker made by arvak.circuit_breaker",
                   larvak_describe(L, -1));
   out->breaker = larvak_breaker(L, -1, "breaker");
+  out->has_breaker = true;
 }
 
 void larvak_read_policies(lua_State *L, int index, const larvak_client *client, larvak_call_options *out) {
   read_breaker(L, index, out);
-  if (lua_getfield(L, index, "retry") != LUA_TNIL)
-    out->retry = larvak_retry(L, -1, "retry", arvak_client_address(client->core));
+  out->has_retry = lua_getfield(L, index, "retry") != LUA_TNIL;
+  if (out->has_retry)
+    out->retry = larvak_retry(L, -1, "retry", client->core ? arvak_client_address(client->core) : NULL);
 }
 
 /* {qasm, shots} and nothing else: an option by name beside it would be overlooked. */
@@ -353,8 +353,8 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
                              .header_count = options->header_count,
                              .fixed_header_count = options->fixed_header_count,
                              .asks_headers = client->has_functions,
-                             .retry = options->retry,
-                             .breaker = options->breaker,
+                             .retry = options->has_retry ? options->retry : client->retry,
+                             .breaker = options->has_breaker ? options->breaker : client->breaker,
                              .owner = client,
                              .fn = larvak_on_call_end,
                              .ud = wait};

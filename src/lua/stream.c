@@ -41,12 +41,9 @@ static int stream_gc(lua_State *L) {
 /* ---- opening ---- */
 
 static void read_options(lua_State *L, int index, const larvak_client *client, arvak_request *request,
-                         arvak_call_options *out) {
-  larvak_call_options policies = {.retry = client->retry, .breaker = client->breaker};
-  if (!lua_isnoneornil(L, index)) larvak_read_policies(L, index, client, &policies);
-  out->retry = policies.retry;
-  out->breaker = policies.breaker;
+                         arvak_call_options *out, larvak_call_options *policies) {
   if (lua_isnoneornil(L, index)) return;
+  larvak_read_policies(L, index, client, policies);
   lua_getfield(L, index, "chunk_size");
   request->chunk_size = (uint32_t)larvak_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
   lua_getfield(L, index, "timeout");
@@ -74,8 +71,9 @@ static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc
                            .retryable = true,
                            .has_retry_after = true,
                            .retry_after_ns = info.retry_after_ns};
+  const char *address = lua_pushstring(L, arvak_client_address(client->core)); /* which a finalizer may close */
   lua_pushnil(L);
-  larvak_push_failure(L, rpc, arvak_client_address(client->core), &outcome);
+  larvak_push_failure(L, rpc, address, &outcome);
   return 2;
 }
 
@@ -90,17 +88,20 @@ static int stream_open(lua_State *L) {
   arvak_request request = {.rpc = (arvak_rpc)(ARVAK_WATCH_JOB + luaL_checkoption(L, 2, NULL, methods))};
   arvak_call_options options = {.owner = client};
   if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_text(L, 3, "job_id");
-  read_options(L, 4, client, &request, &options);
+  larvak_call_options policies = {0};
+  read_options(L, 4, client, &request, &options, &policies);
   if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
   larvak_attend(L, client->state);
   if (!client->core) return larvak_push_closed(L); /* by a finalizer, or a function that was asked */
   options.ud = raw;
+  options.retry = policies.has_retry ? policies.retry : client->retry;
+  options.breaker = policies.has_breaker ? policies.breaker : client->breaker;
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
   larvak_notice(client->state);
+  if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   larvak_tell_hooks(L, client->state);
   if (status == ARVAK_OK) return 1;
-  if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_push_forked(L);
   else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");

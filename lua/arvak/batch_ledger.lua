@@ -8,7 +8,8 @@ local queue = import "arvak.queue"
 
 local M = {}
 
-local LINGER = 0.002     -- seconds that what has happened may wait for more, so that one commit carries many
+local LINGER = 0.002     -- seconds that what has happened may wait for more, so that one commit carries many,
+local LONGEST = 0.05     -- or as long as the last commit took, where the disk is slow, but not longer than this
 local GROUP = 3 / 8      -- of max_workers: with as many free places a commit is worth it
 
 -- ---- without a journal: nothing waits
@@ -39,13 +40,14 @@ Ledger.__index = Ledger
 function M.new(run, opened, options)
   return setmetatable({
     run = run, journal = opened, is_retry = options.is_retry, notes_total = options.notes_total, keeps_jobs = true,
-    intended = queue.new(), unwritten = queue.new(), group = math.max(1, math.ceil(GROUP * run.max_workers)),
+    intended = queue.new(), unwritten = queue.new(), linger = LINGER,
+    group = math.max(1, math.ceil(GROUP * run.max_workers)),
   }, Ledger)
 end
 
 local function note(self, slot, state, hash, is_new)
   self.journal:note(slot, state, hash, is_new)
-  self.due_at = self.due_at or core.now() + LINGER
+  self.due_at = self.due_at or core.now() + self.linger
 end
 
 -- Whether inputs are left undrawn for a moment, so that several go into one transaction.
@@ -55,7 +57,7 @@ function Ledger:holds(room, now)
     return false
   end
   self.held_since = self.held_since or now
-  if now - self.held_since < LINGER then return true end
+  if now - self.held_since < self.linger then return true end
   self.held_since = nil
   return false
 end
@@ -153,8 +155,9 @@ end
 -- ---- commits
 
 local function commit(self)
+  local since = core.now()
   local ok, err = self.journal:commit()
-  self.due_at = nil
+  self.linger, self.due_at = math.max(LINGER, math.min(core.now() - since, LONGEST)), nil
   while true do   -- when it is not written it is true all the same, and told
     local slot = self.unwritten:pop()
     if not slot then break end
@@ -180,9 +183,9 @@ function Ledger:turn(now)
 end
 
 function Ledger:next_time()
-  local time = self.due_at
-  if self.held_since and (not time or self.held_since + LINGER < time) then time = self.held_since + LINGER end
-  return time
+  local held_until = self.held_since and self.held_since + self.linger
+  if not held_until or (self.due_at and self.due_at < held_until) then return self.due_at end
+  return held_until
 end
 
 function Ledger:is_empty() return self.unwritten:is_empty() end

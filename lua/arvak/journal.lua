@@ -8,6 +8,7 @@ local errors = import "arvak.errors"
 local json = import "arvak.json"
 
 local M = {}
+local NO_SUCH_FILE = 2   -- ENOENT
 local ResultRecord = core.metatables["arvak.result"]
 
 -- ---- the database
@@ -38,8 +39,8 @@ local function ask(connection, sql, ...)
   return row
 end
 
--- What may only be read is an I/O error to SQLite. The file is opened only then: closing it lets go of every lock that
--- this process has on it, also those of another journal (POSIX), and who meets an I/O error has not met a lock.
+-- What may only be read is an I/O error to SQLite. The file is opened only then, as that lets go of locks (see exists):
+-- who meets an I/O error has not met a lock.
 local function explain_io_error(path, message)
   if not message:find("disk I/O error", 1, true) then return message end
   local file, reason = io.open(path, "r+b")
@@ -69,6 +70,23 @@ local function connect(path, prepare, what)
   if ok then return connection end
   connection:close()
   return nil, failure(path, what, message)
+end
+
+-- Whether there is a file: to open one and close it again would let go of this process's locks on it (POSIX), also of
+-- those that another Lua state holds.
+local function exists(path)
+  local ok, message, code = os.rename(path, path)
+  if ok or code ~= NO_SUCH_FILE then return true end
+  return false, message
+end
+
+-- Why no database can be here, or nil. LuaDBI loses the memory of those that cannot be opened.
+local function find_obstacle(path)
+  local is_there = exists(path)
+  local file, message = io.open(is_there and path .. "/." or path, is_there and "rb" or "ab")
+  if file then file:close() end
+  if is_there then return file and "it is a directory" or nil end
+  return not file and message or nil
 end
 
 -- ---- what a row says
@@ -176,6 +194,8 @@ end
 -- Opens the journal of the batch of this identity (fingerprint, backend_id, total), or makes it. nil and an error when
 -- it belongs to another batch, is in use or cannot be written.
 function M.open(path, identity)
+  local obstacle = find_obstacle(path)
+  if obstacle then return nil, failure(path, "cannot be opened", obstacle) end
   local connection, err = connect(path, dialect.sqlite.prepare, "cannot be opened")
   if not connection then return nil, err end
   local self = setmetatable({ path = path, connection = connection, dirty = {}, dirty_count = 0, commits = 0 }, Journal)
@@ -280,8 +300,8 @@ end
 -- error when there is none, or a batch is using it.
 function M.journal(path)
   check.string(path, "path")
-  local exists, message = os.rename(path, path)   -- connecting would make one; opening it would unlock it
-  if not exists then return nil, failure(path, "cannot be read", message) end
+  local is_there, message = exists(path)   -- connecting would make one
+  if not is_there then return nil, failure(path, "cannot be read", message) end
   local connection, err = connect(path, dialect.sqlite.prepare_reader, "cannot be read")
   if not connection then return nil, err end
   local row

@@ -1,5 +1,6 @@
 -- examples/resume.lua, interrupted by Ctrl-C again and again: each run ends with what is done, and nothing runs twice.
 -- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
 local helper = require "spec.helper"
 
 local COUNT, WORKERS = 400, 16   -- those of the example
@@ -62,5 +63,22 @@ describe("a batch that is interrupted by Ctrl-C", function()
     assert.equal(unknown == "0" and 0 or 1, status, output)
     local accepted = server:stats().accepted
     assert.is_true(accepted >= completed + 0 and accepted <= COUNT, accepted .. output)
+  end)
+
+  it("takes only what it does itself for its speed when it goes on", function()
+    local client = arvak.connect(server.address)
+    local manager, circuits, reports = arvak.batch_manager(client, { max_workers = 4 }), {}, {}
+    for i = 1, 40 do circuits[i] = { helper.bell, 1 } end
+    local first = manager:execute_batch(circuits, "simulator", { journal = path, timeout = 0.3 })
+    assert.is_true(first.success_count > 0 and first.success_count < 40, first.success_count)
+    local second = manager:execute_batch(circuits, "simulator", { journal = path,
+      progress_callback = function(progress) reports[#reports + 1] = progress end })
+    assert.equal("completed", second.status)
+    for _, progress in ipairs(reports) do
+      local own = progress.completed - first.success_count
+      assert.is_true(progress.throughput * progress.elapsed_time <= math.max(0, own) + 0.001)
+    end
+    assert.is_true(reports[#reports].throughput > 0)
+    client:close()
   end)
 end)

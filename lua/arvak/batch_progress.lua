@@ -7,11 +7,12 @@ local M = {}
 
 M.INTERVAL = 0.1   -- seconds between two reports
 
--- counts: total (nil while an iterator goes on), drawn, completed, failed, running, started_at.
+-- counts: total (nil while an iterator goes on), drawn, completed, failed, kept (those of them that an earlier run has
+-- left, which say nothing about how fast this one is), running, started_at.
 function M.of(counts)
   local total, finished = counts.total, counts.completed + counts.failed
   local elapsed = core.now() - counts.started_at
-  local throughput = elapsed > 0 and finished / elapsed or 0.0
+  local throughput = elapsed > 0 and (finished - (counts.kept or 0)) / elapsed or 0.0
   local eta
   if total and finished >= total then
     eta = 0.0

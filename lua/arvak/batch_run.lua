@@ -28,7 +28,7 @@ Run.__index = Run
 -- source, sink(item, slot): told of each end, in the order of the ends; on_submitted(slot) or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
-    open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0,
+    open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0, kept = 0,
     ready = queue.new(), ended = queue.new(), skipped = {}, tickets = {}, started_at = core.now(), next_report = 0,
   }, Run)
   run.answered_at = run.started_at
@@ -105,6 +105,7 @@ function Run:finish(slot, result, err)
   self.open_count = self.open_count - 1
   if slot.is_acknowledged then self.acknowledged = self.acknowledged - 1 end
   slot.result, slot.err = result, err
+  if slot.is_kept then self.kept = self.kept + 1 end
   if result then
     self.completed = self.completed + 1
     if slot.sent_at then self.settle:note_duration(core.now() - slot.sent_at) end
@@ -321,7 +322,7 @@ end
 function Run:progress()
   return progress.of {
     total = self.source.total, drawn = self.source.drawn, completed = self.completed, failed = self.failed,
-    running = self.open_count - self.ready:count(), started_at = self.started_at,
+    kept = self.kept, running = self.open_count - self.ready:count(), started_at = self.started_at,
   }
 end
 

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core, import = ...
 local check = import "arvak.check"
+local queue = import "arvak.queue"
 local task = import "arvak.task"
 
 local M = {}
@@ -55,6 +56,7 @@ function pollable:step(timeout)
   if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
   if timeout and timeout > 0 then
     core.step(math.min(timeout, 1e9))
+    core.rouse(1)
   else
     core.pump()
   end
@@ -79,31 +81,46 @@ local attachment = {}
 Attachment.__index = attachment
 
 local current = nil              -- the attachment, until it is detached
+local lingering = {}             -- those that were detached while coroutines of their loops wait
+local watcher = nil              -- the one in whose loop the descriptor is watched
 local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
-local woken = {}                 -- tickets of waits that are over, whose owners have not been told
+local woken = queue.new()        -- tickets of waits that are over, whose owners have not been told
 local pump
+
+local function note_attached()
+  core.set_attached(current ~= nil, current ~= nil or next(lingering) ~= nil)
+end
 
 -- The loop's own timer for the next step, unless one is set that comes early enough.
 local function arm(self, seconds)
   local due = core.now() + seconds
   if self.armed_for and self.armed_for <= due then return end
   if self.cancel_timer then self.cancel_timer() end
-  self.armed_for = due
+  self.armed_for, self.cancel_timer = nil, nil
   self.cancel_timer = self.driver.timer(seconds, function()
     self.armed_for, self.cancel_timer = nil, nil
     pump(self)
   end)
+  self.armed_for = due
+end
+
+local function stop_being_watcher(self)
+  if watcher ~= self then return end
+  watcher = nil
+  core.set_watched(false)
 end
 
 local function stop_watching(self)
   if self.cancel_timer then self.cancel_timer() end
   if self.stop_watch then self.stop_watch() end
   self.armed_for, self.cancel_timer, self.stop_watch = nil, nil, nil
-  if current == self then core.set_watched(false) end
+  stop_being_watcher(self)
 end
 
 local function finish(self)
   stop_watching(self)
+  lingering[self] = nil
+  note_attached()
   if self.fd then core.close_fd() end
   self.fd = nil
 end
@@ -116,11 +133,10 @@ end
 
 -- After a step: when the next one is to come.
 local function plan(self)
+  if not self.fd then return core.rouse(0) end
   local due = core.due()
-  if due == 0 or #woken > 0 or task.has_stray() then
+  if due == 0 or not woken:is_empty() or task.has_stray() then
     core.kick()
-  elseif self.is_detached and self.waiting == 0 then
-    finish(self)
   elseif due then
     arm(self, due)
   elseif core.is_idle() then
@@ -128,31 +144,41 @@ local function plan(self)
   end
 end
 
+-- Tells the loop of who waited, unless he has gone on or is gone.
+local function resume(ticket)
+  local owner, token = owners[ticket], tokens[ticket]
+  owners[ticket], tokens[ticket] = nil, nil
+  owner.waiting = owner.waiting - 1
+  local ok, err = true, nil
+  if core.is_waiting(ticket) then ok, err = pcall(owner.driver.resume, token) end
+  if owner.is_detached and owner.waiting == 0 then finish(owner) end
+  if not ok then task.add_stray(err) end
+end
+
 -- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
 local function resume_woken()
-  if #woken == 0 then return end
-  local tickets = woken
-  woken = {}
-  for _, ticket in ipairs(tickets) do
-    local owner, token = owners[ticket], tokens[ticket]
-    owners[ticket], tokens[ticket] = nil, nil
-    owner.waiting = owner.waiting - 1
-    local ok, err = pcall(owner.driver.resume, token)
-    if not ok then task.add_stray(err) end
+  for _ = 1, woken:count() do
+    local ticket = woken:pop()
+    if ticket then resume(ticket) end
   end
 end
 
 task.resume_woken = resume_woken
 
--- One turn, called by the loop.
+local function turn()
+  core.pump()
+  resume_woken()
+end
+
+-- One turn, called by the loop. Whatever fails in it, another follows.
 function pump(self)
   if self.is_pumping or not self.fd then return end
   self.is_pumping = true
-  local ok, err = pcall(core.pump)
-  if not ok then task.add_stray(err) end
-  resume_woken()
+  local ok, err = pcall(turn)
   self.is_pumping = false
-  plan(self)
+  local is_planned, reason = pcall(plan, self)
+  if not is_planned then core.kick() end
+  if not (ok and is_planned) then error(not ok and err or reason, 0) end
   task.raise_stray()
 end
 
@@ -164,8 +190,9 @@ core.set_hook("suspend", function(ticket)
   local owner = owners[ticket]
   if not owner then
     owner = current
+    tokens[ticket] = owner.driver.running()
+    owners[ticket] = owner
     owner.waiting = owner.waiting + 1
-    owners[ticket], tokens[ticket] = owner, owner.driver.running()
   end
   owner.driver.suspend(tokens[ticket])
 end)
@@ -173,13 +200,14 @@ end)
 core.set_hook("woken", function(ticket)
   local owner = owners[ticket]
   if not owner then return end
-  woken[#woken + 1] = ticket
+  woken:push(ticket)
   if not owner.is_pumping then core.kick() end
 end)
 
 core.set_hook("busy", function()
-  local self = current
-  self.stop_watch = self.driver.watch_fd(self.fd, function() pump(self) end)
+  local self = current or next(lingering)
+  self.stop_watch = self.stop_watch or self.driver.watch_fd(self.fd, function() pump(self) end)
+  watcher = self
 end)
 
 local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true }
@@ -202,22 +230,24 @@ function M.attach(driver)
   end
   if current then check.misuse("attach: a loop is attached already; detach it first") end
   current = setmetatable({ driver = driver, fd = core.open_fd(), waiting = 0, is_detached = false }, Attachment)
-  core.set_attached(true)
-  return current
+  note_attached()
+  local self = current
+  local ok, err = pcall(core.rouse, 0)   -- it watches from now on if something is in flight
+  if ok then return self end
+  self:detach()
+  error(err, 0)
 end
 
 -- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
 function attachment:detach()
   if self.is_detached then return end
+  if self.waiting > 0 then lingering[self] = true end
   self.is_detached = true
-  core.set_attached(false)
-  core.set_watched(false)
   current = nil
-  if self.waiting == 0 then
-    finish(self)
-  else
-    core.kick()
-  end
+  stop_being_watcher(self)
+  note_attached()
+  if self.waiting == 0 then finish(self) end
+  core.rouse(0)
 end
 
 Attachment.__close = attachment.detach

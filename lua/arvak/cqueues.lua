@@ -9,10 +9,13 @@ local M = {}
 
 local conditions = setmetatable({}, { __mode = "k" })   -- coroutine → what it waits on
 
-local function running()
-  local controller, is_direct = cqueues.running()
-  if not controller then return nil end
-  return is_direct and coroutine.running()
+-- A controller that is not the attached one may run while that does not, and so is outside.
+local function new_running(attached)
+  return function()
+    local controller, is_direct = cqueues.running()
+    if controller ~= attached then return nil end
+    return is_direct and coroutine.running()
+  end
 end
 
 local function suspend(co)
@@ -25,7 +28,8 @@ local function suspend(co)
 end
 
 local function resume(co)
-  conditions[co]:signal()
+  local own = conditions[co]
+  if own then own:signal() end   -- none: suspending it failed
 end
 
 -- An error of fn's is the loop's to report, and does not end the watching.
@@ -80,7 +84,8 @@ function M.attach(controller)
   end
   local pump = new_pump(controller)
   return arvak.attach {
-    running = running, suspend = suspend, resume = resume, watch_fd = pump.watch_fd, timer = pump.timer,
+    running = new_running(controller), suspend = suspend, resume = resume, watch_fd = pump.watch_fd,
+    timer = pump.timer,
   }
 end
 

@@ -21,17 +21,24 @@ end
 -- Made at first need and never closed: luv 1.44 crashes when the state ends while a handle is being closed; and one
 -- that is stopped holds up nothing.
 local poll, timer
+local on_readable, on_due   -- whose they are: of several attachments that follow each other, the last one's
 
 local function watch_fd(fd, fn)
   poll = poll or assert(uv.new_poll(fd))   -- the descriptor of a Lua state stays the same
   assert(poll:start("r", fn))
-  return function() poll:stop() end
+  on_readable = fn
+  return function()
+    if on_readable == fn then poll:stop() end
+  end
 end
 
 local function set_timer(seconds, fn)
   timer = timer or assert(uv.new_timer())
   assert(timer:start(math.ceil(seconds * 1000), 0, fn))
-  return function() timer:stop() end
+  on_due = fn
+  return function()
+    if on_due == fn then timer:stop() end
+  end
 end
 
 -- Attaches to luv's loop until a:detach() or the end of `local a <close>`.

@@ -181,10 +181,11 @@ end
 -- When driving itself is interrupted (Ctrl-C, no memory), the tasks are canceled and their ends awaited.
 local function drive_to_end(scope, main)
   local ok, err = pcall(drive, scope, main)
-  if ok then return end
+  if ok then return core.rouse(0) end
   scope.is_canceled, scope.ends_at = true, core.now() + GRACE
   core.cancel_tasks(scope.futures)
   pcall(drive, scope, main)
+  pcall(core.rouse, 0)
   error(err, 0)
 end
 
@@ -225,6 +226,7 @@ function M.poll(timeout)
   if core.current_task() then check.misuse("poll: cannot step the loop inside a task") end
   core.step(math.min(timeout or 0, 1e9))
   M.resume_woken()
+  core.rouse(0)
   raise_stray()
   return not core.is_idle()
 end

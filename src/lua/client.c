@@ -48,8 +48,9 @@ static void close_handle(larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
   if (!core) return;
-  if (client->state->loop) arvak_loop_cancel_owned(client->state->loop, client, ARVAK_KIND_CLOSED);
-  larvak_notice(client->state);
+  arvak_loop *loop = client->state->loop;
+  if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
+  if (loop && client->state->fd_users > 0) arvak_loop_wake(loop); /* it took what the descriptor said */
   arvak_client_unref(core);
 }
 

@@ -16,8 +16,13 @@ static int guard_gc(lua_State *L) {
   guard *g = luaL_checkudata(L, 1, GUARD);
   larvak_wait *wait = larvak_wait_find(g->state, g->ticket);
   if (!wait) return 0;
-  if (wait->reason == REASON_PENDING || wait->is_told) larvak_wait_free(wait);
-  else wait->is_foreign = false; /* in the line of those to be told, where it is freed */
+  if (wait->is_told) {
+    larvak_wait_free(wait);
+    return 0;
+  }
+  wait->is_orphan = true;
+  larvak_wait_end(wait, REASON_CANCELED);
+  if (g->state->fd_users > 0 && g->state->loop) arvak_loop_wake(g->state->loop);
   return 0;
 }
 
@@ -49,13 +54,14 @@ bool larvak_is_foreign(lua_State *L, larvak_state *state, const char *method) {
   return true;
 }
 
-/* The loop may resume a coroutine for reasons of its own: then it is suspended again. */
+/* Somebody may resume the coroutine for reasons of its own: until its loop has been told that the wait is over, it is
+ * suspended again. */
 static int go_on(lua_State *L, int status, lua_KContext ticket) {
   (void)status;
   for (;;) {
     larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
     if (!wait) return luaL_error(L, "this wait is over: its Lua state is closing");
-    if (wait->reason != REASON_PENDING) return larvak_finish(L, wait);
+    if (wait->is_told) return larvak_finish(L, wait);
     larvak_push_hook(L, HOOK_SUSPEND);
     lua_pushinteger(L, (lua_Integer)ticket);
     lua_callk(L, 1, 0, ticket, go_on);
@@ -65,6 +71,7 @@ static int go_on(lua_State *L, int status, lua_KContext ticket) {
 int larvak_await_foreign(lua_State *L, larvak_wait *wait) {
   luaL_checkstack(L, 6, NULL);
   wait->is_foreign = true;
+  wait->is_told = wait->reason != REASON_PENDING; /* nobody else will be */
   lua_pushcfunction(L, prepare);
   lua_pushlightuserdata(L, wait);
   if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
@@ -83,7 +90,7 @@ static int64_t due_ns(const larvak_state *state) {
 }
 
 void larvak_attend(lua_State *L, larvak_state *state) {
-  if (!state->is_attached || state->is_watched || state->is_stepping) return;
+  if (!state->has_watcher || state->is_watched || state->is_stepping) return;
   larvak_push_hook(L, HOOK_BUSY);
   lua_call(L, 0, 0);
   state->is_watched = true;
@@ -95,6 +102,12 @@ void larvak_notice(larvak_state *state) {
   bool is_earlier = due < state->told_ns;
   if (is_earlier) state->told_ns = due;
   if (is_earlier || (state->is_watched && larvak_is_idle(state))) arvak_loop_wake(state->loop);
+}
+
+void larvak_rouse(lua_State *L, larvak_state *state, int asking) {
+  if (state->fd_users == 0 || state->is_stepping || !state->loop) return;
+  if (state->fd_users > asking && (asking == 0 || state->has_news)) arvak_loop_wake(state->loop);
+  if (!larvak_is_idle(state)) larvak_attend(L, state);
 }
 
 /* ---- for the Lua layer ---- */
@@ -137,8 +150,9 @@ static int foreign_due(lua_State *L) {
 static int foreign_pump(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_check_step(L, state);
-  state->told_ns = 0;
+  state->told_ns = state->fd_users > 1 ? ARVAK_NEVER : 0; /* others will not ask */
   larvak_step(L, state, 0);
+  larvak_rouse(L, state, 1);
   return 0;
 }
 
@@ -149,9 +163,23 @@ static int foreign_kick(lua_State *L) {
   return 0;
 }
 
-/* set_attached(is_attached), set_watched(is_watched) */
+/* rouse(asking): see larvak_rouse. */
+static int foreign_rouse(lua_State *L) {
+  larvak_rouse(L, larvak_state_get(L), (int)luaL_checkinteger(L, 1));
+  return 0;
+}
+
+/* is_waiting(ticket): whether the wait is not over, or has not been fetched. */
+static int foreign_is_waiting(lua_State *L) {
+  lua_pushboolean(L, larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1)) != NULL);
+  return 1;
+}
+
+/* set_attached(is_attached, has_watcher), set_watched(is_watched) */
 static int foreign_set_attached(lua_State *L) {
-  larvak_state_get(L)->is_attached = lua_toboolean(L, 1) != 0;
+  larvak_state *state = larvak_state_get(L);
+  state->is_attached = lua_toboolean(L, 1) != 0;
+  state->has_watcher = lua_toboolean(L, 2) != 0;
   return 0;
 }
 
@@ -169,8 +197,9 @@ static int foreign_is_foreign(lua_State *L) {
 int larvak_open_foreign(lua_State *L) {
   static const luaL_Reg functions[] = {{"open_fd", foreign_open_fd},           {"close_fd", foreign_close_fd},
                                        {"due", foreign_due},                   {"pump", foreign_pump},
-                                       {"kick", foreign_kick},                 {"set_attached", foreign_set_attached},
-                                       {"set_watched", foreign_set_watched},   {"is_foreign", foreign_is_foreign},
+                                       {"kick", foreign_kick},                 {"rouse", foreign_rouse},
+                                       {"set_attached", foreign_set_attached}, {"set_watched", foreign_set_watched},
+                                       {"is_foreign", foreign_is_foreign},     {"is_waiting", foreign_is_waiting},
                                        {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", guard_gc}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

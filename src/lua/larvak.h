@@ -40,6 +40,7 @@ struct larvak_wait {
   bool was_in_flight;  /* canceled while its call was with gRPC */
   bool is_foreign;     /* a coroutine of an attached loop waits: the end is reported, and what is left is its to free */
   bool is_told;        /* that it has ended, to the coroutine's loop */
+  bool is_orphan;      /* the coroutine has died or was collected: freed when its loop has been told */
   arvak_call *call;    /* owned, or NULL for a park */
   larvak_task *task;   /* suspended on it, or NULL */
   int rpc;             /* of its call, or of the one that a canceled task would have made; ARVAK_RPC_COUNT: none */
@@ -87,7 +88,8 @@ struct larvak_state {
   int64_t told_ns;     /* when they mean to step at the latest; 0: they will ask */
   int generator_depth; /* coroutines of arvak.wrap that run outside any task */
   bool is_attached;    /* a foreign loop is: its coroutines are suspended instead of blocked */
-  bool is_watched;     /* the descriptor is, in the attached loop */
+  bool has_watcher;    /* a loop that is attached, or was while some of its coroutines still wait */
+  bool is_watched;     /* the descriptor is, in that loop */
 };
 
 /* ---- state.c ---- */
@@ -140,6 +142,9 @@ int larvak_await_foreign(lua_State *L, larvak_wait *wait);
 void larvak_attend(lua_State *L, larvak_state *state);
 /* After something was started, ended or failed to start outside any step: tells those who wait on the descriptor. */
 void larvak_notice(larvak_state *state);
+/* After steps that may have taken what the descriptor said: its users look again. asking: how many of them (0 or 1) do
+ * so by themselves. May raise. */
+void larvak_rouse(lua_State *L, larvak_state *state, int asking);
 int larvak_open_foreign(lua_State *L);
 
 /* ---- task.c ---- */

@@ -91,7 +91,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   wait->generation++;
   state->wait_count++;
   wait->reason = REASON_PENDING;
-  wait->is_detached = wait->was_in_flight = wait->is_foreign = wait->is_told = false;
+  wait->is_detached = wait->was_in_flight = wait->is_foreign = wait->is_told = wait->is_orphan = false;
   wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }
@@ -187,7 +187,7 @@ void larvak_report_calls(lua_State *L, larvak_state *state) {
     int status = lua_pcall(L, 1, 0, 0);
     state->is_reporting = false;
     if (status == LUA_ERRMEM) push_back_ended(state, wait);
-    else if (wait->is_foreign) wait->is_told = true;
+    else if (wait->is_foreign && !wait->is_orphan) wait->is_told = true;
     else larvak_wait_free(wait);
     if (status != LUA_OK) lua_error(L);
   }
@@ -221,7 +221,9 @@ void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);
   state->is_stepping = false;
-  if (status != LUA_OK) lua_error(L);
+  if (status == LUA_OK) return;
+  if (state->fd_users > 0) arvak_loop_wake(loop); /* what is left of it */
+  lua_error(L);
 }
 
 bool larvak_is_idle(const larvak_state *state) {

@@ -59,12 +59,25 @@ static int block(lua_State *L) {
   return 0;
 }
 
+/* (lightuserdata state) */
+static int rouse_protected(lua_State *L) {
+  larvak_rouse(L, lua_touserdata(L, 1), 0);
+  return 0;
+}
+
+static int rouse(lua_State *L, larvak_state *state) {
+  if (state->fd_users == 0) return LUA_OK;
+  lua_pushcfunction(L, rouse_protected);
+  lua_pushlightuserdata(L, state);
+  return lua_pcall(L, 1, 0, 0);
+}
+
 static int await_blocking(lua_State *L, larvak_wait *wait) {
   blocked b = {wait, lua_gethookmask(wait->state->main)};
   lua_pushcfunction(L, block);
   lua_pushlightuserdata(L, &b);
   int status = lua_pcall(L, 1, 0, 0);
-  larvak_notice(wait->state);
+  if (status == LUA_OK) status = rouse(L, wait->state);
   if (status != LUA_OK) {
     larvak_wait_free(wait);
     return lua_error(L);

@@ -502,6 +502,29 @@ describe("futures of a manager", function()
     assert.equal(6, server:stats().accepted)
   end)
 
+  for _, transport in ipairs { "stream", "unary" } do
+    it("that are canceled while the server cannot be reached are never sent: " .. transport, function()
+      open(nil, 4)
+      assert(client:wait_for_ready(TEST_TIMEOUT))
+      server:stop()
+      arvak.sleep(0.01)
+      local since = monotime()
+      local futures = manager:submit_many(batches.bells(6), "simulator", { transport = transport })
+      arvak.sleep(0.05)
+      for i = 1, 6, 2 do assert.is_true(futures[i]:cancel()) end
+      assert(server:restart())
+      local r = manager:wait_all(futures)
+      batches.assert_whole(r, 6)
+      assert.same({ canceled = 3 }, batches.kinds(r))
+      for i = 2, 6, 2 do assert.is_nil(r.items[i].err) end
+      local shots = {}
+      for _, job in ipairs(server:jobs()) do shots[#shots + 1] = job.shots end
+      table.sort(shots)
+      assert.same({ 2, 4, 6 }, shots)
+      assert.is_true(monotime() - since < TEST_TIMEOUT)
+    end)
+  end
+
   it("of other makers can be waited for too", function()
     open()
     local f, resolve = arvak.future()

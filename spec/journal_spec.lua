@@ -313,6 +313,20 @@ describe("a batch with a journal goes on", function()
     assert.equal(12, server:stats().accepted)
   end)
 
+  it("after Ctrl-C: what runs is left to it, and none runs twice", function()
+    open({ job_latency = 0.05 })
+    local output = run_process("timeout -s INT 0.5", 400, 8, "auto", "fail")
+    assert.matches("interrupted!", output)
+    local known = states()
+    assert.is_true(#known.completed > 0)
+    assert.is_true(#(known.submitted or {}) > 0)
+    assert.equal(0, server:stats().jobs.CANCELED)
+    local unknown = #(known.intent or {})
+    local successes = run_process("", 400, 8, "auto", "fail"):match "^%a+%s(%d+)"
+    assert.equal(400 - unknown, tonumber(successes))
+    for _, runs in pairs(runs_by_shots()) do assert.equal(1, runs) end
+  end)
+
   it("with an iterator, whose circuits are compared one by one", function()
     open(nil, 4)
     local r, err = execute((batches.counted(20)), { on_result = function(i) if i == 9 then manager:cancel() end end })

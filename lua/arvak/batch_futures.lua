@@ -50,6 +50,7 @@ local function cancel(f)
       local ok, err = cancel_job(f, slot)
       if not ok then return nil, err end
     elseif slot and slot.is_sent then
+      slot.cancel_error = slot.cancel_error or errors.new("canceled", "canceled before the server had taken it")
       local woken, err = future.park(f._submit_tickets, "cancel")
       if woken == nil then return nil, err end
     else

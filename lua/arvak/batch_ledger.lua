@@ -27,6 +27,7 @@ function Direct:note_end(slot) self.run.ended:push(slot) end
 function Direct.turn() end
 function Direct.next_time() return nil end
 function Direct.is_empty() return true end
+function Direct.waiting() return 0 end
 function Direct.take_intended() return nil end
 function Direct.close() end
 
@@ -189,6 +190,9 @@ function Ledger:next_time()
 end
 
 function Ledger:is_empty() return self.unwritten:is_empty() end
+
+-- How many slots wait for their intent to be on the disk.
+function Ledger:waiting() return self.intended:count() end
 
 -- The next slot that waits to be sent, of a batch that has stopped.
 function Ledger:take_intended() return self.intended:pop() end

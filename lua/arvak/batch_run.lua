@@ -169,7 +169,10 @@ function Run:note_late_id(slot, job_id)
 end
 
 -- A submit that made no job.
-function Run:send_again(slot) self.ready:push_front(slot) end
+function Run:send_again(slot)
+  if slot.cancel_error then return self:finish(slot, nil, slot.cancel_error) end
+  self.ready:push_front(slot)
+end
 
 -- A submit of which nobody knows whether it made a job.
 function Run:lose(slot, err)
@@ -322,7 +325,8 @@ end
 function Run:progress()
   return progress.of {
     total = self.source.total, drawn = self.source.drawn, completed = self.completed, failed = self.failed,
-    kept = self.kept, running = self.open_count - self.ready:count(), started_at = self.started_at,
+    kept = self.kept, running = math.max(0, self.open_count - self.ready:count() - self.ledger:waiting()),
+    started_at = self.started_at,
   }
 end
 

@@ -164,21 +164,21 @@ end
 
 -- Writes what is ready, as far as the connection takes it.
 function Streaming:send(now)
-  local ready = self.run.ready
-  while not ready:is_empty() do
+  local run = self.run
+  while run:has_ready() do
     if not self.raw then
       if now < self.opens_at then return end
       open(self, now)
     end
     if not self.raw or not core.stream_can_write(self.raw) then return end
-    write(self, ready:pop(), now)
+    write(self, run.ready:pop(), now)
   end
 end
 
 -- ---- waiting and stopping
 
 function Streaming:next_time()
-  if not self.raw then return not self.run.ready:is_empty() and self.opens_at or nil end
+  if not self.raw then return self.run:has_ready() and self.opens_at or nil end
   if self.unanswered_count == 0 then return nil end
   return math.max(self.heard_at, self.wrote_at) + self.run.patience
 end

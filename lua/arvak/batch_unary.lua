@@ -75,16 +75,16 @@ end
 
 -- Sends what is ready, as far as the pace allows.
 function Unary:send(now)
-  local ready = self.run.ready
+  local run = self.run
   self.may_send_at = nil
-  while not ready:is_empty() do
+  while run:has_ready() do
     local may, at = self.pacing:take(now)
     if not may then
       self.may_send_at = at
       return
     end
-    submit(self, ready:pop())
-    if self.run.stopped_by then return end
+    submit(self, run.ready:pop())
+    if run.stopped_by then return end
   end
 end
 

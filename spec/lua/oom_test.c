@@ -102,9 +102,10 @@ static const char *const scenarios[] = {
     "  for _ = 1, 1000000 do if not watch then break end watch() end return n == 4",
     "local told = 0 local function tell() told = told + 1 end"
     "  local c <close> = arvak.connect('127.0.0.1:1', { attempt_timeout = 0.002, api_key = function() return 'k' end,"
-    "    retry = { max_attempts = 2, initial_backoff = 1e-4, codes = { 'UNAVAILABLE' }, on_retry = tell },"
+    "    retry = { max_attempts = 2, initial_backoff = 1e-4, on_retry = tell,"
+    "      codes = { 'UNAVAILABLE', 'DEADLINE_EXCEEDED' } },"
     "    breaker = { failure_threshold = 2, on_state_change = tell }, limiter = { rate = 1000, burst = 10 } })"
-    "  local _, err = c:submit_qasm(bell, 'simulator') if err.attempts ~= 2 then return false end"
+    "  local _, err = c:list_backends() if err.attempts ~= 2 then return false end"
     "  _, err = c:submit_qasm(bell, 'simulator') return err.kind == 'circuit_open' and told == 2 and c:stats() ~= nil",
     "local v <close> = arvak.resilient(client, { retry = { max_attempts = 2 }, breaker = true })"
     "  v:configure { breaker = { timeout = 1 }, retry = true } return v:list_backends() ~= nil and v:breaker() ~= nil",

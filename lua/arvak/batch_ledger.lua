@@ -135,6 +135,7 @@ function Ledger:admit(slot)
     return "refused"
   end
   slot.has_row, slot.attempts, slot.state = true, item.attempts, item.state
+  slot.sent_time = item.sent_at and ("%d"):format(item.sent_at)
   local plan = plan_for(self, item)
   if plan == "new" then return "new" end
   if plan == "attach" then

@@ -343,6 +343,7 @@ local function deliver(self)
     local item = { index = slot.index, id = slot.id, job_id = slot.job_id, result = slot.result, err = slot.err,
       attempts = slot.attempts }
     self.sink(item, slot)
+    slot.circuit, slot.entry, slot.result = nil, nil, nil   -- the agenda may keep the slot for a while
     call_user(self, "on_result", item.index, item.result, item.err, item)
   end
 end

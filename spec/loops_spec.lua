@@ -135,6 +135,38 @@ for _, kind in ipairs(loops.all) do
       end)
     end)
 
+    it("policies, functions that give headers, and batches work as elsewhere", function()
+      local asked, retried = 0, 0
+      local strict <close> = arvak.connect(server.address, {
+        max_concurrent_rpcs = 2,
+        api_key = function()
+          asked = asked + 1
+          return "key " .. asked
+        end,
+        retry = { max_attempts = 10, initial_backoff = 0.01, on_retry = function() retried = retried + 1 end },
+      })
+      server:fault { rpc = "SubmitJob", status = "UNAVAILABLE", rate = 0.5 }
+      local ended = 0
+      for _ = 1, 20 do
+        loop.spawn(function()
+          assert.equal(10, shots_of(assert(strict:execute(bell, "simulator", 10))))
+          ended = ended + 1
+        end)
+      end
+      inside(function()
+        local manager <close> = arvak.batch_manager(client, { max_workers = 4 })
+        local circuits = {}
+        for i = 1, 20 do circuits[i] = { bell, i } end
+        local r = assert(manager:execute_batch(circuits, "simulator"))
+        assert.equal(20, r.success_count)
+        for i, result in r:each() do assert.equal(i, shots_of(result)) end
+      end)
+      assert.same({}, loop.errors)
+      assert.equal(20, ended)
+      assert.is_true(retried > 0)
+      assert.is_true(asked >= 60 + retried)
+    end)
+
     it("arvak.sleep holds up only its caller", function()
       local order = {}
       loop.spawn(function()
@@ -256,6 +288,60 @@ for _, kind in ipairs(loops.all) do
     end)
   end)
 end
+
+describe("a pollable", function()
+  local socket = require "socket"
+
+  before_each(function()
+    server = helper.start()
+    client = arvak.connect(server.address)
+  end)
+  after_each(function()
+    client:close()
+    server:stop()
+    server, client = nil, nil
+    helper.assert_clean()
+  end)
+
+  it("drives everything from a host's own select", function()
+    local pollable <close> = arvak.pollable()
+    assert.equal("r", pollable:events())
+    assert.equal(pollable:getfd(), pollable:pollfd())
+    local f = client:submit_qasm_future(bell, "simulator", 10)
+    local slept = arvak.spawn(arvak.sleep, 0.05)
+    local deadline = monotime() + TEST_TIMEOUT
+    while not (f:done() and slept:done()) and monotime() < deadline do
+      socket.select({ pollable }, nil, pollable:timeout())
+      pollable:step()
+    end
+    assert.equal(10, shots_of(assert(f:result(0))))
+    assert.is_true(slept:result(0))
+    assert.is_false(pollable:step())
+    assert.is_nil(pollable:timeout())
+    assert.same({}, (socket.select({ pollable }, nil, 0)))
+  end)
+
+  it("raises the error of a callback, and what is wrong with its use", function()
+    local pollable = arvak.pollable()
+    client.async:list_backends():add_done_callback(function() error("boom", 0) end)
+    local ok, err
+    repeat ok, err = pcall(pollable.step, pollable, 0.1) until not ok
+    assert.matches("boom", err, 1, true)
+    ok, err = pcall(pollable.step, pollable, -1)
+    assert.is_false(ok)
+    assert.matches("timeout: got -1", err, 1, true)
+    arvak.run(function()
+      ok, err = pcall(pollable.step, pollable)
+      assert.is_false(ok)
+      assert.matches("step: cannot step the loop inside a task", err, 1, true)
+    end)
+    pollable:close()
+    pollable:close()
+    ok, err = pcall(pollable.pollfd, pollable)
+    assert.is_false(ok)
+    assert.matches("pollfd: the pollable is closed", err, 1, true)
+  end)
+end)
 
 describe("in a cqueues loop,", function()
   before_each(function() open(loops.all[1]) end)

@@ -262,6 +262,50 @@ describe("breaker", function()
     assert.equal("circuit_open", select(2, submit()).kind)
   end)
 
+  it("is not held half open by a stream that hears nothing", function()
+    open({ job_latency = 100 }, { breaker = { failure_threshold = 1, success_threshold = 1, timeout = 0.02 } })
+    local job_id = assert(submit())
+    for _, is_patient in ipairs { true, false } do
+      server:fault { rpc = "ListBackends", status = "UNAVAILABLE", count = 1 }
+      client:list_backends()
+      server:fault { rpc = "WatchJob", hang = "before", count = 1 }
+      arvak.sleep(0.03)
+      local watch <close> = client:watch_job(job_id)
+      arvak.run(function()
+        local step = arvak.spawn(watch.next, watch)
+        arvak.sleep(0.01)
+        assert.is_false(client:breaker():can_proceed())
+        for _ = 1, is_patient and 100 or 0 do
+          if client:list_backends() then break end
+          arvak.sleep(0.05)
+        end
+        assert.equal(is_patient and "closed" or "half_open", client:breaker():state())
+        watch:cancel()
+        step:wait()
+      end)
+      assert.is_true(client:breaker():can_proceed())
+      assert.is_table(client:list_backends())
+      assert.equal("closed", client:breaker():state())
+    end
+  end)
+
+  it("does not lose a stream's probe to gRPC's pauses between its attempts to connect", function()
+    local told = {}
+    open(nil, { breaker = { failure_threshold = 1, success_threshold = 1, timeout = 0.02,
+      on_state_change = function(_, new) told[#told + 1] = new end } })
+    local address = server.address
+    server:stop()
+    for _ = 1, 20 do
+      client:list_backends { breaker = false }
+      arvak.sleep(0.05)
+    end
+    server = helper.start { address = address }
+    client:breaker():record_failure()
+    arvak.sleep(0.03)
+    assert.equal("job_not_found", select(2, client:watch_job("x"):next()).kind)
+    assert.same({ "open", "half_open", "closed" }, told)
+  end)
+
   it("is checked, key by key", function()
     open()
     local function refuses(pattern, breaker)

@@ -89,6 +89,18 @@ describe("a deadline", function()
     assert.is_true(err.elapsed < 1)
   end)
 
+  it("that passes while nobody drives the loop leaves the last error as it was", function()
+    open(nil, { timeout = 0.2, retry = { initial_backoff = 0.05, jitter = false } })
+    server:fault { rpc = "SubmitJob", status = "RESOURCE_EXHAUSTED", count = 1 }
+    local f = client.async:submit_qasm(bell, "simulator", 1)
+    helper.eventually(function() return client:stats().retries.RESOURCE_EXHAUSTED end)
+    local ends_at = monotime() + 0.25
+    repeat until monotime() > ends_at
+    local _, err = f:result()
+    assert.same({ "resource_exhausted", 1, false }, { err.kind, err.attempts, err.maybe_executed })
+    assert.equal(1, client:stats().attempts)
+  end)
+
   it("of the queue counts each wait for a slot by itself", function()
     open(nil, { max_concurrent_rpcs = 1, queue_timeout = 0.05, retry = { initial_backoff = 0.001 } })
     server:fault { rpc = "ListBackends", hang = "before" }

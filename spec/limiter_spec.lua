@@ -57,6 +57,18 @@ describe("a limiter", function()
     assert.same({ "canceled", false, 0 }, { err.kind, err.maybe_executed, err.attempts })
   end)
 
+  it("gives the turns of canceled calls to those that come after them", function()
+    open(nil, { limiter = { rate = 10 } })
+    assert.is_string(client:submit_qasm(bell, "simulator", 1))
+    local futures = {}
+    for i = 1, 100 do futures[i] = client.async:submit_qasm(bell, "simulator", 1) end
+    for _, f in ipairs(futures) do assert.is_true(f:cancel()) end
+    local began = monotime()
+    assert.is_string(client:submit_qasm(bell, "simulator", 1))
+    assert.is_true(monotime() - began < helper.TEST_TIMEOUT / 2)
+    assert.equal(2, server:stats().accepted)
+  end)
+
   it("bounds the calls in flight", function()
     open(nil, { limiter = { max_in_flight = 3 } })
     server:fault { rpc = "GetJobStatus", latency = 0.05 }

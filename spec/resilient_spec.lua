@@ -102,6 +102,11 @@ describe("arvak.resilient", function()
     view:close()
     client = arvak.connect(server.address, { api_key = "k" })
     client:configure { retry = closing }
+    client = arvak.connect(server.address, { api_key = "k" })
+    client:configure(setmetatable({}, { __index = function(_, name)
+      if name == "retry" then return true end
+      client:close()
+    end }))
   end)
 
   it("leaves calls that a breaker refused out of the latencies", function()

@@ -189,6 +189,16 @@ describe("client:stats", function()
     assert.is_true(stats.bytes_received > 36)
     assert.same({ open = 1, ready = 1, connecting = 0, failing = 0, idle = 0 }, stats.connections)
   end)
+
+  it("counts the bytes of streams, which are no calls", function()
+    local server <close> = helper.start()
+    local client <close> = arvak.connect(server.address)
+    local states, before = 0, client:stats()
+    for kind in client:submit_batch_stream({ { bell, 1 } }, "simulator") do states = states + #kind end
+    local after = client:stats()
+    assert.is_true(states > 0 and after.bytes_sent > #bell and after.bytes_received > 2 * 36)
+    assert.same({ before.calls, before.attempts }, { after.calls, after.attempts })
+  end)
 end)
 
 describe("distributions over the wire", function()

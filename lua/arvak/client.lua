@@ -185,28 +185,18 @@ methods.submit_batch_stream = batch_stream.submit_batch_stream
 
 -- ---- connection
 
-local READY_FIRST, READY_LAST = 0.001, 0.05   -- seconds between looks
-
 -- Waits until a connection is ready, for timeout seconds at most (default: the client's timeout): true, or nil and
 -- an error of kind "timeout".
 function methods.wait_for_ready(client, timeout)
   local target, standard = core.check_client(client, "wait_for_ready")
   check.seconds(timeout, "timeout", true)
   core.check_wait("wait_for_ready")
-  local started_at, delay = core.now(), READY_FIRST
+  local started_at = core.now()
   timeout = timeout or standard
-  while not core.warm(client) do
-    local left = started_at + timeout - core.now()
-    if left <= 0 then
-      return nil, errors.new("timeout", ("no connection within %g s"):format(timeout),
-        { scope = "wait", target = target, elapsed = core.now() - started_at })
-    end
-    local slept, err = task.sleep(math.min(delay, left))
-    if not slept then return nil, err end
-    if core.is_closed(client) then return nil, errors.new("closed", "the client was closed", { target = target }) end
-    delay = math.min(2 * delay, READY_LAST)
-  end
-  return true
+  local ready, err = wait.until_ready(client, target, timeout)
+  if ready ~= false then return ready, err end
+  return nil, errors.new("timeout", ("no connection within %g s"):format(timeout),
+    { scope = "wait", target = target, elapsed = core.now() - started_at })
 end
 
 -- ---- life

@@ -428,13 +428,13 @@ function client:get_backend_info(backend_id, options) end
 function client:wait_for_ready(timeout) end
 
 ---@class arvak.stats
----@field calls integer calls that have ended
+---@field calls integer calls that have ended; a stream is none
 ---@field failures integer those of them that failed
----@field attempts integer attempts handed to gRPC
+---@field attempts integer attempts of calls, handed to gRPC
 ---@field in_flight integer calls with gRPC now
 ---@field queued integer calls waiting for one of max_concurrent_rpcs
----@field bytes_sent integer of messages
----@field bytes_received integer of messages
+---@field bytes_sent integer of messages, those of streams too
+---@field bytes_received integer of messages, those of streams too
 ---@field connections { open: integer, ready: integer, connecting: integer, failing: integer, idle: integer }
 ---@field retries table<string, integer> how often which status was retried
 ---@field latency table<string, { count: integer, p50: number, p90: number, p99: number, max: number }> seconds from the start of a call to its end, by RPC

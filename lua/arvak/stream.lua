@@ -5,6 +5,7 @@ local core, import = ...
 local check = import "arvak.check"
 local errors = import "arvak.errors"
 local task = import "arvak.task"
+local wait = import "arvak.wait"
 
 local M = {}
 local Stream = core.metatables["arvak.stream"]
@@ -81,10 +82,29 @@ end
 
 -- ---- one RPC under it
 
--- Opens the RPC if it is not open: true, or nil and an error.
-function M.open(self, job_id)
-  if self._is_over then return nil, self._error end   -- canceled by another task, while this one waited
+local PROBE_WAIT = 1.0   -- seconds, as for a call
+
+-- What a breaker lets through on trial would else fail for one of gRPC's pauses between its attempts to connect.
+local function await_connection(self)
+  core.hurry(self._client)
+  local _, err = wait.until_ready(self._client, self._target, PROBE_WAIT)
+  return err == nil, err
+end
+
+local function would_be_probe(self)
+  local breaker = self._options.breaker
+  if breaker == nil then breaker = core.breaker(self._client) end
+  return breaker and breaker:state() == "half_open" and breaker:can_proceed()
+end
+
+-- Opens the RPC if it is not open: true, or nil and an error. was_not_sent: that is why the one before failed.
+function M.open(self, job_id, was_not_sent)
   if self._raw then return true end
+  if not self._is_over and not core.is_closed(self._client) and (was_not_sent or would_be_probe(self)) then
+    local ok, err = await_connection(self)
+    if not ok then return nil, err end
+  end
+  if self._is_over then return nil, self._error end   -- canceled by another task, while this one waited
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
   local raw, err = core.stream_open(self._client, self._method, job_id, self._options)
   if not raw then return nil, err end
@@ -136,7 +156,7 @@ function M.retry(self, job_id, err)
   local slept, canceled = task.sleep(delay)
   if not slept then return false, canceled end
   self._attempts = self._attempts + 1
-  local ok, failure = M.open(self, job_id)
+  local ok, failure = M.open(self, job_id, err.kind == "unavailable" and not err.maybe_executed)
   if ok then return true end
   return false, failure.kind == "circuit_open" and err or failure
 end

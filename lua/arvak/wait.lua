@@ -22,6 +22,23 @@ function M.is_transient(err)
   return err.retryable or err.kind == "unavailable" or err.kind == "timeout"
 end
 
+local READY_FIRST, READY_LAST = 0.001, 0.05   -- seconds between looks
+
+-- Makes the client connect: true when a connection is ready, false when none is within so many seconds, or nil and an
+-- error.
+function M.until_ready(client, target, seconds)
+  local until_time, delay = core.now() + seconds, READY_FIRST
+  while not core.warm(client) do
+    local left = until_time - core.now()
+    if left <= 0 then return false end
+    local slept, err = task.sleep(math.min(delay, left))
+    if not slept then return nil, err end
+    if core.is_closed(client) then return nil, errors.new("closed", "the client was closed", { target = target }) end
+    delay = math.min(2 * delay, READY_LAST)
+  end
+  return true
+end
+
 M.option_names = check.pick_call_options(check.call_options, {
   max_wait = true, poll_interval = true, on_progress = true, strategy = true,
 })

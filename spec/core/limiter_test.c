@@ -55,6 +55,48 @@ static void what_comes_too_late_takes_nothing(void **state) {
   assert_int_equal(arvak__limiter_reserve(&limiter, 1, START, START + 100 * MS), START + 100 * MS);
 }
 
+static int64_t reserve(arvak__limiter *limiter) { return arvak__limiter_reserve(limiter, 1, START, ARVAK_NEVER); }
+
+static void what_is_given_back_goes_to_whoever_comes_next(void **state) {
+  (void)state;
+  for (int burst = 1; burst <= 5; burst += 4) {
+    arvak__limiter limiter = paced(10, burst);
+    for (int i = 0; i < burst; i++) reserve(&limiter);
+    for (int i = 1; i <= 8; i++) assert_int_equal(reserve(&limiter), START + i * 100 * MS);
+    for (int i = 3; i <= 5; i++) arvak__limiter_give_back(&limiter, 1, START + i * 100 * MS); /* a run, forwards */
+    assert_int_equal(reserve(&limiter), START + 300 * MS);
+    for (int i = 8; i >= 7; i--) arvak__limiter_give_back(&limiter, 1, START + i * 100 * MS); /* the last, backwards */
+    /* three do not fit into the places of 4 and 5 */
+    assert_int_equal(arvak__limiter_reserve(&limiter, 3, START, ARVAK_NEVER), START + 700 * MS);
+    for (int i = 4; i <= 5; i++) assert_int_equal(reserve(&limiter), START + i * 100 * MS);
+    assert_int_equal(reserve(&limiter), START + 1000 * MS);
+  }
+}
+
+/* At random, tokens are given back by whoever still waits: no second sees more than rate and burst for all that. */
+static void what_is_given_back_is_given_out_once(void **state) {
+  (void)state;
+  enum { COUNT = 5000, RATE = 100, BURST = 7 };
+  static int64_t at[COUNT];
+  arvak__limiter limiter = paced(RATE, BURST);
+  int64_t now = START;
+  srand(7);
+  for (int i = 0; i < COUNT; i++) {
+    if (rand() % 3 == 0) now += rand() % 40 * MS;
+    at[i] = arvak__limiter_reserve(&limiter, 1, now, ARVAK_NEVER);
+    for (int j = i; j >= 0 && j > i - 40; j -= rand() % 20 + 1) {
+      if (at[j] <= now || rand() % 3 > 0) continue;
+      arvak__limiter_give_back(&limiter, 1, at[j]);
+      at[j] = 0;
+    }
+  }
+  for (int i = 0; i < COUNT; i++) {
+    int seen = 0;
+    for (int j = 0; j < COUNT; j++) seen += at[i] > 0 && at[j] >= at[i] && at[j] < at[i] + 1000 * MS;
+    assert_true(seen <= RATE + BURST);
+  }
+}
+
 static void without_a_rate_nothing_waits(void **state) {
   (void)state;
   arvak__limiter limiter = paced(0, 5);
@@ -140,6 +182,8 @@ int main(void) {
       cmocka_unit_test(without_a_burst_the_first_goes_at_once),
       cmocka_unit_test(a_batch_costs_as_many_tokens_as_it_has_jobs),
       cmocka_unit_test(what_comes_too_late_takes_nothing),
+      cmocka_unit_test(what_is_given_back_goes_to_whoever_comes_next),
+      cmocka_unit_test(what_is_given_back_is_given_out_once),
       cmocka_unit_test(without_a_rate_nothing_waits),
       cmocka_unit_test(no_second_sees_more_than_rate_and_burst),
       cmocka_unit_test(trouble_halves_the_limit_once_a_round),

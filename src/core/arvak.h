@@ -273,10 +273,10 @@ int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of
 const char *arvak_header_check(const char *name, arvak_text value);
 
 typedef struct arvak_client_stats {
-  uint64_t calls;    /* logical calls ended */
-  uint64_t attempts; /* attempts handed to gRPC */
+  uint64_t calls;    /* logical calls ended; a stream is none */
+  uint64_t attempts; /* of calls, handed to gRPC */
   uint64_t failures; /* calls that ended without OK */
-  uint64_t bytes_sent, bytes_received; /* of messages, without framing */
+  uint64_t bytes_sent, bytes_received; /* of messages, also of streams, without framing */
   int in_flight, queued;
   int channels, ready, connecting, failing, idle; /* channels opened, and how many are in which state */
   uint64_t retries[17]; /* by the status that was retried */
@@ -334,6 +334,8 @@ int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */
 bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
+/* Lets connections that fail connect now, and not after gRPC's pause; at most every 100 ms for each. */
+void arvak_client_hurry(arvak_client *client);
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 

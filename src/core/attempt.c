@@ -143,7 +143,7 @@ static gpr_timespec to_timespec(int64_t ns) {
 void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
   attempt->opened_ns = arvak_now_ns();
   attempt->loop = loop;
-  attempt->channel = arvak__pool_pick(attempt->client, loop);
+  attempt->channel = arvak__pool_pick(attempt->client, loop, attempt->rpc < ARVAK_WATCH_JOB);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(

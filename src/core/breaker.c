@@ -6,7 +6,7 @@
 enum { DEFAULT_FAILURES = 5, DEFAULT_SUCCESSES = 2, DEFAULT_PROBES = 1, DEFAULT_MINIMUM = 10 };
 #define DEFAULT_TIMEOUT_NS 60000000000
 #define DEFAULT_WINDOW_NS 30000000000
-/* While every probe is under way: when to ask again. They take about a second at most. */
+/* While every probe is under way: when to ask again. */
 #define PROBES_NS 1000000000
 
 static arvak_breaker_options resolve(const arvak_breaker_options *options) {

@@ -293,7 +293,7 @@ static void wait_for_connection(arvak_call *call, int64_t now_ns) {
   call->state = CALL_CONNECTING;
   call->connect_until_ns = now_ns + longest < call->deadline_ns ? now_ns + longest : call->deadline_ns;
   call->look_ns = FIRST_LOOK_NS;
-  arvak__pool_hurry(call->attempt.client);
+  arvak_client_hurry(call->attempt.client);
   look_for_connection(call);
 }
 
@@ -312,13 +312,18 @@ static void refuse(arvak_call *call, arvak_kind kind, int code, const char *mess
 
 static void enter(arvak_call *call, int64_t now_ns) {
   int64_t retry_after;
-  const arvak_client *client = call->attempt.client;
+  arvak_client *client = call->attempt.client;
+  if (call->deadline_ns != 0 && now_ns >= call->deadline_ns) { /* the loop was not driven in time: as in retry_later */
+    arvak__client_release(client);
+    finish_soon(call);
+    return;
+  }
   if (arvak__headers_ask(&call->headers, client, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
     refuse(call, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
     return;
   }
   if (call->breaker && !arvak_breaker_enter(call->breaker, &call->pass, &retry_after)) {
-    arvak__client_release(call->attempt.client);
+    arvak__client_release(client);
     set_open(call, retry_after);
     finish_soon(call);
     return;
@@ -401,6 +406,8 @@ static void stop_asking(arvak_call *call) {
 /* Moves a canceled call out of what it waits in. */
 static void end_waiting(arvak_call *call) {
   arvak_loop_stop_timer(call->loop, &call->timer);
+  if (call->state == CALL_PACED)
+    arvak__client_give_back(call->attempt.client, (int)call->attempt.circuit_count, call->timer.deadline_ns);
   if (call->state == CALL_ASKING) stop_asking(call);
   bool holds_slot = call->state == CALL_ASKING || call->state == CALL_CONNECTING;
   if (call->state == CALL_QUEUED) holds_slot = !arvak__client_unqueue(call->attempt.client, call);

@@ -263,6 +263,19 @@ int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, in
   return at;
 }
 
+void arvak__client_give_back(arvak_client *client, int jobs, int64_t at_ns) {
+  pthread_mutex_lock(&client->mu);
+  arvak__limiter_give_back(&client->limiter, jobs, at_ns);
+  pthread_mutex_unlock(&client->mu);
+}
+
+void arvak__client_count_bytes(arvak_client *client, size_t sent, size_t received) {
+  pthread_mutex_lock(&client->mu);
+  client->stats.bytes_sent += sent;
+  client->stats.bytes_received += received;
+  pthread_mutex_unlock(&client->mu);
+}
+
 void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns) {
   int64_t now = arvak_now_ns();
   pthread_mutex_lock(&client->mu);

@@ -98,9 +98,9 @@ typedef struct arvak_channel {
   arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
 } arvak_channel;
 
-/* Picks a channel for one attempt on loop and counts it as outstanding; opens one where that helps. Takes client->mu.
- * Returns borrowed, until arvak__pool_release. */
-arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop);
+/* Picks a channel for one attempt on loop and counts it as outstanding, that of a call in the statistics too; opens one
+ * where that helps. Takes client->mu. Returns borrowed, until arvak__pool_release. */
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop, bool is_call);
 typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, CONTACT_NONE } arvak__contact;
 
 /* An attempt that started at started_ns has ended. BROKEN: its connection died under it; the next attempt goes
@@ -111,8 +111,6 @@ void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t
 /* Closes the connections; watches end at once. No call may be left. */
 void arvak__pool_close(arvak_client *client);
 bool arvak__channel_is_ready(arvak_channel *channel);
-/* Lets the failing channels connect now, and not after gRPC's pause; at most every 100 ms for each. */
-void arvak__pool_hurry(arvak_client *client);
 
 /* ---- client.c ---- */
 
@@ -158,6 +156,9 @@ bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
 
 /* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
 int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns);
+/* Of a call that does not use its turn, which would have come at at_ns. */
+void arvak__client_give_back(arvak_client *client, int jobs, int64_t at_ns);
+void arvak__client_count_bytes(arvak_client *client, size_t sent, size_t received);
 /* What an attempt says of the limit of calls in flight. */
 void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
 

@@ -21,11 +21,27 @@ void arvak__limiter_init(arvak__limiter *limiter, const arvak_limiter_options *o
 
 int64_t arvak__limiter_reserve(arvak__limiter *limiter, int cost, int64_t now_ns, int64_t latest_ns) {
   if (limiter->interval_ns == 0) return now_ns;
-  int64_t due = later(limiter->next_ns, now_ns);
+  int64_t length = cost * limiter->interval_ns, due = later(limiter->free_from_ns, now_ns);
+  bool is_given_back = due + length <= limiter->free_to_ns;
+  if (!is_given_back) due = later(limiter->next_ns, now_ns);
   int64_t at = later(due - limiter->slack_ns, now_ns);
   if (at > latest_ns) return ARVAK_NEVER;
-  limiter->next_ns = due + cost * limiter->interval_ns;
+  if (is_given_back) limiter->free_from_ns = due + length;
+  else limiter->next_ns = due + length;
   return at;
+}
+
+/* The run grows at both ends; one that reaches the last token given out is none any more. */
+void arvak__limiter_give_back(arvak__limiter *limiter, int cost, int64_t at_ns) {
+  int64_t from = at_ns + limiter->slack_ns, to = from + cost * limiter->interval_ns;
+  bool is_behind = from == limiter->free_to_ns, is_before = to == limiter->free_from_ns;
+  if (is_behind) from = limiter->free_from_ns;
+  if (is_before) to = limiter->free_to_ns;
+  bool is_last = to == limiter->next_ns;
+  if (is_last) limiter->next_ns = from;
+  if (is_last && !is_behind && !is_before) return;
+  limiter->free_from_ns = is_last ? 0 : from;
+  limiter->free_to_ns = is_last ? 0 : to;
 }
 
 double arvak__limiter_tokens(const arvak__limiter *limiter, int64_t now_ns) {

@@ -69,7 +69,8 @@ bool arvak__channel_is_ready(arvak_channel *channel) {
   return grpc_channel_check_connectivity_state(channel->channel, 0) == GRPC_CHANNEL_READY;
 }
 
-void arvak__pool_hurry(arvak_client *client) {
+void arvak_client_hurry(arvak_client *client) {
+  if (client->fork_generation != arvak__fork_generation()) return;
   pthread_mutex_lock(&client->mu);
   int64_t now = arvak_now_ns();
   for (int i = 0; i < client->channel_count; i++) {
@@ -131,7 +132,7 @@ static arvak_channel *open_next(arvak_client *client, arvak_loop *loop) {
   return channel;
 }
 
-arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop) {
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop, bool is_call) {
   pthread_mutex_lock(&client->mu);
   arvak_channel *best = pick_least_busy(client);
   if (!best) {
@@ -142,7 +143,7 @@ arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop) {
     if (!best) best = opened;
   }
   best->outstanding++;
-  client->stats.attempts++;
+  if (is_call) client->stats.attempts++;
   pthread_mutex_unlock(&client->mu);
   return best;
 }

@@ -8,6 +8,10 @@
 
 #include "internal.h"
 
+/* How long a stream may be a probe: one that nobody reads, or that the server leaves without a word, would otherwise
+ * keep its place, and the breaker half open, for ever. */
+#define PROBE_NS 1000000000
+
 typedef struct stream_tag {
   arvak__tag tag; /* first: its address is the completion-queue tag */
   arvak_stream *stream;
@@ -35,6 +39,7 @@ struct arvak_stream {
   arvak_retry *retry; /* shared, or NULL, as the next */
   arvak_breaker *breaker;
   arvak_pass pass;
+  arvak_timer probe_timer;
   arvak_outcome outcome;
 };
 
@@ -83,6 +88,7 @@ static void settle(arvak_stream *stream, bool has_brought) {
 }
 
 static void end_stream(arvak_stream *stream) {
+  arvak_loop_stop_timer(stream->loop, &stream->probe_timer);
   if (stream->outcome.kind == ARVAK_KIND_NONE) arvak__attempt_judge(&stream->attempt, &stream->outcome);
   settle(stream, stream->has_brought);
   if (stream->outcome.kind != ARVAK_KIND_NONE && stream->has_brought) stream->outcome.maybe_executed = true;
@@ -151,6 +157,7 @@ static void start_sending(arvak_stream *stream) {
   if (stream->request) {
     ops[n].op = GRPC_OP_SEND_MESSAGE;
     ops[n++].data.send_message.send_message = stream->request;
+    arvak__client_count_bytes(stream->attempt.client, grpc_byte_buffer_length(stream->request), 0);
     ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
     stream->has_closed_writes = true;
   }
@@ -184,6 +191,7 @@ static void cancel_rpc(arvak_stream *stream) {
 
 /* A message that cannot be decoded ends the stream; its own status would hide why. */
 static void decode(arvak_stream *stream) {
+  arvak__client_count_bytes(stream->attempt.client, 0, grpc_byte_buffer_length(stream->recv));
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
@@ -211,6 +219,23 @@ static void refuse(arvak_stream *stream) {
   arvak__set_failure(&stream->outcome, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
   stream->outcome.attempts = 0;
   grpc_call_cancel(stream->attempt.grpc, NULL);
+}
+
+/* ---- as a probe ---- */
+
+static void on_probe_end(arvak_timer *timer, void *ud) {
+  (void)timer;
+  arvak_stream *stream = ud;
+  if (stream->pass.is_probe) tell_breaker(stream, ARVAK_VERDICT_NEUTRAL);
+}
+
+static void start_probe(arvak_stream *stream) {
+  arvak_timer *timer = &stream->probe_timer;
+  arvak_client_hurry(stream->attempt.client);
+  timer->fn = on_probe_end;
+  timer->ud = stream;
+  if (arvak_loop_set_timer(stream->loop, timer, stream->started_ns + PROBE_NS) != ARVAK_OK)
+    tell_breaker(stream, ARVAK_VERDICT_NEUTRAL);
 }
 
 /* ---- public ---- */
@@ -257,7 +282,6 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   }
   stream->retry = arvak_retry_ref(options->retry);
   stream->breaker = arvak_breaker_ref(options->breaker);
-  if (stream->pass.is_probe) arvak__pool_hurry(client);
   stream->refs = 2;
   stream->loop = loop;
   stream->owner = options->owner;
@@ -269,6 +293,7 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   arvak_client_ref(client);
   if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_stream(loop, stream);
+  if (stream->pass.is_probe) start_probe(stream);
   bool is_refused =
       arvak__headers_ask(&stream->headers, client, options->header_count, stream->attempt.rpc) != ARVAK_OK;
   arvak__attempt_open(&stream->attempt, loop);
@@ -310,6 +335,7 @@ int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission)
   int status = arvak__submission_encode(submission, &slice);
   if (status != ARVAK_OK) return status;
   stream->send = grpc_raw_byte_buffer_create(&slice, 1);
+  arvak__client_count_bytes(stream->attempt.client, GRPC_SLICE_LENGTH(slice), 0);
   grpc_slice_unref(slice);
   grpc_op op;
   memset(&op, 0, sizeof op);

@@ -262,7 +262,8 @@ static int client_configure(lua_State *L) {
   check_policies(L, "configure");
   if (client->is_shared)
     larvak_misuse(L, "configure: this client belongs to the host; arvak.resilient makes one with other policies");
-  take_policies(L, 2, client, arvak_client_address(client->core));
+  const char *address = lua_pushstring(L, arvak_client_address(client->core)); /* options may close the client */
+  take_policies(L, 2, client, address);
   return 0;
 }
 
@@ -460,6 +461,12 @@ static int client_warm(lua_State *L) {
   return 1;
 }
 
+/* hurry(client): lets connections that fail connect now. */
+static int client_hurry(lua_State *L) {
+  arvak_client_hurry(larvak_client_check(L, 1, "hurry")->core);
+  return 0;
+}
+
 /* flush(client): on a fresh client, steps the core until a connection stands and what waits for it is written, the
  * connection has failed, or a fifth of a second is over; so that a call works on the server while Lua computes. */
 static int client_flush(lua_State *L) {
@@ -486,7 +493,7 @@ int larvak_open_client(lua_State *L) {
                                        {"warm", client_warm},           {"flush", client_flush},
                                        {"configure", client_configure}, {"view", client_view},
                                        {"breaker", client_breaker},     {"has_retry", client_has_retry},
-                                       {NULL, NULL}};
+                                       {"hurry", client_hurry},         {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, LARVAK_CLIENT);

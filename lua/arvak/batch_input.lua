@@ -35,6 +35,11 @@ local function find_unknown(entry, place)
   end
 end
 
+-- In a Lua state without utf8 the service tells.
+local function is_text(value)
+  return type(value) == "string" and not value:find("\0", 1, true) and (not utf8 or utf8.len(value) ~= nil)
+end
+
 -- An entry as a table of its own: circuit (for the core), shots, backend_id, id. Or nil and what is wrong with it.
 -- Whether the text can be sent is for the core to say, when it is sent.
 function M.read(entry, index, backend_id)
@@ -58,18 +63,24 @@ function M.read(entry, index, backend_id)
   if id ~= nil and type(id) ~= "string" and math.type(id) ~= "integer" then
     return nil, ("%s.id: got %s, expected a string or an integer"):format(place, core.describe(id))
   end
-  if type(backend) ~= "string" then
-    return nil, ("%s.backend_id: got %s, expected a backend in the entry or as the second argument")
-      :format(place, core.describe(backend))
+  if not is_text(backend) then
+    return nil, ("%s.backend_id: got %s, expected a backend in the entry or as the second argument, in UTF-8 without "
+      .. "NUL bytes"):format(place, core.describe(backend))
   end
   return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, backend_id = backend, id = id }
 end
 
--- Raises for the first entry of a list that is none.
+-- Raises for the first entry of a list that is none, and for what lies beside the list: nobody would run it.
 function M.check_list(circuits, backend_id)
-  for i = 1, #circuits do
+  local count = #circuits
+  for i = 1, count do
     local entry, problem = M.read(circuits[i], i, backend_id)
     if not entry then check.misuse("%s", problem) end
+  end
+  for key in pairs(circuits) do
+    if math.type(key) ~= "integer" or key < 1 or key > count then
+      check.misuse("circuits: got the key %s in a list of %d entries", core.describe(key), count)
+    end
   end
 end
 

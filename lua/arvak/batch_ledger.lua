@@ -88,22 +88,23 @@ end
 
 -- ---- what an earlier run has left
 
--- A job that was stopped with its batch is looked at, like one that was running; a submit that surely made no job is
--- made again.
+-- Only these say how a job ended; any other failure is of the batch or the way to the server, and the job is looked at.
+local ends = { job_failed = true, job_canceled = true, result_expired = true, job_not_found = true }
+
+-- With these a submit that surely made no job is made again, and one that was never made, whatever stopped the batch.
 local passing = { unavailable = true, circuit_open = true, resource_exhausted = true, timeout = true, canceled = true,
   closed = true, forked = true, unauthenticated = true }
 
-local function is_stopped(item)
-  return item.state == "failed" and (item.err.kind == "timeout" or item.err.kind == "canceled"
-    or item.err.kind == "unavailable" or item.err.kind == "closed")
+local function is_submitted_again(err)
+  return passing[err.kind] or (err.attempts == 0 and err.kind ~= "invalid_circuit")
 end
 
 local function plan_for(self, item)
-  if item.state == "completed" then return item.result and "keep" or "new" end
-  if item.state == "submitted" or (item.job_id and is_stopped(item)) then return "attach" end
-  if item.state == "failed" then
-    if self.is_retry or (not item.job_id and passing[item.err.kind]) then return "new" end
-    return "keep"
+  local has_failed = item.state == "failed"
+  if item.state == "completed" and item.result then return "keep" end
+  if item.job_id and not (has_failed and ends[item.err.kind]) then return "attach" end
+  if has_failed then
+    return (self.is_retry or (not item.job_id and is_submitted_again(item.err))) and "new" or "keep"
   end
   return self.run.options.on_unknown == "resubmit" and "new" or "unknown"
 end

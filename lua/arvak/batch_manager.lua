@@ -67,7 +67,7 @@ local function check_options(options, method)
   if options.transport ~= nil and not transports[options.transport] then
     check.misuse('transport: got %s, expected "auto", "stream" or "unary"', core.describe(options.transport))
   end
-  if options.journal ~= nil then check.string(options.journal, "journal") end
+  if options.journal ~= nil then check.path(options.journal, "journal") end
   if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
     check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
   end

@@ -12,6 +12,8 @@ local settle = import "arvak.batch_settle"
 local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
+local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
+local MOST_BYTES = 16 * 1024 * 1024 - 4096  -- of a circuit: what the service takes (contract 2.2), less the rest
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
 local Streaming = {}
@@ -36,10 +38,14 @@ local function take_unanswered(self)
   return slots
 end
 
+-- The server does not serve us.
+local function is_refusal(err)
+  return err.kind == "unauthenticated" or err.code == PERMISSION_DENIED or err.code == UNIMPLEMENTED
+end
+
 -- An error with which a new stream would only meet again.
 local function is_final(err)
-  return err.kind == "unauthenticated" or err.kind == "closed" or err.kind == "forked" or err.kind == "canceled"
-    or err.code == PERMISSION_DENIED or err.code == UNIMPLEMENTED
+  return is_refusal(err) or err.kind == "closed" or err.kind == "forked" or err.kind == "canceled"
 end
 
 local function reopen_later(self, now)
@@ -56,7 +62,7 @@ local function on_stream_end(self, err, now)
   local run = self.run
   if self.raw then core.stream_cancel(self.raw) end
   self.raw = nil
-  local is_untouched = err.maybe_executed == false or (is_final(err) and not self.has_news)
+  local is_untouched = err.maybe_executed == false or (is_refusal(err) and not self.has_news)
   for _, slot in ipairs(take_unanswered(self)) do
     if not is_untouched then
       run:lose(slot, answers.unanswered(err, run.target))
@@ -102,7 +108,7 @@ end
 
 local function take(self, now, what, ...)
   if what == "message" then
-    self.heard_at = now
+    self.silence = 0
     on_message(self, ...)
     return true
   end
@@ -113,11 +119,11 @@ local function take(self, now, what, ...)
   return false
 end
 
--- A peer that is gone without a word leaves a stream that looks open: submissions without an answer tell.
+-- A peer that is gone without a word leaves a stream that looks open: submissions without an answer tell. What counts
+-- is the time that was waited: nothing comes in while a function of the user's computes.
 local function check_silence(self, now)
-  if self.unanswered_count == 0 then return end
   local patience = self.run.patience
-  if now < math.max(self.heard_at, self.wrote_at) + patience then return end
+  if self.unanswered_count == 0 or self.silence < patience then return end
   on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
     { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
 end
@@ -147,10 +153,14 @@ local function open(self, now)
     return self.run:stop(errors.new("unauthenticated", tostring(raw), { cause = raw, attempts = 0 }))
   end
   if not raw then return on_refusal(self, err, now) end
-  self.raw, self.has_news, self.heard_at, self.wrote_at = raw, false, now, now
+  self.raw, self.has_news, self.silence = raw, false, 0
 end
 
 local function write(self, slot, now)
+  if #slot.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
+    return self.run:finish(slot, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
+      :format(#slot.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
+  end
   slot.is_sent, slot.sent_at, slot.attempts = true, now, slot.attempts + 1
   local ok, err = core.stream_write(self.raw, slot.circuit, slot.index, slot.backend_id)
   if not ok then
@@ -159,7 +169,7 @@ local function write(self, slot, now)
   end
   self.unanswered[slot.index] = slot
   self.unanswered_count = self.unanswered_count + 1
-  self.wrote_at = now
+  self.silence = 0
 end
 
 -- Writes what is ready, as far as the connection takes it.
@@ -180,15 +190,16 @@ end
 function Streaming:next_time()
   if not self.raw then return self.run:has_ready() and self.opens_at or nil end
   if self.unanswered_count == 0 then return nil end
-  return math.max(self.heard_at, self.wrote_at) + self.run.patience
+  return core.now() + self.run.patience / LOOKS
 end
 
 function Streaming:wait(seconds)
-  local run = self.run
+  local run, since = self.run, core.now()
   local woken, err, ticket
   if self.raw then
     core.stream_read(self.raw)
     woken, err, ticket = core.stream_wait(self.raw, "execute_batch", seconds, run.tickets)
+    self.silence = self.silence + math.min(core.now() - since, run.patience / LOOKS)
   else
     woken, err, ticket = core.park("execute_batch", seconds, run.tickets)
   end

@@ -52,6 +52,7 @@ local function on_submit(call, job_id, err)
     return run:lose(slot, err)
   end
   slot.is_sent = false
+  if err.kind == "canceled" and run.stopped_by then return run:send_again(slot) end   -- by stop, below
   if err.kind == "resource_exhausted" then return on_refusal(self, slot, err, now) end
   if settle.is_passing(err) then return on_outage(self, slot, err, now) end
   run:finish(slot, nil, err)

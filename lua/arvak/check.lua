@@ -21,6 +21,14 @@ function M.string(value, name)
   return value
 end
 
+-- The name of a file, which C would cut at a NUL byte.
+function M.path(value, name)
+  if type(value) ~= "string" or value:find("\0", 1, true) then
+    M.misuse("%s: got %s, expected the name of a file", name, core.describe(value))
+  end
+  return value
+end
+
 -- Seconds ≥ 0 (above 0 when positive), or nil.
 function M.seconds(value, name, positive)
   if value == nil then return nil end

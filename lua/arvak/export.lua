@@ -56,7 +56,7 @@ end
 -- ---- items
 
 local function check_arguments(path, items, method)
-  check.string(path, "path")
+  check.path(path, "path")
   if type(items) ~= "table" and type(items) ~= "function" then
     check.misuse("%s: items: got %s, expected a list or an iterator function", method, core.describe(items))
   end

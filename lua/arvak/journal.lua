@@ -27,16 +27,24 @@ end
 local function big(number) return number and ("%d"):format(number) or nil end
 local function now() return big(os.time()) end
 
+-- The next row, nil after the last; nil and the database's message.
+local function fetch(statement)
+  local ok, row = pcall(statement.fetch, statement, true)
+  if ok then return row end
+  return nil, row
+end
+
 -- Executes a text: its first row (an empty table when it has none), or nil and the database's message.
 local function ask(connection, sql, ...)
   local statement, message = connection:prepare(sql)
   if not statement then return nil, message end
   local ok
   ok, message = statement:execute(...)
-  local row = ok and (statement:columns() and statement:fetch(true) or {})
+  local row
+  if ok and statement:columns() then row, message = fetch(statement) end
   statement:close()
-  if not ok then return nil, message end
-  return row
+  if not ok or message then return nil, message end
+  return row or {}
 end
 
 -- What may only be read is an I/O error to SQLite. The file is opened only then, as that lets go of locks (see exists):
@@ -63,7 +71,8 @@ local function connect(path, prepare, what)
   local has_json
   has_json, err = json.decode("{}")
   if not has_json then return nil, err end
-  local ok, connection, message = pcall(dbi.Connect, database.driver, path)
+  local name = path:find("^:") and "./" .. path or path   -- ":memory:" is no file to SQLite
+  local ok, connection, message = pcall(dbi.Connect, database.driver, name)
   if not ok then connection, message = nil, tostring(connection) end
   if not connection then return nil, failure(path, what, message) end
   ok, message = prepare(connection, ask)
@@ -103,15 +112,26 @@ local function encode_error(err)
 end
 
 local function decode_error(text)
-  local fields = json.decode(text or "{}") or {}
+  local fields = json.decode(text or "{}")
+  if type(fields) ~= "table" then fields = {} end
   return errors.new(fields.kind or "rpc", fields.message or "", fields)
 end
 
+-- With all their digits, which lua-cjson would cut. nil when it is not what json.counts writes.
+local function decode_counts(text)
+  local counts = {}
+  local rest = text:gsub('"([^"\\]*)":(%-?%d+)', function(bits, count)
+    counts[bits] = math.tointeger(tonumber(count))
+    return ""
+  end)
+  return rest:find("^{,*}$") and counts
+end
+
 local function decode_result(row)
-  local counts, err = json.decode(row.counts or "")
-  if type(counts) ~= "table" then return nil, err end
+  local counts, shots = decode_counts(row.counts or ""), math.tointeger(tonumber(row.shots))
+  if not counts or not shots then return nil end
   return setmetatable({
-    job_id = row.job_id, counts = counts, shots = math.tointeger(tonumber(row.shots)),
+    job_id = row.job_id, counts = counts, shots = shots,
     execution_time_ms = math.tointeger(tonumber(row.execution_time_ms)), metadata_json = row.metadata_json or "",
   }, ResultRecord)
 end
@@ -124,10 +144,9 @@ local function item_of(row)
     sent_at = math.tointeger(tonumber(row.sent_at)), ended_at = math.tointeger(tonumber(row.ended_at)),
   }
   if row.state == "completed" then
-    local err
-    item.result, err = decode_result(row)
-    if not item.result then item.err = err or errors.new("rpc", "the counts in the journal cannot be read") end
-  elseif row.error then
+    item.result = decode_result(row)
+    item.err = not item.result and errors.new("rpc", "the counts in the journal cannot be read") or nil
+  elseif row.error or row.state == "failed" then
     item.err = decode_error(row.error)
   end
   return item
@@ -153,22 +172,28 @@ end
 local Journal = {}
 Journal.__index = Journal
 
+-- Only the format is looked at: in another one the rest may be missing.
+local function check_format(connection)
+  local row, message = ask(connection, dialect.statements.read_format)
+  if not row then return nil, message end
+  if not row.format or tonumber(row.format) == dialect.FORMAT then return true end
+  return nil, ("its format is %s, this library writes %d"):format(row.format, dialect.FORMAT)
+end
+
 local function adopt_batch(self, identity)
   local connection = self.connection
   for _, sql in ipairs(dialect.schema) do
     local ok, message = ask(connection, sql)
     if not ok then return nil, failure(self.path, "cannot be opened", message) end
   end
-  local row, message = ask(connection, dialect.statements.read_batch)
+  local ok, message = check_format(connection)
+  if not ok then return nil, failure(self.path, "is refused", message) end
+  local row
+  row, message = ask(connection, dialect.statements.read_batch)
   if not row then return nil, failure(self.path, "cannot be opened", message) end
-  if row.format and tonumber(row.format) ~= dialect.FORMAT then
-    return nil, failure(self.path, "is refused", ("its format is %s, this library writes %d")
-      :format(row.format, dialect.FORMAT))
-  end
   if row.fingerprint and row.fingerprint ~= identity.fingerprint then
     return nil, failure(self.path, "is refused", "it belongs to another batch (other circuits, shots or backend)")
   end
-  local ok
   if row.fingerprint then
     ok, message = ask(connection, dialect.statements.open_batch, now())
   else
@@ -212,10 +237,11 @@ function Journal:read(index)
   if index > self.last_slot then return nil end
   local ok, message = self.read_item:execute(index)
   if not ok then return nil, failure(self.path, "cannot be read", message) end
-  local row = self.read_item:fetch(true)
-  while row and self.read_item:fetch(true) do end   -- the statement is free only after its last row
-  if not row then return nil end
-  return item_of(row)
+  local row
+  row, message = fetch(self.read_item)
+  while row and fetch(self.read_item) do end   -- the statement is free only after its last row
+  if message then return nil, failure(self.path, "cannot be read", message) end
+  return row and item_of(row)
 end
 
 -- From the next commit on this is what the journal knows of the slot. is_new: whether it has no row yet.
@@ -299,13 +325,14 @@ end
 -- Opens a journal for looking: its path, fingerprint, backend_id, total (nil when not known) and created_at. nil and an
 -- error when there is none, or a batch is using it.
 function M.journal(path)
-  check.string(path, "path")
+  check.path(path, "path")
   local is_there, message = exists(path)   -- connecting would make one
   if not is_there then return nil, failure(path, "cannot be read", message) end
   local connection, err = connect(path, dialect.sqlite.prepare_reader, "cannot be read")
   if not connection then return nil, err end
-  local row
-  row, message = ask(connection, dialect.statements.read_batch)
+  local ok, row
+  ok, message = check_format(connection)
+  if ok then row, message = ask(connection, dialect.statements.read_batch) end
   if row and row.fingerprint then
     return setmetatable({
       path = path, fingerprint = row.fingerprint, backend_id = row.backend_id,
@@ -324,33 +351,51 @@ end
 
 local states = { intent = true, submitted = true, completed = true, failed = true, unknown = true }
 
+-- An iterator over the rows of a statement. What the database says instead is raised, as an error object.
+local function query(self, sql, ...)
+  local function raise(message) error(failure(self.path, "cannot be read", message), 0) end
+  local statement, message = self._connection:prepare(sql)
+  local ok = statement ~= nil
+  if ok then ok, message = statement:execute(...) end
+  if not ok then raise(message) end
+  return function()
+    if not statement then return nil end
+    local row, failed = fetch(statement)
+    if row then return row end
+    statement:close()
+    statement = nil
+    if failed then raise(failed) end
+  end
+end
+
 -- An iterator over the items of a state, or of all: index, id, state, attempts, job_id, result or err, circuit_hash,
--- sent_at, ended_at.
+-- sent_at, ended_at. A journal that is damaged raises an error object.
 function methods:items(state)
   check_reader(self, "items")
   if state ~= nil and not states[state] then
     check.misuse('items: got %s, expected "intent", "submitted", "completed", "failed" or "unknown"',
       core.describe(state))
   end
-  local statement = assert(self._connection:prepare(dialect.statements[state and "read_items_in" or "read_items"]))
-  if state then assert(statement:execute(state)) else assert(statement:execute()) end
+  local statements, next_row = dialect.statements
+  if state then
+    next_row = query(self, statements.read_items_in, state)
+  else
+    next_row = query(self, statements.read_items)
+  end
   return function()
-    local row = statement and statement:fetch(true)
-    if row then return item_of(row) end
-    if statement then statement:close() end
-    statement = nil
+    local row = next_row()
+    return row and item_of(row)
   end
 end
 
--- How many items are in each state.
+-- How many items are in each state. A journal that is damaged raises an error object.
 function methods:counts()
   check_reader(self, "counts")
   local counts = {}
   for state in pairs(states) do counts[state] = 0 end
-  local statement = assert(self._connection:prepare(dialect.statements.count_states))
-  assert(statement:execute())
-  for row in statement:rows(true) do counts[row.state] = math.tointeger(tonumber(row.count)) end
-  statement:close()
+  for row in query(self, dialect.statements.count_states) do
+    if states[row.state] then counts[row.state] = math.tointeger(tonumber(row.count)) end
+  end
   return counts
 end
 

@@ -23,7 +23,8 @@ local item_columns = [[slot, circuit_id, circuit_hash, state, attempts, job_id, 
   CAST(ended_at AS TEXT) AS ended_at]]
 
 M.statements = {
-  read_batch = [[SELECT format, fingerprint, backend_id, CAST(total AS TEXT) AS total,
+  read_format = "SELECT format FROM arvak_batch",
+  read_batch = [[SELECT fingerprint, backend_id, CAST(total AS TEXT) AS total,
     CAST(created_at AS TEXT) AS created_at FROM arvak_batch]],
   insert_batch = [[INSERT INTO arvak_batch (batch, format, fingerprint, backend_id, total, created_at, opened_at)
     VALUES (1, ?, ?, ?, ?, ?, ?)]],
@@ -54,6 +55,7 @@ function sqlite.prepare(connection, ask)
     "PRAGMA synchronous = FULL" } do
     local row, message = ask(connection, pragma)
     if not row then return nil, message end
+    if row.journal_mode and row.journal_mode ~= "wal" then return nil, "there can be no write-ahead log" end
   end
   connection:autocommit(false)
   return true

@@ -111,8 +111,8 @@ describe("a deadline", function()
   end)
 
   it("of a call does not run while it waits for its first slot", function()
-    open(nil, { max_concurrent_rpcs = 1, timeout = 0.2 })
-    server:fault { rpc = "GetJobStatus", latency = 0.15 }
+    open(nil, { max_concurrent_rpcs = 1, timeout = 1 })
+    server:fault { rpc = "GetJobStatus", latency = 0.4 }
     local futures = {}
     for i = 1, 4 do futures[i] = client.async:get_job_status("x") end
     for _, outcome in ipairs(arvak.gather(futures)) do assert.equal("job_not_found", outcome.err.kind) end

@@ -32,7 +32,7 @@ describe("retry and breaker:", function()
   end)
 
   it("a submit whose outcome is unknown is not repeated (26)", function()
-    open(nil, { retry = fast, attempt_timeout = 0.05 })
+    open(nil, { retry = fast, attempt_timeout = 0.5 })
     local late = { status = "DEADLINE_EXCEEDED", when = "after" }
     for _, fault in ipairs { { drop = "after" }, { hang = "after" }, late } do
       fault.rpc, fault.count = "SubmitJob", 1

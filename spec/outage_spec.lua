@@ -23,7 +23,7 @@ describe("never twice:", function()
     { hang = "before", rate = 0.002 }, { hang = "after", rate = 0.002 }, { latency = { 0.001, 0.03 }, rate = 0.05 },
   }
 
-  local function run(retry, more)
+  local function run(retry, more, restarts_every)
     local server <close> = helper.start { seed = 4 }
     for _, fault in ipairs(more or {}) do server:fault(fault) end
     for _, fault in ipairs(mix) do
@@ -36,9 +36,16 @@ describe("never twice:", function()
       i = i + 1
       if i <= SUBMITS then return i end
     end
-    local outcomes = arvak.run(arvak.map, next_one, function()
-      return client:submit_qasm(bell, "simulator", 1)
-    end, { concurrency = IN_FLIGHT })
+    local outcomes = arvak.run(function()
+      local restarts = arvak.spawn(function()
+        while restarts_every and arvak.sleep(restarts_every) do assert(server:restart()) end
+      end)
+      local list = arvak.map(next_one, function()
+        return client:submit_qasm(bell, "simulator", 1)
+      end, { concurrency = IN_FLIGHT })
+      restarts:cancel()
+      return list
+    end)
     local ids, seen = {}, { successes = 0, unknown = 0, certain = 0 }
     for _, outcome in ipairs(outcomes) do
       if outcome.ok then
@@ -52,6 +59,7 @@ describe("never twice:", function()
       end
     end
     seen.created, seen.retries = server:stats().accepted, client:stats().attempts - SUBMITS
+    seen.restarts = server:stats().restarts
     assert.equal(SUBMITS, #outcomes)
     return seen
   end
@@ -68,6 +76,13 @@ describe("never twice:", function()
     check(seen)
     assert.is_true(seen.successes > 0.8 * SUBMITS, seen.successes)
     assert.is_true(seen.retries > 0.08 * SUBMITS, seen.retries)
+  end)
+
+  it("also while the server restarts again and again", function()
+    local seen = run({ max_attempts = 6, initial_backoff = 0.01, max_backoff = 0.1 }, nil, 0.03)
+    check(seen)
+    assert.is_true(seen.restarts > 3, seen.restarts)
+    assert.is_true(seen.successes > 0.5 * SUBMITS, seen.successes)
   end)
 
   it("also behind a proxy that says UNAVAILABLE of what was executed, when it is known as such", function()

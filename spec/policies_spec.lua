@@ -315,6 +315,18 @@ describe("a circuit breaker", function()
     assert.is_nil(next(weak))
   end)
 
+  it("that refers to its client goes with it when it is closed", function()
+    for _ = 1, 3 do
+      local client
+      client = arvak.connect("127.0.0.1:1", {
+        retry = { on_retry = function() return client end },
+        breaker = { on_state_change = function() return client end },
+      })
+      client:close()
+    end
+    helper.assert_clean()
+  end)
+
   it("is checked", function()
     local breaker = arvak.circuit_breaker()
     assert.error_matches(function() arvak.circuit_breaker(5) end, "circuit_breaker: got 5, expected a table of options")

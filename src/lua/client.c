@@ -37,6 +37,7 @@ larvak_client *larvak_client_check(lua_State *L, int index, const char *method) 
   return client;
 }
 
+/* Also when it is closed: a hook that refers to the client would otherwise keep it for ever. */
 static void drop_policies(larvak_client *client) {
   arvak_retry_unref(client->retry);
   arvak_breaker_unref(client->breaker);
@@ -56,7 +57,9 @@ static void close_handle(larvak_client *client) {
 
 /* close(): idempotent, never waits. */
 static int client_close(lua_State *L) {
-  close_handle(luaL_checkudata(L, 1, LARVAK_CLIENT));
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  close_handle(client);
+  drop_policies(client);
   return 0;
 }
 

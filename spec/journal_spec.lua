@@ -222,7 +222,26 @@ describe("a journal", function()
     assert.matches("Debian: lua%-dbi%-sqlite3", err.message)
   end)
 
-  it("costs few commits: intents, ids and results of a turn go together", function()
+  for name, seconds in pairs { fast = 0, slow = 0.001 } do
+    it("costs few commits, though its consumer is " .. name, function()
+      open(nil, 32)
+      local methods, count = getmetatable(assert(require "dbd.sqlite3".New ":memory:")).__index, 0
+      local commit = methods.commit
+      methods.commit = function(...)
+        count = count + 1
+        return commit(...)
+      end
+      local r = execute(batches.bells(800, 1), { transport = "stream", on_result = function()
+        local since = os.clock()
+        while os.clock() - since < seconds do end
+      end })
+      methods.commit = commit
+      assert.is_true(r.ok)
+      assert.is_true(count > 10 and count <= 800 / (32 / 4) + 10, count)
+    end)
+  end
+
+  it("costs few syncs: intents, ids and results of a turn go together", function()
     open(nil, 32)
     local trace = path .. ".trace"
     if os.getenv "ASAN_OPTIONS" then return pending "strace and the sanitizers do not go together" end

@@ -169,7 +169,8 @@ describe("result:marginal", function()
     for pattern, qubits in pairs {
       ["qubits%[2%]: got 3, expected 0 to 2"] = { 0, 3 }, ["qubits%[1%]: got %-1, expected an integer"] = { -1 },
       ["qubits%[1%]: got 0%.5"] = { 0.5 }, ["qubits%[3%]: got 1 for the second time"] = { 1, 2, 1 },
-      ['qubits%[1%]: got "0"'] = { "0" }, ["qubits: got an empty list"] = {}, ["qubits: got 0, expected a list"] = 0,
+      ['qubits%[1%]: got "0"'] = { "0" }, ["qubits%[2%]: got nil"] = { 0, nil, 2 },
+      ["qubits: got an empty list"] = {}, ["qubits: got 0, expected a list"] = 0,
     } do
       assert.error_matches(function() result:marginal(qubits) end, "^" .. pattern)
     end
@@ -250,6 +251,18 @@ describe("arvak.results.merge", function()
     assert.error_matches(function() results.merge { empty, {} } end, "merge: list%[2%]: got a table, expected a result")
     assert.error_matches(function() results.merge(empty) end, "merge: got a table, expected a list of results")
     assert.error_matches(function() results.merge() end, "merge: got nil, expected a list")
+    assert.error_matches(function() results.merge { empty, nil, empty } end, "merge: list%[2%]: got nil, expected")
+  end)
+
+  it("gives nil and an error for a sum that no integer can hold", function()
+    for _, list in ipairs {
+      { result_of { ["0"] = math.maxinteger }, result_of { ["0"] = 1 } },
+      { result_of({ ["0"] = 1 }, math.maxinteger), result_of { ["0"] = 1 } },
+    } do
+      local merged, err = results.merge(list)
+      assert.is_nil(merged)
+      assert.matches("too large", err.message)
+    end
   end)
 end)
 
@@ -276,6 +289,11 @@ describe("arvak.results.scale", function()
   it("computes with numbers whose product has more than 63 bits", function()
     local scaled = results.scale(result_of { ["0"] = 1 << 60, ["1"] = 1 << 61 }, 3 * (1 << 40) + 1)
     assert.same({ ["0"] = 1 << 40, ["1"] = (1 << 41) + 1 }, scaled.counts)
+    local half = math.maxinteger // 2
+    scaled = results.scale(result_of { ["0"] = half, ["1"] = half + 1 }, math.maxinteger)
+    assert.same({ ["0"] = half, ["1"] = half + 1 }, scaled.counts)
+    scaled = results.scale(result_of { ["0"] = half, ["1"] = half + 1 }, math.maxinteger - 1)
+    assert.same({ ["0"] = half, ["1"] = half }, scaled.counts)
   end)
 
   it("to no shots is empty; of nothing to some is nil and an error", function()

@@ -337,7 +337,7 @@ function M.journal(path)
     return setmetatable({
       path = path, fingerprint = row.fingerprint, backend_id = row.backend_id,
       total = math.tointeger(tonumber(row.total)), created_at = math.tointeger(tonumber(row.created_at)),
-      _connection = connection,
+      _connection = connection, _statements = setmetatable({}, { __mode = "k" }),
     }, Reader)
   end
   connection:close()
@@ -353,18 +353,25 @@ local states = { intent = true, submitted = true, completed = true, failed = tru
 
 -- An iterator over the rows of a statement. What the database says instead is raised, as an error object.
 local function query(self, sql, ...)
-  local function raise(message) error(failure(self.path, "cannot be read", message), 0) end
   local statement, message = self._connection:prepare(sql)
-  local ok = statement ~= nil
-  if ok then ok, message = statement:execute(...) end
-  if not ok then raise(message) end
+  local function finish(failed)
+    if statement then
+      statement:close()
+      self._statements[statement] = nil
+    end
+    statement = nil
+    if failed then error(failure(self.path, "cannot be read", failed), 0) end
+  end
+  if not statement then finish(message) end
+  self._statements[statement] = true
+  local ok
+  ok, message = statement:execute(...)
+  if not ok then finish(message) end
   return function()
-    if not statement then return nil end
+    if not statement or not self._connection then return nil end
     local row, failed = fetch(statement)
     if row then return row end
-    statement:close()
-    statement = nil
-    if failed then raise(failed) end
+    finish(failed)
   end
 end
 
@@ -401,7 +408,9 @@ end
 
 -- Idempotent.
 function methods:close()
-  if self._connection then self._connection:close() end
+  if not self._connection then return end
+  for statement in pairs(self._statements) do statement:close() end   -- else the connection would stay open
+  self._connection:close()
   self._connection = nil
 end
 

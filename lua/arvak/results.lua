@@ -146,9 +146,9 @@ local function check_qubits(qubits, width)
     check.misuse("qubits: got %s, expected a list of qubit numbers", core.describe(qubits))
   end
   local seen = {}
-  for i, qubit in ipairs(qubits) do
+  for i = 1, #qubits do
     local name = ("qubits[%d]"):format(i)
-    qubit = check_integer(qubit, name, 0)
+    local qubit = check_integer(qubits[i], name, 0)
     if width and qubit >= width then check.misuse("%s: got %d, expected 0 to %d", name, qubit, width - 1) end
     if seen[qubit] then check.misuse("%s: got %d for the second time", name, qubit) end
     seen[qubit] = true
@@ -216,11 +216,13 @@ function M.merge(list)
   if type(list) ~= "table" or is_result(list) then
     check.misuse("merge: got %s, expected a list of results", core.describe(list))
   end
-  local counts, shots, width = {}, 0, nil
-  for i, result in ipairs(list) do
-    check_result(result, ("merge: list[%d]"):format(i))
+  local counts, sum, shots, width = {}, 0, 0, nil
+  for i = 1, #list do
+    local result = check_result(list[i], ("merge: list[%d]"):format(i))
     local total, own = survey(result)
     if not total then return nil, own end
+    if sum + total < 0 or shots + result.shots < 0 then return no_use(result, "the sum is too large for an integer") end
+    sum = sum + total
     if width and own and own ~= width then
       check.misuse("merge: list[%d] has %d qubits, expected %d as those before it", i, own, width)
     end
@@ -234,9 +236,17 @@ end
 local function multiply_divide(a, b, c)
   if b == 0 or a <= math.maxinteger // b then return a * b // c, a * b % c end
   local quotient, rest = 0, 0
+  local function add(value)   -- 0 ≤ value ≤ c, to the rest, which stays below c
+    if rest < c - value then
+      rest = rest + value
+    else
+      quotient, rest = quotient + 1, rest - (c - value)
+    end
+  end
   for bit = 62, 0, -1 do
-    quotient, rest = 2 * quotient, 2 * rest + (b >> bit & 1) * a
-    quotient, rest = quotient + rest // c, rest % c
+    quotient = 2 * quotient
+    add(rest)
+    if b >> bit & 1 == 1 then add(a) end
   end
   return quotient, rest
 end

@@ -117,16 +117,23 @@ Iterator.__index = Iterator
 -- holds up nothing. wake() is called when something has come. total is nil until the iterator has ended.
 function M.from_iterator(draw, wake)
   return setmetatable({ draw = draw, wake = wake, queue = {}, first = 1, last = 0, wanted = 0, drawn = 0, tickets = {},
-    is_over = false }, Iterator)
+    is_over = false, is_stopped = false, has_started = false, raised = false, total = false,
+    task = { false },   -- a place for it: a task that could not be noted for want of memory would go on for ever
+  }, Iterator)
 end
 
--- A message handler that puts the error and its traceback into raised.
-function M.catch(raised)
-  return function(err)
-    raised.err = err
-    raised.traceback = debug and debug.traceback and debug.traceback(tostring(err), 2)
-    return err
-  end
+local Caught = {}
+
+-- A message handler: the error and its traceback.
+function M.catch(err)
+  local traceback = debug and debug.traceback and debug.traceback(tostring(err), 2)
+  return setmetatable({ err = err, traceback = traceback }, Caught)
+end
+
+-- What such a handler gave, or what came in its place when there was no memory: the error, and its traceback or nil.
+function M.caught(value)
+  if getmetatable(value) == Caught then return value.err, value.traceback end
+  return value
 end
 
 local function draw_wanted(self)
@@ -145,9 +152,10 @@ local function draw_wanted(self)
 end
 
 local function run_iterator(self)
-  local raised = {}
-  if not xpcall(draw_wanted, M.catch(raised), self) then self.raised = raised end
+  self.has_started = true
+  local ok, caught = xpcall(draw_wanted, M.catch, self)
   self.is_over = true
+  if not ok then self.raised = caught end
   self.wake()
 end
 
@@ -156,7 +164,7 @@ function Iterator:want(count)
   local wanted = count - (self.last - self.first + 1)
   if wanted <= 0 or self.is_over or self.is_stopped or wanted == self.wanted then return end
   self.wanted = wanted
-  if not self.task then self.task = task.spawn_detached(run_iterator, self) end
+  if not self.task[1] then self.task[1] = task.spawn_detached(run_iterator, self)._task end
   future.wake(self.tickets)
 end
 
@@ -175,16 +183,12 @@ function Iterator:is_exhausted()
   return true
 end
 
--- Draws no further. What waits in the iterator is canceled.
+-- Draws no further. What waits in the iterator is canceled. Allocates nothing.
 function Iterator:stop()
   if self.is_stopped then return end
   self.is_stopped = true
-  if not self.task then
-    self.is_over = true
-  elseif not self.is_over then
-    self.task:cancel()
-    if not self.task:running() then self.is_over = true end   -- it had not started
-  end
+  if self.task[1] and not self.is_over then core.cancel_tasks(self.task) end
+  if not self.has_started then self.is_over = true end
 end
 
 return M

@@ -28,7 +28,7 @@ Run.__index = Run
 -- source, sink(item, slot): told of each end, in the order of the ends; on_submitted(slot) or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
-    open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0, kept = 0,
+    has_news = false, open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0, kept = 0,
     ready = queue.new(), ended = queue.new(), skipped = {}, tickets = {}, started_at = core.now(), next_report = 0,
   }, Run)
   run.answered_at = run.started_at
@@ -232,15 +232,16 @@ function Run:skip(index, err)
   self.skipped[index] = err
 end
 
--- What a function of the user's raised stops the batch. raised: as of batch_input.catch.
-local function stop_by_user(self, name, raised)
-  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(raised.err)),
-    { cause = raised.err, traceback = raised.traceback }))
+-- What a function of the user's raised stops the batch. caught: as of batch_input.catch.
+local function stop_by_user(self, name, caught)
+  local err, traceback = input.caught(caught)
+  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(err)),
+    { cause = err, traceback = traceback }))
 end
 
 local function check_source(self)
-  local raised = self.source.raised
-  if raised and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", raised) end
+  local caught = self.source.raised
+  if caught and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", caught) end
 end
 
 local function feed(self, now)
@@ -316,15 +317,15 @@ end
 local function call_user(self, name, ...)
   local fn = self.options[name]
   if not fn or self.has_raised == name then return end
-  local raised = {}
-  if xpcall(fn, input.catch(raised), ...) then return end
+  local ok, caught = xpcall(fn, input.catch, ...)
+  if ok then return end
   self.has_raised = name
-  stop_by_user(self, name, raised)
+  stop_by_user(self, name, caught)
 end
 
 function Run:progress()
   return progress.of {
-    total = self.source.total, drawn = self.source.drawn, completed = self.completed, failed = self.failed,
+    total = self.source.total or nil, drawn = self.source.drawn, completed = self.completed, failed = self.failed,
     kept = self.kept, running = math.max(0, self.open_count - self.ready:count() - self.ledger:waiting()),
     started_at = self.started_at,
   }
@@ -405,13 +406,22 @@ local function close(self)
   self.total_time = core.now() - self.started_at
 end
 
--- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory.
+-- Without a journal nobody could find the jobs again.
+local function break_off(self, err)
+  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
+  if not self.ledger.keeps_jobs then cancel_jobs(self) end
+  close(self)
+end
+
+-- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory. Then at least what
+-- would go on for ever is stopped, which needs none.
 function Run:execute()
   local ok, err = pcall(loop, self)
   if not ok then
-    self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
-    if not self.ledger.keeps_jobs then cancel_jobs(self) end
-    close(self)
+    self.on_end(self)
+    self.source:stop()
+    self.transport:close()
+    pcall(break_off, self, err)
     error(err, 0)
   end
   close(self)

@@ -38,7 +38,7 @@ end
 
 local function check_end(self)
   local source = self._source
-  if source.raised then error(source.raised.err, 0) end
+  if source.raised then error((input.caught(source.raised)), 0) end
   self._is_exhausted = source:is_exhausted()
   if self._is_exhausted and self._raw then core.stream_close_writes(self._raw) end
 end

@@ -116,6 +116,9 @@ static const char *const scenarios[] = {
     "  b:wrap(function() return nil, select(2, client:submit_qasm('x', 'simulator')) end)()"
     "  if b:state() ~= 'closed' then return false end b:record_failure()"
     "  return select(2, b:wrap(print)()).kind == 'circuit_open' and told == 1",
+    "local m <close> = arvak.batch_manager(client, { max_workers = 2 }) local i, n = 0, 0"
+    "  local r = m:execute_batch(function() i = i + 1 if i < 4 then return { bell, i } end end, 'simulator',"
+    "    { transport = 'unary', on_result = function(index) n = n + index end }) return n == 6 and r.ok",
 };
 
 static lua_State *open_state(heap *h) {

@@ -65,6 +65,19 @@ describe("a journal at the edges", function()
     end
   end)
 
+  it("keeps in its own words what is unknown, and that fails no batch fast that goes on", function()
+    open()
+    server:fault "rpc=SubmitBatchStream,drop=before,count=1"
+    local r = execute(20, { transport = "stream" })
+    assert.same({ unavailable = r.failure_count }, batches.kinds(r))
+    local again, err = execute(20, { fail_fast = true })
+    assert.is_nil(err)
+    assert.equal(r.failure_count, again.failure_count)
+    for i, item in ipairs(r.items) do assert.equal(tostring(item.err), tostring(again.items[i].err)) end
+    assert.is_true(again.failures[1].err.maybe_executed)
+    assert.is_true(execute(20, { on_unknown = "resubmit" }).ok)
+  end)
+
   it("sends what was never sent, whatever stopped the batch", function()
     open()
     for _, name in ipairs { "PERMISSION_DENIED", "UNIMPLEMENTED", "UNAUTHENTICATED" } do

@@ -106,19 +106,13 @@ local function plan_for(self, item)
   if has_failed then
     return (self.is_retry or (not item.job_id and is_submitted_again(item.err))) and "new" or "keep"
   end
-  return self.run.options.on_unknown == "resubmit" and "new" or "unknown"
+  if self.run.options.on_unknown == "resubmit" then return "new" end
+  return item.state == "unknown" and item.err and "keep" or "unknown"
 end
 
-local function unknown_error(self, item)
+local function unknown_error(self)
   return errors.new("rpc", "an earlier run ended after it had noted that it would submit this circuit, and before it "
-    .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true,
-    cause = item.err })
-end
-
-local function keep(self, slot, result, err)
-  slot.is_kept = err == nil or slot.state == "failed"
-  self.run:finish(slot, result, err)
-  return "kept"
+    .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true })
 end
 
 -- A slot that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
@@ -144,9 +138,13 @@ function Ledger:admit(slot)
     self.run:attach(slot, item.job_id)
     return "attached"
   end
-  slot.job_id = item.job_id
-  if plan == "keep" then return keep(self, slot, item.result, item.err) end
-  return keep(self, slot, nil, unknown_error(self, item))
+  slot.job_id, slot.is_kept = item.job_id, plan == "keep"
+  if slot.is_kept then
+    self.run:finish(slot, item.result, item.err)
+  else
+    self.run:finish(slot, nil, unknown_error(self))
+  end
+  return "kept"
 end
 
 -- What ends a batch that admit refuses.

@@ -109,6 +109,12 @@ static const char *const scenarios[] = {
     "  _, err = c:submit_qasm(bell, 'simulator') return err.kind == 'circuit_open' and told == 2 and c:stats() ~= nil",
     "local v <close> = arvak.resilient(client, { retry = { max_attempts = 2 }, breaker = true })"
     "  v:configure { breaker = { timeout = 1 }, retry = true } return v:list_backends() ~= nil and v:breaker() ~= nil",
+    "local c <close> = arvak.connect(address, { retry = { budget = true, on_retry = print }, attempt_timeout = 5,"
+    "    breaker = { failure_threshold = 1, success_threshold = 1, timeout = 1e-6, on_state_change = function() end },"
+    "    limiter = { rate = 1e6, burst = 10, max_in_flight = 'adaptive' } })"
+    "  c:breaker():record_failure() arvak.sleep(1e-5) for _ in c:watch_job(job) do end"
+    "  if c:breaker():state() ~= 'closed' then return false end"
+    "  c:breaker():record_failure() arvak.sleep(1e-5) return c:submit_qasm(bell, 'simulator') ~= nil",
     "local n = 0 return arvak.retry_policy { initial_backoff = 0.0001, on_retry = function() end }:wrap(function()"
     "  n = n + 1 if n < 3 then error({ retryable = true }) end return true end)()",
     "local told = 0 local function tell() told = told + 1 end"

@@ -503,7 +503,6 @@ void arvak_call_cancel(arvak_call *call, arvak_kind kind);
 void arvak_call_release(arvak_call *call);
 const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before the end */
 const void *arvak_call_owner(const arvak_call *call);
-void *arvak_call_ud(const arvak_call *call);
 /* A call that asks for its headers before an attempt, until it is told to proceed or refused; NULL: none does. */
 arvak_call *arvak_loop_next_asking(arvak_loop *loop);
 /* headers: in the place of those that are not fixed; NULL: the same again. */

@@ -536,8 +536,6 @@ const arvak_outcome *arvak_call_outcome(const arvak_call *call) {
 
 const void *arvak_call_owner(const arvak_call *call) { return call->owner; }
 
-void *arvak_call_ud(const arvak_call *call) { return call->ud; }
-
 arvak_rpc arvak_call_rpc(const arvak_call *call) { return call->attempt.rpc; }
 
 bool arvak_call_is_sent(const arvak_call *call) {

@@ -34,7 +34,7 @@ local arvak = {}
 ---@field codes? string[] statuses worth a retry, such as "UNAVAILABLE", in the place of the table
 ---@field assume_idempotent? boolean repeat submits as if they were reads, also those that may have been executed
 ---@field answered_unavailable? boolean false: no submit is repeated that the server itself, or a proxy, refused as UNAVAILABLE (default true)
----@field budget? boolean|{ max_tokens: number?, token_ratio: number? } gRFC A6, per target, shared by the process (default: none; true: 10 and 0.1)
+---@field budget? boolean|{ max_tokens: number?, token_ratio: number? } gRFC A6, per target, shared by the process; that of an arvak.retry_policy is its own (default: none; true: 10 and 0.1)
 ---@field on_retry? fun(e: { rpc: string?, attempt: integer, delay: number, err: arvak.error }) told before each pause; must not wait; keeps a client that it refers to until that is closed
 
 ---@class arvak.breaker_options

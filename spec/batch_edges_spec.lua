@@ -119,7 +119,7 @@ describe("a batch at the edges", function()
   it("refuses a list beside whose entries there is something", function()
     open()
     for key, list in pairs {
-      qasm = { qasm = bell, shots = 1 }, n = { { bell }, n = 1 }, ["1.5"] = { { bell }, [1.5] = { bell } },
+      qasm = { qasm = bell, shots = 1 }, n = { { bell }, n = 2 }, ["1.5"] = { { bell }, [1.5] = { bell } },
       ["100"] = { { bell }, [100] = { bell } },
     } do
       local ok, message = pcall(manager.execute_batch, manager, list, "simulator")
@@ -128,5 +128,6 @@ describe("a batch at the edges", function()
       assert.matches("^spec/batch_edges_spec%.lua:%d+: circuits: got the key \"?" .. key .. "\"? in a list of", message)
     end
     assert.equal(0, server:stats().accepted)
+    assert.is_true(manager:execute_batch(table.pack({ bell }, { bell }), "simulator").ok)
   end)
 end)

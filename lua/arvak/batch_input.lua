@@ -70,15 +70,17 @@ function M.read(entry, index, backend_id)
   return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, backend_id = backend, id = id }
 end
 
--- Raises for the first entry of a list that is none, and for what lies beside the list: nobody would run it.
+-- Raises for the first entry of a list that is none, and for what lies beside the list (but for the n of table.pack):
+-- nobody would run it.
 function M.check_list(circuits, backend_id)
   local count = #circuits
   for i = 1, count do
     local entry, problem = M.read(circuits[i], i, backend_id)
     if not entry then check.misuse("%s", problem) end
   end
-  for key in pairs(circuits) do
-    if math.type(key) ~= "integer" or key < 1 or key > count then
+  for key, value in pairs(circuits) do
+    local is_of_list = math.type(key) == "integer" and key >= 1 and key <= count
+    if not is_of_list and not (key == "n" and value == count) then
       check.misuse("circuits: got the key %s in a list of %d entries", core.describe(key), count)
     end
   end

@@ -50,6 +50,24 @@ describe("a batch at the edges", function()
     assert.equal(64, server:stats().accepted)
   end)
 
+  it("has time for its jobs when progress_callback takes longer than the pause between two reports", function()
+    open({ job_latency = 0.02 }, nil, 8)
+    local reports = 0
+    local function on_progress()
+      reports = reports + 1
+      compute(0.15)
+    end
+    local r = manager:execute_batch(batches.bells(60), "simulator",
+      { transport = "stream", progress_callback = on_progress })
+    assert.is_true(r.ok)
+    assert.is_true(reports <= 20, reports)
+    reports = 0
+    r = manager:wait_all(manager:submit_many(batches.bells(60), "simulator", { transport = "stream" }),
+      { progress_callback = on_progress })
+    assert.is_true(r.ok)
+    assert.is_true(reports <= 20, reports)
+  end)
+
   it("says of a stream whose server is silent that it may have executed what was written", function()
     open(nil, { timeout = 0.3 }, 16)
     server:fault "rpc=SubmitBatchStream,hang=before"

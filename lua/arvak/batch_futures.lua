@@ -135,9 +135,9 @@ end
 function Group:report(is_last)
   local callback, now = self.options.progress_callback, core.now()
   if not callback or (now < self.next_report and not is_last) then return end
-  self.next_report = now + progress.INTERVAL
   callback(progress.of { total = self.total, drawn = self.total, completed = self.completed, failed = self.failed,
     running = self.open, started_at = self.started_at })
+  self.next_report = core.now() + progress.INTERVAL
 end
 
 -- Waits until all have ended: nil, or the error that says why not.

@@ -333,8 +333,8 @@ end
 
 local function report(self, now)
   if not self.options.progress_callback or now < self.next_report then return end
-  self.next_report = now + progress.INTERVAL
   call_user(self, "progress_callback", self:progress())
+  self.next_report = core.now() + progress.INTERVAL   -- after the callback, which may take long itself
 end
 
 local function deliver(self)

@@ -160,6 +160,10 @@ local function on_terminal(columns, locale, changes)
 end
 
 describe("print_progress_bar on a terminal", function()
+  -- A bare chroot has no pseudo terminals.
+  local has_terminals = os.execute("script -qec true /dev/null </dev/null >/dev/null 2>&1")
+  local it = has_terminals and it or pending
+
   it("draws one line again, as wide as the terminal but for the last column, and ends it at the end", function()
     for _, columns in ipairs { 40, 60, 80, 100 } do
       local text = on_terminal(columns, "C", { {}, { completed = 60 }, { completed = 98, is_complete = true } })

@@ -229,9 +229,10 @@ function M.attach(driver)
     check.callable(driver[name], "attach: " .. name)
   end
   if current then check.misuse("attach: a loop is attached already; detach it first") end
-  current = setmetatable({ driver = driver, fd = core.open_fd(), waiting = 0, is_detached = false }, Attachment)
+  local self = setmetatable({ driver = driver, fd = false, waiting = 0, is_detached = false }, Attachment)
+  self.fd = core.open_fd()
+  current = self
   note_attached()
-  local self = current
   local ok, err = pcall(core.rouse, 0)   -- it watches from now on if something is in flight
   if ok then return self end
   self:detach()
@@ -241,9 +242,8 @@ end
 -- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
 function attachment:detach()
   if self.is_detached then return end
+  self.is_detached, current = true, nil   -- before anything that there may be no memory for
   if self.waiting > 0 then lingering[self] = true end
-  self.is_detached = true
-  current = nil
   stop_being_watcher(self)
   note_attached()
   if self.waiting == 0 then finish(self) end

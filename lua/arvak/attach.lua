@@ -144,10 +144,15 @@ local function plan(self)
   end
 end
 
--- Tells the loop of who waited, unless he has gone on or is gone.
-local function resume(ticket)
+-- Tells the loop of the first who waited, unless he has gone on or is gone. Where there is no memory for one of these
+-- calls, the ticket is still first in line.
+local function resume_first()
+  local ticket = woken:peek()
+  if not ticket then return end
   local owner, token = owners[ticket], tokens[ticket]
+  woken:pop()
   owners[ticket], tokens[ticket] = nil, nil
+  if not owner then return end   -- told twice, since there was no memory the first time
   owner.waiting = owner.waiting - 1
   local ok, err = true, nil
   if core.is_waiting(ticket) then ok, err = pcall(owner.driver.resume, token) end
@@ -158,8 +163,7 @@ end
 -- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
 local function resume_woken()
   for _ = 1, woken:count() do
-    local ticket = woken:pop()
-    if ticket then resume(ticket) end
+    resume_first()
   end
 end
 
@@ -190,8 +194,9 @@ core.set_hook("suspend", function(ticket)
   local owner = owners[ticket]
   if not owner then
     owner = current
-    tokens[ticket] = owner.driver.running()
+    local token = owner.driver.running()
     owners[ticket] = owner
+    tokens[ticket] = token   -- last: it holds the coroutine, and there may be no memory for either
     owner.waiting = owner.waiting + 1
   end
   owner.driver.suspend(tokens[ticket])
@@ -199,7 +204,10 @@ end)
 
 core.set_hook("woken", function(ticket)
   local owner = owners[ticket]
-  if not owner then return end
+  if not owner or tokens[ticket] == nil then
+    owners[ticket] = nil
+    return
+  end
   woken:push(ticket)
   if not owner.is_pumping then core.kick() end
 end)

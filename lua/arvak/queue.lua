@@ -7,14 +7,17 @@ local M = {}
 
 function M.new() return setmetatable({ first = 1, last = 0 }, Queue) end
 
+-- Both write the item first, for which there may be no memory.
 function Queue:push(item)
-  self.last = self.last + 1
-  self[self.last] = item
+  local last = self.last + 1
+  self[last] = item
+  self.last = last
 end
 
 function Queue:push_front(item)
-  self.first = self.first - 1
-  self[self.first] = item
+  local first = self.first - 1
+  self[first] = item
+  self.first = first
 end
 
 -- The first item, or nil.

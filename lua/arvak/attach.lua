@@ -106,8 +106,8 @@ end
 
 local function stop_being_watcher(self)
   if watcher ~= self then return end
+  core.set_watched(false)   -- first: there may be no memory for the call
   watcher = nil
-  core.set_watched(false)
 end
 
 local function stop_watching(self)
@@ -239,6 +239,7 @@ function M.attach(driver)
   if current then check.misuse("attach: a loop is attached already; detach it first") end
   local self = setmetatable({ driver = driver, fd = false, waiting = 0, is_detached = false }, Attachment)
   self.fd = core.open_fd()
+  if watcher then stop_being_watcher(watcher) end   -- one that lingers, or could not stop for want of memory
   current = self
   note_attached()
   local ok, err = pcall(core.rouse, 0)   -- it watches from now on if something is in flight

@@ -96,7 +96,7 @@ help:
 demo:
 	@$(SETUP) build
 	@$(SUBMAKE) all
-	@$(RUN) $(LUA) examples/quickstart.lua
+	@$(RUN) $(LUA) examples/quickstart.lua embedded
 
 #: make test          install missing Debian packages, build, run all tests; T=word: only files with word in their path
 test:

@@ -9,7 +9,7 @@ local function circuit(angle)
   return ("OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1]; rx(%.17g) q[1];"):format(angle)
 end
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 local manager <close> = arvak.batch_manager(client, { max_workers = 64 })
 
 local circuits = {}

@@ -2,7 +2,7 @@
 -- Usage: lua5.4 examples/errors.lua [address]
 local arvak = require "arvak"
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 
 -- Outcomes of the world come as nil and an error object: a word to decide by, and all that is known about it.
 local function show(what, value, err)

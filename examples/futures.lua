@@ -2,7 +2,7 @@
 -- Usage: lua5.4 examples/futures.lua [address]
 local arvak = require "arvak"
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 
 -- A chain of n entangled qubits: all zeros or all ones.
 local function chain(n)

@@ -1,5 +1,5 @@
 -- A Bell circuit goes in, counts come out.
--- Usage: lua5.4 examples/quickstart.lua [address]     (default: a dev server inside this process)
+-- Usage: lua5.4 examples/quickstart.lua [address]     (default: $ARVAK_ADDRESS, or a dev server in here)
 local arvak = require "arvak"
 
 local bell = [[
@@ -12,7 +12,7 @@ cx q[0], q[1];
 c = measure q;
 ]]
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 
 local backend = assert(client:list_backends())[1]
 print(("backend   %s, %d qubits"):format(backend.name, backend.max_qubits))

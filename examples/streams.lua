@@ -2,7 +2,7 @@
 -- Usage: lua5.4 examples/streams.lua [address]
 local arvak = require "arvak"
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 local COUNT = 1000
 
 -- The circuits are made when the stream is ready for them, and each answer comes when its job has ended.

@@ -7,7 +7,7 @@ local function rotation(angle)
   return ("OPENQASM 3.0; qubit q; ry(%.17g) q;"):format(angle)
 end
 
-local client <close> = arvak.connect(arg and arg[1] or "embedded")
+local client <close> = arvak.connect(arg and arg[1] or os.getenv "ARVAK_ADDRESS" or "embedded")
 local SHOTS, STEPS = 2000, 50   -- a server with limits takes 100 jobs a second
 
 local function measure(step)

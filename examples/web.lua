@@ -78,7 +78,10 @@ controller:wrap(function()
   for peer in listener:clients() do
     controller:wrap(function()
       local ok, err = pcall(serve, peer)
-      if not ok then io.stderr:write(tostring(err), "\n") end
+      if not ok then
+        io.stderr:write(tostring(err), "\n")
+        peer:close()
+      end
     end)
   end
 end)

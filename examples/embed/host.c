@@ -3,7 +3,8 @@
  * jobs and is closed; the next one is opened meanwhile elsewhere. The host checks the counts of every job.
  *
  * Build: cc -o host host.c $(pkg-config --cflags --libs arvak lua5.4)
- * Usage: host PLUGIN [JOBS]; ARVAK_ADDRESS names the server, which must not limit the rate of submits.
+ * Usage: host PLUGIN [JOBS]; ARVAK_ADDRESS names the server, which must not limit the rate of submits
+ *        (arvak-devserver --rate-limit 0).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arvak_lua.h>
 #include <lauxlib.h>

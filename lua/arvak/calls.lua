@@ -21,13 +21,16 @@ local function tell(f, ...)
   future.fail(f, err)
 end
 
-core.set_hook("call_end", function(ticket, ...)
+core.set_hook("call_end", function(ticket, value, err)
   local f = pending[ticket]
   if not f then return end   -- there was no memory to note it, and that was raised then
-  local _, err = ...
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
   if f._timer == ticket then f._timer = nil end
-  tell(f, ...)
+  if err == nil then
+    tell(f, value)   -- and no nil after it
+  else
+    tell(f, value, err)
+  end
   pending[ticket] = nil
 end)
 

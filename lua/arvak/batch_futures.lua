@@ -6,6 +6,7 @@ local check = import "arvak.check"
 local errors = import "arvak.errors"
 local future = import "arvak.future"
 local futures = import "arvak.futures"
+local job_future = import "arvak.job_future"
 local progress = import "arvak.batch_progress"
 local result = import "arvak.batch_result"
 local task = import "arvak.task"
@@ -13,18 +14,6 @@ local task = import "arvak.task"
 local M = {}
 
 -- ---- submit_many
-
-local function submitted(f, timeout)
-  check.seconds(timeout, "timeout")
-  if not f.job_id and not f:done() then
-    local woken, err = future.park(f._submit_tickets, "submitted", timeout)
-    if woken == nil then return nil, err end
-  end
-  if f.job_id then return f.job_id end
-  if f:done() then return nil, f:exception() end
-  return nil, errors.new("timeout", ("the server has not answered the submit within %g s"):format(timeout),
-    { scope = "wait" })
-end
 
 local function settle(f, ...)
   if f:done() then return end
@@ -81,7 +70,7 @@ function M.submit_many(client, count, make_run)
   end)
   for i = 1, count do
     local f = future.new(cancel)
-    f._run, f._index, f._submit_tickets, f._await_submit = batch, i, {}, submitted
+    f._run, f._index, f._submit_tickets, f._await_submit = batch, i, {}, job_future.submitted
     list[i] = f
   end
   batch:turn()   -- so that work is under way when this returns

@@ -164,7 +164,8 @@ local function on_submit(f, job_id, err)
   f._submit_tickets = nil
 end
 
-local function submitted(f, timeout)
+-- What future:submitted does, of any future with job_id and _submit_tickets.
+function M.submitted(f, timeout)
   check.seconds(timeout, "timeout")
   if not f.job_id and not f:done() then
     f._submit_tickets = f._submit_tickets or {}
@@ -183,7 +184,7 @@ end
 function M.submit(client, qasm, backend_id, submit_options, wait_options)
   local target, timeout = core.check_client(client, "submit_qasm_future")
   local f = future.new(cancel)
-  f._client, f._target, f._timeout, f._await_submit = client, target, timeout, submitted
+  f._client, f._target, f._timeout, f._await_submit = client, target, timeout, M.submitted
   f._cancel_soon = start_canceling
   if wait_options then
     f._timeout = wait_options.timeout or timeout

@@ -1,17 +1,17 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
 -- SPDX-License-Identifier: Apache-2.0
-local core, import = ...
-local attach = import "arvak.attach"
-local batch_manager = import "arvak.batch_manager"
-local client = import "arvak.client"
-local errors = import "arvak.errors"
-local export = import "arvak.export"
-local futures = import "arvak.futures"
-local journal = import "arvak.journal"
-local progress = import "arvak.progress"
-local resilience = import "arvak.resilience"
-local results = import "arvak.results"
-local task = import "arvak.task"
+local core = require "arvak.core"
+local attach = require "arvak.async.attached"
+local batch_manager = require "arvak.batch.manager"
+local client = require "arvak.client"
+local errors = require "arvak.base.errors"
+local export = require "arvak.results.export"
+local futures = require "arvak.async.groups"
+local journal = require "arvak.batch.journal"
+local progress = require "arvak.batch.progress_bar"
+local resilience = require "arvak.resilience"
+local results = require "arvak.results.statistics"
+local task = require "arvak.async.task"
 
 local M = {
   _VERSION = "arvak " .. core.version,
@@ -51,11 +51,7 @@ end
 
 -- A dev server in this process, without admission limits, which ends with its client.
 local function start_embedded()
-  if not require then
-    core.misuse('address: "embedded" needs the module arvak.devserver, but this Lua state has no require; '
-      .. 'give the address of a server')
-  end
-  local ok, devserver = pcall(function() return require("arvak.devserver") end)
+  local ok, devserver = pcall(require, "arvak.devserver")
   if not ok then
     core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))
   end

@@ -1,4 +1,5 @@
--- Turns Lua sources into one C table, so that the library is a single file without a search path.
+-- Turns Lua sources into one C table, so that the library is a single file without a search path. In each source
+-- `require` is a local of its own, the argument of its chunk, which finds the other embedded modules.
 -- Usage: lua embed.lua NAME=FILE... > embedded.c
 -- SPDX-License-Identifier: Apache-2.0
 
@@ -19,6 +20,7 @@ for _, pair in ipairs(arg) do
   local handle = assert(io.open(file, "rb"))
   local text = handle:read("a")
   handle:close()
+  text = "local require = ...; " .. text   -- on the first line, so that lines keep their numbers
   assert(load(text, "=" .. file, "t"))
   print(("static const char source_%d[] = {\n%s\n};"):format(#names + 1, bytes_of(text)))
   names[#names + 1] = { name = name, file = file }

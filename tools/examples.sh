@@ -35,7 +35,7 @@ run() { # name, command
   fi
 }
 
-# examples/web.lua serves until it is killed; spec/web_spec.lua tries it.
+# examples/web.lua serves until it is killed; spec/docs/web_spec.lua tries it.
 for example in $(ls examples/*.lua | grep -v /web.lua); do run "$example" "${LUA:-lua5.4}" "$example"; done
 run examples/embed "$build/examples/embed" examples/embed/plugin.lua
 echo "examples: $passed ok, $failed not ok"

@@ -1,16 +1,16 @@
 -- The client's methods: single RPCs come from the core, what is made of several is here.
 -- SPDX-License-Identifier: Apache-2.0
-local core, import = ...
-local batch_stream = import "arvak.batch_stream"
-local calls = import "arvak.calls"
-local check = import "arvak.check"
-local errors = import "arvak.errors"
-local future = import "arvak.future"
-local job_future = import "arvak.job_future"
-local result_stream = import "arvak.result_stream"
-local task = import "arvak.task"
-local wait = import "arvak.wait"
-local watch = import "arvak.watch"
+local core = require "arvak.core"
+local batch_stream = require "arvak.streams.batch"
+local calls = require "arvak.async.detached"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local future = require "arvak.async.future"
+local job_future = require "arvak.jobs.future"
+local result_stream = require "arvak.streams.counts"
+local task = require "arvak.async.task"
+local wait = require "arvak.jobs.poll"
+local watch = require "arvak.streams.job"
 
 local M = {}
 local Client = core.metatables["arvak.client"]

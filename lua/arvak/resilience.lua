@@ -2,10 +2,10 @@
 -- breaker. Invariant: whoever was let through by a breaker leaves it with a verdict, also by an error or when its
 -- coroutine is closed.
 -- SPDX-License-Identifier: Apache-2.0
-local core, import = ...
-local check = import "arvak.check"
-local errors = import "arvak.errors"
-local task = import "arvak.task"
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local task = require "arvak.async.task"
 
 local M = {}
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "statevector.h"
+#include "simulator/statevector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

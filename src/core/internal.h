@@ -9,11 +9,11 @@
 #include <stdatomic.h>
 
 #include "arvak.h"
-#include "breaker.h"
-#include "budget.h"
-#include "histogram.h"
-#include "limiter.h"
-#include "retry.h"
+#include "policy/breaker.h"
+#include "policy/budget.h"
+#include "policy/histogram.h"
+#include "policy/limiter.h"
+#include "policy/retry.h"
 #include "timer.h"
 
 /* First member of everything whose address is a completion-queue tag. */

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "faults.h"
+#include "faults/faults.h"
 #include "options.h"
-#include "service.h"
+#include "service/service.h"
 
 enum { BAD_USAGE = 2 };
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "faults.h"
-#include "service.h"
+#include "faults/faults.h"
+#include "service/service.h"
 
 #define SERVER "arvak.devserver"
 

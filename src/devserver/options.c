@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sockets.h"
+#include "rpc/sockets.h"
 
 #define AT(field) offsetof(server_options, field)
 

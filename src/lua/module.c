@@ -23,21 +23,33 @@ static int set_hook(lua_State *L) {
   return 0;
 }
 
-/* Upvalues: 1 the table of loaded modules, 2 core. Loads an embedded module once. */
-static int require_embedded(lua_State *L) {
+static const larvak_source *find_source(const char *name) {
+  for (const larvak_source *source = larvak_sources; source->name; source++)
+    if (strcmp(source->name, name) == 0) return source;
+  return NULL;
+}
+
+/* What is not ours comes from the program's own require, which a bare Lua state may lack. */
+static int require_outside(lua_State *L, const char *name) {
+  if (lua_getglobal(L, "require") == LUA_TNIL)
+    return luaL_error(L, "module '%s' not found: this Lua state has no require", name);
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* The require of the Lua layer: runs an embedded module once, as a function of this very require. Upvalue 1: the table
+ * of loaded modules. */
+static int require_inside(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TNIL) return 1;
-  const larvak_source *source = larvak_sources;
-  while (source->name && strcmp(source->name, name) != 0) source++;
-  if (!source->name) return luaL_error(L, "no module %s in this library", name);
+  const larvak_source *source = find_source(name);
+  if (!source) return require_outside(L, name);
   lua_pushfstring(L, "=%s", source->chunk);
   if (luaL_loadbufferx(L, source->text, source->size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
-  /* Each module is called as (core, require). */
-  lua_pushvalue(L, lua_upvalueindex(2));
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_pushcclosure(L, require_embedded, 2);
-  lua_call(L, 2, 1);
+  lua_pushcclosure(L, require_inside, 1);
+  lua_call(L, 1, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, lua_upvalueindex(1), name);
   return 1;
@@ -65,7 +77,8 @@ void larvak_open(lua_State *L) {
   lua_setfield(L, -2, "set_hook");
   lua_pushstring(L, ARVAK_VERSION);
   lua_setfield(L, -2, "version");
-  lua_pushcclosure(L, require_embedded, 2);
+  lua_setfield(L, -2, "arvak.core");
+  lua_pushcclosure(L, require_inside, 1);
   lua_pushliteral(L, "arvak");
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);

@@ -1,0 +1,264 @@
+-- Other people's event loops. Invariant: whoever is suspended in one is in its waiters until its loop has been told to
+-- go on; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local queue = require "arvak.base.queue"
+local task = require "arvak.async.task"
+
+local M = {}
+
+-- ---- a descriptor to wait on
+
+local Pollable = core.metatables["arvak.pollable"]
+local pollable = {}
+Pollable.__index = pollable
+
+local function check_open(self, method)
+  if getmetatable(self) ~= Pollable then
+    check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
+  end
+  if not self._fd then check.misuse("%s: the pollable is closed", method) end
+end
+
+-- What an event loop needs to drive this library: a descriptor, the events to wait for, and how long at most. Opening
+-- it starts a thread that waits inside gRPC; closing the last one ends the thread.
+function M.pollable()
+  return setmetatable({ _fd = core.open_fd() }, Pollable)
+end
+
+-- The descriptor, only to be polled; it stays the same.
+function pollable:pollfd()
+  check_open(self, "pollfd")
+  return self._fd
+end
+
+-- The same, under the name that socket.select looks for.
+function pollable:getfd() return self:pollfd() end
+
+-- The events to wait for: "r".
+function pollable:events()
+  check_open(self, "events")
+  return "r"
+end
+
+-- Seconds after which step has to be called though the descriptor is silent, or nil. To be asked before each wait.
+function pollable:timeout()
+  check_open(self, "timeout")
+  return core.due()
+end
+
+-- Runs what is ready; waits timeout seconds at most for it (default 0: not at all). True while anything is in flight.
+-- Raises the errors that nobody has read, one a call.
+function pollable:step(timeout)
+  check_open(self, "step")
+  check.seconds(timeout, "timeout")
+  if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
+  if timeout and timeout > 0 then
+    core.step(math.min(timeout, 1e9))
+    core.rouse(1)
+  else
+    core.pump()
+  end
+  task.resume_woken()
+  task.raise_stray()
+  return not core.is_idle()
+end
+
+-- Idempotent.
+function pollable:close()
+  if self._fd then core.close_fd() end
+  self._fd = nil
+end
+
+Pollable.__close = pollable.close
+Pollable.__gc = pollable.close
+
+-- ---- an attached loop
+
+local Attachment = core.metatables["arvak.attachment"]
+local attachment = {}
+Attachment.__index = attachment
+
+local current = nil              -- the attachment, until it is detached
+local lingering = {}             -- those that were detached while coroutines of their loops wait
+local watcher = nil              -- the one in whose loop the descriptor is watched
+local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
+local woken = queue.new()        -- tickets of waits that are over, whose owners have not been told
+local pump
+
+local function note_attached()
+  core.set_attached(current ~= nil, current ~= nil or next(lingering) ~= nil)
+end
+
+-- The loop's own timer for the next step, unless one is set that comes early enough.
+local function arm(self, seconds)
+  local due = core.now() + seconds
+  if self.armed_for and self.armed_for <= due then return end
+  if self.cancel_timer then self.cancel_timer() end
+  self.armed_for, self.cancel_timer = nil, nil
+  self.cancel_timer = self.driver.timer(seconds, function()
+    self.armed_for, self.cancel_timer = nil, nil
+    pump(self)
+  end)
+  self.armed_for = due
+end
+
+local function stop_being_watcher(self)
+  if watcher ~= self then return end
+  core.set_watched(false)   -- first: there may be no memory for the call
+  watcher = nil
+end
+
+local function stop_watching(self)
+  if self.cancel_timer then self.cancel_timer() end
+  if self.stop_watch then self.stop_watch() end
+  self.armed_for, self.cancel_timer, self.stop_watch = nil, nil, nil
+  stop_being_watcher(self)
+end
+
+local function finish(self)
+  stop_watching(self)
+  lingering[self] = nil
+  note_attached()
+  if self.fd then core.close_fd() end
+  self.fd = nil
+end
+
+-- Its loop was dropped with all that is in it, or the Lua state is closing: no function of the driver's is called.
+function Attachment.__gc(self)
+  if self.fd then core.close_fd() end
+  self.fd = nil
+end
+
+-- After a step: when the next one is to come.
+local function plan(self)
+  if not self.fd then return core.rouse(0) end
+  local due = core.due()
+  if due == 0 or not woken:is_empty() or task.has_stray() then
+    core.kick()
+  elseif due then
+    arm(self, due)
+  elseif core.is_idle() then
+    stop_watching(self)
+  end
+end
+
+-- Tells the loop of the first who waited, unless he has gone on or is gone. Where there is no memory for one of these
+-- calls, the ticket is still first in line.
+local function resume_first()
+  local ticket = woken:peek()
+  if not ticket then return end
+  local owner, token = owners[ticket], tokens[ticket]
+  woken:pop()
+  owners[ticket], tokens[ticket] = nil, nil
+  if not owner then return end   -- told twice, since there was no memory the first time
+  owner.waiting = owner.waiting - 1
+  local ok, err = true, nil
+  if core.is_waiting(ticket) then ok, err = pcall(owner.driver.resume, token) end
+  if owner.is_detached and owner.waiting == 0 then finish(owner) end
+  if not ok then task.add_stray(err) end
+end
+
+-- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
+local function resume_woken()
+  for _ = 1, woken:count() do
+    resume_first()
+  end
+end
+
+task.resume_woken = resume_woken
+
+local function turn()
+  core.pump()
+  resume_woken()
+end
+
+-- One turn, called by the loop. Whatever fails in it, another follows.
+function pump(self)
+  if self.is_pumping or not self.fd then return end
+  self.is_pumping = true
+  local ok, err = pcall(turn)
+  self.is_pumping = false
+  local is_planned, reason = pcall(plan, self)
+  if not is_planned then core.kick() end
+  if not (ok and is_planned) then error(not ok and err or reason, 0) end
+  task.raise_stray()
+end
+
+core.set_hook("running", function()
+  return current.driver.running()
+end)
+
+core.set_hook("suspend", function(ticket)
+  local owner = owners[ticket]
+  if not owner then
+    owner = current
+    local token = owner.driver.running()
+    owners[ticket] = owner
+    tokens[ticket] = token   -- last: it holds the coroutine, and there may be no memory for either
+    owner.waiting = owner.waiting + 1
+  end
+  owner.driver.suspend(tokens[ticket])
+end)
+
+core.set_hook("woken", function(ticket)
+  local owner = owners[ticket]
+  if not owner or tokens[ticket] == nil then
+    owners[ticket] = nil
+    return
+  end
+  woken:push(ticket)
+  if not owner.is_pumping then core.kick() end
+end)
+
+core.set_hook("busy", function()
+  local self = current or next(lingering)
+  self.stop_watch = self.stop_watch or self.driver.watch_fd(self.fd, function() pump(self) end)
+  watcher = self
+end)
+
+local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true }
+
+-- Lets client methods suspend the coroutines of another event loop instead of blocking it, until a:detach(). The
+-- driver's functions:
+--   running()            a token for the running coroutine of the loop; nil outside the loop (methods block there);
+--                        false inside it where the coroutine cannot be suspended (methods raise)
+--   suspend(token)       suspends that coroutine until resume(token); may return earlier
+--   resume(token)        lets it go on, now or soon
+--   watch_fd(fd, fn)     calls fn() whenever fd is readable, until the function that it returns is called
+--   timer(seconds, fn)   calls fn() once, unless the function that it returns is called before
+function M.attach(driver)
+  if type(driver) ~= "table" then
+    check.misuse("attach: got %s, expected a table of functions", core.describe(driver))
+  end
+  check.options(driver, "attach", names)
+  for _, name in ipairs { "running", "suspend", "resume", "watch_fd", "timer" } do
+    check.callable(driver[name], "attach: " .. name)
+  end
+  if current then check.misuse("attach: a loop is attached already; detach it first") end
+  local self = setmetatable({ driver = driver, fd = false, waiting = 0, is_detached = false }, Attachment)
+  self.fd = core.open_fd()
+  if watcher then stop_being_watcher(watcher) end   -- one that lingers, or could not stop for want of memory
+  current = self
+  note_attached()
+  local ok, err = pcall(core.rouse, 0)   -- it watches from now on if something is in flight
+  if ok then return self end
+  self:detach()
+  error(err, 0)
+end
+
+-- From now on methods block again. Who is suspended already goes on as its call ends. Idempotent.
+function attachment:detach()
+  if self.is_detached then return end
+  self.is_detached, current = true, nil   -- before anything that there may be no memory for
+  if self.waiting > 0 then lingering[self] = true end
+  stop_being_watcher(self)
+  note_attached()
+  if self.waiting == 0 then finish(self) end
+  core.rouse(0)
+end
+
+Attachment.__close = attachment.detach
+
+return M

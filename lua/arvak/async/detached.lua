@@ -1,0 +1,77 @@
+-- Calls and timers that nobody is suspended on: their ends come as functions of a future.
+-- Invariant: a future is in pending, and so held, from the start of its call or timer until its end is told.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local errors = require "arvak.base.errors"
+local future = require "arvak.async.future"
+
+local M = {}
+
+local pending = {}   -- ticket → future; its _on_end(future, …) is told
+
+local NO_MEMORY = "not enough memory"
+
+-- A next step that raises (a function given as api_key, say) is the end of its future, and of nobody else's. Only what
+-- failed for want of memory is told again.
+local function tell(f, ...)
+  if not f._on_end then return future.settle(f, ...) end
+  local ok, err = pcall(f._on_end, f, ...)
+  if ok then return end
+  if err == NO_MEMORY then error(err, 0) end
+  future.fail(f, err)
+end
+
+core.set_hook("call_end", function(ticket, value, err)
+  local f = pending[ticket]
+  if not f then return end   -- there was no memory to note it, and that was raised then
+  if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
+  if f._timer == ticket then f._timer = nil end
+  if err == nil then
+    tell(f, value)   -- and no nil after it
+  else
+    tell(f, value, err)
+  end
+  pending[ticket] = nil
+end)
+
+-- Starts a call of the core for f: on_end(f, value | nil, err) is told of its end; nil: f settles with it.
+function M.start(f, on_end, method, client, ...)
+  f._on_end = on_end
+  local ticket, err = core.start[method](client, ...)
+  if ticket then
+    f._ticket, pending[ticket] = ticket, f
+  elseif on_end then
+    on_end(f, nil, err)
+  else
+    future.settle(f, nil, err)
+  end
+end
+
+-- The same from within an on_end, where nobody is there to raise to: what api_key or metadata give may be no header.
+function M.go_on(f, on_end, ...)
+  local ok, err = pcall(M.start, f, on_end, ...)
+  if ok then return end
+  if err == NO_MEMORY then error(err, 0) end   -- raised to the driver, and told again
+  on_end(f, nil, errors.new("unauthenticated", tostring(err), { cause = err, attempts = 0 }))
+end
+
+-- on_end(f) is told when seconds are over.
+function M.start_timer(f, seconds, on_end)
+  f._on_end = on_end
+  local ticket = core.start_timer(seconds)
+  f._timer, pending[ticket] = ticket, f
+end
+
+-- What runs on f's timer is told in the next turn of the loop.
+function M.stop_timer(f)
+  if f._timer then core.unpark(f._timer) end
+end
+
+-- Those that wait for a timer do not wait to learn that their client was closed.
+function M.stop_timers_of(client)
+  for ticket, f in pairs(pending) do
+    if f._timer == ticket and f._client == client then core.unpark(ticket) end
+  end
+end
+
+return M

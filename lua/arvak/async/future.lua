@@ -1,0 +1,188 @@
+-- Futures. Invariant: a future leaves "pending" exactly once, in settle, and from then on nothing about it changes.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+
+local M = {}
+local Future = core.metatables["arvak.future"]
+local methods = {}
+Future.__index = methods
+Future.methods = methods
+
+function Future.__tostring(self)
+  return ("arvak.future (%s)"):format(self._state)
+end
+
+-- Set by arvak.task, which stands on this module: current_scope() says who waits for a callback that is added now,
+-- start_callback(callback, future, start) starts one as a task of its scope.
+M.current_scope, M.start_callback = nil, nil
+
+-- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
+function M.new(cancel)
+  return setmetatable({ _state = "pending", _cancel = cancel }, Future)
+end
+
+-- One that has failed with this error from the start.
+function M.failed(err)
+  local f = M.new()
+  M.fail(f, err)
+  return f
+end
+
+function M.is_future(value)
+  return getmetatable(value) == Future
+end
+
+-- Failed means: first value nil and second an arvak.error. A canceled error makes it canceled.
+local function state_for(value, err)
+  if value ~= nil or not errors.is_error(err) then return "done" end
+  return err.kind == "canceled" and "canceled" or "failed"
+end
+
+-- What follows from the end, in order: callbacks start, then observers are told and those who wait go on. Raises when
+-- there is no memory for a callback; then it can be called again, and goes on where it was.
+local function complete(self)
+  local callbacks = self._callbacks
+  while callbacks and callbacks[callbacks.next] do
+    M.start_callback(callbacks[callbacks.next], self, core.queue_task)
+    callbacks.next = callbacks.next + 1
+  end
+  self._callbacks = nil
+  for observer in pairs(self._observers or {}) do observer:note(self) end
+  self._observers = nil
+  for ticket in pairs(self._tickets or {}) do core.unpark(ticket) end
+  self._tickets = nil
+end
+
+local function finish(self, state, ...)
+  if self._state == "pending" then
+    self._values = table.pack(...)
+    self._state, self._cancel = state, nil
+  end
+  complete(self)
+end
+
+-- observer:note(future) is called, from within the loop and once, when the future has ended; now if it has.
+function M.observe(self, observer)
+  if self._state ~= "pending" then return observer:note(self) end
+  self._observers = self._observers or {}
+  self._observers[observer] = true
+end
+
+function M.unobserve(self, observer)
+  if self._observers then self._observers[observer] = nil end
+end
+
+-- Ends the wait of whoever holds these tickets.
+function M.wake(tickets)
+  for ticket in pairs(tickets) do core.unpark(ticket) end
+end
+
+-- Waits for a wake of these tickets: true, false when timeout is over, nil and an error when the task was canceled.
+function M.park(tickets, method, timeout)
+  local woken, ticket_or_err, ticket = core.park(method, timeout, tickets)
+  tickets[ticket or ticket_or_err] = nil
+  if woken == nil then return nil, ticket_or_err end
+  return woken
+end
+
+-- Settles with what a method or task returned.
+function M.settle(self, ...)
+  return finish(self, state_for(...), ...)
+end
+
+-- Settles with an error that was raised, which may be any value.
+function M.fail(self, err, traceback)
+  self.traceback = traceback
+  return finish(self, state_for(nil, err) == "canceled" and "canceled" or "failed", nil, err)
+end
+
+local function check_self(self, method)
+  if getmetatable(self) ~= Future then
+    check.misuse("%s: got %s as the future, expected future:%s(...)", method, core.describe(self), method)
+  end
+end
+
+-- True when it has ended, however.
+function methods:done() return self._state ~= "pending" end
+
+-- True while it has not.
+function methods:running() return self._state == "pending" end
+
+-- True when it ended by cancellation.
+function methods:canceled() return self._state == "canceled" end
+
+-- Asks it to end as canceled: true, or nil and an error when it cannot.
+function methods:cancel()
+  check_self(self, "cancel")
+  if self._state == "canceled" then return true end
+  if self._state ~= "pending" then return nil, errors.new("not_cancelable", "the future has ended already") end
+  if not self._cancel then return nil, errors.new("not_cancelable", "nobody can cancel this future") end
+  return self:_cancel()
+end
+
+-- Waits until it has ended, for timeout seconds at most (nil: without bound). True, or false when the time is over;
+-- nil and an error when the waiting task was canceled.
+function methods:wait(timeout)
+  check_self(self, "wait")
+  check.seconds(timeout, "timeout")
+  if self._state ~= "pending" then return true end
+  self._tickets = self._tickets or {}
+  local woken, err = M.park(self._tickets, "wait", timeout)
+  if woken == nil then return nil, err end
+  return self._state ~= "pending"
+end
+
+local function await(self, timeout)
+  local ended, err = self:wait(timeout)
+  if ended then
+    self._is_read = true
+    return true
+  end
+  if ended == nil then return false, err end
+  return false, errors.new("timeout", ("the future has not ended within %g s"):format(timeout), { scope = "wait" })
+end
+
+-- Its values, or nil and the error it failed with; nil and a timeout error when timeout seconds are over first (the
+-- future goes on).
+function methods:result(timeout)
+  check_self(self, "result")
+  local ended, err = await(self, timeout)
+  if not ended then return nil, err end
+  return table.unpack(self._values, 1, self._values.n)
+end
+
+-- The error it failed with, or nil when it succeeded. A timeout gives the timeout error.
+function methods:exception(timeout)
+  check_self(self, "exception")
+  local ended, err = await(self, timeout)
+  if not ended then return err end
+  if self._state == "done" then return nil end
+  return self._values[2]
+end
+
+-- Runs fn(future) as a task once it has ended. When it has already, the task has run to its first wait before this
+-- returns. Callbacks start in the order they were added.
+function methods:add_done_callback(fn)
+  check_self(self, "add_done_callback")
+  check.callable(fn, "add_done_callback")
+  local callback = { fn = fn, scope = M.current_scope() }
+  if self._state ~= "pending" then
+    M.start_callback(callback, self, core.run_task)
+  else
+    self._callbacks = self._callbacks or { next = 1 }
+    self._callbacks[#self._callbacks + 1] = callback
+  end
+end
+
+-- The id of the job of a job future, once the server has answered: id, or nil and an error (a timeout when timeout
+-- seconds are over first).
+function methods:submitted(timeout)
+  if not self._await_submit then
+    check.misuse("submitted: this future is not a job's; submit_qasm_future makes those")
+  end
+  return self:_await_submit(timeout)
+end
+
+return M

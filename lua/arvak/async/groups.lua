@@ -1,0 +1,332 @@
+-- Several futures at once. Each of these waits on one gate of its own, which its futures open as they end.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local future = require "arvak.async.future"
+local task = require "arvak.async.task"
+
+local M = {}
+
+-- ---- a group of futures
+
+local Group = {}
+Group.__index = Group
+
+-- Called by a future that has ended: remembers the order, and the first that came to nothing.
+function Group:note(f)
+  self.ended[#self.ended + 1] = f
+  self.open = self.open - 1
+  if f._state ~= "done" then self.first_failure = self.first_failure or f end
+  if f._state == "failed" then self.has_exception = true end
+  future.wake(self.tickets)
+end
+
+local function check_futures(futures, method)
+  if type(futures) ~= "table" or future.is_future(futures) then
+    check.misuse("%s: got %s, expected a list of futures", method, core.describe(futures))
+  end
+  for i, f in ipairs(futures) do
+    if not future.is_future(f) then
+      check.misuse("%s: futures[%d]: got %s, expected a future", method, i, core.describe(f))
+    end
+  end
+end
+
+-- Watches a list of futures, in which one may stand twice.
+local function new_group(futures, method, timeout)
+  check_futures(futures, method)
+  check.seconds(timeout, "timeout")
+  local group = setmetatable({ ended = {}, open = 0, tickets = {}, places = {}, futures = futures }, Group)
+  for i, f in ipairs(futures) do
+    local places = group.places[f]
+    if not places then
+      places = {}
+      group.places[f] = places
+      group.open = group.open + 1
+    end
+    places[#places + 1] = i
+  end
+  for f in pairs(group.places) do
+    if not f:done() then future.observe(f, group) end
+  end
+  -- Those that have ended already come first, in the order of the list.
+  for i, f in ipairs(futures) do
+    if f:done() and group.places[f][1] == i then group:note(f) end
+  end
+  group.ends_at = timeout and core.now() + timeout
+  return group
+end
+
+-- Waits for the next end: true, false when the time is over, nil and an error when the task was canceled.
+function Group:wait(method)
+  local left = self.ends_at and math.max(0, self.ends_at - core.now())
+  return future.park(self.tickets, method, left)
+end
+
+function Group:close()
+  for f in pairs(self.places) do future.unobserve(f, self) end
+end
+
+-- Waits until enough(group) or the time is over: true or false, nil and an error.
+function Group:wait_until(method, enough)
+  while not enough(self) do
+    local woken, err = self:wait(method)
+    if woken == nil then return nil, err end
+    if not woken and not enough(self) then return false end
+  end
+  return true
+end
+
+local function all_ended(group) return group.open == 0 end
+
+-- ---- as_completed
+
+-- An iterator of future, index (its place in the list) in the order in which they end. Raises the timeout error object
+-- when timeout seconds are over first, and the canceled one when the task is canceled.
+function M.as_completed(futures, timeout)
+  local group = new_group(futures, "as_completed", timeout)
+  local next_end, queue = 1, {}
+  return function()
+    if queue[1] then
+      local entry = table.remove(queue, 1)
+      return entry[1], entry[2]
+    end
+    local ok, err = group:wait_until("as_completed", function()
+      return next_end <= #group.ended or all_ended(group)
+    end)
+    if not ok then
+      group:close()
+      error(err or errors.new("timeout", ("%d of %d futures have not ended within %g s")
+        :format(group.open, #futures, timeout), { scope = "wait" }), 0)
+    end
+    local f = group.ended[next_end]
+    if not f then return nil end
+    next_end = next_end + 1
+    local places = group.places[f]
+    for i = 2, #places do queue[#queue + 1] = { f, places[i] } end
+    return f, places[1]
+  end
+end
+
+-- ---- wait
+
+local conditions = {
+  ALL_COMPLETED = all_ended,
+  FIRST_COMPLETED = function(group) return #group.ended > 0 or all_ended(group) end,
+  FIRST_EXCEPTION = function(group) return group.has_exception or all_ended(group) end,
+}
+
+-- Waits for all, the first end, or the first failure (a cancellation is none): the lists of those that have ended and
+-- of those that have not, in the order of the list. A timeout is no error here. nil and an error when canceled.
+function M.wait(futures, options)
+  options = check.options(options, "wait", { timeout = true, return_when = true })
+  local return_when = options.return_when or "ALL_COMPLETED"
+  local enough = conditions[return_when]
+  if not enough then
+    check.misuse('return_when: got %s, expected "ALL_COMPLETED", "FIRST_COMPLETED" or "FIRST_EXCEPTION"',
+      core.describe(return_when))
+  end
+  local group = new_group(futures, "wait", options.timeout)
+  local ok, err = group:wait_until("wait", enough)
+  group:close()
+  if ok == nil then return nil, err end
+  local done, not_done = {}, {}
+  for _, f in ipairs(futures) do
+    local list = f:done() and done or not_done
+    list[#list + 1] = f
+  end
+  return done, not_done
+end
+
+-- ---- gather, all
+
+-- What a future that has ended came to, as one value.
+local function outcome_of(f)
+  f._is_read = true
+  if f._state == "done" then return { ok = true, value = f._values[1] } end
+  return { ok = false, err = f._values[2] }
+end
+
+-- Waits for all: a list of { ok = true, value = v } or { ok = false, err = e }, in the order of the list. nil and an
+-- error when the task was canceled.
+function M.gather(futures)
+  local group = new_group(futures, "gather")
+  local ok, err = group:wait_until("gather", all_ended)
+  group:close()
+  if not ok then return nil, err end
+  local outcomes = {}
+  for i, f in ipairs(futures) do outcomes[i] = outcome_of(f) end
+  return outcomes
+end
+
+-- Asks all that have not ended to end as canceled. Those of jobs need the server for it; a task sees to that, so that
+-- the run around goes on until then.
+local function cancel_rest(futures)
+  local waiting = {}
+  for _, f in ipairs(futures) do
+    if f:done() then goto continue end
+    if not f._cancel_soon then
+      f:cancel()
+    elseif not f:_cancel_soon().is_over then
+      waiting[#waiting + 1] = f
+    end
+    ::continue::
+  end
+  if #waiting == 0 then return end
+  task.spawn(function()
+    for _, f in ipairs(waiting) do f:cancel() end
+  end)
+end
+
+-- Waits for all to succeed: the list of their values; or nil, the error and its place in the list as soon as one
+-- fails, and then the others are canceled.
+function M.all(futures)
+  local group = new_group(futures, "all")
+  local ok, err = group:wait_until("all", function() return all_ended(group) or group.first_failure end)
+  group:close()
+  if not ok then return nil, err end
+  local failed = group.first_failure
+  if failed then
+    cancel_rest(futures)
+    return nil, outcome_of(failed).err, group.places[failed][1]
+  end
+  local values = {}
+  for i, f in ipairs(futures) do values[i] = outcome_of(f).value end
+  return values
+end
+
+-- ---- map
+
+-- Draws from a list, with its index, or from an iterator function.
+local function drawer(source, method)
+  if type(source) == "table" then
+    local i = 0
+    return function()
+      i = i + 1
+      return source[i]
+    end
+  end
+  return check.callable(source, method)
+end
+
+-- The tasks of one map: how many run, and what those that have ended came to.
+local Crew = {}
+Crew.__index = Crew
+
+function Crew:note(f)
+  self.outcomes[self.running[f]] = outcome_of(f)
+  self.running[f] = nil
+  self.count = self.count - 1
+  future.wake(self.tickets)
+end
+
+function Crew:start(index, fn, item)
+  local f = task.spawn(fn, item, index)
+  self.running[f] = index
+  self.count = self.count + 1
+  future.observe(f, self)
+end
+
+-- Waits until at most count run: true, or nil and an error when the task was canceled.
+function Crew:wait_below(count)
+  while self.count > count do
+    local woken, err = future.park(self.tickets, "map")
+    if woken == nil then return nil, err end
+  end
+  return true
+end
+
+function Crew:cancel()
+  local rest = {}
+  for f in pairs(self.running) do rest[#rest + 1] = f end
+  for _, f in ipairs(rest) do f:cancel() end
+end
+
+local function start_each(crew, draw, fn, concurrency)
+  local index = 0
+  while true do
+    local ok, err = crew:wait_below(concurrency - 1)
+    if not ok then return nil, err end
+    local item = draw()
+    if item == nil then return crew:wait_below(0) end
+    index = index + 1
+    crew:start(index, fn, item)
+  end
+end
+
+-- Runs fn(item, index) on each item of a list or iterator, concurrency at a time (default 32): outcomes as gather's,
+-- in the order of the items. The iterator runs in the caller, and may wait. When it raises, or the caller is canceled
+-- (nil and an error), the tasks that run are canceled.
+function M.map(source, fn, options)
+  check.callable(fn, "map")
+  options = check.options(options, "map", { concurrency = true })
+  local concurrency = options.concurrency or 32
+  if math.type(concurrency) ~= "integer" or concurrency < 1 then
+    check.misuse("concurrency: got %s, expected an integer from 1 on", core.describe(concurrency))
+  end
+  core.check_wait("map")
+  local crew = setmetatable({ outcomes = {}, running = {}, count = 0, tickets = {} }, Crew)
+  local has_run, ok, err = pcall(start_each, crew, drawer(source, "map"), fn, concurrency)
+  if has_run and ok then return crew.outcomes end
+  crew:cancel()
+  if not has_run then error(ok, 0) end
+  return nil, err
+end
+
+-- ---- made by hand
+
+-- A future, and the functions that settle it: resolve(...) with values, reject(err) with an error. The first one counts
+-- and gives true.
+function M.future()
+  local f = future.new()
+  local function settle_once(settle, ...)
+    if f:done() then return false end
+    settle(f, ...)
+    return true
+  end
+  f._cancel = function()
+    return settle_once(future.settle, nil, errors.new("canceled", "the future was canceled"))
+  end
+  return f, function(...) return settle_once(future.settle, ...) end,
+    function(err)
+      if err == nil then check.misuse("reject: got nil, expected an error") end
+      return settle_once(future.fail, err)
+    end
+end
+
+-- What the call that was cut short says of itself is kept, above all that it may have been executed.
+local function timeout_error(seconds, cause)
+  cause = cause or {}
+  return errors.new("timeout", ("not done within %g s"):format(seconds), {
+    scope = "wait", cause = cause, rpc = cause.rpc, target = cause.target, job_id = cause.job_id,
+    maybe_executed = cause.maybe_executed,
+  })
+end
+
+local GRACE = 2.0   -- seconds that a canceled task may take to end before it is left behind
+
+-- Runs fn(...) as a task that is canceled when seconds are over: its values, or nil and a timeout error.
+function M.with_timeout(seconds, fn, ...)
+  if seconds == nil then check.misuse("with_timeout: got nil, expected a number of seconds") end
+  check.seconds(seconds, "with_timeout")
+  check.callable(fn, "with_timeout")
+  core.check_wait("with_timeout")
+  local f = task.spawn(fn, ...)
+  local ended, err = f:wait(seconds)
+  local is_late = ended == false
+  if is_late then
+    f:cancel()
+    ended, err = f:wait(GRACE)
+  end
+  if not ended then
+    f:cancel()
+    return nil, err or timeout_error(seconds)
+  end
+  f._is_read = true
+  if f._has_raised then error(f._values[2], 0) end
+  if is_late and f:canceled() then return nil, timeout_error(seconds, f._values[2]) end
+  return table.unpack(f._values, 1, f._values.n)
+end
+
+return M

@@ -1,0 +1,71 @@
+-- Checks of arguments in the Lua layer. What is wrong raises at the line of the library's caller.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+
+local M = {}
+
+function M.misuse(format, ...)
+  return core.misuse(format:format(...))
+end
+
+-- A callable, or misuse.
+function M.callable(value, name)
+  if type(value) == "function" then return value end
+  local meta = getmetatable(value)
+  if type(meta) == "table" and meta.__call then return value end
+  return M.misuse("%s: got %s, expected a function", name, core.describe(value))
+end
+
+function M.string(value, name)
+  if type(value) ~= "string" then M.misuse("%s: got %s, expected a string", name, core.describe(value)) end
+  return value
+end
+
+-- The name of a file, which C would cut at a NUL byte.
+function M.path(value, name)
+  if type(value) ~= "string" or value:find("\0", 1, true) then
+    M.misuse("%s: got %s, expected the name of a file", name, core.describe(value))
+  end
+  return value
+end
+
+-- Seconds ≥ 0 (above 0 when positive), or nil.
+function M.seconds(value, name, positive)
+  if value == nil then return nil end
+  if type(value) ~= "number" or value ~= value or value < 0 or (positive and value == 0) then
+    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe_type(value),
+      positive and "above 0" or "from 0 on")
+  end
+  return value
+end
+
+-- An option table with only these names, or nil (then an empty one).
+function M.options(options, method, names)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
+  end
+  for name in pairs(options) do
+    if not names[name] then
+      local known = {}
+      for known_name in pairs(names) do known[#known + 1] = known_name end
+      table.sort(known)
+      M.misuse("%s: unknown option %s, expected one of %s", method, core.describe(name), table.concat(known, ", "))
+    end
+  end
+  return options
+end
+
+-- The options of every call. Methods that are made of several calls hand them on.
+M.call_options = {
+  timeout = true, attempt_timeout = true, queue_timeout = true, metadata = true, retry = true, breaker = true,
+}
+
+-- Those of options, as a table of their own, or what is in into already.
+function M.pick_call_options(options, into)
+  into = into or {}
+  for name in pairs(M.call_options) do into[name] = options[name] end
+  return into
+end
+
+return M

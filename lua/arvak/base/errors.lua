@@ -1,0 +1,44 @@
+-- Error objects: one table for every outcome of the world that is not what was asked for.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+
+local M = {}
+local Error = core.metatables["arvak.error"]
+Error.__index = {}
+
+-- An error of ours, made without an RPC. fields: what else it carries.
+function M.new(kind, message, fields)
+  local err = { kind = kind, message = message, retryable = false, maybe_executed = false }
+  for name, value in pairs(fields or {}) do err[name] = value end
+  return setmetatable(err, Error)
+end
+
+function M.is_error(value)
+  return getmetatable(value) == Error
+end
+
+local function notes_of(err)
+  local notes = {}
+  if err.job_id then notes[#notes + 1] = "job " .. err.job_id end
+  if err.attempts and err.attempts > 1 then notes[#notes + 1] = err.attempts .. " attempts" end
+  if err.maybe_executed then notes[#notes + 1] = "may have been executed" end
+  return #notes > 0 and " (" .. table.concat(notes, ", ") .. ")" or ""
+end
+
+-- "SubmitJob localhost:50051: UNAVAILABLE: message (job …, 3 attempts)"
+function Error.__tostring(err)
+  local where = {}
+  if err.rpc then where[#where + 1] = err.rpc end
+  if err.target then where[#where + 1] = err.target end
+  local parts = {}
+  if #where > 0 then parts[1] = table.concat(where, " ") end
+  parts[#parts + 1] = err.code ~= 0 and err.name or tostring(err.kind)
+  if err.message and err.message ~= "" then parts[#parts + 1] = err.message end
+  return table.concat(parts, ": ") .. notes_of(err)
+end
+
+function Error.__concat(a, b)
+  return tostring(a) .. tostring(b)
+end
+
+return M

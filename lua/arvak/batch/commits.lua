@@ -1,0 +1,207 @@
+-- Between a run and its journal: what an earlier run has left, what is written when, and what waits for the disk.
+-- Invariant: a slot is sent only after its intent was committed, and told of only after its end was.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local errors = require "arvak.base.errors"
+local journal = require "arvak.batch.journal"
+local queue = require "arvak.base.queue"
+
+local M = {}
+
+local LINGER = 0.002     -- seconds that what has happened may wait for more, so that one commit carries many,
+local LONGEST = 0.05     -- or as long as the last commit took, where the disk is slow, but not longer than this
+local GROUP = 3 / 8      -- of max_workers: with as many free places a commit is worth it
+
+-- ---- without a journal: nothing waits
+
+local Direct = {}
+Direct.__index = Direct
+
+function M.direct(run) return setmetatable({ run = run }, Direct) end
+
+function Direct.holds() return false end
+function Direct:intend(slot) self.run.ready:push(slot) end
+function Direct.admit() return "new" end
+function Direct.note_submitted() end
+function Direct:note_end(slot) self.run.ended:push(slot) end
+function Direct.turn() end
+function Direct.next_time() return nil end
+function Direct.is_empty() return true end
+function Direct.waiting() return 0 end
+function Direct.take_intended() return nil end
+function Direct.close() end
+
+-- ---- with one
+
+local Ledger = {}
+Ledger.__index = Ledger
+
+-- options: is_retry, failures of earlier runs are submitted again; notes_total, how many inputs there are is not known
+-- before the end.
+function M.new(run, opened, options)
+  return setmetatable({
+    run = run, journal = opened, is_retry = options.is_retry, notes_total = options.notes_total, keeps_jobs = true,
+    intended = queue.new(), unwritten = queue.new(), linger = LINGER,
+    group = math.max(1, math.ceil(GROUP * run.max_workers)),
+  }, Ledger)
+end
+
+local function note(self, slot, state, hash, is_new)
+  self.journal:note(slot, state, hash, is_new)
+  self.due_at = self.due_at or core.now() + self.linger
+end
+
+-- Whether inputs are left undrawn for a moment, so that several go into one transaction.
+function Ledger:holds(room, now)
+  if room >= self.group or self.run.open_count == 0 then
+    self.held_since = nil
+    return false
+  end
+  self.held_since = self.held_since or now
+  if now - self.held_since < self.linger then return true end
+  self.held_since = nil
+  return false
+end
+
+-- A slot that is to be sent.
+function Ledger:intend(slot)
+  note(self, slot, "intent", slot.hash, not slot.has_row)
+  slot.has_row = true
+  self.intended:push(slot)
+end
+
+function Ledger:note_submitted(slot) note(self, slot, "submitted") end
+
+local function state_of(slot)
+  if slot.result then return "completed" end
+  return slot.err.maybe_executed and "unknown" or "failed"
+end
+
+-- A slot that has ended. What comes from the journal, or never had a circuit, is not written.
+function Ledger:note_end(slot)
+  local is_written = slot.has_row or (slot.hash and slot.attempts > 0)
+  if slot.is_kept or not is_written or self.journal.err then return self.run.ended:push(slot) end
+  note(self, slot, state_of(slot), slot.hash, not slot.has_row)
+  slot.has_row = true
+  self.unwritten:push(slot)
+end
+
+-- ---- what an earlier run has left
+
+-- Only these say how a job ended; any other failure is of the batch or the way to the server, and the job is looked at.
+local ends = { job_failed = true, job_canceled = true, result_expired = true, job_not_found = true }
+
+-- With these a submit that surely made no job is made again, and one that was never made, whatever stopped the batch.
+local passing = { unavailable = true, circuit_open = true, resource_exhausted = true, timeout = true, canceled = true,
+  closed = true, forked = true, unauthenticated = true }
+
+local function is_submitted_again(err)
+  return passing[err.kind] or (err.attempts == 0 and err.kind ~= "invalid_circuit")
+end
+
+local function plan_for(self, item)
+  local has_failed = item.state == "failed"
+  if item.state == "completed" and item.result then return "keep" end
+  if item.job_id and not (has_failed and ends[item.err.kind]) then return "attach" end
+  if has_failed then
+    return (self.is_retry or (not item.job_id and is_submitted_again(item.err))) and "new" or "keep"
+  end
+  if self.run.options.on_unknown == "resubmit" then return "new" end
+  return item.state == "unknown" and item.err and "keep" or "unknown"
+end
+
+local function unknown_error(self)
+  return errors.new("rpc", "an earlier run ended after it had noted that it would submit this circuit, and before it "
+    .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true })
+end
+
+-- A slot that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
+-- has ended, "refused" when the journal knows another circuit in its place.
+function Ledger:admit(slot)
+  slot.hash = journal.hash(slot)
+  local item, err = self.journal:read(slot.index)
+  if err then
+    self.run:stop(err)
+    return "new"
+  end
+  if not item then return "new" end
+  if item.circuit_hash ~= slot.hash then
+    slot.is_kept = true
+    return "refused"
+  end
+  slot.has_row, slot.attempts, slot.state = true, item.attempts, item.state
+  slot.sent_time = item.sent_at and ("%d"):format(item.sent_at)
+  local plan = plan_for(self, item)
+  if plan == "new" then return "new" end
+  if plan == "attach" then
+    slot.was_stopped = item.state == "failed"
+    self.run:attach(slot, item.job_id)
+    return "attached"
+  end
+  slot.job_id, slot.is_kept = item.job_id, plan == "keep"
+  if slot.is_kept then
+    self.run:finish(slot, item.result, item.err)
+  else
+    self.run:finish(slot, nil, unknown_error(self))
+  end
+  return "kept"
+end
+
+-- What ends a batch that admit refuses.
+function Ledger:refusal(slot)
+  return errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
+    :format(self.journal.path, slot.index))
+end
+
+-- ---- commits
+
+local function commit(self)
+  local since = core.now()
+  local ok, err = self.journal:commit()
+  self.linger, self.due_at = math.max(LINGER, math.min(core.now() - since, LONGEST)), nil
+  while true do   -- when it is not written it is true all the same, and told
+    local slot = self.unwritten:pop()
+    if not slot then break end
+    self.run.ended:push(slot)
+  end
+  if not ok then
+    self.run.keeps_jobs = true   -- as far as the journal knows they run, and a later run looks at them
+    return self.run:stop(err)
+  end
+  while true do
+    local slot = self.intended:pop()
+    if not slot then break end
+    self.run.ready:push(slot)
+  end
+end
+
+-- Commits when enough has come together, when it has waited long enough, or when nothing more can come.
+function Ledger:turn(now)
+  if self.journal.dirty_count == 0 or self.journal.err then return end
+  if self.intended:count() >= self.group or now >= self.due_at or self.run.open_count <= self.intended:count() then
+    commit(self)
+  end
+end
+
+function Ledger:next_time()
+  local held_until = self.held_since and self.held_since + self.linger
+  if not held_until or (self.due_at and self.due_at < held_until) then return self.due_at end
+  return held_until
+end
+
+function Ledger:is_empty() return self.unwritten:is_empty() end
+
+-- How many slots wait for their intent to be on the disk.
+function Ledger:waiting() return self.intended:count() end
+
+-- The next slot that waits to be sent, of a batch that has stopped.
+function Ledger:take_intended() return self.intended:pop() end
+
+-- The last words: what is known is written once more, as far as the disk takes it.
+function Ledger:close()
+  if self.journal.dirty_count > 0 then commit(self) end
+  if self.notes_total and self.run.source.total then self.journal:set_total(self.run.source.total) end
+  self.journal:close()
+end
+
+return M

@@ -1,0 +1,245 @@
+-- Batches: many circuits, each of which ends in one slot of the result. This is what users call; a batch itself is a
+-- batch_run. Invariant: a manager knows every run of its own that has not ended, so that it can end them.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local input = require "arvak.batch.input"
+local journal = require "arvak.batch.journal"
+local ledger = require "arvak.batch.commits"
+local futures = require "arvak.batch.futures"
+local result = require "arvak.batch.result"
+local run = require "arvak.batch.run"
+
+local M = {}
+
+local DEFAULT_WORKERS = 32
+
+local Manager = core.metatables["arvak.batch_manager"]
+local methods = {}
+Manager.__index, Manager.methods = methods, methods
+
+function Manager.__tostring(self)
+  return ("arvak.batch_manager (%s)"):format(self._is_closed and "closed" or self._max_workers .. " workers")
+end
+
+-- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once (default 32).
+function M.batch_manager(client, options)
+  core.check_client(client, "batch_manager")
+  options = check.options(options, "batch_manager", { max_workers = true })
+  local workers = options.max_workers or DEFAULT_WORKERS
+  if math.type(workers) ~= "integer" or workers < 1 then
+    check.misuse("max_workers: got %s, expected an integer from 1 on", core.describe(workers))
+  end
+  return setmetatable({ _client = client, _max_workers = workers, _runs = {} }, Manager)
+end
+
+local function check_manager(self, method)
+  if getmetatable(self) ~= Manager then
+    check.misuse("%s: got %s, expected a batch_manager", method, core.describe(self))
+  end
+  if self._is_closed then check.misuse("%s: the batch_manager was closed", method) end
+end
+
+-- ---- options
+
+local option_names = {
+  timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
+  on_unknown = true, journal = true,
+}
+local transports = { auto = true, stream = true, unary = true }
+
+local function check_boolean(value, name)
+  if value ~= nil and type(value) ~= "boolean" then
+    check.misuse("%s: got %s, expected true or false", name, core.describe(value))
+  end
+end
+
+-- Options of a batch, checked: a table of its own.
+local function check_options(options, method)
+  options = check.options(options, method, option_names)
+  check.seconds(options.timeout, "timeout", true)
+  check_boolean(options.fail_fast, "fail_fast")
+  check_boolean(options.collect, "collect")
+  for _, name in ipairs { "progress_callback", "on_result" } do
+    if options[name] ~= nil then check.callable(options[name], name) end
+  end
+  if options.transport ~= nil and not transports[options.transport] then
+    check.misuse('transport: got %s, expected "auto", "stream" or "unary"', core.describe(options.transport))
+  end
+  if options.journal ~= nil then check.path(options.journal, "journal") end
+  if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
+    check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
+  end
+  local copy = {}
+  for name, value in pairs(options) do copy[name] = value end
+  return copy
+end
+
+-- A list or an iterator function. A list is checked whole.
+local function check_circuits(circuits, backend_id)
+  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  if type(circuits) == "table" and not (getmetatable(circuits) or {}).__call then
+    input.check_list(circuits, backend_id)
+    return true
+  end
+  if type(circuits) ~= "function" and type(circuits) ~= "table" then
+    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
+  end
+  return false
+end
+
+-- ---- execute_batch
+
+-- What a journal knows a batch by.
+local function identify(circuits, is_list, backend_id)
+  local i, hashes = 0, nil
+  if is_list then
+    function hashes()
+      i = i + 1
+      return circuits[i] ~= nil and journal.hash(input.read(circuits[i], i, backend_id)) or nil
+    end
+  end
+  return { backend_id = backend_id, total = is_list and #circuits or nil,
+    fingerprint = journal.fingerprint(backend_id, hashes) }
+end
+
+local execute
+
+-- Runs the failures of r again and gives a result of all.
+local function retry(self, batch, r, options)
+  check_manager(self, "retry_failed")
+  local merged = {}
+  for name, value in pairs(batch.options) do merged[name] = value end
+  for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
+  local indexes = result.failed_indexes(r, merged.on_unknown)
+  return execute(self, {
+    source = input.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
+    identity = batch.identity, is_retry = true, collector = result.collector_after(r, indexes),
+  })
+end
+
+-- A run of this manager, not yet started.
+local function new_run(self, source, backend_id, options, sink, on_submitted)
+  local target, patience = core.check_client(self._client, "execute_batch")
+  local batch = run.new {
+    client = self._client, target = target, patience = patience, max_workers = self._max_workers,
+    backend_id = backend_id, options = options, source = source, sink = sink, on_submitted = on_submitted,
+    on_end = function(batch) self._runs[batch] = nil end,
+  }
+  source.wake = function() batch:wake() end
+  self._runs[batch] = true
+  return batch
+end
+
+-- batch: source, backend_id, options, collector, identity (for a journal), is_retry.
+function execute(self, batch)
+  if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
+  local opened, err
+  if batch.options.journal then
+    opened, err = journal.open(batch.options.journal, batch.identity)
+    if not opened then return nil, err end
+  end
+  local collector = batch.collector
+  local running = new_run(self, batch.source, batch.backend_id, batch.options, function(item, slot)
+    collector:add(item, slot.entry)
+  end)
+  if opened then
+    running.ledger = ledger.new(running, opened,
+      { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
+  end
+  running:execute()
+  local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
+    return retry(self, batch, ...)
+  end, running.is_refused)
+  return r, r.err
+end
+
+-- Runs every circuit and waits for all: a batch_result, and what stopped it before its end, if anything did. nil and an
+-- error only when nothing was started. circuits: a list or an iterator function of {qasm, shots} or {qasm =, shots =,
+-- optimization_level =, id =, backend_id =}.
+function methods:execute_batch(circuits, backend_id, options)
+  check_manager(self, "execute_batch")
+  core.check_wait("execute_batch")
+  options = check_options(options, "execute_batch")
+  local is_list = check_circuits(circuits, backend_id)
+  local collects = options.collect
+  if collects == nil then collects = is_list or options.on_result == nil end
+  return execute(self, {
+    source = is_list and input.from_list(circuits) or input.from_iterator(circuits), backend_id = backend_id,
+    options = options, collector = result.collector(collects),
+    identity = options.journal and identify(circuits, is_list, backend_id),
+  })
+end
+
+-- ---- futures
+
+local function check_some(options, method, names)
+  options = check.options(options, method, names)
+  for name in pairs(names) do
+    if name == "timeout" then check.seconds(options.timeout, name, true) end
+    if name == "fail_fast" then check_boolean(options.fail_fast, name) end
+    if name == "progress_callback" and options[name] ~= nil then check.callable(options[name], name) end
+  end
+  return options
+end
+
+-- Submits every circuit of a list, at most max_workers unfinished at a time: a list of job futures in the order of the
+-- circuits, at once. options: transport, on_unknown.
+function methods:submit_many(circuits, backend_id, options)
+  check_manager(self, "submit_many")
+  core.check_client(self._client, "submit_many")
+  check.options(options, "submit_many", { transport = true, on_unknown = true })
+  options = check_options(options, "submit_many")
+  if type(circuits) ~= "table" or not check_circuits(circuits, backend_id) then
+    check.misuse("circuits: got %s, expected a list", core.describe(circuits))
+  end
+  return futures.submit_many(self._client, #circuits, function(...)
+    return new_run(self, input.from_list(circuits), backend_id, options, ...)
+  end)
+end
+
+-- Waits for a list of futures: a batch_result, and what stopped it before their end, if anything did. options: timeout,
+-- fail_fast, progress_callback.
+function methods:wait_all(list, options)
+  check_manager(self, "wait_all")
+  core.check_wait("wait_all")
+  return futures.wait_all(list, check_some(options, "wait_all",
+    { timeout = true, fail_fast = true, progress_callback = true }))
+end
+
+-- An iterator of future, index in the order in which they end. options: timeout (raised as its error object),
+-- progress_callback.
+function methods:as_completed(list, options)
+  check_manager(self, "as_completed")
+  return futures.as_completed(list, check_some(options, "as_completed", { timeout = true, progress_callback = true }))
+end
+
+-- fn(result, index) of each future that succeeds: a list of { ok = true, value = v } or { ok = false, err = e } in the
+-- order of the list. What fn raises is raised. options: timeout.
+function methods:map(fn, list, options)
+  check_manager(self, "map")
+  core.check_wait("map")
+  return futures.map(fn, list, check_some(options, "map", { timeout = true }))
+end
+
+-- ---- its end
+
+-- Stops every batch of this manager that runs: nothing more is submitted, and what is open ends as canceled.
+function methods:cancel()
+  if getmetatable(self) ~= Manager then
+    check.misuse("cancel: got %s, expected a batch_manager", core.describe(self))
+  end
+  for batch in pairs(self._runs) do batch:stop(errors.new("canceled", "the batch was canceled")) end
+  return true
+end
+
+-- Cancels what runs; later calls raise. The client is not closed. Idempotent, never waits.
+function methods:close()
+  methods.cancel(self)
+  self._is_closed = true
+end
+
+Manager.__close = methods.close
+
+return M

@@ -1,0 +1,189 @@
+-- The progress of a batch for people to look at. Invariant: what is printed never rounds up, so 100 % and the time it
+-- took stand there only when every job has ended. io, os and the module that knows terminals are looked up when needed.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+
+local M = {}
+
+local BETWEEN_LINES, BETWEEN_LOOKS = 1.0, 1.0   -- seconds: plain lines, and questions about the terminal's width
+local DEFAULT_COLUMNS, LEAST_BAR, MOST_BAR = 80, 5, 50
+
+-- ---- figures: whatever number comes in, a short text goes out
+
+local function is_finite(value)
+  return type(value) == "number" and value == value and value > -math.huge and value < math.huge
+end
+
+local function whole(value) return (value < 1e15 and "%.0f" or "%.3g"):format(value) end
+
+-- Of ended and total, rounded down, so that what is not all is not called 100 %.
+local function percent(ended, total)
+  if total == 0 then return nil end
+  local tenths = math.min(1000, math.floor(ended / total * 1000))
+  if tenths == 1000 and ended < total then tenths = 999 end
+  return ("%.1f %%"):format(tenths / 10)
+end
+
+local units = { { 1e9, "G" }, { 1e6, "M" }, { 1e4, "k", 1e3 } }
+
+local function rate(value)
+  if not is_finite(value) or value < 0 then return nil end
+  if value >= 1e13 then return "many/s" end
+  for _, unit in ipairs(units) do
+    if value >= unit[1] then return ("%.1f%s/s"):format(value / (unit[3] or unit[1]), unit[2]) end
+  end
+  if value > 0 and value < 0.01 then return "<0.01/s" end
+  return (value < 10 and "%.2f/s" or "%.0f/s"):format(value)
+end
+
+local HOUR, DAY = 3600, 86400
+
+local function duration(seconds)
+  if not is_finite(seconds) or seconds < 0 then return nil end
+  if seconds >= 1000 * DAY then return ">999 d" end
+  if seconds >= 4 * DAY then return ("%d d"):format(seconds // DAY) end
+  seconds = math.floor(seconds)
+  if seconds >= HOUR then return ("%d:%02d:%02d"):format(seconds // HOUR, seconds % HOUR // 60, seconds % 60) end
+  return ("%d:%02d"):format(seconds // 60, seconds % 60)
+end
+
+-- ---- lines
+
+local function number_of(progress, name)
+  local value = progress[name]
+  return is_finite(value) and value >= 0 and value or 0
+end
+
+-- total (nil while unknown), how many have ended, and whether that is all.
+local function state_of(progress)
+  local ended = number_of(progress, "completed") + number_of(progress, "failed")
+  local total = is_finite(progress.total) and math.max(0, progress.total) or nil
+  return total, ended, progress.is_complete == true and ended >= (total or 0)
+end
+
+-- What can be said, the most important first; the terminal's line takes as much as fits.
+local function pieces_of(progress)
+  local failed, total, ended, is_over = number_of(progress, "failed"), state_of(progress)
+  local pieces = { total and ("%s/%s"):format(whole(ended), whole(total)) or whole(ended) .. " ended" }
+  local function add(text) pieces[#pieces + 1] = text or nil end
+  add(total and percent(ended, total))
+  add(failed > 0 and whole(failed) .. " failed")
+  if is_over then
+    add("took " .. (duration(progress.elapsed_time) or "?"))
+  else
+    add(duration(progress.eta) and "ETA " .. duration(progress.eta))
+  end
+  add(rate(progress.throughput))
+  if not is_over then add(whole(number_of(progress, "running")) .. " running") end
+  return pieces, total and total > 0 and math.min(1, ended / total)
+end
+
+local symbols = { utf8 = { "█", "░" }, ascii = { "#", "-" } }
+
+-- As the C library decides: the first of the three that is set and not empty.
+local function charset()
+  local getenv = os and os.getenv
+  if not getenv then return symbols.ascii end
+  for _, name in ipairs { "LC_ALL", "LC_CTYPE", "LANG" } do
+    local value = getenv(name)
+    if value and value ~= "" then
+      return value:lower():find("utf%-?8") and symbols.utf8 or symbols.ascii
+    end
+  end
+  return symbols.ascii
+end
+
+-- A line that leaves the last column free, where some terminals wrap. The bar has what the words leave.
+local function terminal_line(progress, columns)
+  local pieces, share = pieces_of(progress)
+  local text, room = "", columns - 1
+  for _, piece in ipairs(pieces) do
+    local longer = text == "" and piece or text .. "  " .. piece
+    if #longer > room then break end
+    text = longer
+  end
+  local bar_width = math.min(MOST_BAR, room - #text - 4)   -- 4: brackets and blanks
+  local bar = ""
+  if share and bar_width >= LEAST_BAR then
+    local full, marks = math.floor(share * bar_width), charset()
+    bar = "[" .. marks[1]:rep(full) .. marks[2]:rep(bar_width - full) .. "]  "
+  else
+    bar_width = -4
+  end
+  return bar .. text .. (" "):rep(room - #text - bar_width - 4)
+end
+
+local function plain_line(progress)
+  return table.concat((pieces_of(progress)), ", ")
+end
+
+-- ---- the terminal
+
+local terminal = { looked_at = -math.huge, columns = DEFAULT_COLUMNS }
+
+local modules = {}
+
+local function load(name)
+  if not modules[name] then
+    local ok, module = pcall(require, name)
+    modules[name] = ok and type(module) == "table" and module or {}
+  end
+  return modules[name]
+end
+
+-- Of lua-system (newer ones) or lua-term; without either nothing is taken for a terminal.
+local function is_terminal(stream)
+  for _, name in ipairs { "system", "term" } do
+    local isatty = load(name).isatty
+    local ok, answer = pcall(isatty, stream)
+    if isatty and ok then return answer == true end
+  end
+  return false
+end
+
+-- Of lua-system (newer ones), or of stty, which inherits our standard error.
+local function ask_columns()
+  local termsize = load("system").termsize
+  local ok, rows, columns = pcall(termsize)
+  if termsize and ok and rows and columns then return columns end
+  local opened, pipe = pcall(io.popen, "stty size <&2 2>/dev/null")
+  if not opened or not pipe then return nil end
+  local answer = pipe:read("a") or ""
+  pipe:close()
+  return tonumber(answer:match("^%d+ (%d+)"))
+end
+
+local function columns_of_terminal(now)
+  if now - terminal.looked_at >= BETWEEN_LOOKS then
+    local columns = ask_columns()
+    if columns and columns > 0 then terminal.columns = columns end
+    terminal.looked_at = now
+  end
+  return terminal.columns
+end
+
+-- ---- printing
+
+local last_line_at = -math.huge
+
+-- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line at
+-- most once a second and at the end. Meant as progress_callback.
+function M.print_progress_bar(progress)
+  if type(progress) ~= "table" then
+    check.misuse("print_progress_bar: got %s, expected a table of progress", core.describe(progress))
+  end
+  if not (io and io.stderr) then check.misuse("print_progress_bar: there is no io.stderr in this Lua state") end
+  local _, _, is_over = state_of(progress)
+  local now = core.now()
+  if is_terminal(io.stderr) then
+    io.stderr:write("\r", terminal_line(progress, columns_of_terminal(now)), is_over and "\n" or "")
+    io.stderr:flush()
+  elseif is_over or now - last_line_at >= BETWEEN_LINES then
+    last_line_at = now
+    io.stderr:write(plain_line(progress), "\n")
+    io.stderr:flush()
+  end
+end
+
+return M

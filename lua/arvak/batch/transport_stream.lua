@@ -1,0 +1,222 @@
+-- The jobs of a batch over SubmitBatchStream: one stream at a time, and a new one when it breaks.
+-- It stands on the steps of the core and not on client:submit_batch_stream, since it has to wait for a message, for
+-- answers of calls beside the stream and for whoever stops the batch, all at once.
+-- Invariant: a slot is in unanswered from the moment it was written until the server has said something about it, or
+-- its stream has ended.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local answers = require "arvak.streams.answers"
+local errors = require "arvak.base.errors"
+local settle = require "arvak.batch.watcher"
+
+local M = {}
+
+local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
+local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
+local MOST_BYTES = 16 * 1024 * 1024 - 4096  -- of a circuit: what the service takes (contract 2.2), less the rest
+local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
+
+local Streaming = {}
+Streaming.__index = Streaming
+
+-- run: as of a unary transport, and settle, is_empty. may_fall_back: whether UNIMPLEMENTED leads to unary calls.
+function M.new(run, may_fall_back)
+  return setmetatable({ run = run, may_fall_back = may_fall_back, unanswered = {}, unanswered_count = 0,
+    pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
+end
+
+function Streaming.room() return math.huge end
+
+-- ---- its end
+
+local function take_unanswered(self)
+  local slots = {}
+  for index in pairs(self.unanswered) do slots[#slots + 1] = index end
+  table.sort(slots, function(a, b) return a > b end)   -- each goes back before the last one
+  for i, index in ipairs(slots) do slots[i] = self.unanswered[index] end
+  self.unanswered, self.unanswered_count = {}, 0
+  return slots
+end
+
+-- The server does not serve us.
+local function is_refusal(err)
+  return err.kind == "unauthenticated" or err.code == PERMISSION_DENIED or err.code == UNIMPLEMENTED
+end
+
+-- An error with which a new stream would only meet again.
+local function is_final(err)
+  return is_refusal(err) or err.kind == "closed" or err.kind == "forked" or err.kind == "canceled"
+end
+
+local function reopen_later(self, now)
+  if self.has_news then
+    self.pause, self.opens_at = FIRST_PAUSE, now
+  else
+    self.opens_at = now + self.pause
+    self.pause = math.min(2 * self.pause, LAST_PAUSE)
+  end
+end
+
+-- What has been submitted is looked at; what was not answered is the run's to decide, unless it surely was not taken.
+local function on_stream_end(self, err, now)
+  local run = self.run
+  if self.raw then core.stream_cancel(self.raw) end
+  self.raw = nil
+  local is_untouched = err.maybe_executed == false or (is_refusal(err) and not self.has_news)
+  for _, slot in ipairs(take_unanswered(self)) do
+    if not is_untouched then
+      run:lose(slot, answers.unanswered(err, run.target))
+    else
+      slot.is_sent = false
+      run:send_again(slot)
+    end
+  end
+  for _, slot in pairs(run.open) do
+    if slot.job_id then run.settle:look_now(slot, now) end
+  end
+  if err.code == UNIMPLEMENTED and self.may_fall_back then return run:use_unary() end
+  reopen_later(self, now)
+  if is_final(err) then return run:stop(err) end
+  run:note_failure(err)
+end
+
+-- ---- answers
+
+local function answered(self, slot)
+  self.unanswered[slot.index] = nil
+  self.unanswered_count = self.unanswered_count - 1
+end
+
+local function on_message(self, event, request_id, job_id, data)
+  local run = self.run
+  self.has_news = true
+  run:note_answer()
+  local index = math.tointeger(tonumber(request_id))
+  local slot = index and run.open[index]
+  if event == "completed" then
+    if slot and slot.job_id == job_id then run:finish(slot, data) end
+    return
+  end
+  local asked = self.unanswered[index]
+  if not asked then return end
+  answered(self, asked)
+  if asked ~= slot then return run:note_late_id(asked, job_id) end
+  if event == "error" then return run:finish(slot, nil, answers.refusal(data, run.target)) end
+  run:acknowledge(slot, job_id)
+  run.settle:expect(slot, core.now())
+end
+
+local function take(self, now, what, ...)
+  if what == "message" then
+    self.silence = 0
+    on_message(self, ...)
+    return true
+  end
+  if what == "end" then
+    on_stream_end(self, (...) or errors.new("unavailable", "the server ended the stream before its jobs had ended",
+      { rpc = "SubmitBatchStream", target = self.run.target, maybe_executed = true }), now)
+  end
+  return false
+end
+
+-- A peer that is gone without a word leaves a stream that looks open: submissions without an answer tell. What counts
+-- is the time that was waited: nothing comes in while a function of the user's computes.
+local function check_silence(self, now)
+  local patience = self.run.patience
+  if self.unanswered_count == 0 or self.silence < patience then return end
+  on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
+    { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
+end
+
+-- Takes every message that has come.
+function Streaming:advance(now)
+  while self.raw do
+    core.stream_read(self.raw)
+    if not take(self, now, core.stream_take(self.raw)) then break end
+  end
+  if self.raw then check_silence(self, now) end
+end
+
+-- ---- sending
+
+-- An open breaker lets the next one through later.
+local function on_refusal(self, err, now)
+  if not settle.is_passing(err) then return self.run:stop(err) end
+  self.opens_at = now + math.max(self.pause, err.retry_after or 0)
+  self.run:note_failure(err)
+end
+
+local function open(self, now)
+  if core.is_closed(self.run.client) then return self.run:stop(self.run:closed_error()) end
+  local ok, raw, err = pcall(core.stream_open, self.run.client, "submit_batch_stream")
+  if not ok then   -- what api_key or metadata gave may be no header
+    return self.run:stop(errors.new("unauthenticated", tostring(raw), { cause = raw, attempts = 0 }))
+  end
+  if not raw then return on_refusal(self, err, now) end
+  self.raw, self.has_news, self.silence = raw, false, 0
+end
+
+local function write(self, slot, now)
+  if #slot.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
+    return self.run:finish(slot, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
+      :format(#slot.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
+  end
+  slot.is_sent, slot.sent_at, slot.attempts = true, now, slot.attempts + 1
+  local ok, err = core.stream_write(self.raw, slot.circuit, slot.index, slot.backend_id)
+  if not ok then
+    slot.is_sent = false
+    return self.run:finish(slot, nil, err)
+  end
+  self.unanswered[slot.index] = slot
+  self.unanswered_count = self.unanswered_count + 1
+  self.silence = 0
+end
+
+-- Writes what is ready, as far as the connection takes it.
+function Streaming:send(now)
+  local run = self.run
+  while run:has_ready() do
+    if not self.raw then
+      if now < self.opens_at then return end
+      open(self, now)
+    end
+    if not self.raw or not core.stream_can_write(self.raw) then return end
+    write(self, run.ready:pop(), now)
+  end
+end
+
+-- ---- waiting and stopping
+
+function Streaming:next_time()
+  if not self.raw then return self.run:has_ready() and self.opens_at or nil end
+  if self.unanswered_count == 0 then return nil end
+  return core.now() + self.run.patience / LOOKS
+end
+
+function Streaming:wait(seconds)
+  local run, since = self.run, core.now()
+  local woken, err, ticket
+  if self.raw then
+    core.stream_read(self.raw)
+    woken, err, ticket = core.stream_wait(self.raw, "execute_batch", seconds, run.tickets)
+    self.silence = self.silence + math.min(core.now() - since, run.patience / LOOKS)
+  else
+    woken, err, ticket = core.park("execute_batch", seconds, run.tickets)
+  end
+  local spent = ticket or err
+  if spent then run.tickets[spent] = nil end
+  if woken == nil then return nil, err end
+  return true
+end
+
+-- Answers to what has been written still come, so that those jobs can be canceled.
+function Streaming:stop()
+  if self.raw then core.stream_close_writes(self.raw) end
+end
+
+function Streaming:close()
+  if self.raw then core.stream_cancel(self.raw) end
+  self.raw = nil
+end
+
+return M

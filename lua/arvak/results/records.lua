@@ -1,0 +1,130 @@
+-- Jobs, results and backends: data in fields, what is computed in methods.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local errors = require "arvak.base.errors"
+local json = require "arvak.base.json"
+
+local Job = core.metatables["arvak.job"]
+local Result = core.metatables["arvak.result"]
+local Backend = core.metatables["arvak.backend"]
+
+-- ---- job
+
+local terminal = { COMPLETED = true, FAILED = true, CANCELED = true, RESULT_EXPIRED = true }
+local job = {}
+
+-- True when the state will not change any more.
+function job:is_terminal() return terminal[self.state] == true end
+
+-- True while the job waits or runs.
+function job:is_pending() return self.state == "QUEUED" or self.state == "RUNNING" end
+
+-- True when it completed and its result can be fetched.
+function job:is_success() return self.state == "COMPLETED" end
+
+Job.__index = job
+Job.methods = job
+
+function Job.__tostring(self)
+  return ("arvak.job %s (%s)"):format(self.job_id, self.state)
+end
+
+-- ---- result
+
+local result = {}
+
+-- Bitstrings and counts in ascending order; qubit 0 is the rightmost character. A large result is walked where it
+-- lies, without building the table of counts.
+function result:pairs()
+  local raw = core.raw_of(self)
+  if raw and not rawget(self, "counts") then return core.iterate(raw) end
+  local keys = {}
+  for bits in pairs(self.counts) do keys[#keys + 1] = bits end
+  table.sort(keys)
+  local i, counts = 0, self.counts
+  return function()
+    i = i + 1
+    return keys[i], counts[keys[i]]
+  end
+end
+
+local function total_of(self)
+  local total = 0
+  for _, count in pairs(self.counts) do total = total + count end
+  return total
+end
+
+-- Bitstring → count / sum of counts. Empty when nothing was counted.
+function result:probabilities()
+  local total, probabilities = total_of(self), {}
+  for bits, count in pairs(self.counts) do probabilities[bits] = count / total end
+  return probabilities
+end
+
+-- The bitstring counted most often and its probability; of equals the smallest. nil when nothing was counted.
+function result:most_frequent()
+  local best, most, total = nil, -1, 0
+  for bits, count in pairs(self.counts) do
+    total = total + count
+    if count > most or (count == most and bits < best) then best, most = bits, count end
+  end
+  if total == 0 then return nil end
+  return best, most / total
+end
+
+-- The decoded metadata_json: a table, empty for null. nil and an error for what is not an object or array.
+function result:metadata()
+  if self.metadata_json == "" then return {} end
+  local value, err = json.decode(self.metadata_json)
+  if err then return nil, err end
+  if value == nil then return {} end
+  if type(value) ~= "table" then
+    return nil, errors.new("rpc", ("metadata is a %s, expected an object"):format(type(value)))
+  end
+  return value
+end
+
+-- A plain table without metatables, for serializers.
+function result:to_table()
+  local counts = {}
+  for bits, count in pairs(self.counts) do counts[bits] = count end
+  return {
+    job_id = self.job_id, counts = counts, shots = self.shots,
+    execution_time_ms = self.execution_time_ms, metadata_json = self.metadata_json,
+  }
+end
+
+Result.methods = result
+
+function Result.__index(self, key)
+  if key ~= "counts" then return result[key] end
+  local raw = core.raw_of(self)
+  local counts = raw and core.counts_of(raw)
+  rawset(self, "counts", counts)
+  return counts
+end
+
+function Result.__pairs(self) return self:pairs() end
+
+function Result.__tostring(self)
+  return ("arvak.result %s (%d shots)"):format(self.job_id, self.shots)
+end
+
+-- ---- backend
+
+local backend = {}
+Backend.methods = backend
+
+-- topology is decoded on first use; nil when it is no JSON or lua-cjson is missing.
+function Backend.__index(self, key)
+  if key ~= "topology" then return backend[key] end
+  local topology = json.decode(rawget(self, "topology_json") or "null")
+  rawset(self, "topology", topology)
+  return topology
+end
+
+function Backend.__tostring(self)
+  return ("arvak.backend %s (%d qubits)"):format(self.backend_id, self.max_qubits)
+end
+
+return { is_terminal = terminal }

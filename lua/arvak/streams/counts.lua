@@ -1,0 +1,82 @@
+-- The counts of a job in chunks. Invariant: a stream that ends without an error has given every chunk once, in order.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local stream = require "arvak.streams.stream"
+
+local M = {}
+
+-- The order, the total and the final flag have to fit: what is wrong, or nil.
+local function flaw_of(self, is_final, index, total)
+  if index ~= self._expected then return ("chunk %d came where chunk %d was expected"):format(index, self._expected) end
+  if self._total and total ~= self._total then
+    return ("the number of chunks changed from %d to %d"):format(self._total, total)
+  end
+  if index >= total then return ("chunk %d came of only %d"):format(index, total) end
+  if is_final ~= (index == total - 1) then
+    return ("chunk %d of %d is %s the final one"):format(index, total, is_final and "called" or "not called")
+  end
+end
+
+local function refuse(self, flaw)
+  return nil, errors.new("rpc", "the stream of results does not fit: " .. flaw,
+    { rpc = self._rpc, target = self._target, job_id = self._job_id })
+end
+
+local function on_chunk(self, counts, is_final, index, total)
+  local flaw = flaw_of(self, is_final, index, total)
+  if flaw then return refuse(self, flaw) end
+  self._expected, self._total, self._has_final = index + 1, total, is_final
+  return counts, is_final, index, total
+end
+
+local advance
+
+local function on_event(self, what, ...)
+  if what == "message" then return on_chunk(self, ...) end
+  local err = (...)
+  if what == "end" and err then
+    local goes_on
+    goes_on, err = stream.retry(self, self._job_id, err)
+    if goes_on then return advance(self) end
+  end
+  if what == "end" and not err then
+    if self._has_final then return nil end
+    return refuse(self, ("it ended after %d chunks, before the final one"):format(self._expected))
+  end
+  err.job_id = err.job_id or self._job_id
+  local has_completed
+  err, has_completed = M.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
+  if not has_completed or self._is_second or self._expected > 0 then return nil, err end
+  self._is_second = true   -- it has completed since it was asked
+  stream.close_rpc(self)
+  return advance(self)
+end
+
+function advance(self)
+  local ok, err = stream.open(self, self._job_id)
+  if not ok then return nil, err end
+  return on_event(self, stream.receive(self))
+end
+
+-- Set by arvak.client: refine(client, job_id, err, options) tells the reasons of a missing result apart.
+M.refine = nil
+
+-- counts (bitstring → integer, of this chunk alone), is_final, index (from 0), total. options: a chunk size (outcomes
+-- in a chunk; 0, the default: the server's 1000), or a table: chunk_size, idle_timeout, timeout, metadata.
+function M.stream_results(client, job_id, options)
+  local target = core.check_client(client, "stream_results")
+  check.string(job_id, "job_id")
+  if type(options) == "number" then options = { chunk_size = options } end
+  options = stream.options(options, "stream_results", "chunk_size")
+  local size = options.chunk_size
+  if size ~= nil and (type(size) ~= "number" or not math.tointeger(size) or size < 0 or size > 4294967295) then
+    check.misuse("chunk_size: got %s, expected an integer from 0 to 4294967295", core.describe(size))
+  end
+  return stream.for_loop(stream.new(client, "stream_results", advance, {
+    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _expected = 0,
+  }))
+end
+
+return M

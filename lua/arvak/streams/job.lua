@@ -1,0 +1,106 @@
+-- Watching a job: each change of its state, also over connections that break.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
+local records = require "arvak.results.records"
+local stream = require "arvak.streams.stream"
+local task = require "arvak.async.task"
+local wait = require "arvak.jobs.poll"
+
+local M = {}
+
+local INTERNAL, DEADLINE_EXCEEDED, UNAVAILABLE = 13, 4, 14
+
+local function remember(self, state, timestamp, message)
+  self._last = state
+  self._is_ended = records.is_terminal[state]
+  return state, timestamp, message ~= "" and message or nil
+end
+
+-- The reference server reports a job that it does not know as INTERNAL, in the stream (contract 2.9, item 2), so the
+-- status is asked before anything is believed. A job that has ended meanwhile is told from there.
+local function confirm(self)
+  local job, err = core.ask.get_job_status(self._client, self._job_id, { metadata = self._options.metadata })
+  if not job then return nil, not wait.is_transient(err) and err or nil end
+  if not records.is_terminal[job.state] then return nil end
+  return remember(self, job.state, job.completed_at or os and os.time() or 0, job.error_message or "")
+end
+
+-- The server ends a watch after an hour with DEADLINE_EXCEEDED; that and a broken connection only mean: again.
+local function may_reopen(self, err)
+  if self._options.timeout and err and err.code == DEADLINE_EXCEEDED then return false end
+  if err and err.code ~= UNAVAILABLE and err.code ~= DEADLINE_EXCEEDED and err.code ~= INTERNAL then return false end
+  local now = core.now()
+  self._failing_since = self._failing_since or now
+  return now - self._failing_since < self._patience
+end
+
+local function reopen(self)
+  stream.close_rpc(self)
+  self._delay = math.min((self._delay or wait.FIRST_DELAY) * wait.GROWTH, wait.POLL_INTERVAL)
+  local slept, err = task.sleep(wait.jittered(self._delay))
+  if not slept then return nil, err end
+  return true
+end
+
+local function too_short(self)
+  return errors.new("rpc", "the server ends the watch again and again before the job has ended",
+    { rpc = self._rpc, target = self._target, job_id = self._job_id })
+end
+
+-- After the RPC has ended before the job did: true to go on, or what the watch gives instead.
+local function recover(self, err)
+  if not may_reopen(self, err) then return false, nil, err or too_short(self) end
+  if err and err.code == INTERNAL then
+    local state, timestamp_or_err, message = confirm(self)
+    if state then return false, state, timestamp_or_err, message end
+    if timestamp_or_err then return false, nil, timestamp_or_err end
+  end
+  local ok, canceled = reopen(self)
+  if not ok then return false, nil, canceled end
+  return true
+end
+
+local advance
+
+local function after_recovery(self, goes_on, ...)
+  if goes_on then return advance(self) end
+  return ...
+end
+
+local function on_message(self, state, timestamp, message)
+  self._failing_since, self._delay = nil, nil
+  if state == self._last and not self._options.every_tick then return advance(self) end
+  return remember(self, state, timestamp, message)
+end
+
+local function on_event(self, what, ...)
+  if what == "message" then return on_message(self, ...) end
+  if what == "end" then return after_recovery(self, recover(self, (...))) end
+  return nil, ...
+end
+
+function advance(self)
+  if self._is_ended then return nil end
+  local ok, err = stream.open(self, self._job_id)
+  if not ok then
+    -- A breaker that refuses a watch which was there before only means: later.
+    if self._failing_since and err.kind == "circuit_open" then return after_recovery(self, recover(self, err)) end
+    return nil, err
+  end
+  return on_event(self, stream.receive(self))
+end
+
+-- Each change of a job's state, until it has ended: state, timestamp (the server's clock), message (of a failure).
+-- options: every_tick (also states that repeat), idle_timeout, timeout (of the RPC; none), metadata.
+function M.watch_job(client, job_id, options)
+  local target, patience = core.check_client(client, "watch_job")
+  check.string(job_id, "job_id")
+  options = stream.options(options, "watch_job", "every_tick")
+  return stream.for_loop(stream.new(client, "watch_job", advance, {
+    _job_id = job_id, _options = options, _patience = patience, _target = target, _rpc = "WatchJob",
+  }))
+end
+
+return M

@@ -1,0 +1,26 @@
+# What is measured, and how.
+# SPDX-License-Identifier: Apache-2.0
+
+BENCHES   = $(BUILD)/bench/raw $(BUILD)/bench/wake $(BUILD)/bench/clock.so
+
+.PHONY: bench soak
+
+#: make bench         our module beside plain gRPC, and where the difference goes; ROUNDS=7, PROFILE=0: no valgrind
+bench:
+	@$(SETUP) build
+	@$(SUBMAKE) all $(BENCHES)
+	@$(RUN) bench/run
+
+#: make soak          CALLS=1000000 calls and CLIENTS=1000 clients; fails when anything grows
+soak:
+	@$(SETUP) build
+	@$(SUBMAKE) all $(BENCHES)
+	@$(RUN) bench/serve $(LUA) bench/soak.lua
+
+$(BUILD)/bench/%: bench/%.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -Wl,--as-needed $(LIBS)
+
+$(BUILD)/bench/clock.so: bench/clock.c
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<

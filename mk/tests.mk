@@ -1,0 +1,135 @@
+# The tests, what they run under (sanitizers, valgrind, fuzzers), and lint.
+# SPDX-License-Identifier: Apache-2.0
+
+FUZZ_SECONDS ?= 30
+SANITIZERS  = -fsanitize=address,undefined
+TSAN_C      = $(if $(findstring thread,$(SANITIZE)),tools/tsan.c)
+VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
+              --suppressions=tools/valgrind.supp --error-exitcode=97
+
+test_of   = $(patsubst spec/%.c,$(BUILD)/test/%,$(call below,spec/$1,%_test.c))
+CORE_TESTS = $(call test_of,core)
+SERVER_TESTS = $(call test_of,devserver)
+LUA_TESTS = $(call test_of,lua)
+PEER      = $(BUILD)/test/peer.so
+FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
+EMBED     = $(BUILD)/examples/embed
+
+# make test T=retry runs only the files with `retry` in their path.
+SPECS     = $(sort $(call below,spec,%_spec.lua))
+ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
+TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
+# These build, install or compare texts; once is enough.
+BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua
+
+.PHONY: lint format examples asan tsan valgrind fuzz tests run-tests
+
+#: make lint          luacheck; directions of includes; sizes of lines, functions and files
+lint:
+	@$(SETUP) check
+	luacheck -q . .busted
+	$(LUA) tools/check_source.lua
+
+#: make format        clang-format over the C sources, as a help: tables laid out by hand are better than its own
+format:
+	@$(SETUP) format
+	clang-format -i $(call below,src,%.c %.h) $(call below,spec,%.c %.h) $(wildcard tools/*.c)
+
+#: make examples      run every example against a server of its own
+examples:
+	@$(SETUP) test
+	@$(SUBMAKE) all $(EMBED)
+	@$(RUN) tools/examples.sh
+
+#: make asan          the tests and the example of a host under AddressSanitizer and UBSan with a hard-working garbage collector
+# An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
+# intercept_tls_get_addr: the leak check of gcc 12 dies of what it takes for thread-local storage of a loaded library.
+asan: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
+asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
+asan: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
+asan:
+	@$(SETUP) test
+	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS) \
+	  all tests build/asan/bin/lua5.4 build/asan/examples/embed
+	@PATH="$(CURDIR)/build/asan/bin:$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
+	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
+	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
+	@$(if $(T),:,ARVAK_BUILD=build/asan tools/examples.sh embed)
+
+#: make tsan          the tests in C, and the example of a host, under ThreadSanitizer
+# gRPC is not built for it, so what happens inside is not looked at; what we hand from thread to thread is guarded by
+# locks and atomics of our own. The tests left out have no threads and take long.
+NOT_UNDER_TSAN = $(addprefix %/,qasm_test statevector_test oom_test)
+tsan: export TSAN_OPTIONS = ignore_noninstrumented_modules=1
+tsan:
+	@$(SETUP) test
+	@$(SUBMAKE) BUILD=build/tsan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=thread all tests \
+	  build/tsan/examples/embed
+	@$(MAKE) --no-print-directory BUILD=build/tsan run-tests \
+	  TESTS='$(patsubst $(BUILD)/%,build/tsan/%,$(filter-out $(NOT_UNDER_TSAN) %.lua,$(TESTS)))'
+	@$(if $(T),:,ARVAK_BUILD=build/tsan tools/examples.sh embed)
+
+#: make valgrind      the tests under valgrind; definite leaks only
+# Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; the others take minutes,
+# or fork, and asan does as well for them.
+NOT_UNDER_VALGRIND = $(addprefix %/,qasm_test statevector_test service_test oom_test fork_test stress_test) $(BUILD_SPECS)
+valgrind:
+	@$(SETUP) check
+	@$(SUBMAKE) all tests
+	@$(RUN) WRAP='$(VALGRIND)' tools/test.sh $(filter-out $(NOT_UNDER_VALGRIND),$(TESTS))
+
+#: make fuzz          each spec/fuzz/*.c for FUZZ_SECONDS
+fuzz:
+	@$(SETUP) fuzz
+	@$(SUBMAKE) CC=clang OPT='-O1 -g' SANITIZE=$(SANITIZERS) $(or $(FUZZERS),$(PROTO_C))
+	@for fuzzer in $(FUZZERS); do echo "$$fuzzer"; mkdir -p $$fuzzer.corpus; \
+	  seeds=spec/fuzz/$$(basename $$fuzzer).lua; [ ! -f $$seeds ] || $(LUA) $$seeds $$fuzzer.corpus || exit 1; \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; done
+
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER)
+
+run-tests:
+	@$(RUN) tools/test.sh $(TESTS)
+
+# ---- what is built from what ----------------------------------------------------------------------------------------
+
+$(BUILD)/test/core/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $< $(CORE_O) $(PROTO_O) -lcmocka $(LIBS)
+
+$(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
+
+# Whole Lua states in C, with the module linked in.
+$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
+
+# What specs load to have connections die: spec/support/peer.lua.
+$(PEER): spec/support/peer.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
+$(EMBED): examples/embed/host.c $(TSAN_C) $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
+
+# spec/fuzz/core_*.c are about the core, the others about the dev server.
+$(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(CORE_C) $(PROTO_C)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/core -o $@ \
+	  $(filter %.c,$^) $(LIBS)
+
+$(BUILD)/fuzz/%: spec/fuzz/%.c $(SERVER_C) $(PROTO_C)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -fsanitize=fuzzer $(ALL_LDFLAGS) -Isrc/devserver -o $@ \
+	  $(filter %.c,$^) $(LIBS)
+
+# An interpreter that carries the sanitizers of this build.
+$(BUILD)/bin/lua5.4: tools/lua_host.c
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(shell $(PKG_CONFIG) --libs lua5.4)

@@ -1,0 +1,320 @@
+/* See listener.h. One thread waits on everything; the descriptors it watches are its own duplicates, which it closes
+ * itself, so a number in its hands never turns into another socket.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "rpc/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rpc/relay.h"
+#include "rpc/sockets.h"
+
+struct connection {
+  atomic_uint refs;
+  int fd;       /* owned: our duplicate of gRPC's, or with TLS the peer's socket itself */
+  int inner_fd; /* owned: with TLS our end of the loopback connection to gRPC; else -1 */
+  relay *relay; /* owned, the thread's alone; NULL without TLS */
+  unsigned key; /* gRPC's number for it, constant */
+  char peer[PEER_NAME_BYTES];
+  connection *previous, *next; /* guarded by the listener's mu */
+  bool listed;                 /* so is this */
+};
+
+struct listener {
+  /* Constant once accepting. */
+  int tcp_fd, unix_fd, epoll_fd, wake_fd; /* owned, -1: none */
+  char address[128], unix_path[128], unix_address[136];
+  grpc_server *server;
+  grpc_server_credentials *plain; /* owned */
+  int tls_port;
+  pthread_t thread;
+  bool running;
+  /* Guarded by mu. */
+  pthread_mutex_t mu;
+  connection *first;   /* each holds a reference */
+  connection **by_key; /* owned array of borrowed */
+  size_t keys;
+  uint64_t open, total;
+};
+
+static void close_fd(int fd) {
+  if (fd >= 0) close(fd);
+}
+
+void connection_unref(connection *c) {
+  if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
+  close_fd(c->fd);
+  close_fd(c->inner_fd);
+  free(c->relay);
+  free(c);
+}
+
+const char *connection_peer(const connection *c) { return c->peer; }
+
+void connection_drop(connection *c) { shutdown(c->fd, SHUT_RDWR); }
+
+static bool key_reserve(listener *l, unsigned key) {
+  if (key < l->keys) return true;
+  size_t keys = l->keys ? l->keys : 64;
+  while (keys <= key) keys *= 2;
+  connection **table = realloc(l->by_key, keys * sizeof *table);
+  if (!table) return false;
+  memset(table + l->keys, 0, (keys - l->keys) * sizeof *table);
+  l->by_key = table;
+  l->keys = keys;
+  return true;
+}
+
+/* Takes the reference on success. */
+static bool list_add(listener *l, connection *c) {
+  pthread_mutex_lock(&l->mu);
+  bool ok = key_reserve(l, c->key);
+  if (ok) {
+    l->by_key[c->key] = c;
+    c->next = l->first;
+    if (c->next) c->next->previous = c;
+    l->first = c;
+    c->listed = true;
+    l->open++;
+    l->total++;
+  }
+  pthread_mutex_unlock(&l->mu);
+  return ok;
+}
+
+static void list_remove(listener *l, connection *c) {
+  pthread_mutex_lock(&l->mu);
+  bool listed = c->listed;
+  if (listed) {
+    if (l->by_key[c->key] == c) l->by_key[c->key] = NULL;
+    *(c->previous ? &c->previous->next : &l->first) = c->next;
+    if (c->next) c->next->previous = c->previous;
+    c->listed = false;
+    l->open--;
+  }
+  pthread_mutex_unlock(&l->mu);
+  if (listed) connection_unref(c);
+}
+
+/* Registrations outlive close() while gRPC holds the same socket, hence the explicit removal. */
+static void finish(listener *l, connection *c) {
+  epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+  if (c->inner_fd >= 0) {
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, c->inner_fd, NULL);
+    shutdown(c->inner_fd, SHUT_RDWR);
+    shutdown(c->fd, SHUT_RDWR);
+  }
+  list_remove(l, c);
+}
+
+static bool watch(listener *l, int fd, uint32_t events, void *what) {
+  struct epoll_event event = {.events = events, .data.ptr = what};
+  return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Plain: gRPC owns the socket from here on, and its number is the key. */
+static bool hand_over(listener *l, connection *c, int fd) {
+  c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  c->key = (unsigned)fd;
+  if (c->fd < 0 || !list_add(l, c)) {
+    close(fd);
+    return false;
+  }
+  watch(l, c->fd, EPOLLRDHUP | EPOLLET, c);
+  grpc_server_add_channel_from_fd(l->server, fd, l->plain);
+  return true;
+}
+
+/* TLS: a second socket to gRPC's private port, whose local port is the key. */
+static bool hand_to_relay(listener *l, connection *c, int fd) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)l->tls_port)};
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof at;
+  c->fd = fd;
+  c->inner_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (c->inner_fd < 0) return false;
+  int one = 1;
+  setsockopt(c->inner_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (connect(c->inner_fd, (struct sockaddr *)&at, sizeof at) != 0 && errno != EINPROGRESS) return false;
+  if (getsockname(c->inner_fd, (struct sockaddr *)&at, &length) != 0) return false;
+  c->key = ntohs(at.sin_port);
+  c->relay = relay_new(c->fd, c->inner_fd);
+  if (!c->relay || !list_add(l, c)) return false;
+  uint32_t events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  if (watch(l, c->inner_fd, events, c) && watch(l, c->fd, events, c)) return true;
+  atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed); /* finish() drops the list's, our caller its own */
+  finish(l, c);
+  return false;
+}
+
+static void welcome(listener *l, int fd, const struct sockaddr *from) {
+  connection *c = calloc(1, sizeof *c);
+  if (!c) {
+    close(fd);
+    return;
+  }
+  atomic_init(&c->refs, 1);
+  c->fd = c->inner_fd = -1;
+  sockets_peer_name(from, c->peer, sizeof c->peer);
+  int one = 1;
+  if (from->sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  bool ok = l->tls_port ? hand_to_relay(l, c, fd) : hand_over(l, c, fd);
+  if (!ok) connection_unref(c);
+}
+
+static void accept_all(listener *l, int listening) {
+  for (;;) {
+    struct sockaddr_storage from = {.ss_family = AF_UNIX};
+    socklen_t length = sizeof from;
+    int fd = accept4(listening, (struct sockaddr *)&from, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      welcome(l, fd, (struct sockaddr *)&from);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      usleep(10000); /* the waiting connection keeps the event up: do not spin until a descriptor is free */
+      return;
+    } else if (errno != EINTR && errno != ECONNABORTED) {
+      return;
+    }
+  }
+}
+
+/* One event at a time: ending a connection may take back its other event. */
+static void *listener_run(void *ud) {
+  listener *l = ud;
+  struct epoll_event event;
+  for (;;) {
+    if (epoll_wait(l->epoll_fd, &event, 1, -1) != 1) continue;
+    void *what = event.data.ptr;
+    if (what == &l->wake_fd) return NULL;
+    if (what == &l->tcp_fd || what == &l->unix_fd) {
+      accept_all(l, *(int *)what);
+      continue;
+    }
+    connection *c = what;
+    if (!c->relay || !relay_run(c->relay)) finish(l, c);
+  }
+}
+
+static bool bind_all(listener *l, const char *address, const char *unix_path, char *problem, size_t size) {
+  if (unix_path) {
+    l->unix_fd = sockets_listen_unix(unix_path, problem, size);
+    if (l->unix_fd < 0) return false;
+    snprintf(l->unix_path, sizeof l->unix_path, "%s", unix_path);
+    snprintf(l->unix_address, sizeof l->unix_address, "unix:%s", unix_path);
+  }
+  if (!address) return true;
+  l->tcp_fd = sockets_listen_tcp(address, problem, size);
+  if (l->tcp_fd < 0) return false;
+  struct sockaddr_storage bound;
+  socklen_t length = sizeof bound;
+  getsockname(l->tcp_fd, (struct sockaddr *)&bound, &length);
+  sockets_name((struct sockaddr *)&bound, l->address, sizeof l->address);
+  return true;
+}
+
+static bool open_events(listener *l) {
+  l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return l->epoll_fd >= 0 && l->wake_fd >= 0 && watch(l, l->wake_fd, EPOLLIN, &l->wake_fd);
+}
+
+listener *listener_new(const char *address, const char *unix_path, char *problem, size_t size) {
+  listener *l = calloc(1, sizeof *l);
+  if (!l) {
+    snprintf(problem, size, "out of memory");
+    return NULL;
+  }
+  l->tcp_fd = l->unix_fd = l->epoll_fd = l->wake_fd = -1;
+  pthread_mutex_init(&l->mu, NULL);
+  if (!open_events(l)) {
+    snprintf(problem, size, "cannot wait for events: %s", strerror(errno));
+  } else if (bind_all(l, address, unix_path, problem, size)) {
+    return l;
+  }
+  listener_free(l);
+  return NULL;
+}
+
+bool listener_start(listener *l, grpc_server *server, int tls_port) {
+  l->server = server;
+  l->tls_port = tls_port;
+  l->plain = grpc_insecure_server_credentials_create();
+  bool ok = (l->tcp_fd < 0 || watch(l, l->tcp_fd, EPOLLIN, &l->tcp_fd)) &&
+            (l->unix_fd < 0 || watch(l, l->unix_fd, EPOLLIN, &l->unix_fd));
+  l->running = ok && pthread_create(&l->thread, NULL, listener_run, l) == 0;
+  return l->running;
+}
+
+void listener_stop(listener *l) {
+  if (l->running) {
+    eventfd_write(l->wake_fd, 1);
+    pthread_join(l->thread, NULL);
+    l->running = false;
+  }
+  close_fd(l->tcp_fd);
+  close_fd(l->unix_fd);
+  if (l->unix_fd >= 0) unlink(l->unix_path);
+  l->tcp_fd = l->unix_fd = -1;
+}
+
+void listener_close(listener *l) {
+  listener_stop(l);
+  listener_drop_all(l);
+  while (l->first) finish(l, l->first);
+  if (l->plain) grpc_server_credentials_release(l->plain);
+  l->plain = NULL;
+  close_fd(l->epoll_fd);
+  close_fd(l->wake_fd);
+  l->epoll_fd = l->wake_fd = -1;
+}
+
+void listener_free(listener *l) {
+  if (!l) return;
+  listener_close(l);
+  pthread_mutex_destroy(&l->mu);
+  free(l->by_key);
+  free(l);
+}
+
+const char *listener_address(const listener *l) { return l->address; }
+
+const char *listener_unix_address(const listener *l) { return l->unix_address; }
+
+/* "fd:7" and "ipv4:127.0.0.1:40312" both end in their key. */
+connection *listener_find(listener *l, const char *grpc_peer) {
+  const char *colon = strrchr(grpc_peer, ':');
+  unsigned long key = colon ? strtoul(colon + 1, NULL, 10) : 0;
+  connection *c = NULL;
+  pthread_mutex_lock(&l->mu);
+  if (colon && key < l->keys) c = l->by_key[key];
+  if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+  pthread_mutex_unlock(&l->mu);
+  return c;
+}
+
+void listener_drop_all(listener *l) {
+  pthread_mutex_lock(&l->mu);
+  for (connection *c = l->first; c; c = c->next) connection_drop(c);
+  pthread_mutex_unlock(&l->mu);
+}
+
+void listener_count(listener *l, uint64_t *open, uint64_t *total) {
+  pthread_mutex_lock(&l->mu);
+  *open = l->open;
+  *total = l->total;
+  pthread_mutex_unlock(&l->mu);
+}

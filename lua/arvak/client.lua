@@ -25,7 +25,7 @@ methods.stats = core.stats
 -- The server says the same of a job that runs and of one that was canceled (contract 2.9, item 3): ask which.
 local function refine(client, job_id, err, options)
   if err.code ~= FAILED_PRECONDITION then return err end
-  local job = core.ask.get_job_status(client, job_id, options)
+  local job = core.try.get_job_status(client, job_id, options)
   if not job then return err end
   if job.state == "CANCELED" then
     err.kind, err.message = "job_canceled", "the job was canceled and has no result"
@@ -43,7 +43,7 @@ function methods.get_job_result(client, job_id, options)
   if result then return result end
   local has_completed
   err, has_completed = refine(client, job_id, err, options)
-  if has_completed then return core.ask.get_job_result(client, job_id, options) end
+  if has_completed then return core.try.get_job_result(client, job_id, options) end
   return nil, err
 end
 
@@ -151,7 +151,7 @@ local function submit_in_parts(client, circuits, backend_id, options)
   for first = 1, #circuits, MAX_BATCH do
     local part = table.move(circuits, first, math.min(first + MAX_BATCH - 1, #circuits), 1, {})
     local ids
-    ids, err = core.ask.submit_batch(client, part, backend_id, options)
+    ids, err = core.try.submit_batch(client, part, backend_id, options)
     if not ids then
       err.job_ids = table.move(err.job_ids or {}, 1, #(err.job_ids or {}), #job_ids + 1, job_ids)
       return nil, err
@@ -293,6 +293,6 @@ end
 methods.configure = core.configure
 methods.breaker = core.breaker
 
-core.set_hook("adopt", M.adopt)   -- for clients that a host pushes
+core.set_upcall("adopt", M.adopt)   -- for clients that a host pushes
 
 return M

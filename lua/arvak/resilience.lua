@@ -13,7 +13,7 @@ local Policy = core.metatables["arvak.retry_policy"].__index
 local Breaker = core.metatables["arvak.breaker"].__index
 
 -- A hook's error goes to whoever drives the loop.
-core.set_hook("policy_event", function(fn, ...)
+core.set_upcall("policy_event", function(fn, ...)
   local ok, err = core.hook(fn, ...)
   if not ok then task.add_stray(err) end
 end)

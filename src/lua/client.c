@@ -335,7 +335,7 @@ void arvak_lua_pushclient(lua_State *L, arvak_client *core) {
   if (!core) luaL_error(L, "arvak_lua_pushclient: got NULL, expected a client");
   larvak_open(L);
   lua_pop(L, 1);
-  larvak_push_hook(L, HOOK_ADOPT);
+  larvak_push_upcall(L, UPCALL_ADOPT);
   larvak_client *client = client_push(L);
   larvak_loop_get(L, client->state);
   client->core = arvak_client_ref(core);

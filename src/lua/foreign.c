@@ -41,7 +41,7 @@ static int prepare(lua_State *L) {
 
 bool larvak_is_foreign(lua_State *L, larvak_state *state, const char *method) {
   if (!state->is_attached) return false;
-  larvak_push_hook(L, HOOK_RUNNING);
+  larvak_push_upcall(L, UPCALL_RUNNING);
   lua_call(L, 0, 1);
   bool is_inside = !lua_isnil(L, -1), can_suspend = lua_toboolean(L, -1) != 0;
   lua_pop(L, 1);
@@ -62,7 +62,7 @@ static int go_on(lua_State *L, int status, lua_KContext ticket) {
     larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
     if (!wait) return luaL_error(L, "this wait is over: its Lua state is closing");
     if (wait->is_told) return larvak_finish(L, wait);
-    larvak_push_hook(L, HOOK_SUSPEND);
+    larvak_push_upcall(L, UPCALL_SUSPEND);
     lua_pushinteger(L, (lua_Integer)ticket);
     lua_callk(L, 1, 0, ticket, go_on);
   }
@@ -91,7 +91,7 @@ static int64_t due_ns(const larvak_state *state) {
 
 void larvak_attend(lua_State *L, larvak_state *state) {
   if (!state->has_watcher || state->is_watched || state->is_stepping) return;
-  larvak_push_hook(L, HOOK_BUSY);
+  larvak_push_upcall(L, UPCALL_BUSY);
   lua_call(L, 0, 0);
   state->is_watched = true;
 }
@@ -104,9 +104,9 @@ void larvak_notice(larvak_state *state) {
   if (is_earlier || (state->is_watched && larvak_is_idle(state))) arvak_loop_wake(state->loop);
 }
 
-void larvak_rouse(lua_State *L, larvak_state *state, int asking) {
+void larvak_rouse(lua_State *L, larvak_state *state, int pumping) {
   if (state->fd_users == 0 || state->is_stepping || !state->loop) return;
-  if (state->fd_users > asking && (asking == 0 || state->has_news)) arvak_loop_wake(state->loop);
+  if (state->fd_users > pumping && (pumping == 0 || state->has_news)) arvak_loop_wake(state->loop);
   if (!larvak_is_idle(state)) larvak_attend(L, state);
 }
 
@@ -163,7 +163,7 @@ static int foreign_kick(lua_State *L) {
   return 0;
 }
 
-/* rouse(asking): see larvak_rouse. */
+/* rouse(pumping): see larvak_rouse. */
 static int foreign_rouse(lua_State *L) {
   larvak_rouse(L, larvak_state_get(L), (int)luaL_checkinteger(L, 1));
   return 0;

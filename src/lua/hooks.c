@@ -134,7 +134,7 @@ static int push_retry(lua_State *L, const larvak_event *event) {
 /* (lightuserdata event): policy_event(function, values…). */
 static int tell(lua_State *L) {
   const larvak_event *event = lua_touserdata(L, 1);
-  larvak_push_hook(L, HOOK_POLICY_EVENT);
+  larvak_push_upcall(L, UPCALL_POLICY_EVENT);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   lua_rawgetp(L, -1, event->hook);
   lua_remove(L, -2);
@@ -151,7 +151,7 @@ static int tell(lua_State *L) {
 }
 
 void larvak_tell_now(lua_State *L, const larvak_policy_hook *hook) {
-  larvak_push_hook(L, HOOK_POLICY_EVENT);
+  larvak_push_upcall(L, UPCALL_POLICY_EVENT);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   lua_rawgetp(L, -1, hook);
   lua_remove(L, -2);

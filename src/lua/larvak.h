@@ -142,9 +142,9 @@ int larvak_await_foreign(lua_State *L, larvak_wait *wait);
 void larvak_attend(lua_State *L, larvak_state *state);
 /* After something was started, ended or failed to start outside any step: tells those who wait on the descriptor. */
 void larvak_notice(larvak_state *state);
-/* After steps that may have taken what the descriptor said: its users look again. asking: how many of them (0 or 1) do
- * so by themselves. May raise. */
-void larvak_rouse(lua_State *L, larvak_state *state, int asking);
+/* After steps that may have taken what the descriptor said: its users look again. pumping: how many of them (0 or 1)
+ * do so by themselves. May raise. */
+void larvak_rouse(lua_State *L, larvak_state *state, int pumping);
 int larvak_open_foreign(lua_State *L);
 
 /* ---- task.c ---- */
@@ -266,18 +266,18 @@ int larvak_push_closed(lua_State *L); /* nil and the error of a client that was 
 
 /* Opens the library if it is not, and pushes it. */
 void larvak_open(lua_State *L);
-/* What the Lua layer is told, by functions that it sets with core.set_hook(name, fn). */
-typedef enum larvak_hook {
-  HOOK_CALL_END,
-  HOOK_TASK_END,
-  HOOK_ADOPT,
-  HOOK_POLICY_EVENT,
-  HOOK_RUNNING, /* (): nil outside the attached loop, false where it cannot suspend */
-  HOOK_SUSPEND, /* (ticket) */
-  HOOK_WOKEN,   /* (ticket): a wait of the attached loop's coroutine has ended */
-  HOOK_BUSY,    /* (): something is in flight from now on */
-  HOOK_COUNT
-} larvak_hook;
-void larvak_push_hook(lua_State *L, larvak_hook hook); /* allocates nothing */
+/* What the Lua layer is told, by functions that it sets with core.set_upcall(name, fn). */
+typedef enum larvak_upcall {
+  UPCALL_CALL_END,
+  UPCALL_TASK_END,
+  UPCALL_ADOPT,
+  UPCALL_POLICY_EVENT,
+  UPCALL_RUNNING, /* (): nil outside the attached loop, false where it cannot suspend */
+  UPCALL_SUSPEND, /* (ticket) */
+  UPCALL_WOKEN,   /* (ticket): a wait of the attached loop's coroutine has ended */
+  UPCALL_BUSY,    /* (): something is in flight from now on */
+  UPCALL_COUNT
+} larvak_upcall;
+void larvak_push_upcall(lua_State *L, larvak_upcall upcall); /* allocates nothing */
 
 #endif

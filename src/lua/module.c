@@ -7,19 +7,19 @@
 #include "larvak.h"
 
 /* In the registry: the functions of the Lua layer that are told of ends. */
-static const char hook_keys[HOOK_COUNT];
+static const char upcall_keys[UPCALL_COUNT];
 /* In the registry: the module, so that opening the library again gives the same one. */
 static const char module_key = 0;
 
-void larvak_push_hook(lua_State *L, larvak_hook hook) { lua_rawgetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]); }
+void larvak_push_upcall(lua_State *L, larvak_upcall upcall) { lua_rawgetp(L, LUA_REGISTRYINDEX, &upcall_keys[upcall]); }
 
-/* set_hook(name, fn) */
-static int set_hook(lua_State *L) {
+/* set_upcall(name, fn) */
+static int set_upcall(lua_State *L) {
   static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", "running",
                                       "suspend",  "woken",    "busy",  NULL};
-  int hook = luaL_checkoption(L, 1, NULL, names);
+  int upcall = luaL_checkoption(L, 1, NULL, names);
   lua_settop(L, 2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_keys[hook]);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &upcall_keys[upcall]);
   return 0;
 }
 
@@ -73,8 +73,8 @@ void larvak_open(lua_State *L) {
   larvak_open_rpc(L);
   larvak_open_stream(L);
   larvak_open_sha256(L);
-  lua_pushcfunction(L, set_hook);
-  lua_setfield(L, -2, "set_hook");
+  lua_pushcfunction(L, set_upcall);
+  lua_setfield(L, -2, "set_upcall");
   lua_pushstring(L, ARVAK_VERSION);
   lua_setfield(L, -2, "version");
   lua_setfield(L, -2, "arvak.core");

@@ -474,7 +474,7 @@ static void set_methods(lua_State *L, const char *field, lua_CFunction fn, bool 
 int larvak_open_rpc(lua_State *L) {
   open_headers(L);
   set_methods(L, "call", rpc_call, false);
-  set_methods(L, "ask", rpc_call, true);
+  set_methods(L, "try", rpc_call, true);
   set_methods(L, "start", rpc_start, false);
   lua_pushcfunction(L, rpc_cancel);
   lua_setfield(L, -2, "cancel_call");

@@ -146,7 +146,7 @@ void larvak_on_call_end(arvak_call *call, void *ud) {
  * the attached loop's coroutine will fetch the values itself. */
 static int report(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
-  larvak_push_hook(L, wait->is_foreign ? HOOK_WOKEN : HOOK_CALL_END);
+  larvak_push_upcall(L, wait->is_foreign ? UPCALL_WOKEN : UPCALL_CALL_END);
   lua_pushinteger(L, larvak_ticket(wait));
   int count = 1;
   if (wait->call && !wait->is_foreign) {

@@ -78,7 +78,7 @@ static int push_end(lua_State *L, larvak_task *task) {
 /* (lightuserdata task): task_end(task, ok, is_canceled, results… or error, traceback). */
 static int report(lua_State *L) {
   larvak_task *task = lua_touserdata(L, 1);
-  larvak_push_hook(L, HOOK_TASK_END);
+  larvak_push_upcall(L, UPCALL_TASK_END);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
   lua_rawgetp(L, -1, task);
   lua_remove(L, -2);

@@ -186,11 +186,11 @@ function pump(self)
   task.raise_stray()
 end
 
-core.set_hook("running", function()
+core.set_upcall("running", function()
   return current.driver.running()
 end)
 
-core.set_hook("suspend", function(ticket)
+core.set_upcall("suspend", function(ticket)
   local owner = owners[ticket]
   if not owner then
     owner = current
@@ -202,7 +202,7 @@ core.set_hook("suspend", function(ticket)
   owner.driver.suspend(tokens[ticket])
 end)
 
-core.set_hook("woken", function(ticket)
+core.set_upcall("woken", function(ticket)
   local owner = owners[ticket]
   if not owner or tokens[ticket] == nil then
     owners[ticket] = nil
@@ -212,7 +212,7 @@ core.set_hook("woken", function(ticket)
   if not owner.is_pumping then core.kick() end
 end)
 
-core.set_hook("busy", function()
+core.set_upcall("busy", function()
   local self = current or next(lingering)
   self.stop_watch = self.stop_watch or self.driver.watch_fd(self.fd, function() pump(self) end)
   watcher = self

@@ -21,7 +21,7 @@ local function tell(f, ...)
   future.fail(f, err)
 end
 
-core.set_hook("call_end", function(ticket, value, err)
+core.set_upcall("call_end", function(ticket, value, err)
   local f = pending[ticket]
   if not f then return end   -- there was no memory to note it, and that was raised then
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end

@@ -131,7 +131,7 @@ function M.task_end(task, ...)
   f._task = nil
 end
 
-core.set_hook("task_end", M.task_end)
+core.set_upcall("task_end", M.task_end)
 
 -- Runs fn(...) as a task from the next turn of the loop on: the Future of its results.
 function M.spawn(fn, ...)

@@ -22,7 +22,7 @@ local function settle(f, ...)
 end
 
 local function cancel_job(f, slot)
-  local ok, err = core.ask.cancel_job(f._run.client, slot.job_id)
+  local ok, err = core.try.cancel_job(f._run.client, slot.job_id)
   if not ok then return nil, err end
   err = errors.new("canceled", "the job was canceled", { job_id = slot.job_id, target = f._run.target })
   f._run:finish(slot, nil, err)

@@ -35,7 +35,7 @@ local function fetch(statement)
 end
 
 -- Executes a text: its first row (an empty table when it has none), or nil and the database's message.
-local function ask(connection, sql, ...)
+local function query(connection, sql, ...)
   local statement, message = connection:prepare(sql)
   if not statement then return nil, message end
   local ok
@@ -75,7 +75,7 @@ local function connect(path, prepare, what)
   local ok, connection, message = pcall(dbi.Connect, database.driver, name)
   if not ok then connection, message = nil, tostring(connection) end
   if not connection then return nil, failure(path, what, message) end
-  ok, message = prepare(connection, ask)
+  ok, message = prepare(connection, query)
   if ok then return connection end
   connection:close()
   return nil, failure(path, what, message)
@@ -174,7 +174,7 @@ Journal.__index = Journal
 
 -- Only the format is looked at: in another one the rest may be missing.
 local function check_format(connection)
-  local row, message = ask(connection, dialect.statements.read_format)
+  local row, message = query(connection, dialect.statements.read_format)
   if not row then return nil, message end
   if not row.format or tonumber(row.format) == dialect.FORMAT then return true end
   return nil, ("its format is %s, this library writes %d"):format(row.format, dialect.FORMAT)
@@ -183,21 +183,21 @@ end
 local function adopt_batch(self, identity)
   local connection = self.connection
   for _, sql in ipairs(dialect.schema) do
-    local ok, message = ask(connection, sql)
+    local ok, message = query(connection, sql)
     if not ok then return nil, failure(self.path, "cannot be opened", message) end
   end
   local ok, message = check_format(connection)
   if not ok then return nil, failure(self.path, "is refused", message) end
   local row
-  row, message = ask(connection, dialect.statements.read_batch)
+  row, message = query(connection, dialect.statements.read_batch)
   if not row then return nil, failure(self.path, "cannot be opened", message) end
   if row.fingerprint and row.fingerprint ~= identity.fingerprint then
     return nil, failure(self.path, "is refused", "it belongs to another batch (other circuits, shots or backend)")
   end
   if row.fingerprint then
-    ok, message = ask(connection, dialect.statements.open_batch, now())
+    ok, message = query(connection, dialect.statements.open_batch, now())
   else
-    ok, message = ask(connection, dialect.statements.insert_batch, dialect.FORMAT, identity.fingerprint,
+    ok, message = query(connection, dialect.statements.insert_batch, dialect.FORMAT, identity.fingerprint,
       identity.backend_id, big(identity.total), now(), now())
   end
   if not ok then return nil, failure(self.path, "cannot be opened", message) end
@@ -206,7 +206,7 @@ local function adopt_batch(self, identity)
 end
 
 local function prepare_statements(self)
-  local last, message = ask(self.connection, dialect.statements.last_slot)
+  local last, message = query(self.connection, dialect.statements.last_slot)
   if not last then return nil, failure(self.path, "cannot be read", message) end
   self.last_slot = tonumber(last.slot) or 0
   for _, name in ipairs { "insert_item", "update_item", "read_item" } do
@@ -299,7 +299,7 @@ end
 -- How many inputs an iterator had.
 function Journal:set_total(total)
   if self.err then return end
-  local ok, message = ask(self.connection, dialect.statements.set_total, big(total))
+  local ok, message = query(self.connection, dialect.statements.set_total, big(total))
   if not ok or not self.connection:commit() then break_off(self, message) end
 end
 
@@ -332,7 +332,7 @@ function M.journal(path)
   if not connection then return nil, err end
   local ok, row
   ok, message = check_format(connection)
-  if ok then row, message = ask(connection, dialect.statements.read_batch) end
+  if ok then row, message = query(connection, dialect.statements.read_batch) end
   if row and row.fingerprint then
     return setmetatable({
       path = path, fingerprint = row.fingerprint, backend_id = row.backend_id,
@@ -352,7 +352,7 @@ end
 local states = { intent = true, submitted = true, completed = true, failed = true, unknown = true }
 
 -- An iterator over the rows of a statement. What the database says instead is raised, as an error object.
-local function query(self, sql, ...)
+local function rows_of(self, sql, ...)
   local statement, message = self._connection:prepare(sql)
   local function finish(failed)
     if statement then
@@ -385,9 +385,9 @@ function methods:items(state)
   end
   local statements, next_row = dialect.statements
   if state then
-    next_row = query(self, statements.read_items_in, state)
+    next_row = rows_of(self, statements.read_items_in, state)
   else
-    next_row = query(self, statements.read_items)
+    next_row = rows_of(self, statements.read_items)
   end
   return function()
     local row = next_row()
@@ -400,7 +400,7 @@ function methods:counts()
   check_reader(self, "counts")
   local counts = {}
   for state in pairs(states) do counts[state] = 0 end
-  for row in query(self, dialect.statements.count_states) do
+  for row in rows_of(self, dialect.statements.count_states) do
     if states[row.state] then counts[row.state] = math.tointeger(tonumber(row.count)) end
   end
   return counts

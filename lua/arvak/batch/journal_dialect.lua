@@ -49,11 +49,11 @@ M.sqlite = sqlite
 
 -- journal_mode = WAL fails inside a transaction, and LuaDBI is in one until autocommit(true). The exclusive lock keeps
 -- a second process out; it is taken by the first statement that writes.
-function sqlite.prepare(connection, ask)
+function sqlite.prepare(connection, query)
   connection:autocommit(true)
   for _, pragma in ipairs { "PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL" } do
-    local row, message = ask(connection, pragma)
+    local row, message = query(connection, pragma)
     if not row then return nil, message end
     if row.journal_mode and row.journal_mode ~= "wal" then return nil, "there can be no write-ahead log" end
   end
@@ -62,9 +62,9 @@ function sqlite.prepare(connection, ask)
 end
 
 -- Readers leave everything as it is.
-function sqlite.prepare_reader(connection, ask)
+function sqlite.prepare_reader(connection, query)
   connection:autocommit(true)
-  return ask(connection, "PRAGMA query_only = ON")
+  return query(connection, "PRAGMA query_only = ON")
 end
 
 -- What a message of the database means to people, or nil.

@@ -108,7 +108,7 @@ end
 
 -- One call within the wait.
 local function ask(wait, method)
-  return core.ask[method](wait.client, wait.job_id, M.call_options(wait))
+  return core.try[method](wait.client, wait.job_id, M.call_options(wait))
 end
 
 -- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.

@@ -96,9 +96,9 @@ local function start_settling(self, err)
   table.sort(self._settling, function(a, b) return a > b end)
 end
 
--- Where time is over, a job is asked once and not waited for.
-local function ask_once(self, job_id)
-  local job, err = core.ask.get_job_status(self._client, job_id, { metadata = self._options.metadata })
+-- Where time is over, a job is looked at once and not waited for.
+local function look_once(self, job_id)
+  local job, err = core.try.get_job_status(self._client, job_id, { metadata = self._options.metadata })
   if not job then return nil, err end
   if records.is_terminal[job.state] then return true end
   return nil, errors.new("timeout", ("the job was %s when the time of the stream was over; it goes on")
@@ -110,7 +110,7 @@ local function result_of(self, job_id)
   local lost = self._lost
   if lost then return nil, errors.new(lost.kind, lost.message, { target = self._target, cause = lost }) end
   local ok, err = true, nil
-  if self._is_late then ok, err = ask_once(self, job_id) end
+  if self._is_late then ok, err = look_once(self, job_id) end
   local result
   if ok then
     local max_wait = self._options.idle_timeout or self._options.timeout

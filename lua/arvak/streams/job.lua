@@ -21,7 +21,7 @@ end
 -- The reference server reports a job that it does not know as INTERNAL, in the stream (contract 2.9, item 2), so the
 -- status is asked before anything is believed. A job that has ended meanwhile is told from there.
 local function confirm(self)
-  local job, err = core.ask.get_job_status(self._client, self._job_id, { metadata = self._options.metadata })
+  local job, err = core.try.get_job_status(self._client, self._job_id, { metadata = self._options.metadata })
   if not job then return nil, not wait.is_transient(err) and err or nil end
   if not records.is_terminal[job.state] then return nil end
   return remember(self, job.state, job.completed_at or os and os.time() or 0, job.error_message or "")

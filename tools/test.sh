@@ -2,6 +2,7 @@
 # Runs C tests (cmocka) and specs (busted), each file in a process of its own, so that a crash or a hang costs one file.
 # Usage: tools/test.sh FILE... The last line says `N passed, N failed`; fails if any failed or none ran.
 # WRAP: a command to run each file under. FILE_TIMEOUT: seconds for one file.
+# A spec that needs an environment of its own names it in its head: `-- environment: NAME=value`.
 # SPDX-License-Identifier: Apache-2.0
 set -u
 
@@ -23,12 +24,16 @@ count() {
 }
 
 for file in "$@"; do
+  environment=
   case $file in
-    *.lua) command="${LUA:-lua5.4} tools/busted.lua --output=plainTerminal $file" ;;
+    *.lua)
+      command="${LUA:-lua5.4} tools/busted.lua --output=plainTerminal $file"
+      environment=$(sed -n 's/^-- environment: //p' "$file")
+      ;;
     *) command=$file ;;
   esac
   start=$(date +%s)
-  timeout -k 10 "${FILE_TIMEOUT:-300}" ${WRAP-} $command >"$output" 2>&1 </dev/null
+  timeout -k 10 "${FILE_TIMEOUT:-300}" env $environment ${WRAP-} $command >"$output" 2>&1 </dev/null
   status=$?
   set -- $(count)
   [ $status -eq 0 ] || [ "$2" -gt 0 ] || set -- "$1" 1 "$3"

@@ -67,11 +67,115 @@ describe("tools/test.sh", function()
     assert.truthy(output:find("hang: stopped after 1 s", 1, true), output)
   end)
 
+  it("runs a spec in the environment that its head names", function()
+    local spec = write("environment_spec.lua", [[
+-- environment: ARVAK_A=1 ARVAK_B=2
+it("a", function() assert.equal("12", os.getenv "ARVAK_A" .. os.getenv "ARVAK_B") end)]])
+    assert.equal(0, (run("tools/test.sh " .. spec)))
+  end)
+
   it("fails when nothing ran", function()
     local status, _, last = run("tools/test.sh " .. write("empty_spec.lua", ""))
     assert.equal("0 passed, 0 failed", last)
     assert.equal(1, status)
   end)
+end)
+
+describe("tools/check_rooms.lua", function()
+  local repo, dir
+
+  local rooms = [[return {
+    { "src/core/low" },
+    { "src/core/high", knows = { "src/core/low" }, outside = { "grpc" } },
+    { "lua/arvak/low" },
+    { "lua/arvak/high", knows = { "lua/arvak/low" } },
+  }]]
+  -- A tree that is in order: each room knows what it may know.
+  local tree = {
+    ["tools/rooms.lua"] = rooms,
+    ["src/core/low/a.h"] = "int a(void);\n",
+    ["src/core/low/a.c"] = '#include "a.h"\nint a(void) { return 1; }\n',
+    ["src/core/high/b.h"] = '#include <grpc/grpc.h>\nint b(void);\n',
+    ["src/core/high/b.c"] = '#include "b.h"\n#include "low/a.h"\n\nint b(void) { return a(); }\n',
+    ["lua/arvak/low/a.lua"] = "local M = {}\nreturn M\n",
+    ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\nlocal M = { a = a.b }\nreturn M\n',
+  }
+
+  -- What the check says of the tree with these files in place of its own.
+  local function check(files)
+    local all = {}
+    for path, text in pairs(tree) do all[path] = text end
+    for path, text in pairs(files) do all[path] = text end
+    run("rm -rf " .. dir .. "/*")
+    for path, text in pairs(all) do
+      run(("mkdir -p %s/%s"):format(dir, path:match("^(.*)/")))
+      local file = assert(io.open(dir .. "/" .. path, "w"))
+      file:write(text)
+      file:close()
+    end
+    local status, output = run(("cd %s && %s %s/tools/check_rooms.lua"):format(dir, os.getenv "LUA" or "lua5.4", repo))
+    return status, output
+  end
+
+  setup(function()
+    repo = select(2, run("pwd")):gsub("\n", "")
+    dir = select(2, run("mktemp -d")):gsub("\n", "")
+  end)
+
+  teardown(function() run("rm -rf " .. dir) end)
+
+  it("has no complaint where each room knows what it may", function()
+    assert.same({ 0, "6 files in 4 rooms, 0 complaints\n" }, { check {} })
+  end)
+
+  -- What is added to the tree, and what is said of it.
+  local wrongs = {
+    ["an include of a room above"] = {
+      "src/core/low/a.c:1: high/b.h: src/core/low does not know src/core/high",
+      { ["src/core/low/a.c"] = '#include "high/b.h"\nint a(void) { return 1; }\n' },
+    },
+    ["a call of a room above, whatever is included"] = {
+      "src/core/low/a.c:3: b: src/core/low does not know src/core/high",
+      { ["src/core/low/a.c"] = '#include "a.h"\n/* b */\nint a(void) { return b(); }\n' },
+    },
+    ["a circle of files within a room"] = {
+      "src/core/low/a.c:2: c.h: in a circle of 2 files, on the way to src/core/low/c",
+      { ["src/core/low/a.c"] = '#include "a.h"\n#include "c.h"\n', ["src/core/low/c.h"] = '#include "a.h"\n' },
+    },
+    ["a library where it does not belong"] = {
+      "src/core/low/a.h:1: grpc/slice.h: src/core/low does not know grpc",
+      { ["src/core/low/a.h"] = "#include <grpc/slice.h>\n" },
+    },
+    ["a file in no room"] = {
+      "src/other/x.c:1: is in no room of tools/rooms.lua", { ["src/other/x.c"] = "int x;\n" },
+    },
+    ["a permission that nobody needs"] = {
+      "src/core/high may know src/core/low, but does not", { ["src/core/high/b.c"] = '#include "b.h"\n' },
+    },
+    ["a module of a room above"] = {
+      "lua/arvak/low/a.lua:1: arvak.high.b: lua/arvak/low does not know lua/arvak/high",
+      { ["lua/arvak/low/a.lua"] = 'local b = require "arvak.high.b"\nreturn b\n' },
+    },
+    ["a module that is changed by another"] = {
+      "lua/arvak/high/b.lua:2: changes the module arvak.low.a",
+      { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\na.x = 1\n' },
+    },
+    ["a module that is required for what it does"] = {
+      "lua/arvak/high/b.lua:2: arvak.low.a: required for what it does to others",
+      { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\nrequire "arvak.low.a"\nreturn a\n' },
+    },
+    ["a room that knows one above it"] = {
+      "tools/rooms.lua:1: src/core/low knows src/core/high, which is not below it",
+      { ["tools/rooms.lua"] = rooms:gsub('{ "src/core/low" }', '{ "src/core/low", knows = { "src/core/high" } }') },
+    },
+  }
+  for name, wrong in pairs(wrongs) do
+    it("complains about " .. name, function()
+      local status, output = check(wrong[2])
+      assert.equal(1, status, output)
+      assert.truthy(output:find(wrong[1], 1, true), output)
+    end)
+  end
 end)
 
 describe("tools/setup.sh", function()

@@ -1,7 +1,7 @@
 -- The end of a connection that nobody notices. gRPC 1.51 polls with edge-triggered epoll and trusts the kernel's count
 -- of bytes that are left (TCP_INQ): when one thread takes the hang-up while another one's read has just brought bytes,
--- nobody reads again, and the call waits on a dead connection. Seen in up to one of fifty calls on a busy machine, never
--- with GRPC_POLL_STRATEGY=poll. Here each call ends within a bound of ours; how many ends were missed is printed.
+-- nobody reads again, and the call waits on a dead connection. Seen in up to one of fifty calls on a busy machine,
+-- never with GRPC_POLL_STRATEGY=poll. Here each call ends within a bound of ours; how many were missed is printed.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"

@@ -46,6 +46,34 @@ end
 
 local luv_loop = { name = "luv" }
 
+-- A connection to a server that says again what it hears: a function that sends a line and gives the answer, and one
+-- that closes.
+local function luv_echo(uv)
+  local server = uv.new_tcp()
+  server:bind("127.0.0.1", 0)
+  server:listen(16, function()
+    local peer = uv.new_tcp()
+    server:accept(peer)
+    peer:read_start(function(_, data)
+      if data then return peer:write(data) end
+      peer:close()
+      server:close()
+    end)
+  end)
+  local peer, co = uv.new_tcp(), coroutine.running()
+  peer:connect("127.0.0.1", server:getsockname().port, function() coroutine.resume(co) end)
+  coroutine.yield()
+  local waiting
+  peer:read_start(function(_, data)
+    if data then coroutine.resume(waiting, data) end
+  end)
+  return function(text)
+    waiting = coroutine.running()
+    peer:write(text .. "\n")
+    return (coroutine.yield():gsub("\n$", ""))
+  end, function() peer:close() end
+end
+
 function luv_loop.open()
   local uv = require "luv"
   local loop = { errors = {} }
@@ -80,31 +108,7 @@ function luv_loop.open()
     uv.run("nowait")
     return not is_late
   end
-  function loop.echo()
-    local server = uv.new_tcp()
-    server:bind("127.0.0.1", 0)
-    server:listen(16, function()
-      local peer = uv.new_tcp()
-      server:accept(peer)
-      peer:read_start(function(_, data)
-        if data then return peer:write(data) end
-        peer:close()
-        server:close()
-      end)
-    end)
-    local peer, co = uv.new_tcp(), coroutine.running()
-    peer:connect("127.0.0.1", server:getsockname().port, function() coroutine.resume(co) end)
-    coroutine.yield()
-    local waiting
-    peer:read_start(function(_, data)
-      if data then coroutine.resume(waiting, data) end
-    end)
-    return function(text)
-      waiting = coroutine.running()
-      peer:write(text .. "\n")
-      return (coroutine.yield():gsub("\n$", ""))
-    end, function() peer:close() end
-  end
+  function loop.echo() return luv_echo(uv) end
   return loop
 end
 

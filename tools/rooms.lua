@@ -1,0 +1,44 @@
+-- The rooms of the sources, from the ground up. A room knows rooms that stand before it in this list, and no others: so
+-- there are no circles among rooms. tools/check_rooms.lua holds the sources to it; docs/internals/map.md says what each
+-- room is for.
+-- First the folder, or the file with or without its ending.
+-- knows: the other rooms whose headers it includes, whose functions it calls or whose modules it requires.
+-- outside: the libraries that it uses, of those that only some rooms may use.
+-- SPDX-License-Identifier: Apache-2.0
+
+return {
+  -- The core, in C without Lua.
+  { "src/core/arvak.h" },
+  { "src/core/policy", knows = { "src/core/arvak.h" } },
+  { "src/core/timer", knows = { "src/core/arvak.h" } },
+  { "src/core", knows = { "src/core/arvak.h", "src/core/policy", "src/core/timer" }, outside = { "grpc", "protobuf" } },
+
+  -- The binding.
+  { "src/lua", knows = { "src/core/arvak.h", "src/core", "src/core/policy" }, outside = { "lua" } },
+
+  -- The dev server.
+  { "src/devserver/base", outside = { "protobuf" } },
+  { "src/devserver/qasm", knows = { "src/devserver/base" } },
+  { "src/devserver/simulator", knows = { "src/devserver/base", "src/devserver/qasm" } },
+  { "src/devserver/jobs", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator" } },
+  { "src/devserver/faults", knows = { "src/devserver/jobs" } },
+  { "src/devserver/rpc", knows = { "src/devserver/base", "src/devserver/faults" }, outside = { "grpc" } },
+  { "src/devserver/service" },
+  { "src/devserver", outside = { "lua" } },
+
+  -- The Lua layer.
+  { "lua/arvak/base" },
+  { "lua/arvak/results", knows = { "lua/arvak/base" } },
+  { "lua/arvak/async", knows = { "lua/arvak/base" } },
+  { "lua/arvak/jobs", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async" } },
+  { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
+  { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
+    "lua/arvak/streams" } },
+  { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
+    "lua/arvak/streams" } },
+  { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/batch",
+    "lua/arvak" } },
+
+  -- Files that know each other in a circle, to be opened; no other file may join them.
+  known_circles = {},
+}

@@ -83,7 +83,8 @@ local function add_edge(path, line, target, what)
   local from, to = unit_of(path), unit_of(target)
   if from == to then return end
   edges[from] = edges[from] or {}
-  edges[from][to] = edges[from][to] or { path = path, line = line, what = what }
+  if edges[from][to] then return end   -- told already
+  edges[from][to] = { path = path, line = line, what = what }
   local room, other = room_of(path), room_of(target)
   if not room or not other or room == other then return end
   used[room] = used[room] or {}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qasm/qasm.h"
 #include "simulator/statevector.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,13 +1,14 @@
 /* arvak-devserver: the server as a program, until a signal ends it.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/grpc.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "faults/faults.h"
-#include "options.h"
+#include "faults/fault.h"
+#include "service/options.h"
 #include "service/service.h"
 
 enum { BAD_USAGE = 2 };
@@ -102,7 +103,7 @@ static bool read_flags(server_options *options, char **argv) {
 }
 
 static void print_addresses(const service *s) {
-  const char *tcp = listener_address(s->listener), *local = listener_unix_address(s->listener);
+  const char *tcp = service_tcp_address(s), *local = service_unix_address(s);
   if (*tcp) printf("listening on %s\n", tcp);
   if (*local) printf("listening on %s\n", local);
   fflush(stdout);

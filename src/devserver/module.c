@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rpcs.h"
 #include "faults/faults.h"
+#include "jobs/jobs.h"
+#include "service/options.h"
 #include "service/service.h"
 
 #define SERVER "arvak.devserver"
@@ -47,7 +50,7 @@ static void set_option(lua_State *L, server_options *options, const option_spec 
   if (!ok) bad_option(L, spec, lua_absindex(L, -1));
 }
 
-/* A value in the text form of faultspec.c; a pair of numbers is a range, { mean = n } an exponential distribution.
+/* A value in the text form of fault.c; a pair of numbers is a range, { mean = n } an exponential distribution.
  * Leaves what it needs on the stack. */
 static const char *fault_value(lua_State *L, int index) {
   if (!lua_istable(L, index)) return luaL_tolstring(L, index, NULL);
@@ -197,13 +200,13 @@ static int larvak_devserver_set_job_state(lua_State *L) {
   if (!job_state_parse(name, &state)) {
     return luaL_argerror(L, 3, "expected QUEUED, RUNNING, COMPLETED, FAILED, CANCELED or RESULT_EXPIRED");
   }
-  lua_pushboolean(L, jobs_force(s->store, id, state, clock_unix_s()));
+  lua_pushboolean(L, jobs_force(s->context.store, id, state, clock_unix_s()));
   return 1;
 }
 
 static int larvak_devserver_evict(lua_State *L) {
   service *s = check_server(L);
-  lua_pushboolean(L, jobs_evict(s->store, luaL_checkstring(L, 2)));
+  lua_pushboolean(L, jobs_evict(s->context.store, luaL_checkstring(L, 2)));
   return 1;
 }
 
@@ -223,7 +226,7 @@ static int larvak_devserver_clear_faults(lua_State *L) {
 }
 
 static int larvak_devserver_drop_connections(lua_State *L) {
-  listener_drop_all(check_server(L)->listener);
+  service_drop_connections(check_server(L));
   return 0;
 }
 
@@ -258,7 +261,7 @@ static int larvak_devserver_jobs(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_toclose(L, lua_gettop(L));
   size_t count;
-  *lines = jobs_list(s->store, &count);
+  *lines = jobs_list(s->context.store, &count);
   lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
     lua_createtable(L, 0, 3);
@@ -272,24 +275,22 @@ static int larvak_devserver_jobs(lua_State *L) {
 
 static int larvak_devserver_stats(lua_State *L) {
   service *s = check_server(L);
-  uint64_t open, total;
-  jobs_counts counted;
-  listener_count(s->listener, &open, &total);
-  jobs_count(s->store, &counted);
+  service_figures seen;
+  service_count(s, &seen);
   lua_newtable(L);
-  set_count(L, "connections_open", open);
-  set_count(L, "connections_total", s->past.connections + total);
-  set_count(L, "accepted", s->past.accepted + counted.accepted);
-  set_count(L, "evicted", s->past.evicted + counted.evicted);
-  set_count(L, "restarts", s->past.restarts);
-  set_count(L, "stored", counted.stored);
-  set_count(L, "faults_fired", faults_fired(s->faults));
-  set_count(L, "unknown_calls", atomic_load(&s->unknown_calls));
-  lua_createtable(L, 0, METHODS);
-  for (int i = 0; i < METHODS; i++) set_count(L, service_methods[i].name, atomic_load(&s->calls[i]));
+  set_count(L, "connections_open", seen.connections_open);
+  set_count(L, "connections_total", seen.connections_total);
+  set_count(L, "accepted", seen.jobs.accepted);
+  set_count(L, "evicted", seen.jobs.evicted);
+  set_count(L, "restarts", seen.restarts);
+  set_count(L, "stored", seen.jobs.stored);
+  set_count(L, "faults_fired", seen.faults_fired);
+  set_count(L, "unknown_calls", seen.unknown_calls);
+  lua_createtable(L, 0, RPCS);
+  for (int i = 0; i < RPCS; i++) set_count(L, rpcs[i].name, seen.calls[i]);
   lua_setfield(L, -2, "calls");
   lua_createtable(L, 0, JOB_STATES);
-  for (int i = JOB_QUEUED; i < JOB_STATES; i++) set_count(L, job_state_name((job_state)i), counted.by_state[i]);
+  for (int i = JOB_QUEUED; i < JOB_STATES; i++) set_count(L, job_state_name((job_state)i), seen.jobs.by_state[i]);
   lua_setfield(L, -2, "jobs");
   return 1;
 }
@@ -300,7 +301,7 @@ static int larvak_devserver_index(lua_State *L) {
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   const char *value = NULL;
   if (box->service && strcmp(name, "address") == 0) value = service_address(box->service);
-  if (box->service && strcmp(name, "unix_address") == 0) value = listener_unix_address(box->service->listener);
+  if (box->service && strcmp(name, "unix_address") == 0) value = service_unix_address(box->service);
   if (value && *value) {
     lua_pushstring(L, value);
   } else {

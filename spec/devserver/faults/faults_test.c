@@ -10,10 +10,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <grpc/status.h>
 
+#include "base/rpcs.h"
+#include "faults/fault.h"
 #include "faults/faults.h"
-
-enum { SUBMIT_JOB = 0, GET_JOB_STATUS = 2 };
 
 static fault parsed(const char *text) {
   fault f;
@@ -53,7 +54,7 @@ static void keys_are_read(void **state) {
   (void)state;
   fault f = parsed("rpc=SubmitJob,status=UNAVAILABLE,message=a\\,b=c,tag=transient,rate=0.25,count=3,after=2,"
                    "latency=0.1-0.5,pushback_ms=-1,when=after");
-  assert_int_equal(f.rpc, SUBMIT_JOB);
+  assert_int_equal(f.rpc, RPC_SUBMIT_JOB);
   assert_int_equal(f.action, FAULT_STATUS);
   assert_int_equal(f.status, GRPC_STATUS_UNAVAILABLE);
   assert_string_equal(f.message, "a,b=c");
@@ -109,13 +110,13 @@ static void mistakes_are_named(void **state) {
 
 static void count_and_after_choose_the_calls(void **state) {
   (void)state;
-  check_trace("status=INTERNAL", SUBMIT_JOB, "xxxxx");
-  check_trace("status=INTERNAL,count=2", SUBMIT_JOB, "xx...");
-  check_trace("status=INTERNAL,after=2", SUBMIT_JOB, "..xxx");
-  check_trace("status=INTERNAL,after=1,count=2", SUBMIT_JOB, ".xx..");
-  check_trace("status=INTERNAL,rate=0", SUBMIT_JOB, ".....");
-  check_trace("rpc=GetJobStatus,status=INTERNAL", SUBMIT_JOB, ".....");
-  check_trace("rpc=GetJobStatus,status=INTERNAL", GET_JOB_STATUS, "xxxxx");
+  check_trace("status=INTERNAL", RPC_SUBMIT_JOB, "xxxxx");
+  check_trace("status=INTERNAL,count=2", RPC_SUBMIT_JOB, "xx...");
+  check_trace("status=INTERNAL,after=2", RPC_SUBMIT_JOB, "..xxx");
+  check_trace("status=INTERNAL,after=1,count=2", RPC_SUBMIT_JOB, ".xx..");
+  check_trace("status=INTERNAL,rate=0", RPC_SUBMIT_JOB, ".....");
+  check_trace("rpc=GetJobStatus,status=INTERNAL", RPC_SUBMIT_JOB, ".....");
+  check_trace("rpc=GetJobStatus,status=INTERNAL", RPC_GET_JOB_STATUS, "xxxxx");
 }
 
 static void rates_hold_and_the_seed_decides(void **state) {
@@ -123,9 +124,9 @@ static void rates_hold_and_the_seed_decides(void **state) {
   static const char *const rule[] = {"status=INTERNAL,rate=0.2"};
   char first[2001], again[2001], other[2001];
   faults *a = with_rules(7, rule, 1), *b = with_rules(7, rule, 1), *c = with_rules(8, rule, 1);
-  trace(a, SUBMIT_JOB, first, 2000);
-  trace(b, SUBMIT_JOB, again, 2000);
-  trace(c, SUBMIT_JOB, other, 2000);
+  trace(a, RPC_SUBMIT_JOB, first, 2000);
+  trace(b, RPC_SUBMIT_JOB, again, 2000);
+  trace(c, RPC_SUBMIT_JOB, other, 2000);
   assert_string_equal(first, again);
   assert_string_not_equal(first, other);
   assert_in_range(faults_fired(a), 330, 470); /* 400 ± 4 deviations */
@@ -141,7 +142,7 @@ static void exponential_latencies_have_their_mean(void **state) {
   double sum = 0;
   uint64_t longest = 0;
   for (int i = 0; i < 4000; i++) {
-    fault *one = faults_call(a, SUBMIT_JOB), *same = faults_call(b, SUBMIT_JOB);
+    fault *one = faults_call(a, RPC_SUBMIT_JOB), *same = faults_call(b, RPC_SUBMIT_JOB);
     assert_int_equal(one->latency_us, same->latency_us);
     sum += (double)one->latency_us;
     if (one->latency_us > longest) longest = one->latency_us;
@@ -158,16 +159,16 @@ static void the_first_rule_that_ends_a_call_wins_and_latencies_add_up(void **sta
   (void)state;
   static const char *const rules[] = {"latency=0.1", "latency=0.2-0.3,count=1", "status=ABORTED,count=1", "hang=true"};
   faults *all = with_rules(1, rules, 4);
-  fault *f = faults_call(all, SUBMIT_JOB);
+  fault *f = faults_call(all, RPC_SUBMIT_JOB);
   assert_int_equal(f->status, GRPC_STATUS_ABORTED);
   assert_in_range(f->latency_us, 300000, 400000);
   free(f);
-  f = faults_call(all, SUBMIT_JOB);
+  f = faults_call(all, RPC_SUBMIT_JOB);
   assert_int_equal(f->action, FAULT_HANG);
   assert_int_equal(f->latency_us, 100000);
   free(f);
   faults_clear(all);
-  assert_null(faults_call(all, SUBMIT_JOB));
+  assert_null(faults_call(all, RPC_SUBMIT_JOB));
   faults_free(all);
 }
 
@@ -175,14 +176,14 @@ static void jobs_and_calls_have_rules_of_their_own(void **state) {
   (void)state;
   static const char *const rules[] = {"job=fail,message=boom,count=1", "job_state=RESULT_EXPIRED,job_latency=0.5"};
   faults *all = with_rules(1, rules, 2);
-  assert_null(faults_call(all, SUBMIT_JOB));
+  assert_null(faults_call(all, RPC_SUBMIT_JOB));
   job_plan plan = {.latency_us = 0};
-  faults_job(all, SUBMIT_JOB, &plan);
+  faults_job(all, RPC_SUBMIT_JOB, &plan);
   assert_int_equal(plan.end_state, JOB_FAILED);
   assert_string_equal(plan.message, "boom");
   free(plan.message);
   plan = (job_plan){.latency_us = 0};
-  faults_job(all, SUBMIT_JOB, &plan);
+  faults_job(all, RPC_SUBMIT_JOB, &plan);
   assert_int_equal(plan.end_state, JOB_RESULT_EXPIRED);
   assert_int_equal(plan.latency_us, 500000);
   faults_free(all);

@@ -11,7 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/timer.h"
+#include "faults/fault.h"
+#include "jobs/jobs.h"
 #include "peer.h"
+#include "rpc/listener.h"
 #include "service/service.h"
 
 #define BELL "OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];"
@@ -264,7 +268,7 @@ static void a_batch_stops_at_its_first_refusal_and_the_jobs_before_it_run(void *
   assert_null(call_for("SubmitBatch", &request, &arvak__v1__submit_batch_response__descriptor, DEADLINE_S));
   check_end(GRPC_STATUS_RESOURCE_EXHAUSTED, "Rate limit");
   jobs_counts figures;
-  jobs_count(server->store, &figures);
+  jobs_count(server->context.store, &figures);
   assert_int_equal(figures.accepted, 3);
 }
 
@@ -288,11 +292,11 @@ static void results_are_refused_by_state(void **state) {
   check_end(GRPC_STATUS_ABORTED, "[permanent] boom");
   assert_true(submit(id));
   wait_for_state(id, JOB_COMPLETED);
-  jobs_force(server->store, id, JOB_RESULT_EXPIRED, 0);
+  jobs_force(server->context.store, id, JOB_RESULT_EXPIRED, 0);
   result_of(id, counted, sizeof counted);
   check_end(GRPC_STATUS_FAILED_PRECONDITION, "[transient] ");
   assert_false(cancel(id));
-  jobs_evict(server->store, id);
+  jobs_evict(server->context.store, id);
   assert_int_equal(status_of(id), JOB_UNSPECIFIED);
   check_end(GRPC_STATUS_NOT_FOUND, "[permanent] ");
 }
@@ -492,7 +496,7 @@ static void a_client_that_only_writes_is_stalled(void **state) {
   while (written < 50000 && send_one(c, BELL, long_id, 0.5)) written++;
   assert_in_range(written, 16, 49999);
   jobs_counts figures;
-  jobs_count(server->store, &figures);
+  jobs_count(server->context.store, &figures);
   assert_in_range(figures.accepted, 16, (unsigned)written);
   grpc_call_cancel(c->call, NULL);
   peer_do(c, NULL, 0, &c->text, DEADLINE_S);
@@ -507,13 +511,13 @@ static void a_status_fault_acts_before_or_after_the_call(void **state) {
   assert_false(submit(NULL));
   check_end(GRPC_STATUS_UNAVAILABLE, "[transient] later");
   assert_string_equal(pushback, "250");
-  jobs_count(server->store, &figures);
+  jobs_count(server->context.store, &figures);
   assert_int_equal(figures.accepted, 0);
   stop(NULL);
   start_with(unlimited(), "rpc=SubmitJob,status=UNAVAILABLE,count=1,when=after");
   assert_false(submit(NULL));
   check_end(GRPC_STATUS_UNAVAILABLE, "");
-  jobs_count(server->store, &figures);
+  jobs_count(server->context.store, &figures);
   assert_int_equal(figures.accepted, 1);
   assert_true(submit(NULL));
 }
@@ -525,7 +529,7 @@ static void a_dropped_connection_is_gone_and_the_next_one_works(void **state) {
   start_with(unlimited(), "rpc=SubmitJob,drop=after,count=1");
   assert_false(submit(NULL));
   check_end(GRPC_STATUS_UNAVAILABLE, "");
-  jobs_count(server->store, &figures);
+  jobs_count(server->context.store, &figures);
   assert_int_equal(figures.accepted, 1);
   for (int i = 0; i < 100 && !submit(NULL); i++) nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
   listener_count(server->listener, &open, &total);

@@ -17,8 +17,9 @@
 
 #include <cmocka.h>
 
-#include "simulator/statevector.h"
+#include "qasm/qasm.h"
 #include "simulator/kernel.h"
+#include "simulator/statevector.h"
 
 #define HEAD "OPENQASM 3.0;\n"
 #define COUNT(array) (sizeof(array) / sizeof *(array))

@@ -1,6 +1,6 @@
 /* See arena.h. Each piece follows a word with its size; large ones get a block of their own.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/arena.h"
+#include "arena.h"
 
 #include <malloc.h>
 #include <stdarg.h>
@@ -13,14 +13,6 @@ enum { ALIGNMENT = 16, BLOCK_BYTES = 16384, TRIM_BYTES = 16 << 20, HEADER_BYTES 
 
 static char *aligned(char *p) { return p + (-(uintptr_t)p & (ALIGNMENT - 1)); }
 
-static void *allocator_alloc(void *ud, size_t size) { return arena_alloc(ud, size); }
-
-/* Pieces are released together, by arena_fini. */
-static void allocator_free(void *ud, void *piece) {
-  (void)ud;
-  (void)piece;
-}
-
 static void rewind_to_first(arena *a) {
   a->blocks = NULL;
   a->bytes = 0;
@@ -28,10 +20,7 @@ static void rewind_to_first(arena *a) {
   a->end = a->first + sizeof a->first;
 }
 
-void arena_init(arena *a) {
-  a->allocator = (ProtobufCAllocator){.alloc = allocator_alloc, .free = allocator_free, .allocator_data = a};
-  rewind_to_first(a);
-}
+void arena_init(arena *a) { rewind_to_first(a); }
 
 void arena_fini(arena *a) {
   for (void *block = a->blocks; block;) {

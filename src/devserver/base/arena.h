@@ -5,7 +5,6 @@
 #ifndef ARVAK_DEVSERVER_ARENA_H
 #define ARVAK_DEVSERVER_ARENA_H
 
-#include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
 enum { ARENA_FIRST_BYTES = 2048 };
@@ -14,7 +13,6 @@ typedef struct arena {
   char *at, *end;
   void *blocks; /* owned, linked by their first word; without the first */
   size_t bytes; /* of the blocks */
-  ProtobufCAllocator allocator;
   char first[ARENA_FIRST_BYTES];
 } arena;
 

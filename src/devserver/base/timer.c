@@ -1,6 +1,6 @@
 /* See timer.h. Guarded by mu: everything in struct timers but the thread's handle.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/timer.h"
+#include "timer.h"
 
 #include <pthread.h>
 #include <stdlib.h>

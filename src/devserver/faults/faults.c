@@ -1,10 +1,10 @@
-/* See faults.h; the text form is in faultspec.c. Guarded by mu: the list and everything in it.
+/* See faults.h. Guarded by mu: the list and everything in it.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "faults/faults.h"
+#include "faults.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,12 +78,6 @@ uint64_t faults_fired(faults *all) {
   pthread_mutex_unlock(&all->mu);
   return fired;
 }
-
-static bool has_time(const fault_delay *delay) { return delay->most_us || delay->mean_us; }
-
-bool fault_is_for_jobs(const fault *f) { return f->job_state || f->evicts_job || has_time(&f->job_latency); }
-
-bool fault_is_for_calls(const fault *f) { return f->action || f->has_pushback || has_time(&f->latency); }
 
 /* The draw is made for each match that counts, also when it decides nothing: the n-th is always the n-th. */
 static bool acts(faults *all, rule *r, int rpc) {

@@ -1,6 +1,6 @@
 /* See jobs.h. Guarded by mu: everything in struct jobs, and the last group of fields of struct job.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "jobs/jobs.h"
+#include "jobs.h"
 
 #include <pthread.h>
 #include <stdlib.h>

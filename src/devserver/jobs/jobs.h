@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "qasm/qasm.h"
-#include "simulator/statevector.h"
 #include "base/timer.h"
+#include "qasm/circuit.h"
+#include "simulator/statevector.h"
 
 /* The numbers of the wire. */
 typedef enum job_state {

@@ -1,6 +1,6 @@
 /* See rate.h. A list: the peers of a development server are few.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "jobs/rate.h"
+#include "rate.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * back for what is queued meanwhile. Invariant: while a job is queued, a worker is awake that will take it soon, or all
  * are busy.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "jobs/runner.h"
+#include "runner.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
 #ifndef ARVAK_DEVSERVER_RUNNER_H
 #define ARVAK_DEVSERVER_RUNNER_H
 
-#include "jobs/jobs.h"
 #include "base/timer.h"
+#include "jobs.h"
 
 typedef struct runner runner;
 

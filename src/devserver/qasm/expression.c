@@ -1,10 +1,10 @@
 /* Expressions: read and evaluated at once, without a tree, so that a chain of any length costs no memory. Recursion
  * happens only through parentheses and calls, and the nesting limit bounds it.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "expression.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-
-#include "qasm/parser.h"
 
 /* An expression and an operand with its signs are a level each: 127 parentheses or 254 signs fit. */
 #define MAX_DEPTH 256
@@ -38,7 +38,7 @@ static bool call(parser *p, const token *function, value *out) {
   if (parser_accept(p, ')')) return true;
   do {
     value ignored;
-    if (!parser_expression(p, &ignored)) return false;
+    if (!expression_read(p, &ignored)) return false;
   } while (parser_accept(p, ','));
   return parser_expect(p, ')');
 }
@@ -74,7 +74,7 @@ static bool primary(parser *p, value *out) {
     *out = (value){.symbolic = true};
     return !parser_is(p, '(') || call(p, &t, out);
   default:
-    if (parser_accept(p, '(')) return parser_expression(p, out) && parser_expect(p, ')');
+    if (parser_accept(p, '(')) return expression_read(p, out) && parser_expect(p, ')');
     return parser_expected(p, "an expression", parser_is(p, '.') ? "a number needs a digit before its point" : NULL);
   }
   parser_advance(p);
@@ -124,7 +124,7 @@ static value apply(value left, int operator, value right) {
 }
 
 /* The operators without a value have precedences too, but a parameter with one is refused whatever they group. */
-bool parser_expression(parser *p, value *out) {
+bool expression_read(parser *p, value *out) {
   value sum = {0}, term;
   int pending = 0;
   if (!deeper(p) || !unary(p, &term)) return false;

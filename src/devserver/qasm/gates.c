@@ -1,6 +1,6 @@
 /* The table of gates. One row a name, sorted for binary search; statevector.c gives the kinds their meaning.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qasm/gates.h"
+#include "gates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,21 +96,4 @@ void gate_suggest(const char *name, size_t length, char *out, size_t size) {
     }
   }
   if (nearest) snprintf(out, size, "did you mean '%s'?", nearest);
-}
-
-const char *gate_kind_name(gate_kind kind) {
-  static const char *const names[] = {
-      [GATE_X] = "X",       [GATE_Y] = "Y",     [GATE_Z] = "Z",       [GATE_H] = "H",         [GATE_S] = "S",
-      [GATE_SDG] = "Sdg",   [GATE_T] = "T",     [GATE_TDG] = "Tdg",   [GATE_SX] = "SX",       [GATE_SXDG] = "SXdg",
-      [GATE_RX] = "Rx",     [GATE_RY] = "Ry",   [GATE_RZ] = "Rz",     [GATE_P] = "P",         [GATE_U] = "U",
-      [GATE_PRX] = "PRX",   [GATE_CX] = "CX",   [GATE_CY] = "CY",     [GATE_CZ] = "CZ",       [GATE_CH] = "CH",
-      [GATE_SWAP] = "Swap", [GATE_ISWAP] = "ISwap", [GATE_CRZ] = "CRz", [GATE_CP] = "CP",     [GATE_CRX] = "CRx",
-      [GATE_CRY] = "CRy",   [GATE_RXX] = "RXX", [GATE_RYY] = "RYY",   [GATE_RZZ] = "RZZ",     [GATE_ECR] = "ECR",
-      [GATE_CCX] = "CCX",   [GATE_CSWAP] = "CSwap", [GATE_RESET] = "Reset"};
-  return names[kind];
-}
-
-const char *gate_parameter_name(gate_kind kind, unsigned parameter) {
-  static const char *const names[] = {"theta", "phi", "lambda"};
-  return (kind == GATE_U || kind == GATE_PRX) && parameter < 3 ? names[parameter] : NULL;
 }

@@ -3,7 +3,7 @@
 #ifndef ARVAK_DEVSERVER_GATES_H
 #define ARVAK_DEVSERVER_GATES_H
 
-#include "qasm/qasm.h"
+#include "circuit.h"
 
 #define GATE_IDENTITY 255 /* beside gate_kind: checked like a gate, then dropped */
 #define GATE_ANY 255      /* as a number of parameters or qubits: any */
@@ -19,8 +19,5 @@ const gate_spec *gate_find(const char *name, size_t length); /* NULL when unknow
 
 /* Advice for an unknown gate: "write cp(theta) a, b", or the nearest known name. Empty when there is none. */
 void gate_suggest(const char *name, size_t length, char *out, size_t size);
-
-const char *gate_kind_name(gate_kind kind);                         /* as in failure messages: "Rx", "RZZ"; static */
-const char *gate_parameter_name(gate_kind kind, unsigned parameter); /* "theta", or NULL for a gate's only one */
 
 #endif

@@ -1,7 +1,7 @@
 /* The lexer of the OpenQASM subset: docs/openqasm.md lists what it takes.
  * It never looks past `length`, and always moves on by at least a byte until the end.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qasm/lexer.h"
+#include "lexer.h"
 
 #include <math.h>
 #include <stdio.h>

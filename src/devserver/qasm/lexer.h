@@ -5,8 +5,8 @@
 #define ARVAK_DEVSERVER_LEXER_H
 
 #include <stdbool.h>
-
-#include "qasm/qasm.h"
+#include <stddef.h>
+#include <stdint.h>
 
 typedef enum token_kind {
   TOKEN_END, TOKEN_BAD, TOKEN_IDENTIFIER, TOKEN_INTEGER, TOKEN_FLOAT, TOKEN_STRING, TOKEN_MARK,

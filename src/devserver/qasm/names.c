@@ -1,7 +1,7 @@
 /* Open addressing with linear probing, at most half full. A program of 16 MiB may declare a million names, so the
  * table must neither degrade with size nor by names chosen to collide.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qasm/names.h"
+#include "names.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,13 +1,15 @@
 /* Operands and what they turn into: broadcasting, the checks of a gate call, the circuit's gates and their count.
  * Sizes are counted, never walked, until they are known to be within the limits.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "operations.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "qasm/gates.h"
-#include "qasm/parser.h"
+#include "expression.h"
+#include "gates.h"
 
-bool parser_resolve(parser *p, const name_table *table, const token *at, const uint32_t *index, span *out) {
+bool operand_resolve(parser *p, const name_table *table, const token *at, const uint32_t *index, span *out) {
   const register_entry *found = names_find(table, at->text, at->length);
   char quoted[TOKEN_QUOTED];
   token_quote(at, quoted);
@@ -88,10 +90,10 @@ static bool operand(parser *p, const name_table *table, span *out) {
     indexed = true;
     if (!parser_integer(p, "an index", &index) || !parser_expect(p, ']')) return false;
   }
-  return !p->acting || parser_resolve(p, table, &name, indexed ? &index : NULL, out);
+  return !p->acting || operand_resolve(p, table, &name, indexed ? &index : NULL, out);
 }
 
-bool parser_operands(parser *p, const name_table *table, keep_mode keep) {
+bool operands_read(parser *p, const name_table *table, keep_mode keep) {
   operands *o = &p->operands;
   o->total = o->kept = 0;
   o->repeated = false;
@@ -103,7 +105,7 @@ bool parser_operands(parser *p, const name_table *table, keep_mode keep) {
   return true;
 }
 
-void circuit_count(parser *p, uint64_t operations, const token *at) {
+void operations_count(parser *p, uint64_t operations, const token *at) {
   p->circuit->operations += operations;
   if (p->circuit->operations > p->limits.max_operations && p->operations_over.kind == TOKEN_END) {
     p->operations_over = *at;
@@ -128,14 +130,14 @@ static bool store(parser *p, const gate *g) {
   return true;
 }
 
-bool circuit_add(parser *p, const gate *g, const token *at) {
-  circuit_count(p, 1, at);
+static bool add(parser *p, const gate *g, const token *at) {
+  operations_count(p, 1, at);
   return !is_storing(p) || store(p, g);
 }
 
-bool circuit_broadcast(parser *p, gate *g, const token *at) {
+bool operations_broadcast(parser *p, gate *g, const token *at) {
   const operands *o = &p->operands;
-  circuit_count(p, o->total, at);
+  operations_count(p, o->total, at);
   if (!is_storing(p)) return true;
   for (size_t i = 0; i < o->kept; i++) {
     for (uint32_t j = 0; j < o->spans[i].size; j++) {
@@ -186,7 +188,7 @@ static bool add_fixed(parser *p, const gate_spec *spec, gate *g, const token *na
       n++;
     }
   }
-  return circuit_add(p, g, name);
+  return add(p, g, name);
 }
 
 /* Operands are checked by now; then parameters, the name, the number of parameters, of qubits, and repetition. */
@@ -209,7 +211,7 @@ static bool act(parser *p, const token *name, const value *values, uint64_t coun
     }
   }
   if (spec->qubits != GATE_ANY) return add_fixed(p, spec, &g, name);
-  return spec->kind == GATE_IDENTITY || circuit_broadcast(p, &g, name);
+  return spec->kind == GATE_IDENTITY || operations_broadcast(p, &g, name);
 }
 
 /* `qreg q[2];` reads like a call of a gate `qreg` with an undeclared operand; say what is meant. */
@@ -218,18 +220,18 @@ static bool old_declaration(parser *p, const token *callee, bool qubits) {
                      qubits ? "qreg" : "creg", qubits ? "qubit" : "bit");
 }
 
-bool parser_gate_call(parser *p, const token *callee) {
+bool gate_call_read(parser *p, const token *callee) {
   value values[3] = {{0}}, ignored;
   uint64_t count = 0;
   p->refused = false;
   if (parser_accept(p, '(') && !parser_accept(p, ')')) {
     do {
-      if (!parser_expression(p, count < 3 ? &values[count] : &ignored)) return false;
+      if (!expression_read(p, count < 3 ? &values[count] : &ignored)) return false;
       count++;
     } while (parser_accept(p, ','));
     if (!parser_expect(p, ')')) return false;
   }
-  if (!parser_operands(p, &p->qubits, KEEP_STORED)) {
+  if (!operands_read(p, &p->qubits, KEEP_STORED)) {
     bool qubits = callee->length == 4 && memcmp(callee->text, "qreg", 4) == 0;
     bool bits = callee->length == 4 && memcmp(callee->text, "creg", 4) == 0;
     if (p->error->class == QASM_UNDEFINED && (qubits || bits)) old_declaration(p, callee, qubits);

@@ -1,18 +1,15 @@
-/* What the parser's files share. A program is read three times: for bad tokens, then for its grammar and its
- * declarations, then (`acting`) for its meaning. So memory goes to names and gates only, declarations work before and
- * after their use, and the classes of errors win over each other in the order in which the readings find them.
+/* The state of a parse, and how its tokens are taken: what the readers of expressions, operations and statements share.
+ * A program is read three times: for bad tokens, then for its grammar and its declarations, then (`acting`) for its
+ * meaning. So memory goes to names and gates only, declarations work before and after their use, and the classes of
+ * errors win over each other in the order in which the readings find them. One thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_DEVSERVER_QASM_PARSER_H
 #define ARVAK_DEVSERVER_QASM_PARSER_H
 
-#include "qasm/lexer.h"
-#include "qasm/names.h"
-
-typedef struct value {
-  double number;
-  bool symbolic; /* a free symbol or a division by zero is in it: no number */
-  bool literal;  /* an integer as written, parentheses apart */
-} value;
+#include "circuit.h"
+#include "error.h"
+#include "lexer.h"
+#include "names.h"
 
 /* A run of consecutive qubits or bits, as an operand names it. */
 typedef struct span {
@@ -68,20 +65,5 @@ bool parser_accept(parser *p, int mark);
 bool parser_expect(parser *p, int mark);
 bool parser_name(parser *p, const char *what, token *out);
 bool parser_integer(parser *p, const char *what, uint32_t *out); /* a size or an index: at most 2^32-1 */
-
-/* Reads an expression. Its value counts only while acting; what cannot be a parameter sets p->refused. */
-bool parser_expression(parser *p, value *out);
-
-/* Finds an operand that has been read: `name`, or `name[index]` when index is not NULL. */
-bool parser_resolve(parser *p, const name_table *table, const token *at, const uint32_t *index, span *out);
-/* Reads operands until there is no comma; while acting, gathers them into p->operands. */
-bool parser_operands(parser *p, const name_table *table, keep_mode keep);
-
-bool parser_gate_call(parser *p, const token *callee); /* the rest of a call whose name has been read */
-
-/* Adds operations on behalf of the statement at `at`; past the limit they are counted and no longer stored. */
-void circuit_count(parser *p, uint64_t operations, const token *at);
-bool circuit_add(parser *p, const gate *g, const token *at);
-bool circuit_broadcast(parser *p, gate *g, const token *at); /* once for each qubit of p->operands */
 
 #endif

@@ -1,87 +1,18 @@
-/* The statements of the OpenQASM subset, and the three readings of a program (see qasm_parser.h).
+/* The statements of the OpenQASM subset, and the three readings of a program (see parser.h).
  * Bodies of gates, if and for are read for their grammar alone; nothing in them is declared or takes effect.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qasm/qasm.h"
+#include "qasm.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "qasm/parser.h"
+#include "expression.h"
+#include "operations.h"
+#include "parser.h"
 
 /* Bodies within bodies; bounds the recursion of statement(). */
 #define MAX_BLOCKS 256
 
 static bool statement(parser *p);
-
-bool parser_fail(parser *p, qasm_class class, const token *at, const char *format, ...) {
-  qasm_error *e = p->error;
-  *e = (qasm_error){.class = class, .line = at->line, .column = at->column, .offset = at->offset};
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(e->message, sizeof e->message, format, arguments);
-  va_end(arguments);
-  return false;
-}
-
-bool parser_expected(parser *p, const char *what, const char *hint) {
-  char found[TOKEN_QUOTED];
-  token_quote(&p->current, found);
-  qasm_class class = p->current.kind == TOKEN_END ? QASM_END_OF_INPUT : QASM_SYNTAX;
-  return parser_fail(p, class, &p->current, "expected %s, found %s%s%s", what, found, hint ? ": " : "",
-                     hint ? hint : "");
-}
-
-bool parser_no_memory(parser *p) { return parser_fail(p, QASM_NO_MEMORY, &p->current, "out of memory"); }
-
-token parser_token_at(const parser *p, size_t offset) {
-  lexer l;
-  token t;
-  lexer_init(&l, p->lexer.text, p->lexer.length);
-  do lexer_next(&l, &t);
-  while (t.offset < offset && t.kind != TOKEN_END);
-  return t;
-}
-
-void parser_advance(parser *p) { lexer_next(&p->lexer, &p->current); }
-
-bool parser_is(const parser *p, int mark) { return p->current.kind == TOKEN_MARK && p->current.mark == mark; }
-
-bool parser_accept(parser *p, int mark) {
-  if (!parser_is(p, mark)) return false;
-  parser_advance(p);
-  return true;
-}
-
-bool parser_expect(parser *p, int mark) {
-  const char what[] = {'\'', (char)mark, '\'', '\0'};
-  return parser_accept(p, mark) || parser_expected(p, what, NULL);
-}
-
-bool parser_name(parser *p, const char *what, token *out) {
-  *out = p->current;
-  if (out->kind == TOKEN_IDENTIFIER) {
-    parser_advance(p);
-    return true;
-  }
-  const char *hint = out->kind >= TOKEN_U    ? "that word is reserved"
-                     : parser_is(p, '@') ? "gate modifiers (ctrl, negctrl, inv, pow) are not accepted"
-                                         : NULL;
-  return parser_expected(p, what, hint);
-}
-
-bool parser_integer(parser *p, const char *what, uint32_t *out) {
-  const token *t = &p->current;
-  if (t->kind != TOKEN_INTEGER) return parser_expected(p, what, "only a plain integer may stand here");
-  if (t->integer > UINT32_MAX) {
-    return parser_fail(p, QASM_RANGE, t, "%s of %llu is larger than 4294967295", what,
-                       (unsigned long long)t->integer);
-  }
-  *out = (uint32_t)t->integer;
-  parser_advance(p);
-  return true;
-}
 
 /* As the body of something: a block, or a single statement. */
 static bool body(parser *p) {
@@ -156,17 +87,17 @@ static bool gate_definition(parser *p) {
 
 /* Pairs are made in order, and what has no partner is dropped. */
 static void count_measures(parser *p, uint64_t qubits, uint64_t bits, const token *at) {
-  circuit_count(p, qubits < bits ? qubits : bits, at);
+  operations_count(p, qubits < bits ? qubits : bits, at);
 }
 
 static bool measure(parser *p) {
   token at = p->current;
   const operands *o = &p->operands;
   parser_advance(p);
-  if (!parser_operands(p, &p->qubits, KEEP_NONE)) return false;
+  if (!operands_read(p, &p->qubits, KEEP_NONE)) return false;
   uint64_t qubits = o->total;
   if (parser_accept(p, MARK2('-', '>'))) {
-    if (!parser_operands(p, &p->bits, KEEP_NONE) || !parser_expect(p, ';')) return false;
+    if (!operands_read(p, &p->bits, KEEP_NONE) || !parser_expect(p, ';')) return false;
     if (p->acting) count_measures(p, qubits, o->total, &at);
     return true;
   }
@@ -179,20 +110,20 @@ static bool measure(parser *p) {
                        (unsigned long long)o->highest, (unsigned long long)o->highest,
                        (unsigned long long)p->bits.total, p->bits.total == 1 ? " is" : "s are");
   }
-  circuit_count(p, qubits, &at);
+  operations_count(p, qubits, &at);
   return true;
 }
 
 static bool assign(parser *p, const token *name, const uint32_t *index) {
   if (p->current.kind != TOKEN_MEASURE) {
     value ignored;
-    return parser_expression(p, &ignored) && parser_expect(p, ';');
+    return expression_read(p, &ignored) && parser_expect(p, ';');
   }
   token at = p->current;
   span bits = {0};
   parser_advance(p);
-  if (p->acting && !parser_resolve(p, &p->bits, name, index, &bits)) return false;
-  if (!parser_operands(p, &p->qubits, KEEP_NONE) || !parser_expect(p, ';')) return false;
+  if (p->acting && !operand_resolve(p, &p->bits, name, index, &bits)) return false;
+  if (!operands_read(p, &p->qubits, KEEP_NONE) || !parser_expect(p, ';')) return false;
   if (p->acting) count_measures(p, p->operands.total, bits.size, &at);
   return true;
 }
@@ -209,29 +140,29 @@ static bool named_statement(parser *p) {
              assign(p, &name, &index);
     }
   }
-  return parser_gate_call(p, &name);
+  return gate_call_read(p, &name);
 }
 
 static bool reset(parser *p) {
   token at = p->current;
   gate g = {.kind = GATE_RESET};
   parser_advance(p);
-  if (!parser_operands(p, &p->qubits, KEEP_STORED) || !parser_expect(p, ';')) return false;
-  return !p->acting || circuit_broadcast(p, &g, &at);
+  if (!operands_read(p, &p->qubits, KEEP_STORED) || !parser_expect(p, ';')) return false;
+  return !p->acting || operations_broadcast(p, &g, &at);
 }
 
 static bool barrier(parser *p) {
   token at = p->current;
   parser_advance(p);
   if (!parser_is(p, ';')) {
-    if (!parser_operands(p, &p->qubits, KEEP_DISTINCT)) return false;
+    if (!operands_read(p, &p->qubits, KEEP_DISTINCT)) return false;
     if (p->acting && p->operands.repeated) {
       token again = parser_token_at(p, p->operands.repeated_offset);
       return parser_fail(p, QASM_DUPLICATE_QUBIT, &again, "barrier names a qubit twice");
     }
   }
   if (!parser_expect(p, ';')) return false;
-  if (p->acting) circuit_count(p, 1, &at);
+  if (p->acting) operations_count(p, 1, &at);
   return true;
 }
 
@@ -241,15 +172,15 @@ static bool delay(parser *p) {
   parser_advance(p);
   if (!parser_expect(p, '[')) return false;
   token first = p->current;
-  if (!parser_expression(p, &duration)) return false;
+  if (!expression_read(p, &duration)) return false;
   if (p->current.kind == TOKEN_IDENTIFIER) parser_advance(p); /* the unit: any */
   if (!parser_expect(p, ']')) return false;
   /* Only here, for the service finds errors of the grammar further on first. */
   if (p->acting && !duration.literal) {
     return parser_fail(p, QASM_SYNTAX, &first, "a delay's duration must be a plain integer, as in delay[100ns]");
   }
-  if (!parser_operands(p, &p->qubits, KEEP_NONE) || !parser_expect(p, ';')) return false;
-  if (p->acting) circuit_count(p, p->operands.total, &at);
+  if (!operands_read(p, &p->qubits, KEEP_NONE) || !parser_expect(p, ';')) return false;
+  if (p->acting) operations_count(p, p->operands.total, &at);
   return true;
 }
 
@@ -259,7 +190,7 @@ static bool if_statement(parser *p) {
   if (p->acting) return parser_fail(p, QASM_UNSUPPORTED, &p->current, "'if' cannot be executed");
   for (;;) {
     parser_advance(p);
-    if (!parser_expect(p, '(') || !parser_expression(p, &ignored) || !parser_expect(p, ')') || !body(p)) return false;
+    if (!parser_expect(p, '(') || !expression_read(p, &ignored) || !parser_expect(p, ')') || !body(p)) return false;
     if (p->current.kind != TOKEN_ELSE) return true;
     parser_advance(p);
     if (p->current.kind != TOKEN_IF) return body(p);
@@ -274,9 +205,9 @@ static bool for_statement(parser *p) {
   if (!parser_name(p, "a loop variable without a type", &name)) return false;
   if (p->current.kind != TOKEN_IN) return parser_expected(p, "'in'", NULL);
   parser_advance(p);
-  if (!parser_expect(p, '[') || !parser_expression(p, &ignored)) return false;
-  if (!parser_expect(p, ':') || !parser_expression(p, &ignored)) return false;
-  if (parser_accept(p, ':') && !parser_expression(p, &ignored)) return false;
+  if (!parser_expect(p, '[') || !expression_read(p, &ignored)) return false;
+  if (!parser_expect(p, ':') || !expression_read(p, &ignored)) return false;
+  if (parser_accept(p, ':') && !expression_read(p, &ignored)) return false;
   return parser_expect(p, ']') && body(p);
 }
 
@@ -380,29 +311,6 @@ static bool read_all(parser *p) {
   return read_program(p, true) && check_limits(p);
 }
 
-const char *qasm_class_name(qasm_class class) {
-  static const char *const names[] = {
-      [QASM_OK] = "ok",
-      [QASM_VERSION] = "version",
-      [QASM_LEXICAL] = "lexical",
-      [QASM_SYNTAX] = "syntax",
-      [QASM_END_OF_INPUT] = "end_of_input",
-      [QASM_NESTING] = "nesting",
-      [QASM_UNDEFINED] = "undefined",
-      [QASM_UNKNOWN_GATE] = "unknown_gate",
-      [QASM_GATE_QUBITS] = "gate_qubits",
-      [QASM_GATE_PARAMETERS] = "gate_parameters",
-      [QASM_INDEX] = "index",
-      [QASM_DUPLICATE_QUBIT] = "duplicate_qubit",
-      [QASM_MISSING_BIT] = "missing_bit",
-      [QASM_UNSUPPORTED] = "unsupported",
-      [QASM_RANGE] = "range",
-      [QASM_COMPLEXITY] = "complexity",
-      [QASM_NO_MEMORY] = "no_memory",
-  };
-  return names[class];
-}
-
 circuit *qasm_parse(const char *text, size_t length, const qasm_limits *limits, qasm_error *error) {
   parser p = {.limits = *limits, .error = error, .current = {.line = 1, .column = 1}};
   /* Where things lie in memory is as good a secret as a table of names needs. */
@@ -419,10 +327,4 @@ circuit *qasm_parse(const char *text, size_t length, const qasm_limits *limits, 
     p.circuit = NULL;
   }
   return p.circuit;
-}
-
-void circuit_free(circuit *c) {
-  if (!c) return;
-  free(c->gates);
-  free(c);
 }

@@ -1,8 +1,9 @@
 /* See credentials.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/credentials.h"
+#include "credentials.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,13 +36,13 @@ static char *pem(const char *option, const char *value, char *problem, size_t si
   return text;
 }
 
-grpc_server_credentials *credentials_new(const server_options *options, char *problem, size_t size) {
+grpc_server_credentials *credentials_new(const tls_texts *tls, char *problem, size_t size) {
   grpc_server_credentials *made = NULL;
   char *ca = NULL;
-  char *cert = pem("tls_cert", options->tls_cert, problem, size);
-  char *key = cert ? pem("tls_key", options->tls_key, problem, size) : NULL;
-  if (key && options->tls_client_ca) ca = pem("tls_client_ca", options->tls_client_ca, problem, size);
-  if (key && (ca || !options->tls_client_ca)) {
+  char *cert = pem("tls_cert", tls->cert, problem, size);
+  char *key = cert ? pem("tls_key", tls->key, problem, size) : NULL;
+  if (key && tls->client_ca) ca = pem("tls_client_ca", tls->client_ca, problem, size);
+  if (key && (ca || !tls->client_ca)) {
     grpc_ssl_pem_key_cert_pair pair = {.private_key = key, .cert_chain = cert};
     made = grpc_ssl_server_credentials_create_ex(ca, &pair, 1,
                                                  ca ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY

@@ -1,7 +1,7 @@
 /* See listener.h. One thread waits on everything; the descriptors it watches are its own duplicates, which it closes
  * itself, so a number in its hands never turns into another socket.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/listener.h"
+#include "listener.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,8 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "rpc/relay.h"
-#include "rpc/sockets.h"
+#include "relay.h"
+#include "sockets.h"
 
 struct connection {
   atomic_uint refs;
@@ -29,7 +29,7 @@ struct connection {
   int inner_fd; /* owned: with TLS our end of the loopback connection to gRPC; else -1 */
   relay *relay; /* owned, the thread's alone; NULL without TLS */
   unsigned key; /* gRPC's number for it, constant */
-  char peer[PEER_NAME_BYTES];
+  char peer[INET6_ADDRSTRLEN]; /* an IP address, or "unix" */
   connection *previous, *next; /* guarded by the listener's mu */
   bool listed;                 /* so is this */
 };

@@ -11,8 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "jobs/rate.h"
-
 typedef struct listener listener;
 typedef struct connection connection;
 

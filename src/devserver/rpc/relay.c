@@ -1,6 +1,6 @@
 /* See relay.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/relay.h"
+#include "relay.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* See sockets.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/sockets.h"
+#include "sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,28 +1,22 @@
-/* The sending and reading half of streams; see call.h. Messages wait in a list, one is on its way at a time, and
- * whoever adds to the list or ends a stream sends what can be sent.
+/* See stream.h. Messages wait in a list, one is on its way at a time, and whoever adds to the list or ends a
+ * stream sends what can be sent.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "stream.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "rpc/batches.h"
-#include "rpc/call.h"
-#include "faults/inject.h"
-#include "rpc/wire.h"
+#include "inject.h"
+#include "wire.h"
+
+static void on_sent(tag *t, bool ok);
+static void on_received(tag *t, bool ok);
 
 void stream_open(call *c) {
+  c->sent.fn = on_sent;
+  c->received.fn = on_received;
   c->headers_due = true; /* nobody else knows the stream yet */
   call_watch(c);
-}
-
-void stream_clear(call *c) {
-  while (c->first) {
-    outgoing *next = c->first->next;
-    grpc_byte_buffer_destroy(c->first->bytes);
-    free(c->first);
-    c->first = next;
-  }
-  c->last = NULL;
-  c->queued = 0;
 }
 
 /* What goes out in one batch. */
@@ -72,7 +66,7 @@ void stream_flush(call *c) {
   grpc_slice_unref(f.text);
 }
 
-void stream_on_sent(tag *t, bool ok) {
+static void on_sent(tag *t, bool ok) {
   (void)ok; /* a failure to send is followed by the end of the RPC, which on_gone hears of */
   call *c = CALL_OF(t, sent);
   pthread_mutex_lock(&c->mu);
@@ -108,7 +102,7 @@ static void enqueue(call *c, const ProtobufCMessage *message, bool last) {
 }
 
 static bool fits(call *c, const ProtobufCMessage *message) {
-  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->options.max_message_size;
+  size_t length = protobuf_c_message_get_packed_size(message), limit = c->owner->max_message_size;
   if (length <= limit) return true;
   stream_end(c, GRPC_STATUS_OUT_OF_RANGE, MESSAGE_TOO_LARGE, "encoded", length, limit);
   return false;
@@ -166,7 +160,7 @@ bool stream_read(call *c) {
   return true;
 }
 
-void stream_on_received(tag *t, bool ok) {
+static void on_received(tag *t, bool ok) {
   call *c = CALL_OF(t, received);
   grpc_byte_buffer *message = c->incoming;
   c->incoming = NULL;

@@ -1,6 +1,6 @@
 /* See wire.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/wire.h"
+#include "wire.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <string.h>
@@ -85,8 +85,17 @@ static bool strings_valid(const ProtobufCMessage *message) {
   return true;
 }
 
+static void *allocator_alloc(void *ud, size_t size) { return arena_alloc(ud, size); }
+
+/* Pieces are released together, by arena_fini. */
+static void allocator_free(void *ud, void *piece) {
+  (void)ud;
+  (void)piece;
+}
+
 static ProtobufCMessage *unpack_slice(arena *a, const ProtobufCMessageDescriptor *type, grpc_slice slice) {
-  return protobuf_c_message_unpack(type, &a->allocator, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
+  ProtobufCAllocator allocator = {.alloc = allocator_alloc, .free = allocator_free, .allocator_data = a};
+  return protobuf_c_message_unpack(type, &allocator, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
 }
 
 ProtobufCMessage *wire_unpack(arena *a, const ProtobufCMessageDescriptor *type, grpc_byte_buffer *bytes,

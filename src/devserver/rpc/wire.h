@@ -11,6 +11,9 @@
 
 #include "base/arena.h"
 
+/* For answer_fail and stream_end: "decoded" or "encoded", the length, the limit. */
+#define MESSAGE_TOO_LARGE "Error, %s message length too large: found %zu bytes, the limit is: %zu bytes"
+
 bool utf8_valid(const char *text, size_t length);
 
 /* Returns borrowed until arena_fini, or NULL with *problem set to a static text. */

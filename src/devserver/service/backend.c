@@ -1,6 +1,6 @@
 /* See backend.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/backend.h"
+#include "backend.h"
 
 #include <stdio.h>
 #include <stdlib.h>

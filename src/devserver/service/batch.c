@@ -1,15 +1,18 @@
 /* See batch.h. Invariant: at most one read is out, and none while 16 replies wait for the client or OPEN_JOBS_MAX jobs
  * run, so that what a stream holds in memory is bounded whatever the client does.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/batch.h"
+#include "batch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "arvak.pb-c.h"
-#include "service/submit.h"
-#include "service/unary.h"
+#include "context.h"
+#include "rpc/answer.h"
+#include "rpc/stream.h"
 #include "rpc/wire.h"
+#include "submit.h"
+#include "unary.h"
 
 /* The second is well under the store's capacity, or the stream's own jobs would push each other out unfinished. */
 enum { REPLIES_MAX = 16, OPEN_JOBS_MAX = 4096 };
@@ -68,7 +71,7 @@ static void job_ended(job *j, void *ud) {
   batch_job *one = ud;
   call *c = one->owner;
   job_view view;
-  jobs_view(c->owner->store, j, &view);
+  jobs_view(context_of(c)->store, j, &view);
   if (view.state == JOB_COMPLETED && view.result) send_completed(c, j, &view, one->request_id);
   count_jobs(c, -1);
   go_on(c);
@@ -140,7 +143,7 @@ static bool submit(call *c, const Arvak__V1__BatchJobSubmission *request, refusa
   }
   if (ok) {
     send_submitted(c, j, request->client_request_id);
-    runner_start(c->owner->runner, j);
+    runner_start(context_of(c)->runner, j);
   }
   job_unref(j);
   return ok;
@@ -156,7 +159,7 @@ static void break_off(call *c, const char *code, const char *problem) {
 }
 
 static void take_in(call *c, grpc_byte_buffer *bytes) {
-  size_t length = grpc_byte_buffer_length(bytes), limit = c->owner->options.max_message_size;
+  size_t length = grpc_byte_buffer_length(bytes), limit = c->owner->max_message_size;
   const char *problem;
   if (length > limit) {
     const char *text = arena_printf(&c->memory, MESSAGE_TOO_LARGE, "decoded", length, limit);
@@ -192,7 +195,7 @@ void batch_run(call *c, const ProtobufCMessage *request) {
   (void)request;
   batch *b = calloc(1, sizeof *b);
   if (!b) {
-    call_fail(c, GRPC_STATUS_INTERNAL, "out of memory");
+    answer_fail(c, GRPC_STATUS_INTERNAL, "out of memory");
     return;
   }
   pthread_mutex_init(&b->mu, NULL);

@@ -1,13 +1,16 @@
 /* See results.h. Invariant: at most one chunk is built and not yet sent, so one thread at a time works on a stream and
  * a slow reader costs one chunk.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/results.h"
+#include "results.h"
 
 #include <stdlib.h>
 
 #include "arvak.pb-c.h"
-#include "service/unary.h"
+#include "context.h"
+#include "rpc/answer.h"
+#include "rpc/stream.h"
 #include "rpc/wire.h"
+#include "unary.h"
 
 enum { DEFAULT_CHUNK_SIZE = 1000 };
 
@@ -67,7 +70,7 @@ void results_release(void *stream) { job_unref(((results *)stream)->job); }
 static void results_open(call *c, job *j, const job_view *view, uint32_t chunk_size) {
   results *r = calloc(1, sizeof *r);
   if (!r) {
-    call_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: out of memory");
+    answer_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: out of memory");
     return;
   }
   r->job = job_ref(j);
@@ -83,7 +86,7 @@ static void results_open(call *c, job *j, const job_view *view, uint32_t chunk_s
 void results_run(call *c, const ProtobufCMessage *message) {
   const Arvak__V1__StreamResultsRequest *request = (const Arvak__V1__StreamResultsRequest *)message;
   job_view view;
-  job *j = jobs_get(c->owner->store, request->job_id, wire_length(request->job_id), &view);
+  job *j = jobs_get(context_of(c)->store, request->job_id, wire_length(request->job_id), &view);
   if (!j) {
     unary_no_job(c, request->job_id);
     return;

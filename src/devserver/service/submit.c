@@ -1,12 +1,16 @@
 /* See submit.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/submit.h"
+#include "submit.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "service/backend.h"
+#include "backend.h"
+#include "context.h"
+#include "faults/faults.h"
+#include "qasm/qasm.h"
+#include "rpc/answer.h"
 #include "rpc/wire.h"
 
 enum { MAX_QUBITS = 200, MAX_OPERATIONS = 50000, QUOTE_BYTES = 120 };
@@ -17,7 +21,7 @@ static bool refuse(refusal *why, refusal_kind kind, const char *text) {
 }
 
 static bool refuse_full(call *c, jobs_verdict verdict, const jobs_counts *seen, refusal *why) {
-  const jobs_limits *limits = &c->owner->limits;
+  const jobs_limits *limits = &context_of(c)->limits;
   if (verdict == JOBS_NO_MEMORY) return refuse(why, REFUSED_STORE, "out of memory");
   if (verdict == JOBS_RUNNING_FULL) {
     return refuse(why, REFUSED_LIMIT,
@@ -30,19 +34,19 @@ static bool refuse_full(call *c, jobs_verdict verdict, const jobs_counts *seen, 
 }
 
 static bool refuse_rate(call *c, uint32_t seen, refusal *why) {
-  uint32_t limit = (uint32_t)c->owner->options.rate_limit;
+  uint32_t limit = (uint32_t)context_of(c)->options.rate_limit;
   return refuse(
       why, REFUSED_LIMIT,
       arena_printf(&c->memory, "Rate limit exceeded: %" PRIu32 " req/s (limit: %" PRIu32 " req/s)", seen, limit));
 }
 
 bool submit_admit(call *c, const char *peer, refusal *why) {
-  service *s = c->owner;
+  context *x = context_of(c);
   jobs_counts figures;
   uint32_t seen;
-  jobs_verdict verdict = jobs_check(s->store, &s->limits, &figures);
+  jobs_verdict verdict = jobs_check(x->store, &x->limits, &figures);
   if (verdict != JOBS_OK) return refuse_full(c, verdict, &figures, why);
-  if (!rate_check(s->rates, peer, clock_us(), &seen)) return refuse_rate(c, seen, why);
+  if (!rate_check(x->rates, peer, clock_us(), &seen)) return refuse_rate(c, seen, why);
   return true;
 }
 
@@ -116,26 +120,28 @@ job *submit_prepare(call *c, const submission *what, refusal *why) {
 }
 
 bool submit_store(call *c, job *j, const char *peer, refusal *why) {
-  service *s = c->owner;
+  context *x = context_of(c);
   uint32_t seen;
-  faults_job(s->faults, c->method->index, &j->plan);
-  if (peer && !rate_take(s->rates, peer, clock_us(), &seen)) return refuse_rate(c, seen, why);
-  jobs_verdict verdict = jobs_add(s->store, j, peer ? &s->limits : NULL, clock_unix_s());
+  faults_job(c->owner->faults, c->method->rpc, &j->plan);
+  if (peer && !rate_take(x->rates, peer, clock_us(), &seen)) return refuse_rate(c, seen, why);
+  jobs_verdict verdict = jobs_add(x->store, j, peer ? &x->limits : NULL, clock_unix_s());
   if (verdict == JOBS_OK) return true;
   jobs_counts figures;
-  jobs_count(s->store, &figures);
+  jobs_count(x->store, &figures);
   return refuse_full(c, verdict, &figures, why);
 }
 
 void submit_fail(call *c, const refusal *why) {
   switch (why->kind) {
     case REFUSED_NOT: break;
-    case REFUSED_LIMIT: call_fail(c, GRPC_STATUS_RESOURCE_EXHAUSTED, "%s", why->text); break;
-    case REFUSED_CIRCUIT: call_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "[permanent] %s", why->text); break;
-    case REFUSED_QASM: call_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "[permanent] QASM parse error: %s", why->text); break;
-    case REFUSED_COMPLEXITY: call_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "%s", why->text); break;
-    case REFUSED_BACKEND: call_fail(c, GRPC_STATUS_NOT_FOUND, "[permanent] Backend not found: %s", why->text); break;
-    case REFUSED_COMPILE: call_fail(c, GRPC_STATUS_INTERNAL, "Circuit compilation failed: %s", why->text); break;
-    case REFUSED_STORE: call_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: %s", why->text); break;
+    case REFUSED_LIMIT: answer_fail(c, GRPC_STATUS_RESOURCE_EXHAUSTED, "%s", why->text); break;
+    case REFUSED_CIRCUIT: answer_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "[permanent] %s", why->text); break;
+    case REFUSED_QASM:
+      answer_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "[permanent] QASM parse error: %s", why->text);
+      break;
+    case REFUSED_COMPLEXITY: answer_fail(c, GRPC_STATUS_INVALID_ARGUMENT, "%s", why->text); break;
+    case REFUSED_BACKEND: answer_fail(c, GRPC_STATUS_NOT_FOUND, "[permanent] Backend not found: %s", why->text); break;
+    case REFUSED_COMPILE: answer_fail(c, GRPC_STATUS_INTERNAL, "Circuit compilation failed: %s", why->text); break;
+    case REFUSED_STORE: answer_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: %s", why->text); break;
   }
 }

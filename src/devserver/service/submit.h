@@ -5,6 +5,7 @@
 #define ARVAK_DEVSERVER_SUBMIT_H
 
 #include "arvak.pb-c.h"
+#include "jobs/jobs.h"
 #include "rpc/call.h"
 
 typedef enum refusal_kind {

@@ -1,17 +1,19 @@
 /* See unary.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/unary.h"
+#include "unary.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "service/backend.h"
-#include "service/submit.h"
+#include "backend.h"
+#include "context.h"
+#include "rpc/answer.h"
 #include "rpc/wire.h"
+#include "submit.h"
 
 /* Who pays for a submit; all that came over the unix socket are one. */
 static void peer_name(call *c, char *out) {
-  connection *from = c->owner->options.rate_limit ? call_connection(c) : NULL;
+  connection *from = context_of(c)->options.rate_limit ? call_connection(c) : NULL;
   snprintf(out, PEER_NAME_BYTES, "%s", from ? connection_peer(from) : "");
   if (from) connection_unref(from);
 }
@@ -29,8 +31,8 @@ void unary_submit_job(call *c, const ProtobufCMessage *message) {
   if (j && submit_store(c, j, peer, &why)) {
     Arvak__V1__SubmitJobResponse response = ARVAK__V1__SUBMIT_JOB_RESPONSE__INIT;
     response.job_id = j->id;
-    runner_start(c->owner->runner, j);
-    call_reply(c, &response.base);
+    runner_start(context_of(c)->runner, j);
+    answer_ok(c, &response.base);
   } else {
     submit_fail(c, &why);
   }
@@ -44,7 +46,7 @@ static char *submit_one(call *c, const submission *what, const char *peer, refus
   char *id = NULL;
   if (submit_store(c, j, peer, why)) {
     id = arena_printf(&c->memory, "%s", j->id);
-    runner_start(c->owner->runner, j);
+    runner_start(context_of(c)->runner, j);
     if (!id) *why = (refusal){.kind = REFUSED_STORE, .text = "out of memory"};
   }
   job_unref(j);
@@ -69,20 +71,20 @@ void unary_submit_batch(call *c, const ProtobufCMessage *message) {
   }
   response.n_job_ids = request->n_jobs;
   if (ok) {
-    call_reply(c, &response.base);
+    answer_ok(c, &response.base);
   } else {
     submit_fail(c, &why);
   }
 }
 
 void unary_no_job(call *c, const char *id) {
-  call_fail(c, GRPC_STATUS_NOT_FOUND, "[permanent] Job not found: %s", submit_quote(c, id));
+  answer_fail(c, GRPC_STATUS_NOT_FOUND, "[permanent] Job not found: %s", submit_quote(c, id));
 }
 
 void unary_get_job_status(call *c, const ProtobufCMessage *message) {
   const Arvak__V1__GetJobStatusRequest *request = (const Arvak__V1__GetJobStatusRequest *)message;
   job_view view;
-  job *j = jobs_get(c->owner->store, request->job_id, wire_length(request->job_id), &view);
+  job *j = jobs_get(context_of(c)->store, request->job_id, wire_length(request->job_id), &view);
   if (!j) {
     unary_no_job(c, request->job_id);
     return;
@@ -98,7 +100,7 @@ void unary_get_job_status(call *c, const ProtobufCMessage *message) {
   about.error_message = (char *)view.error;
   Arvak__V1__GetJobStatusResponse response = ARVAK__V1__GET_JOB_STATUS_RESPONSE__INIT;
   response.job = &about;
-  call_reply(c, &response.base);
+  answer_ok(c, &response.base);
   job_unref(j);
 }
 
@@ -106,12 +108,12 @@ bool unary_has_result(call *c, const char *id, const job_view *view) {
   switch (view->state) {
     case JOB_COMPLETED:
       if (view->result) return true;
-      call_fail(c, GRPC_STATUS_INTERNAL, "[permanent] Completed job has no result");
+      answer_fail(c, GRPC_STATUS_INTERNAL, "[permanent] Completed job has no result");
       return false;
-    case JOB_FAILED: call_fail(c, GRPC_STATUS_ABORTED, "[permanent] %s", view->error); return false;
+    case JOB_FAILED: answer_fail(c, GRPC_STATUS_ABORTED, "[permanent] %s", view->error); return false;
     default:
-      call_fail(c, GRPC_STATUS_FAILED_PRECONDITION, "[transient] Job %s has no result: it is %s", submit_quote(c, id),
-                job_state_name(view->state));
+      answer_fail(c, GRPC_STATUS_FAILED_PRECONDITION, "[transient] Job %s has no result: it is %s", submit_quote(c, id),
+                  job_state_name(view->state));
       return false;
   }
 }
@@ -144,7 +146,7 @@ bool unary_fill_result(arena *memory, const job *j, const job_view *view, Arvak_
 void unary_get_job_result(call *c, const ProtobufCMessage *message) {
   const Arvak__V1__GetJobResultRequest *request = (const Arvak__V1__GetJobResultRequest *)message;
   job_view view;
-  job *j = jobs_get(c->owner->store, request->job_id, wire_length(request->job_id), &view);
+  job *j = jobs_get(context_of(c)->store, request->job_id, wire_length(request->job_id), &view);
   if (!j) {
     unary_no_job(c, request->job_id);
     return;
@@ -154,9 +156,9 @@ void unary_get_job_result(call *c, const ProtobufCMessage *message) {
     if (unary_fill_result(&c->memory, j, &view, &result)) {
       Arvak__V1__GetJobResultResponse response = ARVAK__V1__GET_JOB_RESULT_RESPONSE__INIT;
       response.result = &result;
-      call_reply(c, &response.base);
+      answer_ok(c, &response.base);
     } else {
-      call_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: out of memory");
+      answer_fail(c, GRPC_STATUS_INTERNAL, "[transient] Storage error: out of memory");
     }
   }
   job_unref(j);
@@ -175,16 +177,16 @@ static const char *cancel_refused(call *c, const job_view *before) {
 void unary_cancel_job(call *c, const ProtobufCMessage *message) {
   const Arvak__V1__CancelJobRequest *request = (const Arvak__V1__CancelJobRequest *)message;
   job_view before;
-  job *j = jobs_get(c->owner->store, request->job_id, wire_length(request->job_id), &before);
+  job *j = jobs_get(context_of(c)->store, request->job_id, wire_length(request->job_id), &before);
   if (!j) {
     unary_no_job(c, request->job_id);
     return;
   }
   Arvak__V1__CancelJobResponse response = ARVAK__V1__CANCEL_JOB_RESPONSE__INIT;
-  response.success = jobs_cancel(c->owner->store, j, clock_unix_s(), &before);
+  response.success = jobs_cancel(context_of(c)->store, j, clock_unix_s(), &before);
   const char *text = response.success ? "Job cancelled successfully" : cancel_refused(c, &before);
   response.message = (char *)(text ? text : "");
-  call_reply(c, &response.base);
+  answer_ok(c, &response.base);
   job_unref(j);
 }
 
@@ -192,10 +194,10 @@ void unary_list_backends(call *c, const ProtobufCMessage *message) {
   (void)message;
   Arvak__V1__BackendInfo info, *list[] = {&info};
   Arvak__V1__ListBackendsResponse response = ARVAK__V1__LIST_BACKENDS_RESPONSE__INIT;
-  backend_describe(&info, c->owner->topology);
+  backend_describe(&info, context_of(c)->topology);
   response.n_backends = 1;
   response.backends = list;
-  call_reply(c, &response.base);
+  answer_ok(c, &response.base);
 }
 
 void unary_get_backend_info(call *c, const ProtobufCMessage *message) {
@@ -207,7 +209,7 @@ void unary_get_backend_info(call *c, const ProtobufCMessage *message) {
   }
   Arvak__V1__BackendInfo info;
   Arvak__V1__GetBackendInfoResponse response = ARVAK__V1__GET_BACKEND_INFO_RESPONSE__INIT;
-  backend_describe(&info, c->owner->topology);
+  backend_describe(&info, context_of(c)->topology);
   response.backend = &info;
-  call_reply(c, &response.base);
+  answer_ok(c, &response.base);
 }

@@ -4,6 +4,8 @@
 #define ARVAK_DEVSERVER_UNARY_H
 
 #include "arvak.pb-c.h"
+#include "base/arena.h"
+#include "jobs/jobs.h"
 #include "rpc/call.h"
 
 void unary_submit_job(call *c, const ProtobufCMessage *request);

@@ -1,14 +1,17 @@
 /* See watch.h. Invariant: from watch_run on there is one tick ahead, which holds a reference to the call, until an
  * update ends the stream or a tick finds it closed.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "service/watch.h"
+#include "watch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "arvak.pb-c.h"
-#include "service/submit.h"
+#include "context.h"
+#include "rpc/answer.h"
+#include "rpc/stream.h"
 #include "rpc/wire.h"
+#include "submit.h"
 
 enum { STALE_UPDATES_MAX = 16 };
 
@@ -28,7 +31,7 @@ static void tick(timer *t, bool fired);
 static bool update(watch *w) {
   call *c = w->owner;
   job_view view;
-  job *j = jobs_get(c->owner->store, w->id, w->id_length, &view);
+  job *j = jobs_get(context_of(c)->store, w->id, w->id_length, &view);
   if (!j) {
     stream_flush(c); /* the reference opens the stream before it looks */
     stream_end(c, GRPC_STATUS_INTERNAL, "Failed to get job: Job not found: %s", w->id);
@@ -57,7 +60,7 @@ static void go_on(watch *w) {
     more = false;
   }
   if (more && update(w)) {
-    w->due_us += (uint64_t)(c->owner->options.watch_interval * 1e6);
+    w->due_us += (uint64_t)(context_of(c)->options.watch_interval * 1e6);
     timer_start(c->owner->clock, &w->tick, w->due_us, tick);
   } else {
     call_unref(c);
@@ -77,7 +80,7 @@ void watch_run(call *c, const ProtobufCMessage *message) {
   const Arvak__V1__WatchJobRequest *request = (const Arvak__V1__WatchJobRequest *)message;
   watch *w = calloc(1, sizeof *w);
   if (!w) {
-    call_fail(c, GRPC_STATUS_INTERNAL, "out of memory");
+    answer_fail(c, GRPC_STATUS_INTERNAL, "out of memory");
     return;
   }
   w->owner = call_ref(c);

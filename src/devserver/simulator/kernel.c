@@ -1,6 +1,6 @@
 /* Every loop runs over stretches of neighbouring amplitudes below the lowest selected bit; no index is tested.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "simulator/kernel.h"
+#include "kernel.h"
 
 #include <string.h>
 

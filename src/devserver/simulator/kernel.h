@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "simulator/plan.h"
+#include "plan.h"
 
 /* Whether to go on: the flag is looked at about once in a millisecond's work. */
 typedef struct progress {

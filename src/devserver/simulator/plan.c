@@ -1,7 +1,7 @@
 /* From gates to steps: matrices, fusion of neighbouring one-qubit gates, and grouping into passes over memory.
  * Global phases are dropped freely, for only counts leave the simulator.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "simulator/plan.h"
+#include "plan.h"
 
 #include <math.h>
 #include <stdlib.h>

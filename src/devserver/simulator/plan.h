@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "qasm/qasm.h"
+#include "qasm/circuit.h"
 
 typedef struct amplitude {
   double re, im;

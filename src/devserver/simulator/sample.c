@@ -1,7 +1,7 @@
 /* Xoshiro256++ seeded by splitmix64 (both in the public domain, by D. Blackman and S. Vigna), and sampling by sorted
  * uniform numbers: they are drawn in ascending order, so that no sorting and no table of sums is needed.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "simulator/sample.h"
+#include "sample.h"
 
 #include <math.h>
 

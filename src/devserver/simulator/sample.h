@@ -3,7 +3,7 @@
 #ifndef ARVAK_DEVSERVER_STATEVECTOR_SAMPLE_H
 #define ARVAK_DEVSERVER_STATEVECTOR_SAMPLE_H
 
-#include "simulator/plan.h"
+#include "plan.h"
 
 typedef struct random_source {
   uint64_t word[4];

@@ -2,17 +2,16 @@
  * A reset is random, so shots part there. They are followed together as long as their states are equal: at a reset
  * their number is divided by lot between the outcomes, and the smaller part goes on with a copy.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "simulator/statevector.h"
+#include "statevector.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "qasm/gates.h"
-#include "simulator/kernel.h"
-#include "simulator/plan.h"
-#include "simulator/sample.h"
+#include "kernel.h"
+#include "plan.h"
+#include "sample.h"
 
 #define MAX_QUBITS 20
 #define MAX_SHOTS 100000

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "qasm/qasm.h"
+#include "qasm/circuit.h"
 
 typedef struct outcome {
   uint32_t bits; /* bit i is qubit i */

@@ -1,13 +1,13 @@
-/* The text form of faults: keys and values, checked one by one and then together.
+/* See fault.h. The text form: keys and values, checked one by one and then together.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
+#include "fault.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "faults/faults.h"
-#include "service/service.h"
+#include "base/rpcs.h"
 
 static const char *const status_names[] = {
     "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
@@ -19,14 +19,20 @@ enum { STATUS_NAMES = sizeof status_names / sizeof *status_names };
 
 void fault_init(fault *f) { *f = (fault){.rpc = FAULT_ANY_RPC, .rate = 1, .tag = ""}; }
 
+static bool has_time(const fault_delay *delay) { return delay->most_us || delay->mean_us; }
+
+bool fault_is_for_jobs(const fault *f) { return f->job_state || f->evicts_job || has_time(&f->job_latency); }
+
+bool fault_is_for_calls(const fault *f) { return f->action || f->has_pushback || has_time(&f->latency); }
+
 static bool is(const char *a, const char *b) { return strcmp(a, b) == 0; }
 
 /* Setters: one a key, each with what it expects, for the error. */
 
 static bool set_rpc(fault *f, const char *value) {
   f->rpc = FAULT_ANY_RPC;
-  for (int i = 0; i < METHODS; i++) {
-    if (is(value, service_methods[i].name)) f->rpc = i;
+  for (int i = 0; i < RPCS; i++) {
+    if (is(value, rpcs[i].name)) f->rpc = i;
   }
   return f->rpc != FAULT_ANY_RPC || is(value, "any");
 }
@@ -34,7 +40,7 @@ static bool set_rpc(fault *f, const char *value) {
 static bool set_status(fault *f, const char *value) {
   for (int i = 1; i < STATUS_NAMES; i++) {
     if (!is(value, status_names[i])) continue;
-    f->status = (grpc_status_code)i;
+    f->status = i;
     f->action = FAULT_STATUS;
     return true;
   }
@@ -179,8 +185,8 @@ static bool complain(char *problem, size_t size, const char *text) {
 
 bool fault_check(const fault *f, char *problem, size_t size) {
   bool jobs_only = fault_is_for_jobs(f), calls_only = fault_is_for_calls(f);
-  bool submits = f->rpc == FAULT_ANY_RPC || f->rpc <= 1 || service_methods[f->rpc].reads_many;
-  bool streams = f->rpc == FAULT_ANY_RPC || service_methods[f->rpc].sent || service_methods[f->rpc].closed;
+  bool submits = f->rpc == FAULT_ANY_RPC || rpcs[f->rpc].submits;
+  bool streams = f->rpc == FAULT_ANY_RPC || rpcs[f->rpc].sends_many;
   if (jobs_only && calls_only)
     return complain(problem, size, "a fault is about calls or about jobs, not both: give two");
   if (!jobs_only && !calls_only) {

@@ -130,9 +130,8 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->address = strdup(options->address);
   client->channels = calloc((size_t)client->pool_size, sizeof *client->channels);
   if (!client->address || !client->channels) return ARVAK_ENOMEM;
-  if ((*reason = arvak__address_spell(options->address, &client->target)))
-    return strcmp(*reason, "out of memory") == 0 ? ARVAK_ENOMEM : ARVAK_EINVAL;
-  int status = copy_headers(client, options, reason);
+  int status = arvak__address_spell(options->address, &client->target, reason);
+  if (status == ARVAK_OK) status = copy_headers(client, options, reason);
   if (status == ARVAK_OK) status = make_args(client, options);
   if (status == ARVAK_OK) status = make_credentials(client, options, reason);
   return status;

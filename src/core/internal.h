@@ -162,8 +162,8 @@ void arvak__client_count_bytes(arvak_client *client, size_t sent, size_t receive
 /* What an attempt says of the limit of calls in flight. */
 void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
 
-/* address.c: NULL, and *out owned; or a static reason, or "out of memory". */
-const char *arvak__address_spell(const char *address, char **out);
+/* address.c: *out owned. ARVAK_EINVAL: *reason is static; ARVAK_ENOMEM. Else *out and *reason are untouched. */
+int arvak__address_spell(const char *address, char **out, const char **reason);
 
 /* ---- attempt.c ---- */
 

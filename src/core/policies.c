@@ -17,8 +17,9 @@ struct arvak_retry {
 static int open_budget(arvak_retry *retry, const char *address) {
   char *target = NULL;
   if (!(retry->options.budget.max_tokens > 0)) return ARVAK_OK;
-  const char *reason = address ? arvak__address_spell(address, &target) : NULL;
-  if (reason) return strcmp(reason, "out of memory") == 0 ? ARVAK_ENOMEM : ARVAK_EINVAL;
+  const char *reason;
+  int status = address ? arvak__address_spell(address, &target, &reason) : ARVAK_OK;
+  if (status != ARVAK_OK) return status;
   retry->budget = arvak__budget_get(target);
   free(target);
   return retry->budget ? ARVAK_OK : ARVAK_ENOMEM;

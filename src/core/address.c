@@ -1,5 +1,5 @@
 /* Addresses, checked and respelled. Invariant: a target made here never equals what grpc_call_get_peer says once a
- * transport exists, which is how a request that was never sent is known (see call.c): gRPC names peers as
+ * transport exists, which is how a request that was never sent is known (see attempt.c): gRPC names peers as
  * "ipv4:1.2.3.4:5", "ipv6:[::1]:5" (brackets percent-encoded) and "unix:/path", our targets are "scheme:///rest".
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>

@@ -318,7 +318,7 @@ static void enter(arvak_call *call, int64_t now_ns) {
     finish_soon(call);
     return;
   }
-  if (arvak__headers_ask(&call->headers, client, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
+  if (arvak__headers_query(&call->headers, &client->headers, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
     refuse(call, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
     return;
   }
@@ -429,7 +429,7 @@ void arvak__call_advance(arvak_call *call) {
   }
 }
 
-/* ---- headers that are asked for ---- */
+/* ---- headers that a call asks for ---- */
 
 arvak_call *arvak_loop_next_asking(arvak_loop *loop) { return loop->asking; }
 
@@ -438,7 +438,8 @@ int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t cou
   if (headers) {
     arvak_call_options options = {.headers = headers, .header_count = count};
     if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
-    int status = arvak__headers_renew(&call->headers, call->attempt.client, call->fixed_header_count, &options);
+    int status = arvak__headers_renew(&call->headers, &call->attempt.client->headers, call->fixed_header_count,
+                                      &options);
     if (status != ARVAK_OK) return status;
   }
   stop_asking(call);
@@ -457,7 +458,7 @@ void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *
 static int prepare(arvak_call *call, const arvak_request *request, const arvak_call_options *options) {
   int status = arvak__request_encode(request, &call->request);
   if (status != ARVAK_OK) return status;
-  status = arvak__headers_init(&call->headers, call->attempt.client, options);
+  status = arvak__headers_init(&call->headers, &call->attempt.client->headers, options);
   if (status != ARVAK_OK) grpc_slice_unref(call->request);
   return status;
 }
@@ -480,9 +481,9 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->retry = arvak_retry_ref(options->retry);
   call->breaker = arvak_breaker_ref(options->breaker);
-  bool is_asked = client->headers_fn != NULL;
-  call->asks_headers = options->asks_headers && !is_asked;
-  call->fixed_header_count = is_asked ? options->header_count : options->fixed_header_count;
+  bool has_fn = client->headers.fn != NULL;
+  call->asks_headers = options->asks_headers && !has_fn;
+  call->fixed_header_count = has_fn ? options->header_count : options->fixed_header_count;
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

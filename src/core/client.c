@@ -14,28 +14,6 @@ enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
 
-const char *arvak_header_check(const char *name, arvak_text value) {
-  grpc_slice key = grpc_slice_from_static_string(name);
-  if (strncmp(name, "grpc-", 5) == 0) return "names that begin with \"grpc-\" belong to gRPC";
-  if (!grpc_header_key_is_legal(key)) return "expected a lower-case header name of letters, digits, '-', '_' and '.'";
-  if (grpc_is_binary_header(key)) return NULL;
-  grpc_slice text = grpc_slice_from_static_buffer(value.data, value.size);
-  return grpc_header_nonbin_value_is_legal(text) ? NULL : "the value holds a byte that a header cannot carry";
-}
-
-static int copy_headers(arvak_client *client, const arvak_client_options *options, const char **reason) {
-  client->headers = calloc(options->header_count + 1, sizeof *client->headers);
-  if (!client->headers) return ARVAK_ENOMEM;
-  for (size_t i = 0; i < options->header_count; i++) {
-    const arvak_header *header = &options->headers[i];
-    if ((*reason = arvak_header_check(header->name, header->value))) return ARVAK_EINVAL;
-    client->headers[i].key = grpc_slice_from_copied_string(header->name);
-    client->headers[i].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
-    client->header_count++;
-  }
-  return ARVAK_OK;
-}
-
 static grpc_arg integer_arg(const char *name, int value) {
   return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)name, .value.integer = value};
 }
@@ -114,8 +92,6 @@ static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? 
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
   client->is_tls = options->tls;
-  client->headers_fn = options->headers_fn;
-  client->headers_ud = options->headers_ud;
   client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
   client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
   arvak__limiter_init(&client->limiter, &options->limiter, client->max_concurrent_rpcs);
@@ -131,7 +107,7 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->channels = calloc((size_t)client->pool_size, sizeof *client->channels);
   if (!client->address || !client->channels) return ARVAK_ENOMEM;
   int status = arvak__address_spell(options->address, &client->target, reason);
-  if (status == ARVAK_OK) status = copy_headers(client, options, reason);
+  if (status == ARVAK_OK) status = arvak__client_headers_init(&client->headers, options, reason);
   if (status == ARVAK_OK) status = make_args(client, options);
   if (status == ARVAK_OK) status = make_credentials(client, options, reason);
   return status;
@@ -175,20 +151,17 @@ void arvak__client_hold(arvak_client *client) {
 
 /* In a fork nothing of gRPC may be touched, not even to let go of it. */
 static void free_grpc_parts(arvak_client *client) {
-  for (size_t i = 0; i < client->header_count; i++) {
-    grpc_slice_unref(client->headers[i].key);
-    grpc_slice_unref(client->headers[i].value);
-  }
   if (client->credentials) grpc_channel_credentials_release(client->credentials);
   arvak__grpc_unref();
 }
 
 void arvak__client_drop(arvak_client *client) {
   if (atomic_fetch_sub_explicit(&client->holds, 1, memory_order_acq_rel) != 1) return;
-  if (client->fork_generation == arvak__fork_generation()) free_grpc_parts(client);
+  bool is_forked = client->fork_generation != arvak__fork_generation();
+  arvak__client_headers_fini(&client->headers, is_forked);
+  if (!is_forked) free_grpc_parts(client);
   arvak_retry_unref(client->retry);
   arvak_breaker_unref(client->breaker);
-  free(client->headers);
   free_args(client->args);
   free(client->channels);
   free(client->address);

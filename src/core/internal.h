@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "arvak.h"
+#include "headers.h"
 #include "policy/breaker.h"
 #include "policy/budget.h"
 #include "policy/histogram.h"
@@ -122,10 +123,7 @@ struct arvak_client {
   char *target;  /* spelled so that no peer can equal it, see address.c; owned */
   grpc_channel_credentials *credentials; /* owned */
   grpc_channel_args *args;               /* owned, with all strings */
-  grpc_metadata *headers;                /* owned slices */
-  size_t header_count;
-  arvak_headers_fn headers_fn; /* as in the options, and called from any thread */
-  void *headers_ud;
+  arvak__client_headers headers;
   bool is_tls;
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
   int pool_size, max_concurrent_rpcs;
@@ -168,21 +166,6 @@ int arvak__address_spell(const char *address, char **out, const char **reason);
 /* ---- attempt.c ---- */
 
 typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
-
-typedef struct arvak__headers {
-  grpc_metadata *list;
-  size_t count, own_count; /* own_count 0: the list is the client's; else it is owned, and of its slices the last */
-} arvak__headers;
-
-int arvak__headers_init(arvak__headers *headers, const arvak_client *client, const arvak_call_options *options);
-/* Puts other headers in the place of a call's own but the first fixed_count, which go before them. */
-int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, size_t fixed_count,
-                         const arvak_call_options *options);
-/* Asks the client's headers_fn, where there is one, and renews by what it gives. ARVAK_EINVAL: it refused. */
-int arvak__headers_ask(arvak__headers *headers, const arvak_client *client, size_t fixed_count, arvak_rpc rpc);
-extern const char arvak__refused_message[];
-void arvak__headers_fini(arvak__headers *headers);
-bool arvak__headers_are_sound(const arvak_call_options *options);
 
 typedef struct arvak__attempt {
   arvak_client *client; /* shared by whoever holds the attempt */

@@ -241,7 +241,7 @@ static void start_probe(arvak_stream *stream) {
 /* ---- public ---- */
 
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
-  int status = arvak__headers_init(&stream->headers, stream->attempt.client, options);
+  int status = arvak__headers_init(&stream->headers, &stream->attempt.client->headers, options);
   if (status != ARVAK_OK || request->rpc == ARVAK_SUBMIT_BATCH_STREAM) return status;
   grpc_slice slice;
   status = arvak__request_encode(request, &slice);
@@ -294,8 +294,8 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_stream(loop, stream);
   if (stream->pass.is_probe) start_probe(stream);
-  bool is_refused =
-      arvak__headers_ask(&stream->headers, client, options->header_count, stream->attempt.rpc) != ARVAK_OK;
+  bool is_refused = arvak__headers_query(&stream->headers, &client->headers, options->header_count,
+                                         stream->attempt.rpc) != ARVAK_OK;
   arvak__attempt_open(&stream->attempt, loop);
   if (is_refused) refuse(stream);
   start_sending(stream);

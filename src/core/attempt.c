@@ -202,14 +202,10 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
 
 void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
                                  int64_t delay_ns) {
-  arvak_client *client = attempt->client;
-  size_t code = (size_t)outcome->code;
-  pthread_mutex_lock(&client->mu);
-  if (code < sizeof client->stats.retries / sizeof *client->stats.retries) client->stats.retries[code]++;
-  pthread_mutex_unlock(&client->mu);
+  arvak__stats_count_retry(attempt->client, outcome->code);
   const arvak_retry_options *options = arvak_retry_get_options(retry);
   if (!options->on_retry) return;
-  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, client->address, outcome};
+  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, attempt->client->address, outcome};
   options->on_retry(&event, options->ud);
 }
 

@@ -10,6 +10,8 @@
 
 #include "arvak.h"
 #include "headers.h"
+#include "slots.h"
+#include "stats.h"
 #include "policy/breaker.h"
 #include "policy/budget.h"
 #include "policy/histogram.h"
@@ -145,21 +147,6 @@ struct arvak_client {
 int arvak__client_channel_count(arvak_client *client);
 void arvak__client_hold(arvak_client *client);
 void arvak__client_drop(arvak_client *client);
-/* Takes a slot for call, or queues it. True: taken. */
-bool arvak__client_acquire(arvak_client *client, arvak_call *call);
-/* Gives a slot back: to the first call waiting, which is posted to its loop, or to the client. */
-void arvak__client_release(arvak_client *client);
-/* Takes a call out of the queue. False: it is not there any more, its slot is granted and on the way. */
-bool arvak__client_unqueue(arvak_client *client, arvak_call *call);
-
-/* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
-int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns);
-/* Of a call that does not use its turn, which would have come at at_ns. */
-void arvak__client_give_back(arvak_client *client, int jobs, int64_t at_ns);
-void arvak__client_count_bytes(arvak_client *client, size_t sent, size_t received);
-/* What an attempt says of the limit of calls in flight. */
-void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
-
 /* address.c: *out owned. ARVAK_EINVAL: *reason is static; ARVAK_ENOMEM. Else *out and *reason are untouched. */
 int arvak__address_spell(const char *address, char **out, const char **reason);
 

@@ -157,7 +157,7 @@ static void start_sending(arvak_stream *stream) {
   if (stream->request) {
     ops[n].op = GRPC_OP_SEND_MESSAGE;
     ops[n++].data.send_message.send_message = stream->request;
-    arvak__client_count_bytes(stream->attempt.client, grpc_byte_buffer_length(stream->request), 0);
+    arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.sent = grpc_byte_buffer_length(stream->request)});
     ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
     stream->has_closed_writes = true;
   }
@@ -191,7 +191,7 @@ static void cancel_rpc(arvak_stream *stream) {
 
 /* A message that cannot be decoded ends the stream; its own status would hide why. */
 static void decode(arvak_stream *stream) {
-  arvak__client_count_bytes(stream->attempt.client, 0, grpc_byte_buffer_length(stream->recv));
+  arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.received = grpc_byte_buffer_length(stream->recv)});
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
@@ -335,7 +335,7 @@ int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission)
   int status = arvak__submission_encode(submission, &slice);
   if (status != ARVAK_OK) return status;
   stream->send = grpc_raw_byte_buffer_create(&slice, 1);
-  arvak__client_count_bytes(stream->attempt.client, GRPC_SLICE_LENGTH(slice), 0);
+  arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.sent = GRPC_SLICE_LENGTH(slice)});
   grpc_slice_unref(slice);
   grpc_op op;
   memset(&op, 0, sizeof op);

@@ -1,5 +1,6 @@
 /* Addresses and the meaning of statuses: tables against tables.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/status.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -7,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "internal.h"
+#include "address.h"
+#include "status.h"
 
 static void spells_addresses(void **state) {
   (void)state;

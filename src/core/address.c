@@ -2,13 +2,15 @@
  * transport exists, which is how a request that was never sent is known (see attempt.c): gRPC names peers as
  * "ipv4:1.2.3.4:5", "ipv6:[::1]:5" (brackets percent-encoded) and "unix:/path", our targets are "scheme:///rest".
  * SPDX-License-Identifier: Apache-2.0 */
+#include "address.h"
+
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "arvak.h"
 
 static const char expected_port[] =
     "address: expected a port from 1 to 65535 after the host, as in \"localhost:50051\"";

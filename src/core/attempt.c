@@ -5,11 +5,18 @@
  * the peer: until something came back over a transport, grpc_call_get_peer returns the channel's target, and no
  * peer is spelled like a target of ours (address.c).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "attempt.h"
+
+#include <grpc/grpc.h>
 #include <grpc/support/alloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "client.h"
+#include "codec.h"
+#include "loop.h"
+#include "policy/retry.h"
+#include "stats.h"
 
 static const char closed_message[] = "the client was closed";
 static const char canceled_message[] = "the call was canceled";

@@ -2,14 +2,18 @@
  * else's event loop instead. It runs no callback; it only moves events. Invariant: the descriptor is readable, or about
  * to be, whenever an event has arrived that the owner has not taken.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "bridge.h"
+
 #include <errno.h>
+#include <grpc/grpc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "loop.h"
 
 struct arvak__bridge {
   arvak_loop *loop; /* borrowed; outlives the bridge */

@@ -1,10 +1,19 @@
 /* One logical unary RPC, from its start to its one report. Invariant: the op struct, which is the call itself,
  * belongs to the loop from start until the end is reported, whatever the starter does meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "call.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "client.h"
+#include "codec.h"
+#include "loop.h"
+#include "runtime.h"
+#include "slots.h"
+#include "stats.h"
 
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000

@@ -1,11 +1,16 @@
 /* Configuration and lifetime of a client. Invariant: what is configured here never changes, so that any thread may read
  * it without a lock.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "client.h"
+
 #include <grpc/grpc_security.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "address.h"
+#include "pool.h"
+#include "runtime.h"
 
 enum { OWN_ARGS = 16 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };

@@ -1,12 +1,13 @@
 /* protobuf-c in and out of gRPC's slices. Every answer is one arena: its strings, lists and views go with one free.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "codec.h"
+
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arvak.pb-c.h"
-#include "internal.h"
 
 /* ---- arena ---- */
 

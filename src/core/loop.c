@@ -5,11 +5,16 @@
  * a batch without operations ends at once, on any call, in whatever thread it is started, and its event goes through
  * the call's queue: so a call on a lame channel, never really started, is our alarm.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "loop.h"
+
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "call.h"
+#include "runtime.h"
+#include "stream.h"
 
 /* The loop that this thread is stepping: what it does to that loop needs no wake. */
 static _Thread_local arvak_loop *stepping;

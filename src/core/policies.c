@@ -1,10 +1,16 @@
 /* The two policies as objects that calls share: retry, which never changes, and the breaker, which lives. Invariant: a
  * breaker's hook runs without its lock, in the thread that made the change.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "address.h"
+#include "arvak.h"
+#include "policy/breaker.h"
+#include "policy/budget.h"
+#include "policy/retry.h"
 
 /* ---- retry ---- */
 

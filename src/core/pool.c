@@ -1,9 +1,15 @@
 /* A bounded set of connections to one target, each a channel with a subchannel of its own: channels alike would
  * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <grpc/support/alloc.h>
+#include "pool.h"
 
-#include "internal.h"
+#include <grpc/support/alloc.h>
+#include <pthread.h>
+
+#include "client.h"
+#include "loop.h"
+#include "runtime.h"
+#include "status.h"
 
 /* Calls in flight on every open channel before another is opened. */
 enum { CALLS_BEFORE_NEXT = 16 };

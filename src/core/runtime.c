@@ -1,10 +1,15 @@
 /* gRPC's own life and the clock. Invariant: gRPC is initialised while any client or loop of ours exists.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime.h"
+
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "internal.h"
+#include "arvak.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint generation;

@@ -4,7 +4,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slots.h"
 
-#include "internal.h"
+#include <pthread.h>
+
+#include "call.h"
+#include "client.h"
+#include "loop.h"
+#include "policy/limiter.h"
 
 bool arvak__slots_acquire(arvak_client *client, arvak_call *call) {
   pthread_mutex_lock(&client->mu);

@@ -2,9 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats.h"
 
+#include <pthread.h>
 #include <string.h>
 
-#include "internal.h"
+#include "client.h"
+#include "policy/histogram.h"
+#include "policy/limiter.h"
+#include "pool.h"
+#include "runtime.h"
 
 void arvak__stats_count_call(arvak_client *client, arvak_rpc rpc, const arvak_outcome *outcome,
                              arvak__traffic traffic) {

@@ -3,10 +3,20 @@
  * The status is asked for when there is nothing more to read: asked for before, it makes gRPC forget the messages that
  * came before a connection died, and with them the word of the server that a job was accepted.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "stream.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "attempt.h"
+#include "client.h"
+#include "codec.h"
+#include "headers.h"
+#include "loop.h"
+#include "runtime.h"
+#include "stats.h"
 
 /* How long a stream may be a probe: one that nobody reads, or that the server leaves without a word, would otherwise
  * keep its place, and the breaker half open, for ever. */

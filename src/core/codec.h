@@ -9,7 +9,7 @@
 
 #include "arvak.h"
 
-/* An answer without what was asked for. */
+/* An answer without what was requested. */
 enum { ARVAK__EABSENT = -100 };
 
 /* Packs a request. ARVAK_ENOMEM; *out owned. */

@@ -21,8 +21,8 @@ static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_
 
 static void drop_log(gpr_log_func_args *args) { (void)args; }
 
-/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment asks, or the process uses
- * gRPC otherwise and may want to hear it. */
+/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment sets a level, or the
+ * process uses gRPC otherwise and may want to hear it. */
 static void prepare_process(void) {
   pthread_atfork(NULL, NULL, count_fork);
   if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);

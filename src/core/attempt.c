@@ -14,7 +14,6 @@
 
 #include "client.h"
 #include "codec.h"
-#include "loop.h"
 #include "policy/retry.h"
 #include "stats.h"
 
@@ -28,14 +27,13 @@ static gpr_timespec to_timespec(int64_t ns) {
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
 }
 
-void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
   attempt->opened_ns = arvak_now_ns();
-  attempt->loop = loop;
-  attempt->channel = arvak__pool_pick(attempt->client, loop, attempt->rpc < ARVAK_WATCH_JOB);
+  attempt->channel = arvak__pool_pick(attempt->client, cq, attempt->rpc < ARVAK_WATCH_JOB);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(
-      attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, loop->cq, attempt->channel->methods[attempt->rpc],
+      attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq->grpc, attempt->channel->methods[attempt->rpc],
       to_timespec(attempt->deadline_ns), NULL);
 }
 
@@ -71,7 +69,7 @@ static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *me
   return DELIVERY_ANSWERED;
 }
 
-/* What the server asks for with its refusal: to wait so long, or not to come again. */
+/* What the server requests with its refusal: to wait so long, or not to come again. */
 static void read_pushback(arvak__attempt *attempt) {
   for (size_t i = 0; i < attempt->trailing.count; i++) {
     const grpc_metadata *entry = &attempt->trailing.metadata[i];
@@ -184,9 +182,9 @@ static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outco
 }
 
 /* splitmix64; from 0 to below 1. */
-static double draw(arvak_loop *loop) {
-  if (loop->random == 0) loop->random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)loop;
-  uint64_t x = loop->random += UINT64_C(0x9e3779b97f4a7c15);
+static double draw(uint64_t *random) {
+  if (*random == 0) *random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)random;
+  uint64_t x = *random += UINT64_C(0x9e3779b97f4a7c15);
   x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
   x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
   return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
@@ -203,7 +201,7 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
   if (attempt->cancel_kind != ARVAK_KIND_NONE) return false;
   if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
   *delay_ns = attempt->has_pushback ? attempt->pushback_ns
-                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->loop));
+                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->random));
   return true;
 }
 

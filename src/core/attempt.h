@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "arvak.h"
+#include "cq.h"
 #include "pool.h"
 #include "status.h"
 
@@ -22,7 +23,7 @@ typedef struct arvak__attempt {
   bool is_cut;            /* the deadline is that of attempt_timeout */
   arvak__contact contact; /* what it says of its connection */
   int64_t opened_ns;
-  arvak_loop *loop;
+  uint64_t *random;       /* the loop's, for jitter; borrowed as long as the attempt lives */
   arvak_channel *channel;
   grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
@@ -37,8 +38,8 @@ typedef struct arvak__attempt {
   char *message; /* owned by whoever holds the attempt; what outcome.message points at, unless static */
 } arvak__attempt;
 
-/* Picks a channel and makes the call, on loop's queue; the holder starts its batches. */
-void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop);
+/* Picks a channel and makes the call, on a loop's queue; the holder starts its batches. */
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq);
 /* Fills the outcome from a status that has come; of OK it says nothing. Before close. What the outcome says of an
  * attempt before is replaced, but for maybe_executed, which stays. */
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);

@@ -235,11 +235,11 @@ static void start_attempt(arvak_call *call, int64_t now_ns) {
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
   call->send = grpc_raw_byte_buffer_create(&call->request, 1);
-  arvak__attempt_open(attempt, call->loop);
+  arvak__attempt_open(attempt, &call->loop->cq);
   /* Cannot fail: the operations are fixed and the headers were checked when they were taken. */
   grpc_call_error error = start_batch(call);
   if (error != GRPC_CALL_OK) abort();
-  call->loop->pending_tags++;
+  call->loop->cq.pending_tags++;
 }
 
 /* ---- the way to an attempt: breaker, rate, slot, headers, breaker again, connection ---- */
@@ -489,13 +489,14 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
                      const arvak_call_options *options, arvak_call **out) {
   unsigned generation = arvak__fork_generation();
   if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
-  if (loop->closed) return ARVAK_ECLOSED;
+  if (loop->cq.closed) return ARVAK_ECLOSED;
   if (!is_sound(request, options)) return ARVAK_EINVAL;
   arvak_call *call = calloc(1, sizeof *call);
   if (!call) return ARVAK_ENOMEM;
   call->attempt.rpc = request->rpc;
   call->attempt.circuit_count = request->circuit_count;
   call->attempt.client = client;
+  call->attempt.random = &loop->random;
   call->loop = loop;
   int status = prepare(call, request, options);
   if (status != ARVAK_OK) {

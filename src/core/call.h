@@ -1,5 +1,5 @@
-/* One logical unary RPC. Invariant: the call is the op struct of its own batch, and belongs to its loop from start until
- * its end is reported. Owner thread of the loop, where a field does not say otherwise.
+/* One logical unary RPC. Invariant: the call is the op struct of its own batch, and belongs to its loop from start
+ * until its end is reported. Owner thread of the loop, where a field does not say otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_CALL_H
 #define ARVAK_CALL_H

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "address.h"
-#include "pool.h"
 #include "runtime.h"
 
 enum { OWN_ARGS = 16 }; /* at most */
@@ -43,7 +42,7 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
   args[n++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
-  args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody can ask for its counters */
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
   if (options->tls_server_name) {
@@ -133,7 +132,7 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
   client->fork_generation = arvak__fork_generation();
   pthread_mutex_init(&client->mu, NULL);
   int status = configure(client, options, reason);
-  if (status != ARVAK_OK) arvak_client_unref(client);
+  if (status != ARVAK_OK) arvak__client_drop(client); /* it has no connections yet */
   else *out = client;
   return status;
 }
@@ -173,12 +172,6 @@ void arvak__client_drop(arvak_client *client) {
   free(client->target);
   pthread_mutex_destroy(&client->mu);
   free(client);
-}
-
-void arvak_client_unref(arvak_client *client) {
-  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
-  if (client->fork_generation == arvak__fork_generation()) arvak__pool_close(client);
-  arvak__client_drop(client);
 }
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }

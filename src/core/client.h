@@ -1,6 +1,5 @@
-/* A client: a configuration that never changes, and what its calls share: connections, slots, figures. Used from any
- * thread; what changes is guarded by mu. Invariant: its memory is there while it has holds, its connections while it has
- * refs.
+/* A client: a configuration that never changes, and what its calls share: connections, slots, figures. Any thread may
+ * use it; mu guards what changes. Invariant: its memory is there while it has holds, its connections while it has refs.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_CLIENT_H
 #define ARVAK_CLIENT_H
@@ -47,6 +46,7 @@ struct arvak_client {
 };
 
 int arvak__client_channel_count(arvak_client *client);
+/* For a watch, which outlives the references. The last reference is dropped in pool.c, where connections are closed. */
 void arvak__client_hold(arvak_client *client);
 void arvak__client_drop(arvak_client *client);
 

@@ -1,6 +1,5 @@
-/* A loop: a completion queue, a heap of timers and an inbox, driven by one thread. Invariant: the completion queue's
- * pending_tags counts the tags that gRPC holds, and the loop is not freed before it is zero. Owner thread, where a field
- * does not say otherwise.
+/* A loop: a completion queue, a heap of timers and an inbox, driven by one thread. Invariant: the loop is not
+ * freed before gRPC has given back every tag (cq.pending_tags). Owner thread, where a field does not say otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_LOOP_H
 #define ARVAK_LOOP_H
@@ -8,35 +7,32 @@
 #include <grpc/grpc.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "arvak.h"
 #include "bridge.h"
+#include "cq.h"
 #include "tag.h"
 #include "timer.h"
 
 struct arvak_loop {
-  grpc_completion_queue *cq;
-  grpc_channel *wake_channel; /* lame; lives to carry wake_call */
-  grpc_call *wake_call;       /* never started; an empty batch on it is an event in cq */
+  arvak__cq cq;
+  grpc_channel *wake_channel; /* owned; lame; lives to carry wake_call */
+  grpc_call *wake_call;       /* owned; never started; an empty batch on it is an event in cq; any thread */
   arvak__tag wake_tag;
-  arvak__timers timers; /* owner thread, as are the next eight */
-  arvak_call *calls;    /* every call not ended, linked by next and prev */
+  arvak__timers timers;
+  arvak_call *calls;     /* every call not ended, linked by next and prev */
   arvak_stream *streams; /* every stream not ended, the same */
-  size_t call_count;
+  size_t call_count;     /* of both */
   arvak_call *asking;    /* calls that ask for headers, linked by queue_next */
   uint64_t random;       /* for jitter */
-  int64_t last_end_ns; /* when a call last ended here */
-  size_t pending_tags; /* handed to gRPC and not popped yet, without wakes */
+  int64_t last_end_ns;   /* when a call last ended here */
   pthread_mutex_t mu;
   arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
-  atomic_bool is_waking;          /* a wake is in cq */
-  atomic_bool is_bridged;         /* wakes go to event_fd */
-  atomic_bool is_signaled;        /* event_fd is readable, or about to be */
-  int event_fd;                   /* owned; made with the first bridge, -1 before */
-  int fd_users;                   /* owner thread, as are the next three: opened and not closed */
-  arvak__bridge *bridge;          /* owned; NULL: the owner waits inside gRPC */
-  arvak__tag_link taken, *taken_end; /* what came over the bridge and has not run */
-  bool closed;                    /* owner thread */
+  atomic_bool is_waking;          /* any thread: a wake is in cq */
+  arvak__bridge bridge;
+  int fd_users; /* opened and not closed */
   unsigned fork_generation;
 };
 

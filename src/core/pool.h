@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "arvak.h"
+#include "cq.h"
 #include "tag.h"
 
 /* Owned by its client while in its table; afterwards it lives until its last call and watch have ended. */
@@ -21,12 +22,14 @@ typedef struct arvak_channel {
   bool is_retired;     /* client->mu; not in the table any more */
   int64_t answered_ns; /* client->mu; when something last came over it */
   int64_t hurried_ns;  /* client->mu; when it was last told to connect without waiting */
-  arvak_loop *watcher; /* client->mu; the loop whose queue a state watch is in, or NULL */
+  arvak__cq *watcher;  /* client->mu; the queue that a state watch is in, or NULL */
 } arvak_channel;
 
-/* Picks a channel for one attempt on loop and counts it as outstanding, that of a call in the statistics too; opens one
+/* Picks a channel for one attempt on cq and counts it as outstanding, that of a call in the statistics too; opens one
  * where that helps. Takes client->mu. Returns borrowed, until arvak__pool_release. */
-arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop, bool is_call);
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak__cq *cq, bool is_call);
+/* As arvak_client_connect. */
+bool arvak__pool_connect(arvak_client *client, arvak__cq *cq);
 typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, CONTACT_NONE } arvak__contact;
 
 /* An attempt that started at started_ns has ended. BROKEN: its connection died under it; the next attempt goes
@@ -34,8 +37,6 @@ typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, 
  * the dying connection). SILENT: its time ran out; if nothing came over the channel since it started, the peer may be
  * gone without a word, and the next attempt goes elsewhere too. */
 void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t started_ns);
-/* Closes the connections; watches end at once. No call may be left. */
-void arvak__pool_close(arvak_client *client);
 bool arvak__channel_is_ready(arvak_channel *channel);
 
 #endif

@@ -1,6 +1,6 @@
-/* The slots of a client: permits to have a call with gRPC, max_concurrent_rpcs of them or fewer by an adaptive limit; and
- * the turns of its rate. Invariant: while a call waits in the queue every slot is taken, and a slot that comes free goes
- * to the first in line, never past it.
+/* The slots of a client: permits to have a call with gRPC, max_concurrent_rpcs of them, or fewer by an adaptive limit;
+ * and the turns of its rate. Invariant: while a call waits in the queue every slot is taken, and a slot that comes free
+ * goes to the first in line, never past it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slots.h"
 

@@ -1,6 +1,6 @@
-/* The slots of a client. A slot is a permit to have a call with gRPC; calls without one wait in the client's queue, first
- * in first out. A turn is a time at which jobs may be submitted, by the client's rate.
- * Thread-safe; all of it is guarded by the client's mu. Clients and calls are borrowed.
+/* The slots of a client. A slot is a permit to have a call with gRPC; calls without one wait in the client's queue,
+ * first in first out. A turn is a time at which jobs may be submitted, by the client's rate.
+ * Thread-safe: the client's mu guards all of it. Clients and calls are borrowed.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_SLOTS_H
 #define ARVAK_SLOTS_H

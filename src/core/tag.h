@@ -1,5 +1,5 @@
-/* A completion-queue tag: the first member of everything whose address is one. Invariant: gRPC has it from the batch that
- * names it until its event; then fn runs in the thread that owns the loop. Owner thread, but for next and success.
+/* A completion-queue tag: the first member of everything whose address is one. Invariant: gRPC has it from the batch
+ * that names it until its event; then fn runs in the thread that owns the loop. Owner thread, but for next and success.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_TAG_H
 #define ARVAK_TAG_H

@@ -1,4 +1,5 @@
 /* The figures of a client: what its calls, attempts and streams have counted, and what its connections are doing now.
+ * Invariant: a counter changes under the client's lock and never falls.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "stats.h"
 

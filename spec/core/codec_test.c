@@ -1,5 +1,6 @@
 /* Messages there and back, and rubbish in.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/grpc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -9,7 +10,7 @@
 #include <cmocka.h>
 
 #include "arvak.pb-c.h"
-#include "internal.h"
+#include "codec.h"
 
 static const char qasm[] = "OPENQASM 3.0; qubit q; h q;";
 

@@ -137,7 +137,7 @@ static void start_something(life *l) {
   bool is_stream = rpc >= ARVAK_WATCH_JOB;
   int status = is_stream ? arvak_stream_start(l->loop, l->client, &request, &options, on_news, &r->stream)
                          : arvak_call_start(l->loop, l->client, &request, &options, &r->call);
-  if (status == ARVAK_EREFUSED) { /* by the breaker, which streams ask at once */
+  if (status == ARVAK_EREFUSED) { /* by the breaker, which streams enter at once */
     CHECK(is_stream && options.breaker);
     l->count--;
     return;

@@ -1,18 +1,19 @@
 /* Addresses, checked and respelled. Invariant: a target made here never equals what grpc_call_get_peer says once a
- * transport exists, which is how a request that was never sent is known (see call.c): gRPC names peers as
+ * transport exists, which is how a request that was never sent is known (see attempt.c): gRPC names peers as
  * "ipv4:1.2.3.4:5", "ipv6:[::1]:5" (brackets percent-encoded) and "unix:/path", our targets are "scheme:///rest".
  * SPDX-License-Identifier: Apache-2.0 */
+#include "address.h"
+
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "internal.h"
+#include "arvak.h"
 
 static const char expected_port[] =
     "address: expected a port from 1 to 65535 after the host, as in \"localhost:50051\"";
-static const char no_memory[] = "out of memory";
 
 /* Length of a decimal port at text that ends at end, or at a comma where lists are allowed; 0 if it is none. */
 static size_t port_length(const char *text) {
@@ -89,9 +90,9 @@ static const char *escape_of(char c) {
 }
 
 /* prefix + text, escaped. */
-static const char *join(const char *prefix, const char *text, char **out) {
+static int join(const char *prefix, const char *text, char **out) {
   char *target = malloc(strlen(prefix) + 3 * strlen(text) + 1);
-  if (!target) return no_memory;
+  if (!target) return ARVAK_ENOMEM;
   char *at = stpcpy(target, prefix);
   for (; *text; text++) {
     const char *escape = escape_of(*text);
@@ -100,35 +101,40 @@ static const char *join(const char *prefix, const char *text, char **out) {
   }
   *at = '\0';
   *out = target;
-  return NULL;
+  return ARVAK_OK;
 }
 
-static const char *spell_endpoints(const char *prefix, const char *text, int family, char **out) {
-  const char *reason = check_endpoints(text, family != AF_UNSPEC, family);
-  return reason ? reason : join(prefix, text, out);
+static int refuse(const char **reason, const char *why) {
+  *reason = why;
+  return ARVAK_EINVAL;
 }
 
-static const char *spell_absolute(const char *path, char **out) {
+static int spell_endpoints(const char *prefix, const char *text, int family, char **out, const char **reason) {
+  const char *why = check_endpoints(text, family != AF_UNSPEC, family);
+  return why ? refuse(reason, why) : join(prefix, text, out);
+}
+
+static int spell_absolute(const char *path, char **out, const char **reason) {
   if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
-    return "address: expected a unix path of at most 107 bytes";
+    return refuse(reason, "address: expected a unix path of at most 107 bytes");
   return join("unix://", path, out);
 }
 
 /* A relative path is made absolute, for "unix:name" would be the peer's own spelling. */
-static const char *spell_unix(const char *path, char **out) {
-  if (*path == '\0') return "address: expected a path after \"unix:\"";
-  if (*path == '/') return spell_absolute(path, out);
+static int spell_unix(const char *path, char **out, const char **reason) {
+  if (*path == '\0') return refuse(reason, "address: expected a path after \"unix:\"");
+  if (*path == '/') return spell_absolute(path, out, reason);
   char *directory = getcwd(NULL, 0);
-  if (!directory) return "address: cannot resolve a relative unix path here";
+  if (!directory) return refuse(reason, "address: cannot resolve a relative unix path here");
   char *absolute = malloc(strlen(directory) + strlen(path) + sizeof "/");
-  const char *reason = no_memory;
+  int status = ARVAK_ENOMEM;
   if (absolute) {
     stpcpy(stpcpy(stpcpy(absolute, directory), "/"), path);
-    reason = spell_absolute(absolute, out);
+    status = spell_absolute(absolute, out, reason);
   }
   free(absolute);
   free(directory);
-  return reason;
+  return status;
 }
 
 /* What follows "scheme:", past an empty authority "///" or "//" + "/". */
@@ -138,12 +144,12 @@ static const char *after(const char *address, const char *scheme) {
   return strncmp(address + n, "///", 3) == 0 ? address + n + 3 : address + n;
 }
 
-const char *arvak__address_spell(const char *address, char **out) {
+int arvak__address_spell(const char *address, char **out, const char **reason) {
   const char *rest;
-  if ((rest = after(address, "dns:"))) return spell_endpoints("dns:///", rest, AF_UNSPEC, out);
-  if ((rest = after(address, "ipv4:"))) return spell_endpoints("ipv4:///", rest, AF_INET, out);
-  if ((rest = after(address, "ipv6:"))) return spell_endpoints("ipv6:///", rest, AF_INET6, out);
-  if (strncmp(address, "unix:///", 8) == 0) return spell_unix(address + 7, out);
-  if (strncmp(address, "unix:", 5) == 0) return spell_unix(address + 5, out);
-  return spell_endpoints("dns:///", address, AF_UNSPEC, out);
+  if ((rest = after(address, "dns:"))) return spell_endpoints("dns:///", rest, AF_UNSPEC, out, reason);
+  if ((rest = after(address, "ipv4:"))) return spell_endpoints("ipv4:///", rest, AF_INET, out, reason);
+  if ((rest = after(address, "ipv6:"))) return spell_endpoints("ipv6:///", rest, AF_INET6, out, reason);
+  if (strncmp(address, "unix:///", 8) == 0) return spell_unix(address + 7, out, reason);
+  if (strncmp(address, "unix:", 5) == 0) return spell_unix(address + 5, out, reason);
+  return spell_endpoints("dns:///", address, AF_UNSPEC, out, reason);
 }

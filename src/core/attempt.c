@@ -5,133 +5,20 @@
  * the peer: until something came back over a transport, grpc_call_get_peer returns the channel's target, and no
  * peer is spelled like a target of ours (address.c).
  * SPDX-License-Identifier: Apache-2.0 */
+#include "attempt.h"
+
+#include <grpc/grpc.h>
 #include <grpc/support/alloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "client.h"
+#include "codec.h"
+#include "policy/retry.h"
+#include "stats.h"
 
-const char arvak__closed_message[] = "the client was closed";
-const char arvak__canceled_message[] = "the call was canceled";
-const char arvak__refused_message[] = "the application gave no headers for this attempt, or one that cannot be sent";
-
-/* ---- headers ---- */
-
-static bool is_overridden(const grpc_metadata *header, const arvak_call_options *options) {
-  for (size_t i = 0; i < options->header_count; i++)
-    if (grpc_slice_str_cmp(header->key, options->headers[i].name) == 0) return true;
-  return false;
-}
-
-/* Most calls have no headers of their own and borrow the client's. */
-int arvak__headers_init(arvak__headers *headers, const arvak_client *client, const arvak_call_options *options) {
-  *headers = (arvak__headers){client->headers, client->header_count, 0};
-  if (options->header_count == 0) return ARVAK_OK;
-  grpc_metadata *all = calloc(client->header_count + options->header_count, sizeof *all);
-  if (!all) return ARVAK_ENOMEM;
-  size_t n = 0;
-  for (size_t i = 0; i < client->header_count; i++)
-    if (!is_overridden(&client->headers[i], options)) all[n++] = client->headers[i];
-  for (size_t i = 0; i < options->header_count; i++) {
-    const arvak_header *header = &options->headers[i];
-    all[n].key = grpc_slice_from_copied_string(header->name);
-    all[n++].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
-  }
-  *headers = (arvak__headers){all, n, options->header_count};
-  return ARVAK_OK;
-}
-
-void arvak__headers_fini(arvak__headers *headers) {
-  if (headers->own_count == 0) return;
-  for (size_t i = headers->count - headers->own_count; i < headers->count; i++) {
-    grpc_slice_unref(headers->list[i].key);
-    grpc_slice_unref(headers->list[i].value);
-  }
-  free(headers->list);
-}
-
-static bool is_among(const grpc_metadata *header, const grpc_metadata *list, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (grpc_slice_eq(header->key, list[i].key)) return true;
-  return false;
-}
-
-static void add_own(arvak__headers *headers, const grpc_metadata *header) {
-  headers->list[headers->count++] =
-      (grpc_metadata){.key = grpc_slice_ref(header->key), .value = grpc_slice_ref(header->value)};
-  headers->own_count++;
-}
-
-int arvak__headers_renew(arvak__headers *headers, const arvak_client *client, size_t fixed_count,
-                         const arvak_call_options *options) {
-  const grpc_metadata *fixed = headers->list + (headers->count - headers->own_count);
-  arvak__headers given, all = {NULL, 0, 0};
-  if (fixed_count == 0 && options->header_count == 0) return ARVAK_OK;
-  int status = arvak__headers_init(&given, client, options);
-  if (status != ARVAK_OK) return status;
-  all.list = calloc(given.count + fixed_count, sizeof *all.list);
-  size_t shared = given.count - given.own_count;
-  for (size_t i = 0; all.list && i < shared; i++)
-    if (!is_among(&given.list[i], fixed, fixed_count)) all.list[all.count++] = given.list[i];
-  for (size_t i = 0; all.list && i < fixed_count; i++) add_own(&all, &fixed[i]);
-  for (size_t i = shared; all.list && i < given.count; i++)
-    if (!is_among(&given.list[i], fixed, fixed_count)) add_own(&all, &given.list[i]);
-  arvak__headers_fini(&given);
-  if (!all.list) return ARVAK_ENOMEM;
-  arvak__headers_fini(headers);
-  *headers = all;
-  return ARVAK_OK;
-}
-
-struct arvak_header_sink {
-  arvak_header *list; /* owned, and so is each name, with its value behind it */
-  size_t count, capacity;
-  int status; /* of the first header that could not be added */
-};
-
-static bool grow(arvak_header_sink *sink) {
-  if (sink->count < sink->capacity) return true;
-  size_t capacity = sink->capacity ? 2 * sink->capacity : 4;
-  arvak_header *list = realloc(sink->list, capacity * sizeof *list);
-  if (!list) return false;
-  sink->list = list;
-  sink->capacity = capacity;
-  return true;
-}
-
-static int add(arvak_header_sink *sink, const char *name, arvak_text value) {
-  if (arvak_header_check(name, value)) return ARVAK_EINVAL;
-  size_t name_size = strlen(name) + 1;
-  char *copy = grow(sink) ? malloc(name_size + value.size) : NULL;
-  if (!copy) return ARVAK_ENOMEM;
-  memcpy(copy, name, name_size);
-  if (value.size > 0) memcpy(copy + name_size, value.data, value.size);
-  sink->list[sink->count++] = (arvak_header){copy, {copy + name_size, value.size}};
-  return ARVAK_OK;
-}
-
-int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text value) {
-  int status = add(sink, name, value);
-  if (sink->status == ARVAK_OK) sink->status = status;
-  return status;
-}
-
-int arvak__headers_ask(arvak__headers *headers, const arvak_client *client, size_t fixed_count, arvak_rpc rpc) {
-  arvak_header_sink sink = {NULL, 0, 0, ARVAK_OK};
-  if (!client->headers_fn) return ARVAK_OK;
-  int status = client->headers_fn(&sink, rpc, client->headers_ud) ? sink.status : ARVAK_EINVAL;
-  arvak_call_options options = {.headers = sink.list, .header_count = sink.count};
-  if (status == ARVAK_OK) status = arvak__headers_renew(headers, client, fixed_count, &options);
-  for (size_t i = 0; i < sink.count; i++) free((char *)sink.list[i].name);
-  free(sink.list);
-  return status;
-}
-
-bool arvak__headers_are_sound(const arvak_call_options *options) {
-  for (size_t i = 0; i < options->header_count; i++)
-    if (arvak_header_check(options->headers[i].name, options->headers[i].value)) return false;
-  return true;
-}
+static const char closed_message[] = "the client was closed";
+static const char canceled_message[] = "the call was canceled";
 
 /* ---- open and close ---- */
 
@@ -140,14 +27,13 @@ static gpr_timespec to_timespec(int64_t ns) {
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
 }
 
-void arvak__attempt_open(arvak__attempt *attempt, arvak_loop *loop) {
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
   attempt->opened_ns = arvak_now_ns();
-  attempt->loop = loop;
-  attempt->channel = arvak__pool_pick(attempt->client, loop, attempt->rpc < ARVAK_WATCH_JOB);
+  attempt->channel = arvak__pool_pick(attempt->client, cq, attempt->rpc < ARVAK_WATCH_JOB);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(
-      attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, loop->cq, attempt->channel->methods[attempt->rpc],
+      attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq->grpc, attempt->channel->methods[attempt->rpc],
       to_timespec(attempt->deadline_ns), NULL);
 }
 
@@ -169,7 +55,7 @@ void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const
 
 void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind) {
   arvak__set_failure(outcome, kind, GRPC_STATUS_CANCELLED,
-                     kind == ARVAK_KIND_CLOSED ? arvak__closed_message : arvak__canceled_message);
+                     kind == ARVAK_KIND_CLOSED ? closed_message : canceled_message);
 }
 
 static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
@@ -183,7 +69,7 @@ static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *me
   return DELIVERY_ANSWERED;
 }
 
-/* What the server asks for with its refusal: to wait so long, or not to come again. */
+/* What the server requests with its refusal: to wait so long, or not to come again. */
 static void read_pushback(arvak__attempt *attempt) {
   for (size_t i = 0; i < attempt->trailing.count; i++) {
     const grpc_metadata *entry = &attempt->trailing.metadata[i];
@@ -296,9 +182,9 @@ static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outco
 }
 
 /* splitmix64; from 0 to below 1. */
-static double draw(arvak_loop *loop) {
-  if (loop->random == 0) loop->random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)loop;
-  uint64_t x = loop->random += UINT64_C(0x9e3779b97f4a7c15);
+static double draw(uint64_t *random) {
+  if (*random == 0) *random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)random;
+  uint64_t x = *random += UINT64_C(0x9e3779b97f4a7c15);
   x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
   x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
   return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
@@ -315,20 +201,16 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
   if (attempt->cancel_kind != ARVAK_KIND_NONE) return false;
   if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
   *delay_ns = attempt->has_pushback ? attempt->pushback_ns
-                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->loop));
+                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->random));
   return true;
 }
 
 void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
                                  int64_t delay_ns) {
-  arvak_client *client = attempt->client;
-  size_t code = (size_t)outcome->code;
-  pthread_mutex_lock(&client->mu);
-  if (code < sizeof client->stats.retries / sizeof *client->stats.retries) client->stats.retries[code]++;
-  pthread_mutex_unlock(&client->mu);
+  arvak__stats_count_retry(attempt->client, outcome->code);
   const arvak_retry_options *options = arvak_retry_get_options(retry);
   if (!options->on_retry) return;
-  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, client->address, outcome};
+  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, attempt->client->address, outcome};
   options->on_retry(&event, options->ud);
 }
 

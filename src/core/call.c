@@ -1,10 +1,19 @@
 /* One logical unary RPC, from its start to its one report. Invariant: the op struct, which is the call itself,
  * belongs to the loop from start until the end is reported, whatever the starter does meanwhile.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "call.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "client.h"
+#include "codec.h"
+#include "loop.h"
+#include "runtime.h"
+#include "slots.h"
+#include "stats.h"
 
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000
@@ -50,24 +59,14 @@ static void free_request(arvak_call *call) {
 
 /* ---- the end ---- */
 
-static void count_end(const arvak_call *call, size_t received) {
-  arvak_client *client = call->attempt.client;
-  pthread_mutex_lock(&client->mu);
-  client->stats.calls++;
-  if (call->outcome.kind != ARVAK_KIND_NONE) client->stats.failures++;
-  client->stats.bytes_sent += GRPC_SLICE_LENGTH(call->request) * (size_t)call->outcome.attempts;
-  client->stats.bytes_received += received;
-  if (call->outcome.attempts > 0) arvak__histogram_add(&client->latency[call->attempt.rpc], call->outcome.elapsed_ns);
-  pthread_mutex_unlock(&client->mu);
-}
-
 /* Reports the end. The slot must be given back before. */
 static void finish(arvak_call *call, size_t received) {
   call->state = CALL_ENDED;
   call->loop->last_end_ns = arvak_now_ns();
   call->outcome.elapsed_ns = call->loop->last_end_ns - call->started_ns;
   if (!call->outcome.message) call->outcome.message = "";
-  count_end(call, received);
+  size_t sent = GRPC_SLICE_LENGTH(call->request) * (size_t)call->outcome.attempts;
+  arvak__stats_count_call(call->attempt.client, call->attempt.rpc, &call->outcome, (arvak__traffic){sent, received});
   free_request(call);
   unlink_call(call->loop, call);
   if (call->fn) call->fn(call, call->ud);
@@ -145,7 +144,7 @@ static void adapt(const arvak_call *call) {
   bool is_overload = (code == GRPC_STATUS_RESOURCE_EXHAUSTED && attempt->delivery == DELIVERY_ANSWERED) ||
                      call->outcome.kind == ARVAK_KIND_TIMEOUT;
   if (is_overload || call->outcome.kind == ARVAK_KIND_NONE)
-    arvak__client_adapt(attempt->client, is_overload, attempt->opened_ns);
+    arvak__slots_adapt(attempt->client, is_overload, attempt->opened_ns);
 }
 
 /* What would only be refused is not waited for. */
@@ -199,7 +198,7 @@ static void on_attempt_end(arvak__tag *tag, bool success) {
   if (call->recv) grpc_byte_buffer_destroy(call->recv);
   call->recv = NULL;
   settle(call);
-  arvak__client_release(call->attempt.client);
+  arvak__slots_release(call->attempt.client);
   if (call->outcome.kind != ARVAK_KIND_NONE && call->retry && retry_later(call)) return;
   finish(call, received);
 }
@@ -236,11 +235,11 @@ static void start_attempt(arvak_call *call, int64_t now_ns) {
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
   call->send = grpc_raw_byte_buffer_create(&call->request, 1);
-  arvak__attempt_open(attempt, call->loop);
+  arvak__attempt_open(attempt, &call->loop->cq);
   /* Cannot fail: the operations are fixed and the headers were checked when they were taken. */
   grpc_call_error error = start_batch(call);
   if (error != GRPC_CALL_OK) abort();
-  call->loop->pending_tags++;
+  call->loop->cq.pending_tags++;
 }
 
 /* ---- the way to an attempt: breaker, rate, slot, headers, breaker again, connection ---- */
@@ -249,7 +248,7 @@ static void start_attempt(arvak_call *call, int64_t now_ns) {
 static void step_back(arvak_call *call, arvak_verdict verdict) {
   if (call->pass.generation != 0) arvak_breaker_leave(call->breaker, call->pass, verdict);
   call->pass.generation = 0;
-  arvak__client_release(call->attempt.client);
+  arvak__slots_release(call->attempt.client);
 }
 
 static void look_for_connection(arvak_call *call);
@@ -303,7 +302,7 @@ static bool was_not_sent(const arvak_call *call) {
 
 /* It holds a slot, and no attempt is to come. */
 static void refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
-  arvak__client_release(call->attempt.client);
+  arvak__slots_release(call->attempt.client);
   call->outcome.retryable = call->outcome.has_retry_after = false;
   call->outcome.scope = ARVAK_SCOPE_NONE;
   arvak__set_failure(&call->outcome, kind, code, message);
@@ -314,16 +313,16 @@ static void enter(arvak_call *call, int64_t now_ns) {
   int64_t retry_after;
   arvak_client *client = call->attempt.client;
   if (call->deadline_ns != 0 && now_ns >= call->deadline_ns) { /* the loop was not driven in time: as in retry_later */
-    arvak__client_release(client);
+    arvak__slots_release(client);
     finish_soon(call);
     return;
   }
-  if (arvak__headers_ask(&call->headers, client, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
+  if (arvak__headers_query(&call->headers, &client->headers, call->fixed_header_count, call->attempt.rpc) != ARVAK_OK) {
     refuse(call, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
     return;
   }
   if (call->breaker && !arvak_breaker_enter(call->breaker, &call->pass, &retry_after)) {
-    arvak__client_release(client);
+    arvak__slots_release(client);
     set_open(call, retry_after);
     finish_soon(call);
     return;
@@ -349,7 +348,7 @@ static void on_queue_timeout(arvak_timer *timer, void *ud) {
   (void)timer;
   arvak_call *call = ud;
   /* Granted in this very moment: it is in the inbox and goes on. */
-  if (!arvak__client_unqueue(call->attempt.client, call)) return;
+  if (!arvak__slots_unqueue(call->attempt.client, call)) return;
   set_queue_timeout(call, "no slot came free within queue_timeout (as many calls as may be are in flight)");
   finish(call, 0);
 }
@@ -362,7 +361,7 @@ static int64_t queue_end(const arvak_call *call, int64_t now_ns) {
 
 static void take_slot(arvak_call *call, int64_t now_ns) {
   call->state = CALL_QUEUED;
-  if (arvak__client_acquire(call->attempt.client, call)) {
+  if (arvak__slots_acquire(call->attempt.client, call)) {
     on_slot(call, now_ns);
     return;
   }
@@ -378,7 +377,7 @@ static void on_turn(arvak_timer *timer, void *ud) {
 /* Waits for its turn in the rate at which jobs may be submitted. */
 static void take_turn(arvak_call *call, int64_t now_ns) {
   int jobs = (int)call->attempt.circuit_count;
-  int64_t at = arvak__client_reserve(call->attempt.client, jobs, now_ns, queue_end(call, now_ns));
+  int64_t at = arvak__turn_reserve(call->attempt.client, jobs, now_ns, queue_end(call, now_ns));
   if (at == ARVAK_NEVER) {
     set_queue_timeout(call, "the limiter's rate has no place for it within queue_timeout");
     finish_soon(call);
@@ -407,10 +406,10 @@ static void stop_asking(arvak_call *call) {
 static void end_waiting(arvak_call *call) {
   arvak_loop_stop_timer(call->loop, &call->timer);
   if (call->state == CALL_PACED)
-    arvak__client_give_back(call->attempt.client, (int)call->attempt.circuit_count, call->timer.deadline_ns);
+    arvak__turn_give_back(call->attempt.client, (int)call->attempt.circuit_count, call->timer.deadline_ns);
   if (call->state == CALL_ASKING) stop_asking(call);
   bool holds_slot = call->state == CALL_ASKING || call->state == CALL_CONNECTING;
-  if (call->state == CALL_QUEUED) holds_slot = !arvak__client_unqueue(call->attempt.client, call);
+  if (call->state == CALL_QUEUED) holds_slot = !arvak__slots_unqueue(call->attempt.client, call);
   if (holds_slot) step_back(call, ARVAK_VERDICT_NEUTRAL);
   finish_canceled(call);
 }
@@ -429,7 +428,7 @@ void arvak__call_advance(arvak_call *call) {
   }
 }
 
-/* ---- headers that are asked for ---- */
+/* ---- headers that a call asks for ---- */
 
 arvak_call *arvak_loop_next_asking(arvak_loop *loop) { return loop->asking; }
 
@@ -438,7 +437,8 @@ int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t cou
   if (headers) {
     arvak_call_options options = {.headers = headers, .header_count = count};
     if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
-    int status = arvak__headers_renew(&call->headers, call->attempt.client, call->fixed_header_count, &options);
+    int status = arvak__headers_renew(&call->headers, &call->attempt.client->headers, call->fixed_header_count,
+                                      &options);
     if (status != ARVAK_OK) return status;
   }
   stop_asking(call);
@@ -457,7 +457,7 @@ void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *
 static int prepare(arvak_call *call, const arvak_request *request, const arvak_call_options *options) {
   int status = arvak__request_encode(request, &call->request);
   if (status != ARVAK_OK) return status;
-  status = arvak__headers_init(&call->headers, call->attempt.client, options);
+  status = arvak__headers_init(&call->headers, &call->attempt.client->headers, options);
   if (status != ARVAK_OK) grpc_slice_unref(call->request);
   return status;
 }
@@ -480,22 +480,23 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->retry = arvak_retry_ref(options->retry);
   call->breaker = arvak_breaker_ref(options->breaker);
-  bool is_asked = client->headers_fn != NULL;
-  call->asks_headers = options->asks_headers && !is_asked;
-  call->fixed_header_count = is_asked ? options->header_count : options->fixed_header_count;
+  bool has_fn = client->headers.fn != NULL;
+  call->asks_headers = options->asks_headers && !has_fn;
+  call->fixed_header_count = has_fn ? options->header_count : options->fixed_header_count;
 }
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                      const arvak_call_options *options, arvak_call **out) {
   unsigned generation = arvak__fork_generation();
   if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
-  if (loop->closed) return ARVAK_ECLOSED;
+  if (loop->cq.closed) return ARVAK_ECLOSED;
   if (!is_sound(request, options)) return ARVAK_EINVAL;
   arvak_call *call = calloc(1, sizeof *call);
   if (!call) return ARVAK_ENOMEM;
   call->attempt.rpc = request->rpc;
   call->attempt.circuit_count = request->circuit_count;
   call->attempt.client = client;
+  call->attempt.random = &loop->random;
   call->loop = loop;
   int status = prepare(call, request, options);
   if (status != ARVAK_OK) {

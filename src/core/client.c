@@ -1,11 +1,15 @@
-/* Configuration, lifetime and slots of a client. Invariant: while a call waits in the queue every slot is taken, and a
- * slot that comes free goes to the first in line, never past it.
+/* Configuration and lifetime of a client. Invariant: what is configured here never changes, so that any thread may read
+ * it without a lock.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "client.h"
+
 #include <grpc/grpc_security.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "address.h"
+#include "runtime.h"
 
 enum { OWN_ARGS = 16 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
@@ -13,28 +17,6 @@ enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 
 enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 2000 };
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
-
-const char *arvak_header_check(const char *name, arvak_text value) {
-  grpc_slice key = grpc_slice_from_static_string(name);
-  if (strncmp(name, "grpc-", 5) == 0) return "names that begin with \"grpc-\" belong to gRPC";
-  if (!grpc_header_key_is_legal(key)) return "expected a lower-case header name of letters, digits, '-', '_' and '.'";
-  if (grpc_is_binary_header(key)) return NULL;
-  grpc_slice text = grpc_slice_from_static_buffer(value.data, value.size);
-  return grpc_header_nonbin_value_is_legal(text) ? NULL : "the value holds a byte that a header cannot carry";
-}
-
-static int copy_headers(arvak_client *client, const arvak_client_options *options, const char **reason) {
-  client->headers = calloc(options->header_count + 1, sizeof *client->headers);
-  if (!client->headers) return ARVAK_ENOMEM;
-  for (size_t i = 0; i < options->header_count; i++) {
-    const arvak_header *header = &options->headers[i];
-    if ((*reason = arvak_header_check(header->name, header->value))) return ARVAK_EINVAL;
-    client->headers[i].key = grpc_slice_from_copied_string(header->name);
-    client->headers[i].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
-    client->header_count++;
-  }
-  return ARVAK_OK;
-}
 
 static grpc_arg integer_arg(const char *name, int value) {
   return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)name, .value.integer = value};
@@ -60,7 +42,7 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
   args[n++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
-  args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody can ask for its counters */
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
   if (options->tls_server_name) {
@@ -114,8 +96,6 @@ static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? 
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
   client->is_tls = options->tls;
-  client->headers_fn = options->headers_fn;
-  client->headers_ud = options->headers_ud;
   client->pool_size = (int)or_default(options->pool_size, DEFAULT_POOL_SIZE);
   client->max_concurrent_rpcs = (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY);
   arvak__limiter_init(&client->limiter, &options->limiter, client->max_concurrent_rpcs);
@@ -130,9 +110,8 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->address = strdup(options->address);
   client->channels = calloc((size_t)client->pool_size, sizeof *client->channels);
   if (!client->address || !client->channels) return ARVAK_ENOMEM;
-  if ((*reason = arvak__address_spell(options->address, &client->target)))
-    return strcmp(*reason, "out of memory") == 0 ? ARVAK_ENOMEM : ARVAK_EINVAL;
-  int status = copy_headers(client, options, reason);
+  int status = arvak__address_spell(options->address, &client->target, reason);
+  if (status == ARVAK_OK) status = arvak__client_headers_init(&client->headers, options, reason);
   if (status == ARVAK_OK) status = make_args(client, options);
   if (status == ARVAK_OK) status = make_credentials(client, options, reason);
   return status;
@@ -153,7 +132,7 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
   client->fork_generation = arvak__fork_generation();
   pthread_mutex_init(&client->mu, NULL);
   int status = configure(client, options, reason);
-  if (status != ARVAK_OK) arvak_client_unref(client);
+  if (status != ARVAK_OK) arvak__client_drop(client); /* it has no connections yet */
   else *out = client;
   return status;
 }
@@ -176,32 +155,23 @@ void arvak__client_hold(arvak_client *client) {
 
 /* In a fork nothing of gRPC may be touched, not even to let go of it. */
 static void free_grpc_parts(arvak_client *client) {
-  for (size_t i = 0; i < client->header_count; i++) {
-    grpc_slice_unref(client->headers[i].key);
-    grpc_slice_unref(client->headers[i].value);
-  }
   if (client->credentials) grpc_channel_credentials_release(client->credentials);
   arvak__grpc_unref();
 }
 
 void arvak__client_drop(arvak_client *client) {
   if (atomic_fetch_sub_explicit(&client->holds, 1, memory_order_acq_rel) != 1) return;
-  if (client->fork_generation == arvak__fork_generation()) free_grpc_parts(client);
+  bool is_forked = client->fork_generation != arvak__fork_generation();
+  arvak__client_headers_fini(&client->headers, is_forked);
+  if (!is_forked) free_grpc_parts(client);
   arvak_retry_unref(client->retry);
   arvak_breaker_unref(client->breaker);
-  free(client->headers);
   free_args(client->args);
   free(client->channels);
   free(client->address);
   free(client->target);
   pthread_mutex_destroy(&client->mu);
   free(client);
-}
-
-void arvak_client_unref(arvak_client *client) {
-  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
-  if (client->fork_generation == arvak__fork_generation()) arvak__pool_close(client);
-  arvak__client_drop(client);
 }
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }
@@ -211,118 +181,3 @@ arvak_retry *arvak_client_retry(const arvak_client *client) { return client->ret
 arvak_breaker *arvak_client_breaker(const arvak_client *client) { return client->breaker; }
 
 int64_t arvak_client_timeout_ns(const arvak_client *client) { return client->timeout_ns; }
-
-bool arvak__client_acquire(arvak_client *client, arvak_call *call) {
-  pthread_mutex_lock(&client->mu);
-  bool taken = client->active < client->slots;
-  if (taken) {
-    client->active++;
-  } else {
-    call->queue_prev = client->queue_tail;
-    call->queue_next = NULL;
-    if (client->queue_tail) client->queue_tail->queue_next = call;
-    else client->queue_head = call;
-    client->queue_tail = call;
-    client->queued++;
-  }
-  call->granted = taken;
-  pthread_mutex_unlock(&client->mu);
-  return taken;
-}
-
-static void unlink_queued(arvak_client *client, arvak_call *call) {
-  if (call->queue_prev) call->queue_prev->queue_next = call->queue_next;
-  else client->queue_head = call->queue_next;
-  if (call->queue_next) call->queue_next->queue_prev = call->queue_prev;
-  else client->queue_tail = call->queue_prev;
-  client->queued--;
-}
-
-/* Under mu, so that a call cannot end before it is posted: unqueue has to wait for us. */
-static void grant(arvak_client *client) {
-  while (client->queue_head && client->active < client->slots) {
-    arvak_call *first = client->queue_head;
-    unlink_queued(client, first);
-    client->active++;
-    first->granted = true;
-    arvak__loop_post(first->loop, first);
-  }
-}
-
-void arvak__client_release(arvak_client *client) {
-  pthread_mutex_lock(&client->mu);
-  client->active--;
-  grant(client);
-  pthread_mutex_unlock(&client->mu);
-}
-
-int64_t arvak__client_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns) {
-  pthread_mutex_lock(&client->mu);
-  int64_t at = arvak__limiter_reserve(&client->limiter, jobs, now_ns, latest_ns);
-  pthread_mutex_unlock(&client->mu);
-  return at;
-}
-
-void arvak__client_give_back(arvak_client *client, int jobs, int64_t at_ns) {
-  pthread_mutex_lock(&client->mu);
-  arvak__limiter_give_back(&client->limiter, jobs, at_ns);
-  pthread_mutex_unlock(&client->mu);
-}
-
-void arvak__client_count_bytes(arvak_client *client, size_t sent, size_t received) {
-  pthread_mutex_lock(&client->mu);
-  client->stats.bytes_sent += sent;
-  client->stats.bytes_received += received;
-  pthread_mutex_unlock(&client->mu);
-}
-
-void arvak__client_adapt(arvak_client *client, bool is_overload, int64_t started_ns) {
-  int64_t now = arvak_now_ns();
-  pthread_mutex_lock(&client->mu);
-  if (is_overload) arvak__limiter_lower(&client->limiter, started_ns, now);
-  else arvak__limiter_raise(&client->limiter, client->active);
-  client->slots = arvak__limiter_in_flight(&client->limiter);
-  grant(client);
-  pthread_mutex_unlock(&client->mu);
-}
-
-bool arvak__client_unqueue(arvak_client *client, arvak_call *call) {
-  pthread_mutex_lock(&client->mu);
-  bool queued = !call->granted;
-  if (queued) unlink_queued(client, call);
-  pthread_mutex_unlock(&client->mu);
-  return queued;
-}
-
-void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
-  pthread_mutex_lock(&client->mu);
-  *out = client->stats;
-  out->in_flight = client->active;
-  out->queued = client->queued;
-  out->channels = client->channel_count;
-  out->in_flight_limit = client->slots;
-  out->limiter_tokens = client->is_paced ? arvak__limiter_tokens(&client->limiter, arvak_now_ns()) : -1;
-  int count = client->fork_generation == arvak__fork_generation() ? client->channel_count : 0;
-  for (int i = 0; i < count; i++) {
-    switch (grpc_channel_check_connectivity_state(client->channels[i]->channel, 0)) {
-      case GRPC_CHANNEL_READY: out->ready++; break;
-      case GRPC_CHANNEL_CONNECTING: out->connecting++; break;
-      case GRPC_CHANNEL_TRANSIENT_FAILURE: out->failing++; break;
-      default: out->idle++;
-    }
-  }
-  pthread_mutex_unlock(&client->mu);
-}
-
-void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency *out) {
-  memset(out, 0, sizeof *out);
-  if (rpc >= ARVAK_WATCH_JOB) return;
-  pthread_mutex_lock(&client->mu);
-  const arvak__histogram *latency = &client->latency[rpc];
-  out->count = latency->count;
-  out->p50_ns = arvak__histogram_quantile(latency, 0.5);
-  out->p90_ns = arvak__histogram_quantile(latency, 0.9);
-  out->p99_ns = arvak__histogram_quantile(latency, 0.99);
-  out->max_ns = latency->max_ns;
-  pthread_mutex_unlock(&client->mu);
-}

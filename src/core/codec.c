@@ -1,12 +1,13 @@
 /* protobuf-c in and out of gRPC's slices. Every answer is one arena: its strings, lists and views go with one free.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "codec.h"
+
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arvak.pb-c.h"
-#include "internal.h"
 
 /* ---- arena ---- */
 
@@ -141,7 +142,7 @@ static int encode_submit_batch(const arvak_request *request, grpc_slice *out) {
   return status;
 }
 
-/* GetJobStatus, GetJobResult, CancelJob and WatchJob ask with the same single field, and so does GetBackendInfo. */
+/* Requests of GetJobStatus, GetJobResult, CancelJob, WatchJob and GetBackendInfo have the same single field. */
 static int encode_id(const arvak_request *request, grpc_slice *out) {
   Arvak__V1__GetJobStatusRequest message = ARVAK__V1__GET_JOB_STATUS_REQUEST__INIT;
   message.job_id = (char *)request->id;
@@ -193,8 +194,8 @@ static const ProtobufCMessageDescriptor *const answers[ARVAK_RPC_COUNT] = {
     [ARVAK_SUBMIT_BATCH_STREAM] = &arvak__v1__batch_job_result__descriptor,
 };
 
-/* What was asked for has to be in an answer: a job without an id, say, can only be a mistake of the server's, and
- * taken for one it would be waited for in vain. */
+/* An answer has to hold what was requested: a job without an id, say, can only be a mistake of the server's, and taken
+ * for one it would be waited for in vain. */
 static int view_job(const Arvak__V1__Job *job, arvak_job *out) {
   if (!job) return ARVAK__EABSENT;
   *out = (arvak_job){.job_id = job->job_id,

@@ -1,15 +1,20 @@
-/* Owns a completion queue and drives it from one thread. Invariant: pending_tags counts the tags that gRPC holds,
- * and the loop is not freed before it is zero.
+/* Owns a completion queue and drives it from one thread. Invariant: callbacks run inside arvak_loop_step, _cancel_owned
+ * and _close, and nowhere else.
  *
  * Waking: gRPC's C API has no alarm, and a thread inside completion_queue_next sleeps in a poll of gRPC's own. But
  * a batch without operations ends at once, on any call, in whatever thread it is started, and its event goes through
  * the call's queue: so a call on a lame channel, never really started, is our alarm.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "loop.h"
+
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "internal.h"
+#include "call.h"
+#include "pool.h"
+#include "runtime.h"
+#include "stream.h"
 
 /* The loop that this thread is stepping: what it does to that loop needs no wake. */
 static _Thread_local arvak_loop *stepping;
@@ -41,22 +46,22 @@ int arvak_loop_new(arvak_loop **out) {
   }
   pthread_mutex_init(&loop->mu, NULL);
   loop->inbox_end = &loop->inbox;
-  loop->taken_end = &loop->taken;
-  loop->event_fd = -1;
   loop->fork_generation = arvak__fork_generation();
   loop->wake_tag.fn = on_wake;
-  loop->cq = grpc_completion_queue_create_for_next(NULL);
+  loop->cq.grpc = grpc_completion_queue_create_for_next(NULL);
   loop->wake_channel = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "not a channel");
-  loop->wake_call = grpc_channel_create_call(loop->wake_channel, NULL, 0, loop->cq, grpc_slice_from_static_string("/"),
-                                             NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+  loop->wake_call = grpc_channel_create_call(loop->wake_channel, NULL, 0, loop->cq.grpc,
+                                             grpc_slice_from_static_string("/"), NULL,
+                                             gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+  arvak__bridge_init(&loop->bridge, loop->cq.grpc, loop->wake_call);
   *out = loop;
   return ARVAK_OK;
 }
 
 /* Not under mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
-  if (atomic_load(&loop->is_bridged)) arvak__bridge_signal(loop);
-  if (atomic_load(&loop->is_bridged)) return; /* else the bridge was just ended, and nobody may have seen that */
+  if (atomic_load(&loop->bridge.is_running)) arvak__bridge_signal(&loop->bridge);
+  if (atomic_load(&loop->bridge.is_running)) return; /* else the bridge was just ended, and nobody may have seen that */
   if (atomic_exchange(&loop->is_waking, true)) return;
   grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
 }
@@ -112,16 +117,17 @@ static int run_timers(arvak_loop *loop) {
 }
 
 static void run_tag(arvak_loop *loop, arvak__tag *tag, bool success) {
-  if (tag != &loop->wake_tag) loop->pending_tags--;
+  if (tag != &loop->wake_tag) loop->cq.pending_tags--;
   tag->fn(tag, success);
 }
 
 /* All that has come over the bridge. A tag may be used again, or freed, by its own function. */
 static int run_taken(arvak_loop *loop) {
   int ran = 0;
-  for (arvak__tag *tag; (tag = loop->taken); ran++) {
-    loop->taken = tag->next;
-    if (!loop->taken) loop->taken_end = &loop->taken;
+  arvak__bridge *bridge = &loop->bridge;
+  for (arvak__tag *tag; (tag = bridge->taken); ran++) {
+    bridge->taken = tag->next;
+    if (!bridge->taken) bridge->taken_end = &bridge->taken;
     run_tag(loop, tag, tag->success);
   }
   return ran;
@@ -129,16 +135,17 @@ static int run_taken(arvak_loop *loop) {
 
 /* Waits for an event and deals with it; over a bridge with all that are there. Returns how many. */
 static int run_events(arvak_loop *loop, int64_t until_ns) {
-  if (loop->bridge) arvak__bridge_take(loop, loop->taken ? 0 : until_ns);
-  if (loop->bridge || loop->taken) return run_taken(loop);
-  grpc_event event = grpc_completion_queue_next(loop->cq, to_timespec(until_ns), NULL);
+  arvak__bridge *bridge = &loop->bridge;
+  if (bridge->thread) arvak__bridge_take(bridge, bridge->taken ? 0 : until_ns);
+  if (bridge->thread || bridge->taken) return run_taken(loop);
+  grpc_event event = grpc_completion_queue_next(loop->cq.grpc, to_timespec(until_ns), NULL);
   if (event.type != GRPC_OP_COMPLETE) return 0;
   run_tag(loop, event.tag, event.success != 0);
   return 1;
 }
 
 void arvak__loop_catch_up(arvak_loop *loop, int connections) {
-  if (loop->bridge) return; /* its thread polls all the time */
+  if (loop->bridge.thread) return; /* its thread polls all the time */
   arvak_loop *outer = stepping;
   stepping = loop;
   for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_events(loop, 0);
@@ -178,34 +185,42 @@ void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kin
   /* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. Over
    * a bridge the events take a moment. */
   for (; count > 0; count--)
-    if (arvak_loop_step(loop, loop->bridge ? arvak_now_ns() + CANCEL_NS : 0) == 0 && loop->bridge) break;
+    if (arvak_loop_step(loop, loop->bridge.thread ? arvak_now_ns() + CANCEL_NS : 0) == 0 && loop->bridge.thread) break;
 }
 
 /* ---- in another event loop ---- */
 
+/* A wake that was given to the descriptor only, a moment ago, shall not be lost. */
+static void stop_bridge(arvak_loop *loop) {
+  arvak__bridge_stop(&loop->bridge);
+  arvak_loop_wake(loop);
+}
+
 int arvak_loop_open_fd(arvak_loop *loop) {
   if (loop->fork_generation != arvak__fork_generation()) return ARVAK_EFORKED;
   if (loop->fd_users == 0) {
-    int status = arvak__bridge_start(loop);
+    int status = arvak__bridge_start(&loop->bridge);
     if (status != ARVAK_OK) return status;
-    arvak__bridge_signal(loop); /* what happened before */
+    arvak__bridge_signal(&loop->bridge); /* what happened before */
   }
   loop->fd_users++;
-  return loop->event_fd;
+  return loop->bridge.event_fd;
 }
 
 void arvak_loop_close_fd(arvak_loop *loop) {
-  if (--loop->fd_users == 0 && loop->fork_generation == arvak__fork_generation()) arvak__bridge_stop(loop);
+  if (--loop->fd_users == 0 && loop->fork_generation == arvak__fork_generation()) stop_bridge(loop);
 }
 
 int64_t arvak_loop_due_ns(const arvak_loop *loop) { return arvak__timers_next(&loop->timers); }
 
+bool arvak_client_connect(arvak_client *client, arvak_loop *loop) { return arvak__pool_connect(client, &loop->cq); }
+
 /* ---- the end ---- */
 
 static void drain(arvak_loop *loop) {
-  while (loop->call_count > 0 || loop->pending_tags > 0) {
+  while (loop->call_count > 0 || loop->cq.pending_tags > 0) {
     run_inbox(loop);
-    if (loop->call_count > 0 || loop->pending_tags > 0) run_events(loop, ARVAK_NEVER);
+    if (loop->call_count > 0 || loop->cq.pending_tags > 0) run_events(loop, ARVAK_NEVER);
   }
   run_inbox(loop); /* of calls that ended while they were in it */
 }
@@ -215,21 +230,20 @@ void arvak_loop_close(arvak_loop *loop) {
   if (!forked) {
     arvak_loop *outer = stepping;
     stepping = loop;
-    loop->closed = true;
-    if (loop->bridge) arvak__bridge_stop(loop);
+    loop->cq.closed = true;
+    if (loop->bridge.thread) stop_bridge(loop);
     for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
     arvak__streams_cancel(loop, NULL, ARVAK_KIND_CLOSED);
     drain(loop);
     stepping = outer;
     grpc_call_unref(loop->wake_call);
     grpc_channel_destroy(loop->wake_channel);
-    grpc_completion_queue_shutdown(loop->cq);
-    while (grpc_completion_queue_next(loop->cq, to_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
-    grpc_completion_queue_destroy(loop->cq);
+    grpc_completion_queue_shutdown(loop->cq.grpc);
+    while (grpc_completion_queue_next(loop->cq.grpc, to_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+    grpc_completion_queue_destroy(loop->cq.grpc);
     arvak__grpc_unref();
   }
-  arvak__bridge_abandon(loop);
-  if (loop->event_fd >= 0) close(loop->event_fd);
+  arvak__bridge_fini(&loop->bridge);
   arvak__timers_fini(&loop->timers);
   pthread_mutex_destroy(&loop->mu);
   free(loop);

@@ -1,10 +1,16 @@
 /* The two policies as objects that calls share: retry, which never changes, and the breaker, which lives. Invariant: a
  * breaker's hook runs without its lock, in the thread that made the change.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "address.h"
+#include "arvak.h"
+#include "policy/breaker.h"
+#include "policy/budget.h"
+#include "policy/retry.h"
 
 /* ---- retry ---- */
 
@@ -17,8 +23,9 @@ struct arvak_retry {
 static int open_budget(arvak_retry *retry, const char *address) {
   char *target = NULL;
   if (!(retry->options.budget.max_tokens > 0)) return ARVAK_OK;
-  const char *reason = address ? arvak__address_spell(address, &target) : NULL;
-  if (reason) return strcmp(reason, "out of memory") == 0 ? ARVAK_ENOMEM : ARVAK_EINVAL;
+  const char *reason;
+  int status = address ? arvak__address_spell(address, &target, &reason) : ARVAK_OK;
+  if (status != ARVAK_OK) return status;
   retry->budget = arvak__budget_get(target);
   free(target);
   return retry->budget ? ARVAK_OK : ARVAK_ENOMEM;

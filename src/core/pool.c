@@ -1,9 +1,14 @@
 /* A bounded set of connections to one target, each a channel with a subchannel of its own: channels alike would
  * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <grpc/support/alloc.h>
+#include "pool.h"
 
-#include "internal.h"
+#include <grpc/support/alloc.h>
+#include <pthread.h>
+
+#include "client.h"
+#include "runtime.h"
+#include "status.h"
 
 /* Calls in flight on every open channel before another is opened. */
 enum { CALLS_BEFORE_NEXT = 16 };
@@ -53,16 +58,16 @@ static void on_watch(arvak__tag *tag, bool success) {
   arvak__client_drop(client);
 }
 
-/* Under client->mu. Lets loop poll for the channel until its state changes, or for WATCH_NS. */
-static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak_loop *loop) {
-  if (channel->watcher || loop->closed) return;
-  channel->watcher = loop;
+/* Under client->mu. Lets the loop of cq poll for the channel until its state changes, or for WATCH_NS. */
+static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak__cq *cq) {
+  if (channel->watcher || cq->closed) return;
+  channel->watcher = cq;
   channel->watch_tag.fn = on_watch;
   arvak__client_hold(channel->client);
-  loop->pending_tags++;
+  cq->pending_tags++;
   int64_t until = arvak_now_ns() + WATCH_NS;
   gpr_timespec deadline = {until / 1000000000, (int32_t)(until % 1000000000), GPR_CLOCK_MONOTONIC};
-  grpc_channel_watch_connectivity_state(channel->channel, state, deadline, loop->cq, &channel->watch_tag);
+  grpc_channel_watch_connectivity_state(channel->channel, state, deadline, cq->grpc, &channel->watch_tag);
 }
 
 bool arvak__channel_is_ready(arvak_channel *channel) {
@@ -92,7 +97,7 @@ static int rank(grpc_connectivity_state state) {
   }
 }
 
-static arvak_channel *pick(arvak_client *client, arvak_loop *loop, bool *crowded) {
+static arvak_channel *pick(arvak_client *client, arvak__cq *cq, bool *crowded) {
   arvak_channel *best = NULL;
   int best_rank = 0;
   *crowded = true;
@@ -102,7 +107,7 @@ static arvak_channel *pick(arvak_client *client, arvak_loop *loop, bool *crowded
     int r = rank(state);
     /* One that is still starting will take calls soon: do not open yet another beside it. */
     if (r == 1 || (r == 0 && channel->outstanding < CALLS_BEFORE_NEXT)) *crowded = false;
-    if (r != 0) watch(channel, state, loop);
+    if (r != 0) watch(channel, state, cq);
     if (!best || r < best_rank || (r == best_rank && channel->outstanding < best->outstanding)) {
       best = channel;
       best_rank = r;
@@ -125,21 +130,21 @@ static arvak_channel *pick_least_busy(const arvak_client *client) {
   return !is_crowded && arvak__channel_is_ready(best) ? best : NULL;
 }
 
-static arvak_channel *open_next(arvak_client *client, arvak_loop *loop) {
+static arvak_channel *open_next(arvak_client *client, arvak__cq *cq) {
   arvak_channel *channel = open_channel(client);
   client->channels[client->channel_count++] = channel;
-  watch(channel, grpc_channel_check_connectivity_state(channel->channel, 1), loop);
+  watch(channel, grpc_channel_check_connectivity_state(channel->channel, 1), cq);
   return channel;
 }
 
-arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop, bool is_call) {
+arvak_channel *arvak__pool_pick(arvak_client *client, arvak__cq *cq, bool is_call) {
   pthread_mutex_lock(&client->mu);
   arvak_channel *best = pick_least_busy(client);
   if (!best) {
     bool crowded;
     arvak_channel *opened = NULL;
-    best = pick(client, loop, &crowded);
-    if (crowded && client->channel_count < client->pool_size) opened = open_next(client, loop);
+    best = pick(client, cq, &crowded);
+    if (crowded && client->channel_count < client->pool_size) opened = open_next(client, cq);
     if (!best) best = opened;
   }
   best->outstanding++;
@@ -148,12 +153,12 @@ arvak_channel *arvak__pool_pick(arvak_client *client, arvak_loop *loop, bool is_
   return best;
 }
 
-bool arvak_client_connect(arvak_client *client, arvak_loop *loop) {
+bool arvak__pool_connect(arvak_client *client, arvak__cq *cq) {
   if (client->fork_generation != arvak__fork_generation()) return false;
   pthread_mutex_lock(&client->mu);
   bool crowded;
-  arvak_channel *best = pick(client, loop, &crowded);
-  if (!best) open_next(client, loop);
+  arvak_channel *best = pick(client, cq, &crowded);
+  if (!best) open_next(client, cq);
   bool ready = best && arvak__channel_is_ready(best);
   pthread_mutex_unlock(&client->mu);
   return ready;
@@ -170,7 +175,8 @@ void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t
   pthread_mutex_unlock(&client->mu);
 }
 
-void arvak__pool_close(arvak_client *client) {
+/* Watches end at once. No call is left. */
+static void close_channels(arvak_client *client) {
   pthread_mutex_lock(&client->mu);
   while (client->channel_count > 0) {
     arvak_channel *channel = client->channels[0];
@@ -178,4 +184,11 @@ void arvak__pool_close(arvak_client *client) {
     let_go(channel);
   }
   pthread_mutex_unlock(&client->mu);
+}
+
+/* Here and not in client.c: the last reference closes the connections, and the end of a watch needs client.c. */
+void arvak_client_unref(arvak_client *client) {
+  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
+  if (client->fork_generation == arvak__fork_generation()) close_channels(client);
+  arvak__client_drop(client);
 }

@@ -1,10 +1,15 @@
 /* gRPC's own life and the clock. Invariant: gRPC is initialised while any client or loop of ours exists.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "runtime.h"
+
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
-#include "internal.h"
+#include "arvak.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint generation;
@@ -16,8 +21,8 @@ static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_
 
 static void drop_log(gpr_log_func_args *args) { (void)args; }
 
-/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment asks, or the process uses
- * gRPC otherwise and may want to hear it. */
+/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment sets a level, or the
+ * process uses gRPC otherwise and may want to hear it. */
 static void prepare_process(void) {
   pthread_atfork(NULL, NULL, count_fork);
   if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);

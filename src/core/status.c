@@ -1,9 +1,10 @@
 /* What a status means: names, kinds, whether to try again, whether the server may have acted.
  * The rules are those of docs/contract.md 2.1 and 2.10; message texts decide only where the tables here say so.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
+#include "status.h"
 
-#include "internal.h"
+#include <grpc/status.h>
+#include <string.h>
 
 static const char *const rpc_methods[ARVAK_RPC_COUNT] = {
     [ARVAK_SUBMIT_JOB] = "/arvak.v1.ArvakService/SubmitJob",

@@ -1,12 +1,22 @@
 /* One streaming RPC. Invariant: it ends when its status has come and every tag handed to gRPC has come back; until
  * then it belongs to its loop, whatever the reader does.
- * The status is asked for when there is nothing more to read: asked for before, it makes gRPC forget the messages that
- * came before a connection died, and with them the word of the server that a job was accepted.
+ * The stream requests its status when there is nothing more to read: requested earlier, it makes gRPC forget the
+ * messages that came before a connection died, and with them the word of the server that a job was accepted.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "stream.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "attempt.h"
+#include "client.h"
+#include "codec.h"
+#include "headers.h"
+#include "loop.h"
+#include "runtime.h"
+#include "stats.h"
 
 /* How long a stream may be a probe: one that nobody reads, or that the server leaves without a word, would otherwise
  * keep its place, and the breaker half open, for ever. */
@@ -29,7 +39,7 @@ struct arvak_stream {
   stream_tag start_tag, read_tag, write_tag, status_tag;
   int pending; /* tags with gRPC */
   bool is_reading, is_writing, has_closed_writes;
-  bool is_ending; /* the status has been asked for */
+  bool is_ending; /* the status has been requested */
   bool has_status, has_ended;
   bool has_brought; /* a message */
   grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
@@ -142,7 +152,7 @@ static void start_batch(arvak_stream *stream, const grpc_op *ops, size_t count, 
   tag->tag.fn = fn;
   tag->stream = stream;
   stream->pending++;
-  stream->loop->pending_tags++;
+  stream->loop->cq.pending_tags++;
   /* Cannot fail: one operation of each kind at a time, with headers that were checked. */
   if (grpc_call_start_batch(stream->attempt.grpc, ops, count, tag, NULL) != GRPC_CALL_OK) abort();
 }
@@ -157,7 +167,8 @@ static void start_sending(arvak_stream *stream) {
   if (stream->request) {
     ops[n].op = GRPC_OP_SEND_MESSAGE;
     ops[n++].data.send_message.send_message = stream->request;
-    arvak__client_count_bytes(stream->attempt.client, grpc_byte_buffer_length(stream->request), 0);
+    size_t size = grpc_byte_buffer_length(stream->request);
+    arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.sent = size});
     ops[n++].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
     stream->has_closed_writes = true;
   }
@@ -191,7 +202,8 @@ static void cancel_rpc(arvak_stream *stream) {
 
 /* A message that cannot be decoded ends the stream; its own status would hide why. */
 static void decode(arvak_stream *stream) {
-  arvak__client_count_bytes(stream->attempt.client, 0, grpc_byte_buffer_length(stream->recv));
+  size_t size = grpc_byte_buffer_length(stream->recv);
+  arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.received = size});
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
@@ -241,7 +253,7 @@ static void start_probe(arvak_stream *stream) {
 /* ---- public ---- */
 
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
-  int status = arvak__headers_init(&stream->headers, stream->attempt.client, options);
+  int status = arvak__headers_init(&stream->headers, &stream->attempt.client->headers, options);
   if (status != ARVAK_OK || request->rpc == ARVAK_SUBMIT_BATCH_STREAM) return status;
   grpc_slice slice;
   status = arvak__request_encode(request, &slice);
@@ -263,11 +275,12 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out) {
   unsigned generation = arvak__fork_generation();
   if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
-  if (loop->closed) return ARVAK_ECLOSED;
+  if (loop->cq.closed) return ARVAK_ECLOSED;
   if (request->rpc < ARVAK_WATCH_JOB || !arvak__headers_are_sound(options)) return ARVAK_EINVAL;
   arvak_stream *stream = calloc(1, sizeof *stream);
   if (!stream) return ARVAK_ENOMEM;
   stream->attempt.client = client;
+  stream->attempt.random = &loop->random;
   stream->attempt.rpc = request->rpc;
   int status = prepare(stream, request, options);
   if (status != ARVAK_OK) {
@@ -294,9 +307,9 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_stream(loop, stream);
   if (stream->pass.is_probe) start_probe(stream);
-  bool is_refused =
-      arvak__headers_ask(&stream->headers, client, options->header_count, stream->attempt.rpc) != ARVAK_OK;
-  arvak__attempt_open(&stream->attempt, loop);
+  bool is_refused = arvak__headers_query(&stream->headers, &client->headers, options->header_count,
+                                         stream->attempt.rpc) != ARVAK_OK;
+  arvak__attempt_open(&stream->attempt, &loop->cq);
   if (is_refused) refuse(stream);
   start_sending(stream);
   if (is_refused) start_ending(stream);
@@ -335,7 +348,7 @@ int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission)
   int status = arvak__submission_encode(submission, &slice);
   if (status != ARVAK_OK) return status;
   stream->send = grpc_raw_byte_buffer_create(&slice, 1);
-  arvak__client_count_bytes(stream->attempt.client, GRPC_SLICE_LENGTH(slice), 0);
+  arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.sent = GRPC_SLICE_LENGTH(slice)});
   grpc_slice_unref(slice);
   grpc_op op;
   memset(&op, 0, sizeof op);

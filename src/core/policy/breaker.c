@@ -6,12 +6,12 @@
 enum { DEFAULT_FAILURES = 5, DEFAULT_SUCCESSES = 2, DEFAULT_PROBES = 1, DEFAULT_MINIMUM = 10 };
 #define DEFAULT_TIMEOUT_NS 60000000000
 #define DEFAULT_WINDOW_NS 30000000000
-/* While every probe is under way: when to ask again. */
+/* While every probe is under way: when to try again. */
 #define PROBES_NS 1000000000
 
 static arvak_breaker_options resolve(const arvak_breaker_options *options) {
   arvak_breaker_options all = *options;
-  /* With a window, a few failures in a row decide only if that was asked for as well. */
+  /* With a window, a few failures in a row decide only if failure_threshold is given as well. */
   if (all.failure_threshold <= 0 && !(all.failure_rate > 0)) all.failure_threshold = DEFAULT_FAILURES;
   if (all.success_threshold <= 0) all.success_threshold = DEFAULT_SUCCESSES;
   if (all.half_open_max_calls <= 0) all.half_open_max_calls = DEFAULT_PROBES;

@@ -31,7 +31,7 @@ void arvak__breaker_init(arvak__breaker *breaker, const arvak_breaker_options *o
 
 /* Its state at this time. */
 arvak_breaker_state arvak__breaker_state_at(const arvak__breaker *breaker, int64_t now_ns);
-/* Whether a call would be let through; if not, *retry_after_ns says when asking again may help. */
+/* Whether a call would be let through; if not, *retry_after_ns says when trying again may help. */
 bool arvak__breaker_would_admit(const arvak__breaker *breaker, int64_t now_ns, int64_t *retry_after_ns);
 
 /* Lets a call through and counts it, or not. True: *pass must be recorded, once. */
@@ -40,7 +40,7 @@ void arvak__breaker_record(arvak__breaker *breaker, arvak_pass pass, arvak_verdi
 
 /* Opens for probes one whose time has come; admit does so itself. */
 void arvak__breaker_advance(arvak__breaker *breaker, int64_t now_ns);
-/* A result that was not asked leave for, in the state of this time; that of an open breaker changes nothing. */
+/* A pass for the result of something that was not admitted: counts in the present state, in an open one not at all. */
 arvak_pass arvak__breaker_uncounted(const arvak__breaker *breaker);
 
 /* Opens or closes it until reset, which makes it as new. */

@@ -1,4 +1,4 @@
-/* The retry budget: tokens of a target, shared by every policy of the process that asks for them (gRFC A6).
+/* The retry budget: tokens of a target, shared by every policy of the process that names it (gRFC A6).
  * A failed attempt costs one token, a success gives a fraction of one, and below half of them nothing is retried; so
  * retries are at most half of max_tokens plus token_ratio for each success. Policies may disagree about max_tokens:
  * what is kept is how full the bucket is. Thread-safe: one mutex guards the table and every entry.

@@ -4,7 +4,7 @@
 #ifndef ARVAK_HISTOGRAM_H
 #define ARVAK_HISTOGRAM_H
 
-#include "arvak.h"
+#include <stdint.h>
 
 enum { ARVAK__STEPS = 16, ARVAK__HISTOGRAM_SIZE = 31 * ARVAK__STEPS };
 

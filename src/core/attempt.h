@@ -1,0 +1,58 @@
+/* One attempt of an RPC, unary or not: its gRPC call, and what its status means. Embedded in a call or a stream, its
+ * holder. Invariant: between open and close the channel counts it as outstanding. Owner thread of the loop.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_ATTEMPT_H
+#define ARVAK_ATTEMPT_H
+
+#include <grpc/grpc.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arvak.h"
+#include "cq.h"
+#include "pool.h"
+#include "status.h"
+
+typedef struct arvak__attempt {
+  arvak_client *client; /* shared by whoever holds the attempt */
+  arvak_rpc rpc;
+  size_t circuit_count;   /* of the request; a batch of one cannot half succeed */
+  arvak_kind cancel_kind; /* NONE: not canceled */
+  int64_t deadline_ns;    /* ARVAK_NEVER: none */
+  bool is_cut;            /* the deadline is that of attempt_timeout */
+  arvak__contact contact; /* what it says of its connection */
+  int64_t opened_ns;
+  uint64_t *random;       /* the loop's, for jitter; borrowed as long as the attempt lives */
+  arvak_channel *channel;
+  grpc_call *grpc; /* owned from open to close, as are the next three */
+  grpc_metadata_array initial, trailing;
+  grpc_slice details;
+  grpc_status_code status;
+  /* Of a failure, filled by judge: */
+  arvak__delivery delivery;
+  arvak_verdict verdict;
+  bool is_ours, as_read; /* as in arvak_failure */
+  bool has_pushback;     /* the server sent one; pushback_ns -1: no retry */
+  int64_t pushback_ns;
+  char *message; /* owned by whoever holds the attempt; what outcome.message points at, unless static */
+} arvak__attempt;
+
+/* Picks a channel and makes the call, on a loop's queue; the holder starts its batches. */
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq);
+/* Fills the outcome from a status that has come; of OK it says nothing. Before close. What the outcome says of an
+ * attempt before is replaced, but for maybe_executed, which stays. */
+void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
+/* What retry allows after the failure that was judged: true, and after which pause. */
+bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, arvak_retry *retry,
+                              int64_t *delay_ns);
+/* There will be another attempt after that pause: counts it, and tells on_retry. */
+void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
+                                 int64_t delay_ns);
+void arvak__attempt_close(arvak__attempt *attempt);
+void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
+void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */
+/* An answer that could not be decoded: why. */
+void arvak__attempt_refuse_answer(arvak__attempt *attempt, arvak_outcome *outcome, int status);
+
+#endif

@@ -1,0 +1,45 @@
+/* The headers that attempts carry: those of a client, and the list of a call or stream, which adds its own to them.
+ * Invariant: of the slices in a list the last own_count are its own; those before are the client's, which outlives it.
+ * A client's are never changed and read from any thread; a list belongs to its loop's owner thread.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_HEADERS_H
+#define ARVAK_HEADERS_H
+
+#include <grpc/grpc.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "arvak.h"
+
+typedef struct arvak__client_headers {
+  grpc_metadata *list; /* owned, as are its slices */
+  size_t count;
+  arvak_headers_fn fn; /* as in the client's options, and called from any thread */
+  void *ud;
+} arvak__client_headers;
+
+/* Copies. ARVAK_ENOMEM; ARVAK_EINVAL: *reason is static. After a failure fini is due all the same. */
+int arvak__client_headers_init(arvak__client_headers *common, const arvak_client_options *options,
+                               const char **reason);
+/* In a fork the slices stay: nothing of gRPC may be touched there. */
+void arvak__client_headers_fini(arvak__client_headers *common, bool is_forked);
+
+typedef struct arvak__headers {
+  grpc_metadata *list;
+  size_t count, own_count; /* own_count 0: the list is the client's; else it is owned, and of its slices the last */
+} arvak__headers;
+
+/* common: the client's, borrowed as long as the list lives. */
+int arvak__headers_init(arvak__headers *headers, const arvak__client_headers *common,
+                        const arvak_call_options *options);
+/* Puts other headers in the place of a call's own but the first fixed_count, which go before them. */
+int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
+                         const arvak_call_options *options);
+/* Calls the client's headers_fn, where there is one, and renews by what it gives. ARVAK_EINVAL: it refused. */
+int arvak__headers_query(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
+                         arvak_rpc rpc);
+extern const char arvak__refused_message[];
+void arvak__headers_fini(arvak__headers *headers);
+bool arvak__headers_are_sound(const arvak_call_options *options);
+
+#endif

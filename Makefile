@@ -150,7 +150,7 @@ $(BUILD)/obj/core/%.o: src/core/%.c $(PROTO_C) $(BUILD)/flags
 
 $(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua -c -o $@ $<
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -c -o $@ $<
 
 $(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) | $(BUILD)/needs.ok
 	@mkdir -p $(@D)

@@ -105,7 +105,7 @@ $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
 # Whole Lua states in C, with the module linked in.
 $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C)
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
 
 # What specs load to have connections die: spec/support/peer.lua.
@@ -115,7 +115,7 @@ $(PEER): spec/support/peer.c $(BUILD)/flags
 
 $(EMBED): examples/embed/host.c $(TSAN_C) $(ARCHIVE)
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/core -Isrc/lua $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) \
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.

@@ -1,6 +1,6 @@
 /* larvak_state: what the library knows of one Lua state, in whose registry it is; it outlives every finalizer there.
  * Everything in src/lua runs on the one thread that drives the Lua state, so nothing here is locked.
- * Each group of fields belongs to the file named above it, which alone writes them; the others read.
+ * Each group of fields belongs to the file named above it, which alone changes them; the others read.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_STATE_H
 #define LARVAK_STATE_H

@@ -1,5 +1,5 @@
-/* Steps of the loop: the only place where callbacks of the core, tasks and reports run.
- * A step is never made inside another.
+/* Steps of the loop: each delivers what the core has, reports the ends of calls and tasks, and gives a turn to each
+ * task that is ready. A step is never made inside another.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_STEP_H
 #define LARVAK_STEP_H

@@ -16,6 +16,7 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "arvak.h"
 #include "arvak_lua.h"
 
 enum { CHILD_SECONDS = 20 };

@@ -16,6 +16,7 @@
 #include <lua.h>
 #include <lualib.h>
 
+#include "arvak.h"
 #include "arvak_lua.h"
 
 enum { THREADS = 4, STATES_PER_THREAD = 10 };
@@ -261,13 +262,13 @@ static void states_share_the_policies_of_the_host(void **state) {
 typedef struct vault {
   const char *token; /* NULL: refuses */
   const char *name;
-  atomic_int asked;
+  atomic_int calls;
 } vault;
 
 static bool give_token(arvak_header_sink *sink, arvak_rpc rpc, void *ud) {
   vault *v = ud;
   char copy[16]; /* what is given is copied */
-  atomic_fetch_add(&v->asked, 1);
+  atomic_fetch_add(&v->calls, 1);
   if (!v->token || arvak_rpc_name(rpc) == NULL) return false;
   snprintf(copy, sizeof copy, "%s", v->token);
   arvak_header_sink_add(sink, "x-other", (arvak_text){"1", 1});
@@ -285,7 +286,7 @@ static arvak_client *new_guarded(vault *v) {
   return client;
 }
 
-static void the_host_is_asked_for_headers_before_each_attempt(void **state) {
+static void the_host_gives_headers_before_each_attempt(void **state) {
   (void)state;
   vault v = {"secret", "x-api-key", 0};
   arvak_client *client = new_guarded(&v);
@@ -293,16 +294,16 @@ static void the_host_is_asked_for_headers_before_each_attempt(void **state) {
   open_arvak(L);
   push(L, client, "client");
   must(L, "job = assert(client:submit_qasm(bell, 'simulator', 5)) assert(client:wait_for_job(job))");
-  int asked = v.asked;
-  assert_true(asked >= 3);
+  int calls = v.calls;
+  assert_true(calls >= 3);
   must(L, "local last for s in client:watch_job(job) do last = s end assert(last == 'COMPLETED')\n"
           "for kind in client:submit_batch_stream({ { bell, 4 } }, 'simulator') do assert(kind ~= 'error') end");
-  assert_true(v.asked >= asked + 2);
-  asked = v.asked;
+  assert_true(v.calls >= calls + 2);
+  calls = v.calls;
   must(L, "local view = arvak.resilient(client, { retry = { initial_backoff = 0.001 } })\n"
           "local backend, err = view:get_backend_info('simulator')\n"
           "assert(backend, err)");
-  assert_int_equal(v.asked, asked + 3);
+  assert_int_equal(v.calls, calls + 3);
   must(L, "local value, err = client:list_backends({ metadata = { ['x-api-key'] = 'mine' } })\n"
           "assert(value == nil and err.kind == 'unauthenticated' and err.attempts == 1)");
   lua_close(L);
@@ -531,7 +532,7 @@ int main(void) {
       cmocka_unit_test(null_is_refused),
       cmocka_unit_test(configure_is_the_hosts_alone),
       cmocka_unit_test(states_share_the_policies_of_the_host),
-      cmocka_unit_test(the_host_is_asked_for_headers_before_each_attempt),
+      cmocka_unit_test(the_host_gives_headers_before_each_attempt),
       cmocka_unit_test(a_host_may_refuse),
       cmocka_unit_test(a_push_without_memory_raises_and_holds_nothing),
       cmocka_unit_test(states_in_threads_share_slots_and_connections),

@@ -3,22 +3,27 @@
  * Invariant: a hook belongs to one Lua state, which alone drives the calls that use it; its function is held until the
  * policy is gone and what it had to say is told.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "hooks.h"
+
+#include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "larvak.h"
+#include "errors.h"
+#include "names.h"
+#include "upcall.h"
 
 /* In the registry: the functions, by the address of their hook. */
 static const char functions_key = 0;
 
-struct larvak_policy_hook {
+struct larvak_hook {
   larvak_state *state;
-  larvak_policy_hook *next_dead;
+  larvak_hook *next_dead;
 };
 
 struct larvak_event {
   larvak_event *next;
-  larvak_policy_hook *hook;
+  larvak_hook *hook;
   bool is_retry;
   arvak_breaker_state from, to;
   arvak_retry_event retry; /* its strings follow the event */
@@ -27,53 +32,53 @@ struct larvak_event {
 
 /* ---- life ---- */
 
-larvak_policy_hook *larvak_policy_hook_new(lua_State *L, int function) {
+larvak_hook *larvak_hook_new(lua_State *L, int function) {
   larvak_state *state = larvak_state_get(L);
   function = lua_absindex(L, function);
-  larvak_policy_hook *hook = malloc(sizeof *hook);
+  larvak_hook *hook = malloc(sizeof *hook);
   if (!hook) luaL_error(L, "not enough memory");
-  *hook = (larvak_policy_hook){.state = state, .next_dead = state->dead_hooks};
-  state->dead_hooks = hook; /* until its function is noted */
+  *hook = (larvak_hook){.state = state, .next_dead = state->hooks.dead};
+  state->hooks.dead = hook; /* until its function is noted */
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   lua_pushvalue(L, function);
   lua_rawsetp(L, -2, hook);
   lua_pop(L, 1);
-  state->dead_hooks = hook->next_dead;
+  state->hooks.dead = hook->next_dead;
   return hook;
 }
 
-void larvak_policy_hook_release(void *ud) {
-  larvak_policy_hook *hook = ud;
+void larvak_hook_release(void *ud) {
+  larvak_hook *hook = ud;
   larvak_state *state = hook->state;
   if (state->is_closed) {
     free(hook); /* its function goes with the registry */
     return;
   }
-  hook->next_dead = state->dead_hooks;
-  state->dead_hooks = hook;
+  hook->next_dead = state->hooks.dead;
+  state->hooks.dead = hook;
 }
 
-void larvak_free_events(larvak_state *state) {
-  while (state->events) {
-    larvak_event *event = state->events;
-    state->events = event->next;
+void larvak_hooks_free(larvak_state *state) {
+  while (state->hooks.events) {
+    larvak_event *event = state->hooks.events;
+    state->hooks.events = event->next;
     free(event);
   }
-  state->events_end = &state->events;
-  while (state->dead_hooks) {
-    larvak_policy_hook *hook = state->dead_hooks;
-    state->dead_hooks = hook->next_dead;
+  state->hooks.events_end = &state->hooks.events;
+  while (state->hooks.dead) {
+    larvak_hook *hook = state->hooks.dead;
+    state->hooks.dead = hook->next_dead;
     free(hook);
   }
 }
 
 /* Setting a field that exists to nil allocates nothing. */
 static void bury(lua_State *L, larvak_state *state) {
-  if (!state->dead_hooks) return;
+  if (!state->hooks.dead) return;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
-  while (state->dead_hooks) {
-    larvak_policy_hook *hook = state->dead_hooks;
-    state->dead_hooks = hook->next_dead;
+  while (state->hooks.dead) {
+    larvak_hook *hook = state->hooks.dead;
+    state->hooks.dead = hook->next_dead;
     lua_pushnil(L);
     lua_rawsetp(L, -2, hook);
     free(hook);
@@ -83,7 +88,7 @@ static void bury(lua_State *L, larvak_state *state) {
 
 /* ---- what the core says ---- */
 
-static void keep(larvak_policy_hook *hook, larvak_event *event) {
+static void keep(larvak_hook *hook, larvak_event *event) {
   larvak_state *state = hook->state;
   if (state->is_closed) {
     free(event);
@@ -91,11 +96,11 @@ static void keep(larvak_policy_hook *hook, larvak_event *event) {
   }
   event->hook = hook;
   event->next = NULL;
-  *state->events_end = event;
-  state->events_end = &event->next;
+  *state->hooks.events_end = event;
+  state->hooks.events_end = &event->next;
 }
 
-void larvak_on_retry(const arvak_retry_event *retry, void *ud) {
+void larvak_hook_on_retry(const arvak_retry_event *retry, void *ud) {
   size_t message = strlen(retry->outcome->message) + 1, address = strlen(retry->address) + 1;
   larvak_event *event = calloc(1, sizeof *event + message + address);
   if (!event) return; /* the retry matters more than who hears of it */
@@ -108,7 +113,7 @@ void larvak_on_retry(const arvak_retry_event *retry, void *ud) {
   keep(ud, event);
 }
 
-void larvak_on_breaker_change(arvak_breaker_state from, arvak_breaker_state to, void *ud) {
+void larvak_hook_on_breaker_change(arvak_breaker_state from, arvak_breaker_state to, void *ud) {
   larvak_event *event = calloc(1, sizeof *event);
   if (!event) return;
   event->from = from;
@@ -126,7 +131,7 @@ static int push_retry(lua_State *L, const larvak_event *event) {
   lua_setfield(L, -2, "attempt");
   lua_pushnumber(L, (lua_Number)event->retry.delay_ns * 1e-9);
   lua_setfield(L, -2, "delay");
-  larvak_push_failure(L, event->retry.rpc, event->retry.address, &event->outcome);
+  larvak_error_push_failure(L, event->retry.rpc, event->retry.address, &event->outcome);
   lua_setfield(L, -2, "err");
   return 1;
 }
@@ -134,7 +139,7 @@ static int push_retry(lua_State *L, const larvak_event *event) {
 /* (lightuserdata event): policy_event(function, values…). */
 static int tell(lua_State *L) {
   const larvak_event *event = lua_touserdata(L, 1);
-  larvak_push_upcall(L, UPCALL_POLICY_EVENT);
+  larvak_upcall_push(L, UPCALL_POLICY_EVENT);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   lua_rawgetp(L, -1, event->hook);
   lua_remove(L, -2);
@@ -150,8 +155,8 @@ static int tell(lua_State *L) {
   return 0;
 }
 
-void larvak_tell_now(lua_State *L, const larvak_policy_hook *hook) {
-  larvak_push_upcall(L, UPCALL_POLICY_EVENT);
+void larvak_hook_tell(lua_State *L, const larvak_hook *hook) {
+  larvak_upcall_push(L, UPCALL_POLICY_EVENT);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   lua_rawgetp(L, -1, hook);
   lua_remove(L, -2);
@@ -159,27 +164,67 @@ void larvak_tell_now(lua_State *L, const larvak_policy_hook *hook) {
   lua_call(L, 2, 0);
 }
 
-void larvak_tell_hooks(lua_State *L, larvak_state *state) {
-  if (state->is_telling) return;
+void larvak_hooks_tell(lua_State *L, larvak_state *state) {
+  if (state->hooks.is_telling) return;
   luaL_checkstack(L, 4, "hooks");
-  while (state->events) {
-    larvak_event *event = state->events;
-    state->is_telling = true;
+  while (state->hooks.events) {
+    larvak_event *event = state->hooks.events;
+    state->hooks.is_telling = true;
     lua_pushcfunction(L, tell);
     lua_pushlightuserdata(L, event);
     int status = lua_pcall(L, 1, 0, 0);
-    state->is_telling = false;
+    state->hooks.is_telling = false;
     if (status == LUA_ERRMEM) lua_error(L); /* it stays first in line */
-    state->events = event->next;
-    if (!state->events) state->events_end = &state->events;
+    state->hooks.events = event->next;
+    if (!state->hooks.events) state->hooks.events_end = &state->hooks.events;
     free(event);
     if (status != LUA_OK) lua_error(L);
   }
   bury(L, state);
 }
 
-int larvak_open_hooks(lua_State *L) {
+/* ---- functions that must not wait ---- */
+
+int larvak_hook_pcall(lua_State *L, larvak_state *state, int arguments, int results, int handler) {
+  state->hooks.depth++;
+  int status = lua_pcall(L, arguments, results, handler);
+  state->hooks.depth--;
+  return status;
+}
+
+/* Message handler: a table gets a field traceback, any other value becomes text with it. */
+static int add_traceback(lua_State *L) {
+  luaL_traceback(L, L, NULL, 1);
+  if (lua_istable(L, 1)) {
+    lua_pushliteral(L, "traceback");
+    if (lua_rawget(L, 1) == LUA_TNIL) {
+      lua_pushliteral(L, "traceback");
+      lua_pushvalue(L, 2);
+      lua_rawset(L, 1);
+    }
+  } else {
+    lua_pushfstring(L, "%s\n%s", luaL_tolstring(L, 1, NULL), lua_tostring(L, 2));
+    lua_replace(L, 1);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* hook(fn, ...): calls a user's function that must not wait, protected; results as pcall's, an error with its
+ * traceback. */
+static int hook_call(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  lua_pushcfunction(L, add_traceback);
+  lua_insert(L, 1);
+  int status = larvak_hook_pcall(L, state, lua_gettop(L) - 2, LUA_MULTRET, 1);
+  lua_pushboolean(L, status == LUA_OK);
+  lua_replace(L, 1);
+  return lua_gettop(L);
+}
+
+void larvak_hooks_open(lua_State *L) {
+  lua_pushcfunction(L, hook_call);
+  lua_setfield(L, -2, "hook");
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &functions_key);
-  return 0;
 }

@@ -1,8 +1,10 @@
 /* Misuse is raised at the line of the caller, however deep inside the library it is noticed.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
+#include "misuse.h"
 
-#include "larvak.h"
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
 
 /* Chunks of the Lua layer are named after their files. */
 static bool is_ours(const lua_Debug *ar) {
@@ -53,4 +55,26 @@ const char *larvak_describe(lua_State *L, int index) {
     default: lua_pushfstring(L, "a %s", luaL_typename(L, index));
   }
   return lua_tostring(L, -1);
+}
+
+/* ---- for the Lua layer ---- */
+
+static int misuse_raise(lua_State *L) { return larvak_misuse(L, "%s", luaL_checkstring(L, 1)); }
+
+static int misuse_describe(lua_State *L) {
+  larvak_describe(L, 1);
+  return 1;
+}
+
+static int misuse_describe_type(lua_State *L) {
+  larvak_describe_type(L, 1);
+  return 1;
+}
+
+void larvak_misuse_open(lua_State *L) {
+  static const luaL_Reg functions[] = {{"misuse", misuse_raise},
+                                       {"describe", misuse_describe},
+                                       {"describe_type", misuse_describe_type},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
 }

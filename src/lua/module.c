@@ -1,27 +1,40 @@
 /* luaopen_arvak: the whole library in one file. The Lua layer is embedded, its modules find each other through a
- * private table, and nothing here needs package, io or os.
+ * private table, and nothing here needs package, io or os. This file alone knows all the others: it opens them, and
+ * closes what they hold with the Lua state.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <lauxlib.h>
+#include <lua.h>
 #include <string.h>
 
+#include "arvak_lua.h"
+#include "attached.h"
+#include "await.h"
+#include "breaker.h"
+#include "client.h"
+#include "connect.h"
+#include "descriptor.h"
 #include "embedded.h"
-#include "larvak.h"
+#include "entry.h"
+#include "headers.h"
+#include "hooks.h"
+#include "misuse.h"
+#include "names.h"
+#include "record.h"
+#include "retry.h"
+#include "sha256.h"
+#include "state.h"
+#include "stats.h"
+#include "step.h"
+#include "stream.h"
+#include "task.h"
+#include "unary.h"
+#include "upcall.h"
+#include "wait.h"
 
-/* In the registry: the functions of the Lua layer that are told of ends. */
-static const char upcall_keys[UPCALL_COUNT];
 /* In the registry: the module, so that opening the library again gives the same one. */
 static const char module_key = 0;
 
-void larvak_push_upcall(lua_State *L, larvak_upcall upcall) { lua_rawgetp(L, LUA_REGISTRYINDEX, &upcall_keys[upcall]); }
-
-/* set_upcall(name, fn) */
-static int set_upcall(lua_State *L) {
-  static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", "running",
-                                      "suspend",  "woken",    "busy",  NULL};
-  int upcall = luaL_checkoption(L, 1, NULL, names);
-  lua_settop(L, 2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &upcall_keys[upcall]);
-  return 0;
-}
+/* ---- the Lua layer ---- */
 
 static const larvak_source *find_source(const char *name) {
   for (const larvak_source *source = larvak_sources; source->name; source++)
@@ -55,28 +68,40 @@ static int require_inside(lua_State *L) {
   return 1;
 }
 
-void larvak_open(lua_State *L) {
+/* ---- opening and closing ---- */
+
+/* The state's finalizer. */
+static int close_state(lua_State *L) {
+  larvak_state *state = lua_touserdata(L, 1);
+  if (!larvak_state_close(state)) return 0;
+  larvak_waits_free(state);
+  larvak_hooks_free(state);
+  return 0;
+}
+
+/* Pushes the table core. */
+static void push_core(lua_State *L) {
+  static void (*const units[])(lua_State *) = {
+      larvak_names_open,    larvak_misuse_open,     larvak_upcall_open,  larvak_state_open,  larvak_hooks_open,
+      larvak_task_open,     larvak_descriptor_open, larvak_step_open,    larvak_await_open,  larvak_attached_open,
+      larvak_record_open,   larvak_retry_open,      larvak_breaker_open, larvak_client_open, larvak_headers_open,
+      larvak_connect_open,  larvak_stats_open,      larvak_entry_open,   larvak_unary_open,  larvak_stream_open,
+      larvak_sha256_open};
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++) units[i](L);
+  lua_pushstring(L, ARVAK_VERSION);
+  lua_setfield(L, -2, "version");
+}
+
+/* Opens the library if it is not, and pushes it. */
+static void open_library(lua_State *L) {
   luaL_checkversion(L);
   luaL_checkstack(L, 10, "opening arvak");
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &module_key) != LUA_TNIL) return;
   lua_pop(L, 1);
+  larvak_state_new(L, close_state);
   lua_newtable(L); /* loaded */
-  lua_newtable(L); /* core */
-  larvak_open_state(L);
-  larvak_open_wait(L);
-  larvak_open_task(L);
-  larvak_open_foreign(L);
-  larvak_open_record(L);
-  larvak_open_hooks(L);
-  larvak_open_policy(L);
-  larvak_open_client(L);
-  larvak_open_rpc(L);
-  larvak_open_stream(L);
-  larvak_open_sha256(L);
-  lua_pushcfunction(L, set_upcall);
-  lua_setfield(L, -2, "set_upcall");
-  lua_pushstring(L, ARVAK_VERSION);
-  lua_setfield(L, -2, "version");
+  push_core(L);
   lua_setfield(L, -2, "arvak.core");
   lua_pushcclosure(L, require_inside, 1);
   lua_pushliteral(L, "arvak");
@@ -86,6 +111,13 @@ void larvak_open(lua_State *L) {
 }
 
 __attribute__((visibility("default"))) int luaopen_arvak(lua_State *L) {
-  larvak_open(L);
+  open_library(L);
   return 1;
+}
+
+void arvak_lua_pushclient(lua_State *L, arvak_client *client) {
+  if (!client) luaL_error(L, "arvak_lua_pushclient: got NULL, expected a client");
+  open_library(L);
+  lua_pop(L, 1);
+  larvak_client_adopt(L, client);
 }

@@ -1,9 +1,12 @@
 /* Arguments and option tables, checked: every error names the field, the value and what was expected.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "options.h"
+
+#include <lauxlib.h>
 #include <math.h>
 #include <string.h>
 
-#include "larvak.h"
+#include "misuse.h"
 
 /* Pushes "a, b, c". */
 static const char *push_names(lua_State *L, const char *const *names) {
@@ -23,7 +26,7 @@ static bool is_among(const char *key, const char *const *names) {
   return false;
 }
 
-void larvak_check_keys(lua_State *L, int index, const char *what, const char *const *names) {
+void larvak_options_check(lua_State *L, int index, const char *what, const char *const *names) {
   index = lua_absindex(L, index);
   lua_pushnil(L);
   while (lua_next(L, index)) {
@@ -35,8 +38,8 @@ void larvak_check_keys(lua_State *L, int index, const char *what, const char *co
   }
 }
 
-lua_Integer larvak_integer(lua_State *L, int index, const char *name, lua_Integer standard, lua_Integer low,
-                           lua_Integer high) {
+lua_Integer larvak_option_integer(lua_State *L, int index, const char *name, lua_Integer standard, lua_Integer low,
+                                  lua_Integer high) {
   if (lua_isnoneornil(L, index)) return standard;
   int is_integer = 0;
   lua_Integer value = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : 0;
@@ -46,7 +49,7 @@ lua_Integer larvak_integer(lua_State *L, int index, const char *name, lua_Intege
   return value;
 }
 
-int64_t larvak_seconds(lua_State *L, int index, const char *name) {
+int64_t larvak_option_seconds(lua_State *L, int index, const char *name) {
   if (lua_isnoneornil(L, index)) return 0;
   double seconds = lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : -1.0;
   if (!(seconds > 0) || isnan(seconds))
@@ -55,7 +58,7 @@ int64_t larvak_seconds(lua_State *L, int index, const char *name) {
   return seconds < 3e9 ? (int64_t)(seconds * 1e9) + 1 : (int64_t)3000000000 * 1000000000;
 }
 
-const char *larvak_text(lua_State *L, int index, const char *name) {
+const char *larvak_option_text(lua_State *L, int index, const char *name) {
   if (lua_type(L, index) != LUA_TSTRING)
     larvak_misuse(L, "%s: got %s, expected a string", name, larvak_describe(L, index));
   size_t size;
@@ -88,7 +91,7 @@ static void read_header(lua_State *L, arvak_header *header) {
   if (reason) larvak_misuse(L, "metadata[\"%s\"]: %s", header->name, reason);
 }
 
-arvak_header *larvak_headers(lua_State *L, int index, size_t extra, size_t *count) {
+arvak_header *larvak_option_headers(lua_State *L, int index, size_t extra, size_t *count) {
   *count = 0;
   index = lua_absindex(L, index);
   bool is_table = !lua_isnoneornil(L, index);

@@ -1,10 +1,13 @@
-/* From decoded answers to Lua records, and from outcomes to error objects.
+/* From decoded answers to Lua records.
+ * Invariant: strings are copied, but for the counts of a large result, which stay in the answer that its box holds.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
+#include "record.h"
+
+#include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "larvak.h"
+#include "names.h"
 
 #define LARGE_RESULT "arvak.large_result"
 
@@ -22,71 +25,6 @@ static void set_string(lua_State *L, const char *name, const char *value) {
 static void set_integer(lua_State *L, const char *name, lua_Integer value) {
   lua_pushinteger(L, value);
   lua_setfield(L, -2, name);
-}
-
-/* ---- errors ---- */
-
-void larvak_push_error(lua_State *L, arvak_kind kind, int code, const char *message) {
-  lua_createtable(L, 0, 12);
-  set_string(L, "kind", arvak_kind_name(kind));
-  set_string(L, "message", message);
-  if (code >= 0) {
-    set_integer(L, "code", code);
-    const char *name = arvak_code_name(code);
-    lua_pushstring(L, name ? name : lua_pushfstring(L, "CODE_%d", code));
-    lua_setfield(L, name ? -2 : -3, "name");
-    if (!name) lua_pop(L, 1);
-  }
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "retryable");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "maybe_executed");
-  luaL_setmetatable(L, LARVAK_ERROR);
-}
-
-void larvak_push_forked(lua_State *L) {
-  larvak_push_error(L, ARVAK_KIND_FORKED, -1,
-                    "this process is a fork of the one that runs gRPC, and gRPC cannot follow: fork before the first "
-                    "connect, or start a new program");
-}
-
-void larvak_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome) {
-  static const char *const scopes[] = {NULL, "queue", "call"};
-  larvak_push_error(L, outcome->kind, outcome->code, outcome->message);
-  set_string(L, "rpc", arvak_rpc_name(rpc));
-  set_string(L, "target", target);
-  set_integer(L, "attempts", outcome->attempts);
-  lua_pushboolean(L, outcome->retryable);
-  lua_setfield(L, -2, "retryable");
-  lua_pushboolean(L, outcome->maybe_executed);
-  lua_setfield(L, -2, "maybe_executed");
-  lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
-  lua_setfield(L, -2, "elapsed");
-  if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
-  if (!outcome->has_retry_after) return;
-  lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
-  lua_setfield(L, -2, "retry_after");
-}
-
-static void push_ids(lua_State *L, const arvak_response *response) {
-  lua_createtable(L, (int)response->as.jobs.size, 0);
-  for (size_t i = 0; i < response->as.jobs.size; i++) {
-    lua_pushstring(L, response->as.jobs.ids[i]);
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
-  }
-}
-
-/* Stack: 1 call, 2 job id or nil. */
-static void push_failure(lua_State *L, const arvak_call *call, const arvak_outcome *outcome) {
-  larvak_push_failure(L, arvak_call_rpc(call), arvak_call_address(call), outcome);
-  larvak_set_cause(L, call);
-  lua_pushvalue(L, 2);
-  lua_setfield(L, -2, "job_id");
-  /* A batch that came back short: the ids that did come must not be lost. */
-  const arvak_response *response = arvak_call_response(call);
-  if (!response || response->rpc != ARVAK_SUBMIT_BATCH) return;
-  push_ids(L, response);
-  lua_setfield(L, -2, "job_ids");
 }
 
 /* ---- records ---- */
@@ -178,11 +116,18 @@ static void push_shared_result(lua_State *L, const arvak_result *result, arvak_r
   push_result(L, result, result->size >= LAZY_COUNTS ? push_box(L, response) : 0);
 }
 
-static void push_response(lua_State *L, arvak_call *call) {
-  arvak_response *response = arvak_call_response(call);
+void larvak_record_push_ids(lua_State *L, const arvak_response *response) {
+  lua_createtable(L, (int)response->as.jobs.size, 0);
+  for (size_t i = 0; i < response->as.jobs.size; i++) {
+    lua_pushstring(L, response->as.jobs.ids[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+}
+
+void larvak_record_push_response(lua_State *L, arvak_response *response) {
   switch (response->rpc) {
     case ARVAK_SUBMIT_JOB: lua_pushstring(L, response->as.job_id); break;
-    case ARVAK_SUBMIT_BATCH: push_ids(L, response); break;
+    case ARVAK_SUBMIT_BATCH: larvak_record_push_ids(L, response); break;
     case ARVAK_GET_JOB_STATUS: push_job(L, &response->as.job); break;
     case ARVAK_GET_JOB_RESULT: push_shared_result(L, &response->as.result, response); break;
     case ARVAK_CANCEL_JOB: lua_pushboolean(L, 1); break;
@@ -190,43 +135,6 @@ static void push_response(lua_State *L, arvak_call *call) {
     case ARVAK_GET_BACKEND_INFO: push_backend(L, &response->as.backends.list[0]); break;
     default: lua_pushnil(L); break; /* streams have no single answer */
   }
-}
-
-/* A refused cancel is OK on the wire (contract 2.6). */
-static bool is_refusal(const arvak_response *response) {
-  return response->rpc == ARVAK_CANCEL_JOB && !response->as.cancel.success;
-}
-
-static void push_refusal(lua_State *L, const arvak_call *call, const arvak_response *response) {
-  arvak_outcome outcome = *arvak_call_outcome(call);
-  outcome.kind = ARVAK_KIND_NOT_CANCELABLE;
-  outcome.message = response->as.cancel.message;
-  push_failure(L, call, &outcome);
-}
-
-static int close_box(lua_State *L) {
-  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
-  arvak_response_unref(*box);
-  *box = NULL;
-  return 0;
-}
-
-int larvak_push_outcome(lua_State *L) {
-  arvak_call *call = lua_touserdata(L, 1);
-  const arvak_outcome *outcome = arvak_call_outcome(call);
-  if (outcome->kind != ARVAK_KIND_NONE) {
-    lua_pushnil(L);
-    push_failure(L, call, outcome);
-    return 2;
-  }
-  const arvak_response *response = arvak_call_response(call);
-  if (is_refusal(response)) {
-    lua_pushnil(L);
-    push_refusal(L, call, response);
-    return 2;
-  }
-  push_response(L, call);
-  return 1;
 }
 
 /* ---- messages of streams ---- */
@@ -247,7 +155,7 @@ static int push_batch_answer(lua_State *L, arvak_response *message) {
   return 4;
 }
 
-int larvak_push_message(lua_State *L) {
+int larvak_record_push_message(lua_State *L) {
   arvak_response *message = lua_touserdata(L, 1);
   switch (message->rpc) {
     case ARVAK_WATCH_JOB:
@@ -266,6 +174,13 @@ int larvak_push_message(lua_State *L) {
 }
 
 /* ---- large results ---- */
+
+static int close_box(lua_State *L) {
+  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
+  arvak_response_unref(*box);
+  *box = NULL;
+  return 0;
+}
 
 /* The kept answer is a GetJobResultResponse, or a message of a batch stream. */
 static const arvak_result *result_in(const arvak_response *response) {
@@ -335,7 +250,7 @@ static int record_iterate(lua_State *L) {
   return 1;
 }
 
-int larvak_open_record(lua_State *L) {
+void larvak_record_open(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"raw_of", record_raw_of}, {"counts_of", record_counts_of}, {"iterate", record_iterate}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
@@ -345,15 +260,4 @@ int larvak_open_record(lua_State *L) {
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
-  static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
-                                        LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM,
-                                        LARVAK_RETRY,  LARVAK_BREAKER, LARVAK_POLLABLE, LARVAK_ATTACHMENT,
-                                        "arvak.batch_manager", "arvak.batch_result", "arvak.journal"};
-  lua_newtable(L);
-  for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
-    luaL_newmetatable(L, classes[i]);
-    lua_setfield(L, -2, classes[i]);
-  }
-  lua_setfield(L, -2, "metatables"); /* by name, for the Lua layer to fill */
-  return 0;
 }

@@ -1,8 +1,9 @@
 /* core.sha256: what tells circuits apart in a journal, from the library that gRPC brings along.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <openssl/sha.h>
+#include "sha256.h"
 
-#include "larvak.h"
+#include <lauxlib.h>
+#include <openssl/sha.h>
 
 /* sha256(text): 64 hexadecimal digits. */
 static int sha256(lua_State *L) {
@@ -19,8 +20,7 @@ static int sha256(lua_State *L) {
   return 1;
 }
 
-int larvak_open_sha256(lua_State *L) {
+void larvak_sha256_open(lua_State *L) {
   lua_pushcfunction(L, sha256);
   lua_setfield(L, -2, "sha256");
-  return 0;
 }

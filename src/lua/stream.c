@@ -2,9 +2,24 @@
  * Invariant: one wait at most is held up by a stream; it is named by its ticket, since it may end otherwise.
  * User value 1: the client's handle, which must not be collected under its streams.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "stream.h"
+
+#include <lauxlib.h>
 #include <string.h>
 
-#include "larvak.h"
+#include "await.h"
+#include "call_policies.h"
+#include "client.h"
+#include "descriptor.h"
+#include "entry.h"
+#include "errors.h"
+#include "headers.h"
+#include "hooks.h"
+#include "misuse.h"
+#include "options.h"
+#include "record.h"
+#include "state.h"
+#include "wait.h"
 
 #define RAW_STREAM "arvak.raw_stream"
 
@@ -41,15 +56,15 @@ static int stream_gc(lua_State *L) {
 /* ---- opening ---- */
 
 static void read_options(lua_State *L, int index, const larvak_client *client, arvak_request *request,
-                         arvak_call_options *out, larvak_call_options *policies) {
+                         arvak_call_options *out, larvak_call_policies *policies) {
   if (lua_isnoneornil(L, index)) return;
-  larvak_read_policies(L, index, client, policies);
+  larvak_call_policies_read(L, index, client, policies);
   lua_getfield(L, index, "chunk_size");
-  request->chunk_size = (uint32_t)larvak_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
+  request->chunk_size = (uint32_t)larvak_option_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
   lua_getfield(L, index, "timeout");
-  out->timeout_ns = larvak_seconds(L, -1, "timeout");
+  out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
   lua_getfield(L, index, "metadata");
-  if (!lua_isnil(L, -1)) out->headers = larvak_headers(L, -1, 0, &out->header_count);
+  if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
 }
 
 static raw_stream *push_raw(lua_State *L, larvak_client *client) {
@@ -73,7 +88,7 @@ static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc
                            .retry_after_ns = info.retry_after_ns};
   const char *address = lua_pushstring(L, arvak_client_address(client->core)); /* which a finalizer may close */
   lua_pushnil(L);
-  larvak_push_failure(L, rpc, address, &outcome);
+  larvak_error_push_failure(L, rpc, address, &outcome);
   return 2;
 }
 
@@ -87,30 +102,30 @@ static int stream_open(lua_State *L) {
   lua_settop(L, 4);
   arvak_request request = {.rpc = (arvak_rpc)(ARVAK_WATCH_JOB + luaL_checkoption(L, 2, NULL, methods))};
   arvak_call_options options = {.owner = client};
-  if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_text(L, 3, "job_id");
-  larvak_call_options policies = {0};
+  if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_option_text(L, 3, "job_id");
+  larvak_call_policies policies = {0};
   read_options(L, 4, client, &request, &options, &policies);
-  if (!larvak_ask_headers(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
+  if (!larvak_headers_add(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
-  larvak_attend(L, client->state);
-  if (!client->core) return larvak_push_closed(L); /* by a finalizer, or a function that was asked */
+  larvak_descriptor_attend(L, client->state);
+  if (!client->core) return larvak_error_push_closed(L); /* by a finalizer, or a function that gives headers */
   options.ud = raw;
-  options.retry = policies.has_retry ? policies.retry : client->retry;
-  options.breaker = policies.has_breaker ? policies.breaker : client->breaker;
+  options.retry = larvak_call_policies_retry(&policies, client);
+  options.breaker = larvak_call_policies_breaker(&policies, client);
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
-  larvak_notice(client->state);
+  larvak_descriptor_notice(client->state);
   if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
-  larvak_tell_hooks(L, client->state);
+  larvak_hooks_tell(L, client->state);
   if (status == ARVAK_OK) return 1;
   lua_pushnil(L);
-  if (status == ARVAK_EFORKED) larvak_push_forked(L);
+  if (status == ARVAK_EFORKED) larvak_error_push_forked(L);
   else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");
   return 2;
 }
 
 /* ---- steps ---- */
 
-/* stream_read(raw): asks for a message, if none is asked for. */
+/* stream_read(raw): requests a message, unless one is requested already. */
 static int stream_read(lua_State *L) {
   arvak_stream_read(check(L)->core);
   return 0;
@@ -119,7 +134,7 @@ static int stream_read(lua_State *L) {
 static int push_taken(lua_State *L, arvak_response *message) {
   lua_settop(L, 0);
   lua_pushliteral(L, "message");
-  lua_pushcfunction(L, larvak_push_message);
+  lua_pushcfunction(L, larvak_record_push_message);
   lua_pushlightuserdata(L, message);
   int status = lua_pcall(L, 1, LUA_MULTRET, 0);
   arvak_response_unref(message);
@@ -137,7 +152,7 @@ static int stream_take(lua_State *L) {
   if (!outcome) return 0;
   lua_pushliteral(L, "end");
   if (outcome->kind == ARVAK_KIND_NONE) return 1;
-  larvak_push_failure(L, arvak_stream_rpc(raw->core), arvak_stream_address(raw->core), outcome);
+  larvak_error_push_failure(L, arvak_stream_rpc(raw->core), arvak_stream_address(raw->core), outcome);
   return 2;
 }
 
@@ -146,7 +161,7 @@ static int stream_plan_retry(lua_State *L) {
   int64_t delay;
   raw_stream *raw = check(L);
   if (!arvak_stream_plan_retry(raw->core, (int)luaL_checkinteger(L, 2), &delay)) return 0;
-  larvak_tell_hooks(L, raw->state);
+  larvak_hooks_tell(L, raw->state);
   lua_pushnumber(L, (lua_Number)delay * 1e-9);
   return 1;
 }
@@ -164,7 +179,7 @@ static int stream_write(lua_State *L) {
   lua_settop(L, 4);
   lua_pushfstring(L, "%I", (LUAI_UACINT)index);
   submission.client_request_id = lua_tostring(L, 5);
-  if (!larvak_read_entry(L, 2, index, &submission.circuit)) return 2;
+  if (!larvak_entry_read(L, 2, index, &submission.circuit)) return 2;
   if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
   lua_pushboolean(L, 1);
   return 1;
@@ -187,7 +202,7 @@ static int stream_cancel(lua_State *L) {
 static int stream_wait(lua_State *L) {
   raw_stream *raw = check(L);
   const char *method = luaL_checkstring(L, 2);
-  bool is_foreign = larvak_check_wait(L, raw->state, method);
+  bool is_foreign = larvak_await_check(L, raw->state, method);
   if (larvak_wait_find(raw->state, raw->ticket))
     return larvak_misuse(L, "%s: another task waits on this stream", method);
   if (raw->has_changed) {
@@ -198,13 +213,13 @@ static int stream_wait(lua_State *L) {
   larvak_loop_get(L, raw->state);
   luaL_checkstack(L, 10, NULL);
   larvak_wait *wait = larvak_wait_new(L, raw->state);
-  larvak_note_ticket(L, wait, 4);
-  raw->ticket = larvak_ticket(wait);
-  if (!lua_isnoneornil(L, 3)) larvak_start_timer(L, wait, lua_tonumber(L, 3));
+  larvak_wait_note_ticket(L, wait, 4);
+  raw->ticket = larvak_wait_ticket(wait);
+  if (!lua_isnoneornil(L, 3)) larvak_wait_start_timer(L, wait, lua_tonumber(L, 3));
   return larvak_await(L, wait, is_foreign);
 }
 
-int larvak_open_stream(lua_State *L) {
+void larvak_stream_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"stream_open", stream_open},
                                        {"stream_read", stream_read},
                                        {"stream_take", stream_take},
@@ -222,5 +237,4 @@ int larvak_open_stream(lua_State *L) {
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
-  return 0;
 }

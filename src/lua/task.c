@@ -1,38 +1,30 @@
 /* Tasks: coroutines that the loop resumes. Invariant: a task is anchored from spawn until its end is reported, and
- * is resumed only by larvak_run_ready, between two other resumes, but for its first run, which may be at once.
+ * is resumed only by larvak_tasks_run, between two other resumes, but for its first run, which may be at once.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "task.h"
+
+#include <lauxlib.h>
 #include <string.h>
 
-#include "larvak.h"
+#include "descriptor.h"
+#include "misuse.h"
+#include "ready.h"
+#include "upcall.h"
+#include "wait.h"
 
 /* In the registry: the table of tasks not ended, by address. */
 static const char tasks_key = 0;
 #define TASK "arvak.task"
 
-void larvak_task_ready(larvak_state *state, larvak_task *task) {
-  if (task->is_queued || task->is_ended) return;
-  task->is_queued = true;
-  task->next_ready = NULL;
-  *state->ready_end = task;
-  state->ready_end = &task->next_ready;
-  state->ready_count++;
-}
-
-static larvak_task *pop_ready(larvak_state *state) {
-  larvak_task *task = state->ready;
-  state->ready = task->next_ready;
-  if (!state->ready) state->ready_end = &state->ready;
-  state->ready_count--;
-  task->is_queued = false;
-  return task;
-}
+/* Tasks started inside each other take C stack, of which Lua allows 200 levels. */
+enum { MAX_DEPTH = 16 };
 
 /* ---- the end of a task ---- */
 
 static void report_later(larvak_state *state, larvak_task *task) {
   task->next_unreported = NULL;
-  *state->unreported_end = task;
-  state->unreported_end = &task->next_unreported;
+  *state->tasks.unreported_end = task;
+  state->tasks.unreported_end = &task->next_unreported;
 }
 
 /* Reporting lets go of the task, so one that is still queued to run is reported when its turn comes. */
@@ -40,8 +32,8 @@ static void end_task(larvak_state *state, larvak_task *task, int status, int cou
   task->is_ended = true;
   task->status = status;
   task->result_count = count;
-  state->task_count--;
-  state->end_count++;
+  state->tasks.count--;
+  state->tasks.end_count++;
   if (task->wait) larvak_wait_free(task->wait);
   if (!task->is_queued) report_later(state, task);
 }
@@ -78,7 +70,7 @@ static int push_end(lua_State *L, larvak_task *task) {
 /* (lightuserdata task): task_end(task, ok, is_canceled, results… or error, traceback). */
 static int report(lua_State *L) {
   larvak_task *task = lua_touserdata(L, 1);
-  larvak_push_upcall(L, UPCALL_TASK_END);
+  larvak_upcall_push(L, UPCALL_TASK_END);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
   lua_rawgetp(L, -1, task);
   lua_remove(L, -2);
@@ -97,9 +89,9 @@ static void replace_end(lua_State *L, larvak_task *task) {
 }
 
 /* A task that cannot be reported for want of memory stays first in line. */
-void larvak_report_tasks(lua_State *L, larvak_state *state) {
-  while (state->unreported) {
-    larvak_task *task = state->unreported;
+void larvak_tasks_report(lua_State *L, larvak_state *state) {
+  while (state->tasks.unreported) {
+    larvak_task *task = state->tasks.unreported;
     lua_pushcfunction(L, report);
     lua_pushlightuserdata(L, task);
     int status = lua_pcall(L, 1, 0, 0);
@@ -108,8 +100,8 @@ void larvak_report_tasks(lua_State *L, larvak_state *state) {
       replace_end(L, task);
       continue;
     }
-    state->unreported = task->next_unreported;
-    if (!state->unreported) state->unreported_end = &state->unreported;
+    state->tasks.unreported = task->next_unreported;
+    if (!state->tasks.unreported) state->tasks.unreported_end = &state->tasks.unreported;
     lua_settop(task->co, 0);
     /* Setting a field that exists to nil allocates nothing. */
     lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
@@ -128,7 +120,7 @@ static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
   bool is_whole = task->is_started || lua_gettop(task->co) > task->argument_count;
   if (is_whole && (!task->is_started || lua_status(task->co) == LUA_YIELD)) return false;
   if (lua_status(task->co) == LUA_OK && lua_getstack(task->co, 0, &ar)) {
-    larvak_task_ready(state, task); /* running below us; look again later */
+    larvak_ready_push(state, task); /* running below us; look again later */
     return true;
   }
   lua_settop(task->co, 0);
@@ -140,23 +132,23 @@ static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
 static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
   if (is_out_of_hand(state, task)) return;
   int arguments = task->is_started ? 0 : task->argument_count, count = 0;
-  larvak_task *outer = state->current;
+  larvak_task *outer = state->tasks.current;
   task->is_started = true;
   task->innermost = task->co;
-  state->current = task;
+  state->tasks.current = task;
   int status = lua_resume(task->co, L, arguments, &count);
-  state->current = outer;
+  state->tasks.current = outer;
   if (status != LUA_YIELD) {
     end_task(state, task, status, count);
     return;
   }
   lua_pop(task->co, count);
-  if (!task->wait) larvak_task_ready(state, task); /* a bare coroutine.yield(): the next turn */
+  if (!task->wait) larvak_ready_push(state, task); /* a bare coroutine.yield(): the next turn */
 }
 
-void larvak_run_ready(lua_State *L, larvak_state *state) {
-  for (size_t n = state->ready_count; n > 0; n--) {
-    larvak_task *task = pop_ready(state);
+void larvak_tasks_run(lua_State *L, larvak_state *state) {
+  for (size_t n = state->ready.count; n > 0; n--) {
+    larvak_task *task = larvak_ready_pop(state);
     if (task->is_ended) report_later(state, task);
     else run_task(L, state, task);
   }
@@ -164,14 +156,11 @@ void larvak_run_ready(lua_State *L, larvak_state *state) {
 
 /* ---- for the Lua layer ---- */
 
-/* Tasks started inside each other take C stack, of which Lua allows 200 levels. */
-enum { MAX_DEPTH = 16 };
-
 /* new_task(fn, ...): a task that is to be queued or run at once. */
 static int task_new(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
-  larvak_attend(L, state);
+  larvak_descriptor_attend(L, state);
   int count = lua_gettop(L);
   larvak_task *task = lua_newuserdatauv(L, sizeof *task, 1);
   memset(task, 0, sizeof *task);
@@ -186,15 +175,15 @@ static int task_new(lua_State *L) {
   lua_insert(L, 1);
   lua_xmove(L, task->co, count);
   task->argument_count = count - 1;
-  state->task_count++;
+  state->tasks.count++;
   return 1;
 }
 
 /* queue_task(task): it runs from the next turn on. */
 static int task_queue(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_task_ready(state, luaL_checkudata(L, 1, TASK));
-  larvak_notice(state);
+  larvak_ready_push(state, luaL_checkudata(L, 1, TASK));
+  larvak_descriptor_notice(state);
   return 0;
 }
 
@@ -202,14 +191,14 @@ static int task_queue(lua_State *L) {
 static int task_run(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_task *task = luaL_checkudata(L, 1, TASK);
-  if (state->depth == MAX_DEPTH) return task_queue(L);
-  int hook_depth = state->hook_depth; /* the task is nobody's hook */
-  state->hook_depth = 0;
-  state->depth++;
+  if (state->tasks.depth == MAX_DEPTH) return task_queue(L);
+  int hook_depth = state->hooks.depth; /* the task is nobody's hook */
+  state->hooks.depth = 0;
+  state->tasks.depth++;
   run_task(L, state, task);
-  state->depth--;
-  state->hook_depth = hook_depth;
-  larvak_notice(state);
+  state->tasks.depth--;
+  state->hooks.depth = hook_depth;
+  larvak_descriptor_notice(state);
   return 0;
 }
 
@@ -233,9 +222,9 @@ static bool cancel(larvak_state *state, larvak_task *task) {
 /* cancel_task(task): true when it had not started, and never will. */
 static int task_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_attend(L, state);
+  larvak_descriptor_attend(L, state);
   lua_pushboolean(L, cancel(state, luaL_checkudata(L, 1, TASK)));
-  larvak_notice(state);
+  larvak_descriptor_notice(state);
   return 1;
 }
 
@@ -249,9 +238,9 @@ static int task_cancel_all(lua_State *L) {
 /* current_task(): the task that is running, or nil. */
 static int task_current(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  if (!state->current) return 0;
+  if (!state->tasks.current) return 0;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-  lua_rawgetp(L, -1, state->current);
+  lua_rawgetp(L, -1, state->tasks.current);
   return 1;
 }
 
@@ -268,14 +257,14 @@ static void set_waiting(lua_State *L, bool is_waiting) {
 /* Runs co until it yields a value, ends, or waits; in the last case the coroutine around it waits too. */
 static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   larvak_state *state = larvak_state_get(L);
-  larvak_task *task = state->current;
+  larvak_task *task = state->tasks.current;
   bool passes = task && task->innermost == L && lua_isyieldable(L);
   if (passes) task->innermost = co;
-  if (!task) state->generator_depth++;
+  if (!task) state->tasks.generator_depth++;
   int count = 0;
   int status = lua_resume(co, L, arguments, &count);
   if (passes) task->innermost = L;
-  if (!task) state->generator_depth--;
+  if (!task) state->tasks.generator_depth--;
   if (status == LUA_YIELD && passes && task->wait) {
     lua_pop(co, count);
     set_waiting(L, true);
@@ -295,7 +284,7 @@ static int wrap_continue(lua_State *L, int status, lua_KContext context) {
   (void)status;
   lua_settop(L, 0);
   /* A stray resume, not the task's turn: wait on. */
-  if (larvak_state_get(L)->current != (larvak_task *)context) return lua_yieldk(L, 0, context, wrap_continue);
+  if (larvak_state_get(L)->tasks.current != (larvak_task *)context) return lua_yieldk(L, 0, context, wrap_continue);
   set_waiting(L, false);
   return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
 }
@@ -325,7 +314,7 @@ static int task_wrap(lua_State *L) {
   return 1;
 }
 
-int larvak_open_task(lua_State *L) {
+void larvak_task_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"new_task", task_new},
                                        {"queue_task", task_queue},
                                        {"run_task", task_run},
@@ -341,5 +330,4 @@ int larvak_open_task(lua_State *L) {
   lua_pop(L, 1);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tasks_key);
-  return 0;
 }

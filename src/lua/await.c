@@ -1,0 +1,155 @@
+/* How a caller waits: suspended in a task, or blocked while it steps the loop itself. Invariant: a wait that was handed
+ * to larvak_await is freed on every path, also when a debug hook raises in it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "await.h"
+
+#include <lauxlib.h>
+
+#include "attached.h"
+#include "descriptor.h"
+#include "misuse.h"
+#include "outcome.h"
+#include "ready.h"
+#include "step.h"
+
+bool larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
+  if (state->hooks.depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
+  larvak_task *task = state->tasks.current;
+  if (!task) {
+    if (state->step.is_running) larvak_misuse(L, "%s: cannot wait here, inside a step of the loop", method);
+    return larvak_attached_is_inside(L, state, method);
+  }
+  if (L != task->innermost)
+    larvak_misuse(L, "%s: cannot wait in a coroutine inside a task; make it with arvak.wrap(fn), "
+                     "a coroutine.wrap that passes waits through", method);
+  if (!lua_isyieldable(L))
+    larvak_misuse(L, "%s: cannot wait here: the task is inside a C function that cannot be suspended "
+                     "(such as table.sort, string.gsub or a finalizer)", method);
+  return false;
+}
+
+/* ---- blocked ---- */
+
+typedef struct blocked {
+  larvak_wait *wait;
+  int mask_before;
+} blocked;
+
+/* Protected, so that the wait is let go of when a debug hook raises. */
+static int block(lua_State *L) {
+  blocked *b = lua_touserdata(L, 1);
+  larvak_state *state = b->wait->state;
+  while (b->wait->reason == REASON_PENDING) {
+    if (larvak_state_is_idle(state)) {
+      lua_pushliteral(L, "deadlock: waiting for something that nothing in flight can bring");
+      return lua_error(L);
+    }
+    larvak_step(L, state, arvak_now_ns() + LARVAK_AIR_NS);
+    larvak_step_breathe(L, state, b->mask_before);
+  }
+  return 0;
+}
+
+/* (lightuserdata state) */
+static int rouse_protected(lua_State *L) {
+  larvak_descriptor_rouse(L, lua_touserdata(L, 1), 0);
+  return 0;
+}
+
+static int rouse(lua_State *L, larvak_state *state) {
+  if (state->descriptor.users == 0) return LUA_OK;
+  lua_pushcfunction(L, rouse_protected);
+  lua_pushlightuserdata(L, state);
+  return lua_pcall(L, 1, 0, 0);
+}
+
+static int await_blocking(lua_State *L, larvak_wait *wait) {
+  blocked b = {wait, lua_gethookmask(wait->state->main)};
+  lua_pushcfunction(L, block);
+  lua_pushlightuserdata(L, &b);
+  int status = lua_pcall(L, 1, 0, 0);
+  if (status == LUA_OK) status = rouse(L, wait->state);
+  if (status != LUA_OK) {
+    larvak_wait_free(wait);
+    return lua_error(L);
+  }
+  return larvak_outcome_finish(L, wait);
+}
+
+/* ---- suspended ---- */
+
+static int on_resume(lua_State *L, int status, lua_KContext ticket) {
+  (void)status;
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
+  if (!wait) return luaL_error(L, "this wait is over: its task was closed");
+  /* A stray resume: whoever sent it gets nothing, and we wait on. */
+  if (wait->reason == REASON_PENDING) return lua_yieldk(L, 0, ticket, on_resume);
+  return larvak_outcome_finish(L, wait);
+}
+
+/* In a canceled task a wait takes one turn of the loop, so that a task that tries again and again holds up nobody. */
+int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign) {
+  if (is_foreign) return larvak_attached_await(L, wait);
+  larvak_task *task = wait->state->tasks.current;
+  if (!task) return await_blocking(L, wait);
+  if (task->is_canceled && wait->reason == REASON_PENDING) wait->reason = REASON_CANCELED;
+  wait->task = task;
+  task->wait = wait;
+  if (wait->reason != REASON_PENDING) larvak_ready_push(wait->state, task);
+  return lua_yieldk(L, 0, (lua_KContext)larvak_wait_ticket(wait), on_resume);
+}
+
+/* ---- for the Lua layer ---- */
+
+/* unpark(ticket): ends the wait, if it is not over already. */
+static int await_unpark(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (!wait) return 0;
+  larvak_descriptor_attend(L, state);
+  larvak_wait_end(wait, REASON_DONE);
+  larvak_descriptor_notice(state);
+  return 0;
+}
+
+/* start_timer(seconds): a ticket, whose end is reported as call_end(ticket). */
+static int await_start_timer(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_loop_get(L, state);
+  double seconds = luaL_checknumber(L, 1);
+  larvak_descriptor_attend(L, state);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  wait->is_detached = true;
+  larvak_wait_start_timer(L, wait, seconds);
+  larvak_descriptor_notice(state);
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  return 1;
+}
+
+/* park(method, seconds | nil, tickets | nil): waits for the time to be over, or for an unpark of the ticket that it
+ * puts into the table. True when unparked, false when the time is over, and the ticket; nil, an error and the ticket
+ * when canceled. */
+static int await_park(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  bool is_foreign = larvak_await_check(L, state, luaL_checkstring(L, 1));
+  larvak_loop_get(L, state);
+  luaL_checkstack(L, 10, NULL);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  larvak_wait_note_ticket(L, wait, 3);
+  if (!lua_isnoneornil(L, 2)) larvak_wait_start_timer(L, wait, lua_tonumber(L, 2));
+  return larvak_await(L, wait, is_foreign);
+}
+
+static int await_check(lua_State *L) {
+  larvak_await_check(L, larvak_state_get(L), luaL_checkstring(L, 1));
+  return 0;
+}
+
+void larvak_await_open(lua_State *L) {
+  static const luaL_Reg functions[] = {{"unpark", await_unpark},
+                                       {"park", await_park},
+                                       {"start_timer", await_start_timer},
+                                       {"check_wait", await_check},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,36 @@
+/* The keys retry and breaker among the options of a call or a stream.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "call_policies.h"
+
+#include <lauxlib.h>
+
+#include "breaker.h"
+#include "misuse.h"
+#include "names.h"
+#include "retry.h"
+
+/* A breaker is what many calls share, so one call can name another or none, but not make one. */
+static void read_breaker(lua_State *L, int index, larvak_call_policies *out) {
+  if (lua_getfield(L, index, "breaker") == LUA_TNIL) return;
+  bool is_off = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+  if (!is_off && !luaL_testudata(L, -1, LARVAK_BREAKER))
+    larvak_misuse(L, "breaker: got %s, expected false or a breaker made by arvak.circuit_breaker",
+                  larvak_describe(L, -1));
+  out->breaker = larvak_breaker_read(L, -1, "breaker");
+  out->has_breaker = true;
+}
+
+void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out) {
+  read_breaker(L, index, out);
+  out->has_retry = lua_getfield(L, index, "retry") != LUA_TNIL;
+  if (out->has_retry)
+    out->retry = larvak_retry_read(L, -1, "retry", client->core ? arvak_client_address(client->core) : NULL);
+}
+
+arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, const larvak_client *client) {
+  return policies->has_retry ? policies->retry : client->retry;
+}
+
+arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client) {
+  return policies->has_breaker ? policies->breaker : client->breaker;
+}

@@ -1,0 +1,22 @@
+/* Policies of one call: those that its options name; where they name none, those of the client as the call starts.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef LARVAK_CALL_POLICIES_H
+#define LARVAK_CALL_POLICIES_H
+
+#include <lua.h>
+
+#include "arvak.h"
+#include "client.h"
+
+typedef struct larvak_call_policies {
+  bool has_retry, has_breaker; /* of its own; else those that the client has when the call starts */
+  arvak_retry *retry;          /* borrowed from the stack; as the next */
+  arvak_breaker *breaker;
+} larvak_call_policies;
+
+/* The keys retry and breaker of the options at index; what holds them stays on the stack. */
+void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out);
+arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, const larvak_client *client);
+arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client);
+
+#endif

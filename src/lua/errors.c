@@ -1,0 +1,65 @@
+/* From outcomes to error objects. Invariant: every one has kind, message, retryable and maybe_executed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "errors.h"
+
+#include <lauxlib.h>
+
+#include "names.h"
+
+static void set_string(lua_State *L, const char *name, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void set_integer(lua_State *L, const char *name, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void larvak_error_push(lua_State *L, arvak_kind kind, int code, const char *message) {
+  lua_createtable(L, 0, 12);
+  set_string(L, "kind", arvak_kind_name(kind));
+  set_string(L, "message", message);
+  if (code >= 0) {
+    set_integer(L, "code", code);
+    const char *name = arvak_code_name(code);
+    lua_pushstring(L, name ? name : lua_pushfstring(L, "CODE_%d", code));
+    lua_setfield(L, name ? -2 : -3, "name");
+    if (!name) lua_pop(L, 1);
+  }
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "retryable");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "maybe_executed");
+  luaL_setmetatable(L, LARVAK_ERROR);
+}
+
+void larvak_error_push_forked(lua_State *L) {
+  larvak_error_push(L, ARVAK_KIND_FORKED, -1,
+                    "this process is a fork of the one that runs gRPC, and gRPC cannot follow: fork before the first "
+                    "connect, or start a new program");
+}
+
+int larvak_error_push_closed(lua_State *L) {
+  lua_pushnil(L);
+  larvak_error_push(L, ARVAK_KIND_CLOSED, 1, "the client was closed");
+  return 2;
+}
+
+void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome) {
+  static const char *const scopes[] = {NULL, "queue", "call"};
+  larvak_error_push(L, outcome->kind, outcome->code, outcome->message);
+  set_string(L, "rpc", arvak_rpc_name(rpc));
+  set_string(L, "target", target);
+  set_integer(L, "attempts", outcome->attempts);
+  lua_pushboolean(L, outcome->retryable);
+  lua_setfield(L, -2, "retryable");
+  lua_pushboolean(L, outcome->maybe_executed);
+  lua_setfield(L, -2, "maybe_executed");
+  lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
+  lua_setfield(L, -2, "elapsed");
+  if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
+  if (!outcome->has_retry_after) return;
+  lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
+  lua_setfield(L, -2, "retry_after");
+}

@@ -1,0 +1,17 @@
+/* Error objects: what a method returns after nil. Each function pushes one, and may raise for want of memory.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef LARVAK_ERRORS_H
+#define LARVAK_ERRORS_H
+
+#include <lua.h>
+
+#include "arvak.h"
+
+/* Pushes an error object with kind, message and what is given; the rest is for the caller to set. */
+void larvak_error_push(lua_State *L, arvak_kind kind, int code, const char *message);
+void larvak_error_push_forked(lua_State *L);
+int larvak_error_push_closed(lua_State *L); /* nil and the error of a client that was closed; returns 2 */
+/* Pushes the error of an outcome. */
+void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome);
+
+#endif

@@ -1,0 +1,102 @@
+/* One step of the loop, and what it delivers: headers for calls that ask for theirs, the ends of calls, the ends of
+ * tasks, and a turn for each task that is ready.
+ * Invariant: steps do not nest; an error in what is delivered goes to whoever steps, and the rest waits for the next.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "step.h"
+
+#include <lauxlib.h>
+
+#include "descriptor.h"
+#include "errors.h"
+#include "headers.h"
+#include "misuse.h"
+#include "outcome.h"
+#include "task.h"
+
+static int deliver(lua_State *L) {
+  larvak_state *state = lua_touserdata(L, 1);
+  larvak_headers_give(L, state);
+  larvak_outcomes_report(L, state);
+  larvak_tasks_report(L, state);
+  larvak_tasks_run(L, state);
+  larvak_tasks_report(L, state);
+  return 0;
+}
+
+static void raise_forked(lua_State *L, larvak_state *state) {
+  state->step.is_running = false;
+  larvak_error_push_forked(L);
+  lua_error(L);
+}
+
+void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
+  arvak_loop *loop = larvak_loop_get(L, state);
+  luaL_checkstack(L, 4, "stepping");
+  state->step.is_running = true;
+  bool has_news = larvak_state_has_work(state);
+  int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
+  if (ran == ARVAK_EFORKED) raise_forked(L, state);
+  state->step.has_news = has_news || ran > 0;
+  lua_pushcfunction(L, deliver);
+  lua_pushlightuserdata(L, state);
+  int status = lua_pcall(L, 1, 0, 0);
+  state->step.is_running = false;
+  if (status == LUA_OK) return;
+  larvak_descriptor_wake(state); /* for what is left of it */
+  lua_error(L);
+}
+
+void larvak_step_check(lua_State *L, larvak_state *state) {
+  if (state->tasks.current || state->step.is_running) larvak_misuse(L, "the loop is already being stepped");
+  if (state->hooks.depth > 0) larvak_misuse(L, "a hook must not step the loop");
+}
+
+static int noop(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
+  int mask = lua_gethookmask(state->main);
+  if (L != state->main && (mask & LUA_MASKCOUNT) && !(mask_before & LUA_MASKCOUNT)) {
+    lua_sethook(L, lua_gethook(state->main), mask, lua_gethookcount(state->main));
+    lua_sethook(state->main, NULL, 0, 0);
+  }
+  lua_pushcfunction(L, noop);
+  lua_call(L, 0, 0);
+}
+
+/* ---- for the Lua layer ---- */
+
+/* step(seconds): one step of the loop, which ends when something has happened. */
+static int step_once(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_step_check(L, state);
+  double seconds = luaL_checknumber(L, 1);
+  int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
+  int mask_before = lua_gethookmask(state->main);
+  do {
+    int64_t air = arvak_now_ns() + LARVAK_AIR_NS;
+    larvak_step(L, state, until < air ? until : air);
+    larvak_step_breathe(L, state, mask_before);
+  } while (!state->step.has_news && arvak_now_ns() < until);
+  return 0;
+}
+
+/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
+static int step_drive(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_step_check(L, state);
+  int64_t until = arvak_now_ns() + LARVAK_AIR_NS;
+  uint64_t ends = state->tasks.end_count;
+  do larvak_step(L, state, until);
+  while (state->tasks.end_count == ends && !larvak_state_is_idle(state) && arvak_now_ns() < until);
+  larvak_step_breathe(L, state, state->step.drive_mask);
+  state->step.drive_mask = lua_gethookmask(state->main);
+  return 0;
+}
+
+void larvak_step_open(lua_State *L) {
+  static const luaL_Reg functions[] = {{"step", step_once}, {"drive", step_drive}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

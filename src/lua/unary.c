@@ -1,0 +1,233 @@
+/* The seven unary methods. Invariant: everything that can raise has happened before the call starts, and from then
+ * on the wait owns it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "unary.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "await.h"
+#include "call_policies.h"
+#include "client.h"
+#include "descriptor.h"
+#include "entry.h"
+#include "errors.h"
+#include "headers.h"
+#include "misuse.h"
+#include "names.h"
+#include "options.h"
+#include "outcome.h"
+#include "ready.h"
+#include "state.h"
+#include "wait.h"
+
+/* What a canceled call may take to end: microseconds, but for a busy machine. */
+#define CANCEL_NS 100000000
+
+typedef struct method {
+  const char *name;
+  arvak_rpc rpc;
+  int id_index;      /* of the backend or job id; 0: none */
+  int options_index;
+} method;
+
+static const method methods[] = {
+    {"submit_qasm", ARVAK_SUBMIT_JOB, 3, 4},      {"submit_batch", ARVAK_SUBMIT_BATCH, 3, 4},
+    {"get_job_status", ARVAK_GET_JOB_STATUS, 2, 3}, {"get_job_result", ARVAK_GET_JOB_RESULT, 2, 3},
+    {"cancel_job", ARVAK_CANCEL_JOB, 2, 3},       {"list_backends", ARVAK_LIST_BACKENDS, 0, 2},
+    {"get_backend_info", ARVAK_GET_BACKEND_INFO, 2, 3},
+};
+
+typedef struct call_options {
+  int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
+  const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
+  size_t header_count, fixed_header_count;
+  larvak_call_policies policies;
+} call_options;
+
+/* ---- arguments ---- */
+
+/* The options every method takes, and those of submits; the header table stays on the stack. */
+static void read_options(lua_State *L, const method *m, const larvak_client *client, arvak_circuit *circuit,
+                         call_options *out) {
+  static const char *const submit_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
+                                            "breaker", "shots", "optimization_level", NULL};
+  static const char *const call_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
+                                          "breaker", NULL};
+  int index = m->options_index;
+  memset(out, 0, sizeof *out);
+  if (lua_isnoneornil(L, index)) return;
+  if (circuit && lua_type(L, index) == LUA_TNUMBER) {
+    circuit->shots = larvak_entry_read_shots(L, index, "shots");
+    return;
+  }
+  if (!lua_istable(L, index))
+    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe_type(L, index),
+                  circuit ? "a number of shots or a table of options" : "a table of options");
+  larvak_options_check(L, index, m->name, circuit ? submit_keys : call_keys);
+  if (circuit) {
+    lua_getfield(L, index, "shots");
+    circuit->shots = larvak_entry_read_shots(L, -1, "shots");
+    lua_getfield(L, index, "optimization_level");
+    circuit->optimization_level = larvak_entry_read_level(L, -1, "optimization_level");
+    lua_pop(L, 2);
+  }
+  lua_getfield(L, index, "timeout");
+  out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
+  lua_getfield(L, index, "attempt_timeout");
+  out->attempt_timeout_ns = larvak_option_seconds(L, -1, "attempt_timeout");
+  lua_getfield(L, index, "queue_timeout");
+  out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
+  lua_pop(L, 3);
+  larvak_call_policies_read(L, index, client, &out->policies);
+  lua_getfield(L, index, "metadata");
+  if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
+}
+
+/* Reads the arguments of m. False: pushed nil and an error. */
+static bool read_call(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
+                      arvak_circuit *circuit, call_options *options) {
+  memset(request, 0, sizeof *request);
+  memset(circuit, 0, sizeof *circuit);
+  request->rpc = m->rpc;
+  bool is_submit = m->rpc == ARVAK_SUBMIT_JOB, is_batch = m->rpc == ARVAK_SUBMIT_BATCH;
+  if (is_submit) {
+    circuit->shots = LARVAK_DEFAULT_SHOTS;
+    request->circuits = circuit;
+    request->circuit_count = 1;
+    if (!larvak_entry_read_qasm(L, 2, "qasm", circuit)) return false;
+  }
+  if (m->id_index > 0)
+    request->id = larvak_option_text(
+        L, m->id_index, is_submit || is_batch || m->rpc == ARVAK_GET_BACKEND_INFO ? "backend_id" : "job_id");
+  read_options(L, m, client, is_submit ? circuit : NULL, options);
+  if (is_batch && !larvak_entries_read(L, 2, request)) return false;
+  options->fixed_header_count = options->header_count;
+  return larvak_headers_add(L, client, m->rpc, &options->headers, &options->header_count);
+}
+
+/* ---- calls ---- */
+
+static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
+                          const call_options *options) {
+  if (!client->core) { /* by a finalizer, or by a function that gives headers */
+    larvak_error_push_closed(L);
+    return NULL;
+  }
+  arvak_loop *loop = larvak_loop_get(L, client->state);
+  larvak_wait *wait = larvak_wait_new(L, client->state);
+  wait->rpc = request->rpc;
+  arvak_call_options call = {.timeout_ns = options->timeout_ns,
+                             .attempt_timeout_ns = options->attempt_timeout_ns,
+                             .queue_timeout_ns = options->queue_timeout_ns,
+                             .headers = options->headers,
+                             .header_count = options->header_count,
+                             .fixed_header_count = options->fixed_header_count,
+                             .asks_headers = client->has_functions,
+                             .retry = larvak_call_policies_retry(&options->policies, client),
+                             .breaker = larvak_call_policies_breaker(&options->policies, client),
+                             .owner = client,
+                             .fn = larvak_wait_on_call_end,
+                             .ud = wait};
+  int status = arvak_call_start(loop, client->core, request, &call, &wait->call);
+  if (status == ARVAK_OK) return wait;
+  larvak_wait_free(wait);
+  if (status == ARVAK_EFORKED) {
+    lua_pushnil(L);
+    larvak_error_push_forked(L);
+    return NULL;
+  }
+  luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);
+  return NULL;
+}
+
+/* In a canceled task nothing is sent any more. */
+static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc rpc) {
+  larvak_loop_get(L, state);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  wait->rpc = rpc;
+  return wait;
+}
+
+/* Upvalue 1: the method, 2: whether it is called by the library itself, for which a closed client is an outcome and
+ * no misuse. Suspends or blocks; value, or nil and error. */
+static int unary_call(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(1));
+  larvak_client *client = luaL_testudata(L, 1, LARVAK_CLIENT);
+  if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_error_push_closed(L);
+  client = larvak_client_check(L, 1, m->name);
+  bool is_foreign = larvak_await_check(L, client->state, m->name);
+  luaL_checkstack(L, 30, NULL);
+  lua_settop(L, m->options_index);
+  arvak_request request;
+  arvak_circuit circuit;
+  call_options options;
+  if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_task *task = client->state->tasks.current;
+  bool is_canceled = task && task->is_canceled;
+  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
+  if (wait) return larvak_await(L, wait, is_foreign);
+  larvak_descriptor_notice(client->state);
+  return 2;
+}
+
+/* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
+static int unary_start(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(1));
+  larvak_client *client = larvak_client_check(L, 1, m->name);
+  luaL_checkstack(L, 30, NULL);
+  lua_settop(L, m->options_index);
+  arvak_request request;
+  arvak_circuit circuit;
+  call_options options;
+  if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_descriptor_attend(L, client->state);
+  larvak_wait *wait = start(L, client, &request, &options);
+  larvak_descriptor_notice(client->state);
+  if (!wait) return 2;
+  wait->is_detached = true;
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  return 1;
+}
+
+/* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns. At once can be a
+ * moment later when another thread of gRPC's is busy with the connection just then; that moment is waited for. */
+static int unary_cancel(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (!wait || !wait->call) return 0;
+  arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
+  for (; now < end && wait->reason == REASON_PENDING; now = arvak_now_ns())
+    arvak_loop_step(state->loop, now + CANCEL_NS / 100);
+  larvak_outcomes_report(L, state);
+  return 0;
+}
+
+/* is_sent(ticket): whether an attempt of this call has been handed to gRPC. */
+static int unary_is_sent(lua_State *L) {
+  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1));
+  lua_pushboolean(L, !wait || !wait->call || arvak_call_is_sent(wait->call));
+  return 1;
+}
+
+static void set_methods(lua_State *L, const char *field, lua_CFunction fn, bool is_internal) {
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+    lua_pushlightuserdata(L, (void *)&methods[i]);
+    lua_pushboolean(L, is_internal);
+    lua_pushcclosure(L, fn, 2);
+    lua_setfield(L, -2, methods[i].name);
+  }
+  lua_setfield(L, -2, field);
+}
+
+void larvak_unary_open(lua_State *L) {
+  set_methods(L, "call", unary_call, false);
+  set_methods(L, "try", unary_call, true);
+  set_methods(L, "start", unary_start, false);
+  lua_pushcfunction(L, unary_cancel);
+  lua_setfield(L, -2, "cancel_call");
+  lua_pushcfunction(L, unary_is_sent);
+  lua_setfield(L, -2, "is_sent");
+}

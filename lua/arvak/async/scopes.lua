@@ -24,19 +24,22 @@ function M.current()
   return owner and owner._scope or M.root
 end
 
-local function note(owner, task, scope)
-  owner._scope = scope
-  owners[task] = owner
-  scope.tasks[owner] = task
+-- The place for the task comes first: a task that could not be noted for want of memory would stay for ever.
+local function make_task(owner, scope, fn, ...)
+  local tasks = scope.tasks
+  tasks[owner] = false
+  tasks[owner] = core.new_task(fn, ...)
+  owners[tasks[owner]] = owner
 end
 
 -- Runs fn(...) as a task. start: core.queue_task (from the next turn of the loop on) or core.run_task (at once).
 function M.spawn(owner, scope, start, fn, ...)
-  local task = core.new_task(fn, ...)
-  local ok, err = pcall(note, owner, task, scope)
+  owner._scope = scope
+  local ok, err = pcall(make_task, owner, scope, fn, ...)
+  local task = scope.tasks[owner]
   if not ok then
-    owners[task] = nil
-    core.cancel_task(task)
+    if task then core.cancel_task(task) end
+    scope.tasks[owner] = nil
     error(err, 0)
   end
   scope.open = scope.open + 1

@@ -1,5 +1,5 @@
--- Tasks, and the loop that runs them. Invariant: a task's error is read from its future, or raised by the run around
--- the task, or goes to the strays; so it is never lost.
+-- Tasks, and the loop that runs them. Invariant: the error of a user's task is read from its future, or raised by the
+-- run around the task, or goes to the strays; so it is never lost.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"

@@ -1,16 +1,18 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
+-- Invariant: this table is all that a program sees of the library, and what has no underscore in it is documented.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local attach = require "arvak.async.attached"
-local batch_manager = require "arvak.batch.manager"
+local attached = require "arvak.async.attached"
 local client = require "arvak.client"
 local errors = require "arvak.base.errors"
 local export = require "arvak.results.export"
-local futures = require "arvak.async.groups"
+local groups = require "arvak.async.groups"
 local journal = require "arvak.batch.journal"
-local progress = require "arvak.batch.progress_bar"
+local manager = require "arvak.batch.manager"
+local pollable = require "arvak.async.pollable"
+local progress_bar = require "arvak.batch.progress_bar"
 local resilience = require "arvak.resilience"
-local results = require "arvak.results.statistics"
+local statistics = require "arvak.results.statistics"
 local task = require "arvak.async.task"
 
 local M = {
@@ -18,27 +20,27 @@ local M = {
   run = task.run,
   spawn = task.spawn,
   sleep = task.sleep,
-  poll = task.poll,
+  poll = pollable.poll,
   in_task = task.in_task,
   wrap = task.wrap,
-  with_timeout = futures.with_timeout,
-  as_completed = futures.as_completed,
-  wait = futures.wait,
-  gather = futures.gather,
-  all = futures.all,
-  map = futures.map,
-  future = futures.future,
-  attach = attach.attach,
-  pollable = attach.pollable,
-  batch_manager = batch_manager.batch_manager,
+  with_timeout = groups.with_timeout,
+  as_completed = groups.as_completed,
+  wait = groups.wait,
+  gather = groups.gather,
+  all = groups.all,
+  map = groups.map,
+  future = groups.future,
+  attach = attached.attach,
+  pollable = pollable.pollable,
+  batch_manager = manager.batch_manager,
   journal = journal.journal,
   is_error = errors.is_error,
   resilient = client.resilient,
   retry_policy = resilience.retry_policy,
   circuit_breaker = resilience.circuit_breaker,
-  results = results,
+  results = { merge = statistics.merge, scale = statistics.scale, distance = statistics.distance },
   export = export,
-  print_progress_bar = progress.print_progress_bar,
+  print_progress_bar = progress_bar.print_progress_bar,
   _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }
 

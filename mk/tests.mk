@@ -24,11 +24,12 @@ BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/
 
 .PHONY: lint format examples asan tsan valgrind fuzz tests run-tests
 
-#: make lint          luacheck; directions of includes; sizes of lines, functions and files
+#: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
 lint:
 	@$(SETUP) check
 	luacheck -q . .busted
 	$(LUA) tools/check_source.lua
+	$(LUA) tools/check_rooms.lua
 
 #: make format        clang-format over the C sources, as a help: tables laid out by hand are better than its own
 format:

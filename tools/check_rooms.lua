@@ -1,6 +1,7 @@
 -- Who knows whom in the sources: every #include, every call from one C file to another, every require.
 -- Fails when a room knows one that tools/rooms.lua does not let it know, when files know each other in a circle, when a
--- library is used where it does not belong, and when a Lua module changes another one's table.
+-- library is used where it does not belong, when a Lua module changes another one's table, and when two modules fill
+-- the metatable of one class.
 -- Usage: lua tools/check_rooms.lua [--arrows], in the top directory; --arrows lists who knows whom among the rooms.
 -- SPDX-License-Identifier: Apache-2.0
 
@@ -201,29 +202,48 @@ end
 
 local function path_of(module) return "lua/" .. module:gsub("%.", "/") .. ".lua" end
 
--- What a file calls the modules that it requires.
-local function add_requires(path, text, exists)
+-- What a file calls our modules that it requires, each in a line of its own, so that an editor finds the definition.
+local function add_requires(path, lines, exists)
   local names = {}
-  for place, name, module in text:gmatch('()%f[%w]local%s+([%w_]+)%s*=%s*require%s*%(?"([%w_.]+)"') do
-    local target = path_of(module)
-    if exists[target] then
+  for number, line in ipairs(lines) do
+    local name, module = line:match('^local ([%w_]+) = require "(arvak[%w_.]*)"$')
+    local target = name and path_of(module)
+    if target and exists[target] then
       names[name] = module
-      add_edge(path, line_at(text, place), target, module)
+      add_edge(path, number, target, module)
+    elseif not name and line:find('%f[%w_]require[ (]+"arvak%.[%w_]+%.') then
+      complain(path, number, "a module of ours is required as `local name = require \"module\"`")
     end
-  end
-  for place, module in text:gmatch('\n()require%s*%(?"([%w_.]+)"') do
-    complain(path, line_at(text, place), "%s: required for what it does to others", module)
   end
   return names
 end
 
-local function check_patches(path, text, names)
-  local number = 0
-  for line in text:gmatch("([^\n]*)\n") do
-    number = number + 1
-    local holder = line:match("^%s*([%a_][%w_]*)%.[%w_.]+%s*=[^=]") or line:match("^function%s+([%a_][%w_]*)[.:]")
-    if holder and names[holder] then complain(path, number, "changes the module %s", names[holder]) end
+-- The local whose field a line fills, or nil.
+local function filled_by(line)
+  return line:match("^%s*([%a_][%w_]*)%.[%w_.]+[%w_., ]*%s=%s") or line:match("^%s*function%s+([%a_][%w_]*)[.:]")
+end
+
+local owners = {}   -- class → the path that fills its metatable
+
+local function check_fills(path, lines, names)
+  local classes = {}
+  for number, line in ipairs(lines) do
+    local variable, class = line:match('^local ([%w_]+) = core%.metatables%["([%w_.]+)"%]')
+    if variable then classes[variable] = class end
+    local holder = filled_by(line)
+    class = classes[holder]
+    if names[holder] then complain(path, number, "changes the module %s", names[holder]) end
+    if class and owners[class] and owners[class] ~= path then
+      complain(path, number, "fills the metatable of %s, as %s does", class, owners[class])
+    end
+    if class then owners[class] = path end
   end
+end
+
+local function lines_of(text)
+  local lines = {}
+  for line in (text .. "\n"):gmatch("([^\n]*)\n") do lines[#lines + 1] = line end
+  return lines
 end
 
 local function check_lua()
@@ -231,8 +251,8 @@ local function check_lua()
   for _, path in ipairs(list) do exists[path] = true end
   for _, path in ipairs(list) do
     if not room_of(path) then complain(path, 1, "is in no room of tools/rooms.lua") end
-    local text = read(path)
-    check_patches(path, text, add_requires(path, text, exists))
+    local lines = lines_of(read(path))
+    check_fills(path, lines, add_requires(path, lines, exists))
   end
   return #list
 end

@@ -1,51 +1,31 @@
--- The client's methods: single RPCs come from the core, what is made of several is here.
+-- The client's methods: single RPCs come from the core, what is made of several from the rooms below.
+-- Invariant: every handle on a client, the views and those that a host pushes too, has been through adopt.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local batch_stream = require "arvak.streams.batch"
-local calls = require "arvak.async.detached"
+local batch = require "arvak.streams.batch"
 local check = require "arvak.base.check"
+local counts = require "arvak.streams.counts"
+local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
-local result_stream = require "arvak.streams.counts"
+local job_result = require "arvak.jobs.result"
+local poll = require "arvak.jobs.poll"
+local ready = require "arvak.async.ready"
 local task = require "arvak.async.task"
-local wait = require "arvak.jobs.poll"
-local watch = require "arvak.streams.job"
 
 local M = {}
 local Client = core.metatables["arvak.client"]
 local methods = Client.methods
-local FAILED_PRECONDITION, MAX_BATCH = 9, 50
+local MAX_BATCH = 50
 
 for name, call in pairs(core.call) do methods[name] = call end
 methods.stats = core.stats
 
 -- ---- results
 
--- The server says the same of a job that runs and of one that was canceled (contract 2.9, item 3): ask which.
-local function refine(client, job_id, err, options)
-  if err.code ~= FAILED_PRECONDITION then return err end
-  local job = core.try.get_job_status(client, job_id, options)
-  if not job then return err end
-  if job.state == "CANCELED" then
-    err.kind, err.message = "job_canceled", "the job was canceled and has no result"
-  elseif job.state == "RESULT_EXPIRED" then
-    err.kind, err.message = "result_expired", "the job succeeded, but its result has expired"
-  elseif job.state ~= "COMPLETED" then
-    err.message = ("the job is %s and has no result yet"):format(job.state)
-  end
-  return err, job.state == "COMPLETED"
-end
-
--- The result of a completed job: result, or nil and an error.
-function methods.get_job_result(client, job_id, options)
-  local result, err = core.call.get_job_result(client, job_id, options)
-  if result then return result end
-  local has_completed
-  err, has_completed = refine(client, job_id, err, options)
-  if has_completed then return core.try.get_job_result(client, job_id, options) end
-  return nil, err
-end
+methods.get_job_result = job_result.get_job_result
 
 -- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
 -- and timeout and metadata of each call.
@@ -53,14 +33,14 @@ function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.string(job_id, "job_id")
-  wait.check_options(options, "wait_for_job")
-  return wait.wait_for_job(client, target, timeout, job_id, options)
+  poll.check_options(options, "wait_for_job")
+  return poll.wait_for_job(client, target, timeout, job_id, options)
 end
 
 -- ---- submits
 
 local execute_names = { shots = true, optimization_level = true }
-for name in pairs(wait.option_names) do execute_names[name] = true end
+for name in pairs(poll.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
 local function split_options(options, method)
@@ -78,7 +58,7 @@ local function split_options(options, method)
     end
   end
   check.pick_call_options(options, submit)
-  wait.check_options(waiting, method)
+  poll.check_options(waiting, method)
   return submit, waiting
 end
 
@@ -90,7 +70,7 @@ function methods.execute(client, qasm, backend_id, options)
   local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, target, timeout, job_id, waiting)
+  return poll.wait_for_job(client, target, timeout, job_id, waiting)
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
@@ -178,10 +158,9 @@ end
 
 -- ---- streams
 
-result_stream.refine = refine
-methods.watch_job = watch.watch_job
-methods.stream_results = result_stream.stream_results
-methods.submit_batch_stream = batch_stream.submit_batch_stream
+methods.watch_job = job.watch_job
+methods.stream_results = counts.stream_results
+methods.submit_batch_stream = batch.submit_batch_stream
 
 -- ---- connection
 
@@ -193,26 +172,26 @@ function methods.wait_for_ready(client, timeout)
   core.check_wait("wait_for_ready")
   local started_at = core.now()
   timeout = timeout or standard
-  local ready, err = wait.until_ready(client, target, timeout)
-  if ready ~= false then return ready, err end
+  local is_ready, err = ready.until_ready(client, target, timeout)
+  if is_ready ~= false then return is_ready, err end
   return nil, errors.new("timeout", ("no connection within %g s"):format(timeout),
     { scope = "wait", target = target, elapsed = core.now() - started_at })
 end
 
 -- ---- life
 
--- client → the dev server that ends with it and its views
+-- client → the dev server that ends with it and its views, and how many of these handles are open
 local servers = setmetatable({}, { __mode = "k" })
 
 -- Closes: calls in flight end as closed, later ones raise. Idempotent, never waits.
 function methods.close(client)
   core.close(client)
-  calls.stop_timers_of(client)
-  local entry = servers[client]
+  detached.stop_timers_of(client)
+  local embedded = servers[client]
   servers[client] = nil
-  if not entry then return end
-  entry.handles = entry.handles - 1
-  if entry.handles == 0 then entry.server:stop() end
+  if not embedded then return end
+  embedded.handles = embedded.handles - 1
+  if embedded.handles == 0 then embedded.server:stop() end
 end
 
 Client.__close = methods.close
@@ -234,7 +213,7 @@ local function start_call(name, client, ...)
   local f = future.new(cancel_call)
   f._client = client
   if name:find("job", 1, true) then f._job_id = (...) end
-  calls.start(f, nil, name, client, ...)
+  detached.start(f, nil, name, client, ...)
   return f
 end
 
@@ -282,10 +261,10 @@ function M.resilient(client, options)
     options = all
   end
   local view = M.adopt(core.view(client, options))
-  local entry = servers[client]
-  if entry then
-    entry.handles = entry.handles + 1
-    servers[view] = entry
+  local embedded = servers[client]
+  if embedded then
+    embedded.handles = embedded.handles + 1
+    servers[view] = embedded
   end
   return view
 end

@@ -1,10 +1,11 @@
--- Policies around any function, and views of a client with other policies. What decides is the core's own retry and
--- breaker. Invariant: whoever was let through by a breaker leaves it with a verdict, also by an error or when its
--- coroutine is closed.
+-- Policies around any function. What decides is the core's own retry and breaker.
+-- Invariant: whoever was let through by a breaker leaves it with a verdict, also by an error or when its coroutine is
+-- closed.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local strays = require "arvak.async.strays"
 local task = require "arvak.async.task"
 
 local M = {}
@@ -15,7 +16,7 @@ local Breaker = core.metatables["arvak.breaker"].__index
 -- A hook's error goes to whoever drives the loop.
 core.set_upcall("policy_event", function(fn, ...)
   local ok, err = core.hook(fn, ...)
-  if not ok then task.add_stray(err) end
+  if not ok then strays.add(err) end
 end)
 
 -- Failed means: raised, or first value nil and second an arvak.error. The error, or nil.
@@ -63,8 +64,8 @@ function Policy.backoff(policy, attempt)
 end
 
 local function delay_of(policy, err, attempt)
-  local asked = errors.is_error(err) and err.retry_after
-  return asked or Policy.backoff(policy, attempt)
+  local requested = errors.is_error(err) and err.retry_after
+  return requested or Policy.backoff(policy, attempt)
 end
 
 local attempt_from

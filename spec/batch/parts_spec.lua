@@ -1,4 +1,4 @@
--- The parts of a batch that need no server: pacing, the agenda, the queue. Time is passed in.
+-- The parts of a batch that need no server: pacing, the heap, the queue. Time is passed in.
 -- SPDX-License-Identifier: Apache-2.0
 
 local function load_part(name) return assert(loadfile("lua/arvak/" .. name .. ".lua"))() end
@@ -67,28 +67,28 @@ describe("pacing", function()
   end)
 end)
 
-describe("the agenda", function()
-  local agenda = load_part "base/heap"
+describe("the heap", function()
+  local heap = load_part "base/heap"
 
   it("gives what is due, in the order of the times, and nothing before", function()
-    local a, expected = agenda.new(), {}
-    assert.is_nil(a:next_time())
+    local h, expected = heap.new(), {}
+    assert.is_nil(h:next_time())
     for i = 1, 1000 do
       expected[i] = math.random(500)
-      a:add(expected[i], expected[i])
+      h:add(expected[i], expected[i])
     end
     table.sort(expected)
-    assert.is_nil(a:take(0))
+    assert.is_nil(h:take(0))
     for i = 1, 1000 do
-      assert.equal(expected[i], a:next_time())
-      assert.equal(expected[i], a:take(expected[i]))
+      assert.equal(expected[i], h:next_time())
+      assert.equal(expected[i], h:take(expected[i]))
       if i % 3 == 0 then   -- one more in between
-        a:add(expected[i], expected[i])
-        assert.equal(expected[i], a:take(expected[i]))
+        h:add(expected[i], expected[i])
+        assert.equal(expected[i], h:take(expected[i]))
       end
     end
-    assert.is_nil(a:next_time())
-    assert.is_nil(a:take(math.huge))
+    assert.is_nil(h:next_time())
+    assert.is_nil(h:take(math.huge))
   end)
 end)
 

@@ -160,9 +160,17 @@ describe("tools/check_rooms.lua", function()
       "lua/arvak/high/b.lua:2: changes the module arvak.low.a",
       { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\na.x = 1\n' },
     },
-    ["a module that is required for what it does"] = {
-      "lua/arvak/high/b.lua:2: arvak.low.a: required for what it does to others",
-      { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\nrequire "arvak.low.a"\nreturn a\n' },
+    ["a module that is required where no editor looks"] = {
+      "lua/arvak/high/b.lua:2: a module of ours is required as",
+      { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\nreturn a, require("arvak.low.a")\n' },
+    },
+    ["a class whose metatable two modules fill"] = {
+      "lua/arvak/low/a.lua:2: fills the metatable of arvak.x, as lua/arvak/high/b.lua does",
+      {
+        ["lua/arvak/low/a.lua"] = 'local X = core.metatables["arvak.x"]\nX.__index = X\n',
+        ["lua/arvak/high/b.lua"] =
+          'local a = require "arvak.low.a"\nlocal X = core.metatables["arvak.x"]\nfunction X.y() return a end\n',
+      },
     },
     ["a room that knows one above it"] = {
       "tools/rooms.lua:1: src/core/low knows src/core/high, which is not below it",

@@ -199,6 +199,7 @@ describe("stream_results of chunks that do not fit", function()
       ["arvak.base.errors"] = {
         new = function(kind, message, fields) return { kind = kind, message = message, job_id = fields.job_id } end,
       },
+      ["arvak.jobs.result"] = {},
       ["arvak.streams.stream"] = {
         options = function() return {} end,
         open = function() return true end,

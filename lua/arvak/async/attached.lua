@@ -1,80 +1,12 @@
--- Other people's event loops. Invariant: whoever is suspended in one is in its waiters until its loop has been told to
+-- Other people's event loops. Invariant: whoever is suspended in one stands in owners until its loop has been told to
 -- go on; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local queue = require "arvak.base.queue"
-local task = require "arvak.async.task"
+local strays = require "arvak.async.strays"
 
 local M = {}
-
--- ---- a descriptor to wait on
-
-local Pollable = core.metatables["arvak.pollable"]
-local pollable = {}
-Pollable.__index = pollable
-
-local function check_open(self, method)
-  if getmetatable(self) ~= Pollable then
-    check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
-  end
-  if not self._fd then check.misuse("%s: the pollable is closed", method) end
-end
-
--- What an event loop needs to drive this library: a descriptor, the events to wait for, and how long at most. Opening
--- it starts a thread that waits inside gRPC; closing the last one ends the thread.
-function M.pollable()
-  return setmetatable({ _fd = core.open_fd() }, Pollable)
-end
-
--- The descriptor, only to be polled; it stays the same.
-function pollable:pollfd()
-  check_open(self, "pollfd")
-  return self._fd
-end
-
--- The same, under the name that socket.select looks for.
-function pollable:getfd() return self:pollfd() end
-
--- The events to wait for: "r".
-function pollable:events()
-  check_open(self, "events")
-  return "r"
-end
-
--- Seconds after which step has to be called though the descriptor is silent, or nil. To be asked before each wait.
-function pollable:timeout()
-  check_open(self, "timeout")
-  return core.due()
-end
-
--- Runs what is ready; waits timeout seconds at most for it (default 0: not at all). True while anything is in flight.
--- Raises the errors that nobody has read, one a call.
-function pollable:step(timeout)
-  check_open(self, "step")
-  check.seconds(timeout, "timeout")
-  if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
-  if timeout and timeout > 0 then
-    core.step(math.min(timeout, 1e9))
-    core.rouse(1)
-  else
-    core.pump()
-  end
-  task.resume_woken()
-  task.raise_stray()
-  return not core.is_idle()
-end
-
--- Idempotent.
-function pollable:close()
-  if self._fd then core.close_fd() end
-  self._fd = nil
-end
-
-Pollable.__close = pollable.close
-Pollable.__gc = pollable.close
-
--- ---- an attached loop
 
 local Attachment = core.metatables["arvak.attachment"]
 local attachment = {}
@@ -135,7 +67,7 @@ end
 local function plan(self)
   if not self.fd then return core.rouse(0) end
   local due = core.due()
-  if due == 0 or not woken:is_empty() or task.has_stray() then
+  if due == 0 or not woken:is_empty() or strays.exist() then
     core.kick()
   elseif due then
     arm(self, due)
@@ -157,21 +89,19 @@ local function resume_first()
   local ok, err = true, nil
   if core.is_waiting(ticket) then ok, err = pcall(owner.driver.resume, token) end
   if owner.is_detached and owner.waiting == 0 then finish(owner) end
-  if not ok then task.add_stray(err) end
+  if not ok then strays.add(err) end
 end
 
 -- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
-local function resume_woken()
+function M.resume_woken()
   for _ = 1, woken:count() do
     resume_first()
   end
 end
 
-task.resume_woken = resume_woken
-
 local function turn()
   core.pump()
-  resume_woken()
+  M.resume_woken()
 end
 
 -- One turn, called by the loop. Whatever fails in it, another follows.
@@ -183,7 +113,7 @@ function pump(self)
   local is_planned, reason = pcall(plan, self)
   if not is_planned then core.kick() end
   if not (ok and is_planned) then error(not ok and err or reason, 0) end
-  task.raise_stray()
+  strays.raise()
 end
 
 core.set_upcall("running", function()

@@ -1,8 +1,12 @@
--- Futures. Invariant: a future leaves "pending" exactly once, in settle, and from then on nothing about it changes.
+-- Futures: the end of something that goes on, for any number of readers. A callback is a task of the scope in which it
+-- was added.
+-- Invariant: a future leaves "pending" exactly once, in settle, and from then on nothing about it changes.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local scopes = require "arvak.async.scopes"
+local strays = require "arvak.async.strays"
 
 local M = {}
 local Future = core.metatables["arvak.future"]
@@ -13,10 +17,6 @@ Future.methods = methods
 function Future.__tostring(self)
   return ("arvak.future (%s)"):format(self._state)
 end
-
--- Set by arvak.task, which stands on this module: current_scope() says who waits for a callback that is added now,
--- start_callback(callback, future, start) starts one as a task of its scope.
-M.current_scope, M.start_callback = nil, nil
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
 function M.new(cancel)
@@ -34,18 +34,45 @@ function M.is_future(value)
   return getmetatable(value) == Future
 end
 
+local function is_cancellation(err) return errors.is_error(err) and err.kind == "canceled" end
+
 -- Failed means: first value nil and second an arvak.error. A canceled error makes it canceled.
 local function state_for(value, err)
   if value ~= nil or not errors.is_error(err) then return "done" end
-  return err.kind == "canceled" and "canceled" or "failed"
+  return is_cancellation(err) and "canceled" or "failed"
 end
+
+-- ---- callbacks
+
+-- The owner of a task that runs a callback. Nobody reads what becomes of it, so its error goes to whoever drives the
+-- loop, with its traceback.
+local Callback = {}
+Callback.__index = Callback
+
+function Callback:_on_task_end(ok, _, err, traceback)
+  if ok or self.is_noted or self._scope == scopes.detached then return end
+  err = scopes.error_of(err, traceback)
+  if is_cancellation(err) then return end
+  strays.add(type(err) == "string" and traceback and err .. "\n" .. traceback or err)
+  self.is_noted = true
+end
+
+local function run_callback(fn, f) fn(f) end
+
+-- callback: fn and scope, that of who added it, which may be over by now. start: as of scopes.spawn.
+local function start_callback(callback, f, start)
+  local scope = callback.scope.is_over and scopes.root or callback.scope
+  scopes.spawn(setmetatable({ is_noted = false }, Callback), scope, start, run_callback, callback.fn, f)
+end
+
+-- ---- the end
 
 -- What follows from the end, in order: callbacks start, then observers are told and those who wait go on. Raises when
 -- there is no memory for a callback; then it can be called again, and goes on where it was.
 local function complete(self)
   local callbacks = self._callbacks
   while callbacks and callbacks[callbacks.next] do
-    M.start_callback(callbacks[callbacks.next], self, core.queue_task)
+    start_callback(callbacks[callbacks.next], self, core.queue_task)
     callbacks.next = callbacks.next + 1
   end
   self._callbacks = nil
@@ -95,7 +122,7 @@ end
 -- Settles with an error that was raised, which may be any value.
 function M.fail(self, err, traceback)
   self.traceback = traceback
-  return finish(self, state_for(nil, err) == "canceled" and "canceled" or "failed", nil, err)
+  return finish(self, is_cancellation(err) and "canceled" or "failed", nil, err)
 end
 
 local function check_self(self, method)
@@ -113,7 +140,7 @@ function methods:running() return self._state == "pending" end
 -- True when it ended by cancellation.
 function methods:canceled() return self._state == "canceled" end
 
--- Asks it to end as canceled: true, or nil and an error when it cannot.
+-- Ends it as canceled: true, or nil and an error when it cannot.
 function methods:cancel()
   check_self(self, "cancel")
   if self._state == "canceled" then return true end
@@ -167,9 +194,9 @@ end
 function methods:add_done_callback(fn)
   check_self(self, "add_done_callback")
   check.callable(fn, "add_done_callback")
-  local callback = { fn = fn, scope = M.current_scope() }
+  local callback = { fn = fn, scope = scopes.current() }
   if self._state ~= "pending" then
-    M.start_callback(callback, self, core.run_task)
+    start_callback(callback, self, core.run_task)
   else
     self._callbacks = self._callbacks or { next = 1 }
     self._callbacks[#self._callbacks + 1] = callback

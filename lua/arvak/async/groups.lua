@@ -1,4 +1,5 @@
--- Several futures at once. Each of these waits on one gate of its own, which its futures open as they end.
+-- Several futures at once. Invariant: a group notes each of its futures once, when that has ended; who waits for the
+-- group waits for these notes only, and closing the group takes it out of its futures.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
@@ -89,8 +90,8 @@ function M.as_completed(futures, timeout)
   local next_end, queue = 1, {}
   return function()
     if queue[1] then
-      local entry = table.remove(queue, 1)
-      return entry[1], entry[2]
+      local again = table.remove(queue, 1)
+      return again[1], again[2]
     end
     local ok, err = group:wait_until("as_completed", function()
       return next_end <= #group.ended or all_ended(group)
@@ -160,8 +161,8 @@ function M.gather(futures)
   return outcomes
 end
 
--- Asks all that have not ended to end as canceled. Those of jobs need the server for it; a task sees to that, so that
--- the run around goes on until then.
+-- Cancels all that have not ended. Those of jobs need the server for it; a task sees to that, so that the run around
+-- goes on until then.
 local function cancel_rest(futures)
   local waiting = {}
   for _, f in ipairs(futures) do

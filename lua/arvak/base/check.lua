@@ -1,4 +1,5 @@
--- Checks of arguments in the Lua layer. What is wrong raises at the line of the library's caller.
+-- Checks of arguments in the Lua layer, so that a mistake is named before anything is sent.
+-- Invariant: what is wrong raises at the line of the library's caller, and names the argument and what it got.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 

@@ -1,4 +1,5 @@
--- Error objects: one table for every outcome of the world that is not what was asked for.
+-- Error objects: one table for every outcome of the world that is not what the caller wanted.
+-- Invariant: an error is known by its metatable; what it is stands in err.kind, and no text has to be read for it.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 

@@ -1,5 +1,6 @@
 -- JSON: what the service sends is read through lua-cjson, which is looked up when first needed; what we write is
 -- encoded here, since lua-cjson keeps 14 digits of a number and counts need all of theirs.
+-- Invariant: what is written is valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
 
@@ -19,7 +20,7 @@ end
 -- cjson gives every number as a float and null as a light userdata: whole numbers become integers, nulls absent.
 local function tidy(value)
   if type(value) == "table" then
-    for key, item in pairs(value) do value[key] = tidy(item) end
+    for key, member in pairs(value) do value[key] = tidy(member) end
     return value
   end
   if type(value) == "number" then return math.tointeger(value) or value end

@@ -7,30 +7,30 @@ local M = {}
 
 function M.new() return setmetatable({ first = 1, last = 0 }, Queue) end
 
--- Both write the item first, for which there may be no memory.
-function Queue:push(item)
+-- Both write the value first, for which there may be no memory.
+function Queue:push(value)
   local last = self.last + 1
-  self[last] = item
+  self[last] = value
   self.last = last
 end
 
-function Queue:push_front(item)
+function Queue:push_front(value)
   local first = self.first - 1
-  self[first] = item
+  self[first] = value
   self.first = first
 end
 
--- The first item, or nil.
+-- The first value, or nil.
 function Queue:peek() return self[self.first] end
 
--- Takes the first item, or nil.
+-- Takes the first value, or nil.
 function Queue:pop()
   local first = self.first
   if first > self.last then return nil end
-  local item = self[first]
+  local value = self[first]
   self[first] = nil
   self.first = first + 1
-  return item
+  return value
 end
 
 function Queue:is_empty() return self.first > self.last end

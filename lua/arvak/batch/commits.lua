@@ -1,5 +1,6 @@
--- Between a run and its journal: what an earlier run has left, what is written when, and what waits for the disk.
--- Invariant: a slot is sent only after its intent was committed, and told of only after its end was.
+-- The commits of a run, between it and its journal: what an earlier run has left, what is written when, and what waits
+-- for the disk.
+-- Invariant: an input is sent only after its intent was committed, and told of only after its end was.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
@@ -20,10 +21,10 @@ Direct.__index = Direct
 function M.direct(run) return setmetatable({ run = run }, Direct) end
 
 function Direct.holds() return false end
-function Direct:intend(slot) self.run.ready:push(slot) end
+function Direct:intend(input) self.run.ready:push(input) end
 function Direct.admit() return "new" end
 function Direct.note_submitted() end
-function Direct:note_end(slot) self.run.ended:push(slot) end
+function Direct:note_end(input) self.run.ended:push(input) end
 function Direct.turn() end
 function Direct.next_time() return nil end
 function Direct.is_empty() return true end
@@ -33,8 +34,8 @@ function Direct.close() end
 
 -- ---- with one
 
-local Ledger = {}
-Ledger.__index = Ledger
+local Commits = {}
+Commits.__index = Commits
 
 -- options: is_retry, failures of earlier runs are submitted again; notes_total, how many inputs there are is not known
 -- before the end.
@@ -43,16 +44,16 @@ function M.new(run, opened, options)
     run = run, journal = opened, is_retry = options.is_retry, notes_total = options.notes_total, keeps_jobs = true,
     intended = queue.new(), unwritten = queue.new(), linger = LINGER,
     group = math.max(1, math.ceil(GROUP * run.max_workers)),
-  }, Ledger)
+  }, Commits)
 end
 
-local function note(self, slot, state, hash, is_new)
-  self.journal:note(slot, state, hash, is_new)
+local function note(self, input, state, hash, is_new)
+  self.journal:note(input, state, hash, is_new)
   self.due_at = self.due_at or core.now() + self.linger
 end
 
 -- Whether inputs are left undrawn for a moment, so that several go into one transaction.
-function Ledger:holds(room, now)
+function Commits:holds(room, now)
   if room >= self.group or self.run.open_count == 0 then
     self.held_since = nil
     return false
@@ -63,27 +64,27 @@ function Ledger:holds(room, now)
   return false
 end
 
--- A slot that is to be sent.
-function Ledger:intend(slot)
-  note(self, slot, "intent", slot.hash, not slot.has_row)
-  slot.has_row = true
-  self.intended:push(slot)
+-- An input that is to be sent.
+function Commits:intend(input)
+  note(self, input, "intent", input.hash, not input.has_row)
+  input.has_row = true
+  self.intended:push(input)
 end
 
-function Ledger:note_submitted(slot) note(self, slot, "submitted") end
+function Commits:note_submitted(input) note(self, input, "submitted") end
 
-local function state_of(slot)
-  if slot.result then return "completed" end
-  return slot.err.maybe_executed and "unknown" or "failed"
+local function state_of(input)
+  if input.result then return "completed" end
+  return input.err.maybe_executed and "unknown" or "failed"
 end
 
--- A slot that has ended. What comes from the journal, or never had a circuit, is not written.
-function Ledger:note_end(slot)
-  local is_written = slot.has_row or (slot.hash and slot.attempts > 0)
-  if slot.is_kept or not is_written or self.journal.err then return self.run.ended:push(slot) end
-  note(self, slot, state_of(slot), slot.hash, not slot.has_row)
-  slot.has_row = true
-  self.unwritten:push(slot)
+-- An input that has ended. What comes from the journal, or never had a circuit, is not written.
+function Commits:note_end(input)
+  local is_written = input.has_row or (input.hash and input.attempts > 0)
+  if input.is_kept or not is_written or self.journal.err then return self.run.ended:push(input) end
+  note(self, input, state_of(input), input.hash, not input.has_row)
+  input.has_row = true
+  self.unwritten:push(input)
 end
 
 -- ---- what an earlier run has left
@@ -115,42 +116,42 @@ local function unknown_error(self)
     .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true })
 end
 
--- A slot that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
+-- An input that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
 -- has ended, "refused" when the journal knows another circuit in its place.
-function Ledger:admit(slot)
-  slot.hash = journal.hash(slot)
-  local item, err = self.journal:read(slot.index)
+function Commits:admit(input)
+  input.hash = journal.hash(input)
+  local item, err = self.journal:read(input.index)
   if err then
     self.run:stop(err)
     return "new"
   end
   if not item then return "new" end
-  if item.circuit_hash ~= slot.hash then
-    slot.is_kept = true
+  if item.circuit_hash ~= input.hash then
+    input.is_kept = true
     return "refused"
   end
-  slot.has_row, slot.attempts, slot.state = true, item.attempts, item.state
-  slot.sent_time = item.sent_at and ("%d"):format(item.sent_at)
+  input.has_row, input.attempts, input.state = true, item.attempts, item.state
+  input.sent_time = item.sent_at and ("%d"):format(item.sent_at)
   local plan = plan_for(self, item)
   if plan == "new" then return "new" end
   if plan == "attach" then
-    slot.was_stopped = item.state == "failed"
-    self.run:attach(slot, item.job_id)
+    input.was_stopped = item.state == "failed"
+    self.run:attach(input, item.job_id)
     return "attached"
   end
-  slot.job_id, slot.is_kept = item.job_id, plan == "keep"
-  if slot.is_kept then
-    self.run:finish(slot, item.result, item.err)
+  input.job_id, input.is_kept = item.job_id, plan == "keep"
+  if input.is_kept then
+    self.run:finish(input, item.result, item.err)
   else
-    self.run:finish(slot, nil, unknown_error(self))
+    self.run:finish(input, nil, unknown_error(self))
   end
   return "kept"
 end
 
 -- What ends a batch that admit refuses.
-function Ledger:refusal(slot)
+function Commits:refusal(input)
   return errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
-    :format(self.journal.path, slot.index))
+    :format(self.journal.path, input.index))
 end
 
 -- ---- commits
@@ -160,45 +161,45 @@ local function commit(self)
   local ok, err = self.journal:commit()
   self.linger, self.due_at = math.max(LINGER, math.min(core.now() - since, LONGEST)), nil
   while true do   -- when it is not written it is true all the same, and told
-    local slot = self.unwritten:pop()
-    if not slot then break end
-    self.run.ended:push(slot)
+    local input = self.unwritten:pop()
+    if not input then break end
+    self.run.ended:push(input)
   end
   if not ok then
     self.run.keeps_jobs = true   -- as far as the journal knows they run, and a later run looks at them
     return self.run:stop(err)
   end
   while true do
-    local slot = self.intended:pop()
-    if not slot then break end
-    self.run.ready:push(slot)
+    local input = self.intended:pop()
+    if not input then break end
+    self.run.ready:push(input)
   end
 end
 
 -- Commits when enough has come together, when it has waited long enough, or when nothing more can come.
-function Ledger:turn(now)
+function Commits:turn(now)
   if self.journal.dirty_count == 0 or self.journal.err then return end
   if self.intended:count() >= self.group or now >= self.due_at or self.run.open_count <= self.intended:count() then
     commit(self)
   end
 end
 
-function Ledger:next_time()
+function Commits:next_time()
   local held_until = self.held_since and self.held_since + self.linger
   if not held_until or (self.due_at and self.due_at < held_until) then return self.due_at end
   return held_until
 end
 
-function Ledger:is_empty() return self.unwritten:is_empty() end
+function Commits:is_empty() return self.unwritten:is_empty() end
 
--- How many slots wait for their intent to be on the disk.
-function Ledger:waiting() return self.intended:count() end
+-- How many inputs wait for their intent to be on the disk.
+function Commits:waiting() return self.intended:count() end
 
--- The next slot that waits to be sent, of a batch that has stopped.
-function Ledger:take_intended() return self.intended:pop() end
+-- The next input that waits to be sent, of a batch that has stopped.
+function Commits:take_intended() return self.intended:pop() end
 
 -- The last words: what is known is written once more, as far as the disk takes it.
-function Ledger:close()
+function Commits:close()
   if self.journal.dirty_count > 0 then commit(self) end
   if self.notes_total and self.run.source.total then self.journal:set_total(self.run.source.total) end
   self.journal:close()

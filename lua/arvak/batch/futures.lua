@@ -1,5 +1,5 @@
 -- A batch as futures, and groups of futures as a batch: submit_many, wait_all, as_completed, map of a manager.
--- Invariant: each future of submit_many is settled once, by the end of its slot or by its own cancellation.
+-- Invariant: each future of submit_many is settled once, by the end of its input or by its own cancellation.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
@@ -21,11 +21,11 @@ local function settle(f, ...)
   future.wake(f._submit_tickets)
 end
 
-local function cancel_job(f, slot)
-  local ok, err = core.try.cancel_job(f._run.client, slot.job_id)
+local function cancel_job(f, input)
+  local ok, err = core.try.cancel_job(f._run.client, input.job_id)
   if not ok then return nil, err end
-  err = errors.new("canceled", "the job was canceled", { job_id = slot.job_id, target = f._run.target })
-  f._run:finish(slot, nil, err)
+  err = errors.new("canceled", "the job was canceled", { job_id = input.job_id, target = f._run.target })
+  f._run:finish(input, nil, err)
   settle(f, nil, err)
   return true
 end
@@ -34,12 +34,12 @@ end
 local function cancel(f)
   core.check_wait("cancel")
   while not f:done() do
-    local slot = f._run.open[f._index]
-    if slot and slot.job_id then
-      local ok, err = cancel_job(f, slot)
+    local input = f._run.open[f._index]
+    if input and input.job_id then
+      local ok, err = cancel_job(f, input)
       if not ok then return nil, err end
-    elseif slot and slot.is_sent then
-      slot.cancel_error = slot.cancel_error or errors.new("canceled", "canceled before the server had taken it")
+    elseif input and input.is_sent then
+      input.cancel_error = input.cancel_error or errors.new("canceled", "canceled before the server had taken it")
       local woken, err = future.park(f._submit_tickets, "cancel")
       if woken == nil then return nil, err end
     else
@@ -64,9 +64,9 @@ end
 -- A future for each of count circuits, in their order. make_run(sink, on_submitted): the run that will settle them.
 function M.submit_many(client, count, make_run)
   local list = {}
-  local batch = make_run(function(item) settle(list[item.index], item.result, item.err) end, function(slot)
-    list[slot.index].job_id = slot.job_id
-    future.wake(list[slot.index]._submit_tickets)
+  local batch = make_run(function(item) settle(list[item.index], item.result, item.err) end, function(input)
+    list[input.index].job_id = input.job_id
+    future.wake(list[input.index]._submit_tickets)
   end)
   for i = 1, count do
     local f = future.new(cancel)
@@ -150,7 +150,7 @@ function Group:wait()
   end
 end
 
--- Asks all that are open to end; each in a task, since the server has to be asked. Nobody waits for them.
+-- Cancels all that are open; each in a task, since the server has to answer. Nobody waits for them.
 function Group:cancel()
   for f in pairs(self.is_open) do
     future.unobserve(f, self)

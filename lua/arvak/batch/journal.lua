@@ -6,10 +6,10 @@ local check = require "arvak.base.check"
 local dialect = require "arvak.batch.journal_dialect"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
+local records = require "arvak.results.records"
 
 local M = {}
 local NO_SUCH_FILE = 2   -- ENOENT
-local ResultRecord = core.metatables["arvak.result"]
 
 -- ---- the database
 
@@ -130,10 +130,10 @@ end
 local function decode_result(row)
   local counts, shots = decode_counts(row.counts or ""), math.tointeger(tonumber(row.shots))
   if not counts or not shots then return nil end
-  return setmetatable({
+  return records.new_result {
     job_id = row.job_id, counts = counts, shots = shots,
     execution_time_ms = math.tointeger(tonumber(row.execution_time_ms)), metadata_json = row.metadata_json or "",
-  }, ResultRecord)
+  }
 end
 
 -- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at.
@@ -155,9 +155,10 @@ end
 -- ---- fingerprints
 
 -- What tells one circuit from another: everything that is sent of it.
-function M.hash(slot)
-  local circuit = slot.circuit
-  return core.sha256(string.pack("<s8s8I4I4", slot.backend_id, circuit.qasm, circuit.shots, circuit.optimization_level))
+function M.hash(input)
+  local circuit = input.circuit
+  return core.sha256(string.pack("<s8s8I4I4", input.backend_id, circuit.qasm, circuit.shots,
+    circuit.optimization_level))
 end
 
 -- Of a whole list: the hashes of its circuits, in order. Of an iterator, of which nothing is known: its backend.
@@ -208,7 +209,7 @@ end
 local function prepare_statements(self)
   local last, message = query(self.connection, dialect.statements.last_slot)
   if not last then return nil, failure(self.path, "cannot be read", message) end
-  self.last_slot = tonumber(last.slot) or 0
+  self.last_index = tonumber(last.slot) or 0
   for _, name in ipairs { "insert_item", "update_item", "read_item" } do
     self[name], message = self.connection:prepare(dialect.statements[name])
     if not self[name] then return nil, failure(self.path, "cannot be opened", message) end
@@ -223,7 +224,7 @@ function M.open(path, identity)
   if obstacle then return nil, failure(path, "cannot be opened", obstacle) end
   local connection, err = connect(path, dialect.sqlite.prepare, "cannot be opened")
   if not connection then return nil, err end
-  local self = setmetatable({ path = path, connection = connection, dirty = {}, dirty_count = 0, commits = 0 }, Journal)
+  local self = setmetatable({ path = path, connection = connection, dirty = {}, dirty_count = 0 }, Journal)
   local ok
   ok, err = adopt_batch(self, identity)
   if ok then ok, err = prepare_statements(self) end
@@ -234,7 +235,7 @@ end
 
 -- What an earlier run has written of an input: an item, or nil; nil and an error when it cannot be read.
 function Journal:read(index)
-  if index > self.last_slot then return nil end
+  if index > self.last_index then return nil end
   local ok, message = self.read_item:execute(index)
   if not ok then return nil, failure(self.path, "cannot be read", message) end
   local row
@@ -244,35 +245,35 @@ function Journal:read(index)
   return row and item_of(row)
 end
 
--- From the next commit on this is what the journal knows of the slot. is_new: whether it has no row yet.
-function Journal:note(slot, state, hash, is_new)
-  local entry = self.dirty[slot.index]
-  if not entry then
-    entry = { is_new = is_new }
-    self.dirty[slot.index] = entry
+-- From the next commit on this is what the journal knows of the input. is_new: whether it has no row yet.
+function Journal:note(input, state, hash, is_new)
+  local change = self.dirty[input.index]
+  if not change then
+    change = { is_new = is_new }
+    self.dirty[input.index] = change
     self.dirty_count = self.dirty_count + 1
   end
-  entry.slot, entry.state, entry.hash = slot, state, hash or entry.hash
+  change.input, change.state, change.hash = input, state, hash or change.hash
 end
 
 -- The values that an insert and an update have in common, in the order of the columns.
-local function values_of(entry)
-  local slot, state = entry.slot, entry.state
-  local result, has_ended = slot.result, state ~= "intent" and state ~= "submitted"
+local function values_of(change)
+  local input, state = change.input, change.state
+  local result, has_ended = input.result, state ~= "intent" and state ~= "submitted"
   if state == "completed" then
-    return state, slot.attempts, slot.job_id, json.counts(result), big(result.shots), big(result.execution_time_ms),
-      result.metadata_json, nil, slot.sent_time, now(), slot.index
+    return state, input.attempts, input.job_id, json.counts(result), big(result.shots), big(result.execution_time_ms),
+      result.metadata_json, nil, input.sent_time, now(), input.index
   end
-  local err = has_ended and slot.err and encode_error(slot.err) or nil
-  return state, slot.attempts, slot.job_id, nil, nil, nil, nil, err, slot.sent_time, has_ended and now() or nil,
-    slot.index
+  local err = has_ended and input.err and encode_error(input.err) or nil
+  return state, input.attempts, input.job_id, nil, nil, nil, nil, err, input.sent_time, has_ended and now() or nil,
+    input.index
 end
 
-local function write(self, entry)
-  local slot = entry.slot
-  if entry.state == "intent" then slot.sent_time = now() end
-  if not entry.is_new then return self.update_item:execute(values_of(entry)) end
-  return self.insert_item:execute(slot.id and tostring(slot.id), entry.hash, values_of(entry))
+local function write(self, change)
+  local input = change.input
+  if change.state == "intent" then input.sent_time = now() end
+  if not change.is_new then return self.update_item:execute(values_of(change)) end
+  return self.insert_item:execute(input.id and tostring(input.id), change.hash, values_of(change))
 end
 
 local function break_off(self, message)
@@ -285,13 +286,12 @@ end
 function Journal:commit()
   if self.err then return nil, self.err end
   if self.dirty_count == 0 then return true end
-  for _, entry in pairs(self.dirty) do
-    local ok, message = write(self, entry)
+  for _, change in pairs(self.dirty) do
+    local ok, message = write(self, change)
     if not ok then return break_off(self, message) end
   end
   -- On a full disk execute says true, commit a bare false, and later commits true again (seen).
   if not self.connection:commit() then return break_off(self) end
-  self.commits = self.commits + 1
   self.dirty, self.dirty_count = {}, 0
   return true
 end

@@ -1,6 +1,6 @@
 -- What a journal says to its database: the schema, every statement, and the only things about which databases differ.
--- The texts fit SQLite and PostgreSQL. LuaDBI binds and reads integers with 32 bits, so larger ones go as text, both
--- ways.
+-- LuaDBI binds and reads integers with 32 bits, so larger ones go as text, both ways.
+-- Invariant: the texts fit SQLite and PostgreSQL; what fits one of them only is in its table below.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 

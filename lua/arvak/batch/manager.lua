@@ -1,15 +1,16 @@
--- Batches: many circuits, each of which ends in one slot of the result. This is what users call; a batch itself is a
--- batch_run. Invariant: a manager knows every run of its own that has not ended, so that it can end them.
+-- Batches: many circuits, each of which becomes one item of the result. This is what users call; a batch itself is a
+-- run. Invariant: a manager knows every run of its own that has not ended, so that it can end them.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
+local commits = require "arvak.batch.commits"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
-local input = require "arvak.batch.input"
-local journal = require "arvak.batch.journal"
-local ledger = require "arvak.batch.commits"
 local futures = require "arvak.batch.futures"
+local journal = require "arvak.batch.journal"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
+local source = require "arvak.async.source"
 
 local M = {}
 
@@ -80,7 +81,7 @@ end
 local function check_circuits(circuits, backend_id)
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   if type(circuits) == "table" and not (getmetatable(circuits) or {}).__call then
-    input.check_list(circuits, backend_id)
+    entries.check_list(circuits, backend_id)
     return true
   end
   if type(circuits) ~= "function" and type(circuits) ~= "table" then
@@ -97,7 +98,7 @@ local function identify(circuits, is_list, backend_id)
   if is_list then
     function hashes()
       i = i + 1
-      return circuits[i] ~= nil and journal.hash(input.read(circuits[i], i, backend_id)) or nil
+      return circuits[i] ~= nil and journal.hash(entries.read(circuits[i], i, backend_id)) or nil
     end
   end
   return { backend_id = backend_id, total = is_list and #circuits or nil,
@@ -114,20 +115,20 @@ local function retry(self, batch, r, options)
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
   local indexes = result.failed_indexes(r, merged.on_unknown)
   return execute(self, {
-    source = input.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
+    source = source.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
     identity = batch.identity, is_retry = true, collector = result.collector_after(r, indexes),
   })
 end
 
 -- A run of this manager, not yet started.
-local function new_run(self, source, backend_id, options, sink, on_submitted)
+local function new_run(self, from, backend_id, options, sink, on_submitted)
   local target, patience = core.check_client(self._client, "execute_batch")
   local batch = run.new {
     client = self._client, target = target, patience = patience, max_workers = self._max_workers,
-    backend_id = backend_id, options = options, source = source, sink = sink, on_submitted = on_submitted,
+    backend_id = backend_id, options = options, source = from, sink = sink, on_submitted = on_submitted,
     on_end = function(batch) self._runs[batch] = nil end,
   }
-  source.wake = function() batch:wake() end
+  from.wake = function() batch:wake() end
   self._runs[batch] = true
   return batch
 end
@@ -141,11 +142,11 @@ function execute(self, batch)
     if not opened then return nil, err end
   end
   local collector = batch.collector
-  local running = new_run(self, batch.source, batch.backend_id, batch.options, function(item, slot)
-    collector:add(item, slot.entry)
+  local running = new_run(self, batch.source, batch.backend_id, batch.options, function(item, input)
+    collector:add(item, input.entry)
   end)
   if opened then
-    running.ledger = ledger.new(running, opened,
+    running.commits = commits.new(running, opened,
       { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
   end
   running:execute()
@@ -166,7 +167,7 @@ function methods:execute_batch(circuits, backend_id, options)
   local collects = options.collect
   if collects == nil then collects = is_list or options.on_result == nil end
   return execute(self, {
-    source = is_list and input.from_list(circuits) or input.from_iterator(circuits), backend_id = backend_id,
+    source = is_list and source.from_list(circuits) or source.from_iterator(circuits), backend_id = backend_id,
     options = options, collector = result.collector(collects),
     identity = options.journal and identify(circuits, is_list, backend_id),
   })
@@ -195,7 +196,7 @@ function methods:submit_many(circuits, backend_id, options)
     check.misuse("circuits: got %s, expected a list", core.describe(circuits))
   end
   return futures.submit_many(self._client, #circuits, function(...)
-    return new_run(self, input.from_list(circuits), backend_id, options, ...)
+    return new_run(self, source.from_list(circuits), backend_id, options, ...)
   end)
 end
 

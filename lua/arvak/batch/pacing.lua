@@ -20,8 +20,8 @@ local function refill(self, now)
   self.filled_at = now
 end
 
--- The server has refused a submit. unfinished: the jobs that it had accepted and not finished. retry_after: what it
--- asked for, or nil.
+-- The server has refused a submit. unfinished: the jobs that it had accepted and not finished. retry_after: the
+-- seconds that it wants, or nil.
 function Pacing:note_refusal(now, unfinished, retry_after)
   if now >= self.held_until then   -- the refusals of one burst are one
     self.held_until = now + math.max(self.hold, retry_after or 0)

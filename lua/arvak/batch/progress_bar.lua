@@ -6,7 +6,7 @@ local check = require "arvak.base.check"
 
 local M = {}
 
-local BETWEEN_LINES, BETWEEN_LOOKS = 1.0, 1.0   -- seconds: plain lines, and questions about the terminal's width
+local BETWEEN_LINES, BETWEEN_LOOKS = 1.0, 1.0   -- seconds: plain lines, and looks at the terminal's width
 local DEFAULT_COLUMNS, LEAST_BAR, MOST_BAR = 80, 5, 50
 
 -- ---- figures: whatever number comes in, a short text goes out
@@ -143,7 +143,7 @@ local function is_terminal(stream)
 end
 
 -- Of lua-system (newer ones), or of stty, which inherits our standard error.
-local function ask_columns()
+local function find_columns()
   local termsize = load("system").termsize
   local ok, rows, columns = pcall(termsize)
   if termsize and ok and rows and columns then return columns end
@@ -156,7 +156,7 @@ end
 
 local function columns_of_terminal(now)
   if now - terminal.looked_at >= BETWEEN_LOOKS then
-    local columns = ask_columns()
+    local columns = find_columns()
     if columns and columns > 0 then terminal.columns = columns end
     terminal.looked_at = now
   end

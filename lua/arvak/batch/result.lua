@@ -3,10 +3,10 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local export = require "arvak.results.export"
+local records = require "arvak.results.records"
 
 local M = {}
 
-local Record = core.metatables["arvak.result"]
 local Result = core.metatables["arvak.batch_result"]
 local methods = {}
 Result.__index, Result.methods = methods, methods
@@ -21,7 +21,7 @@ end
 local Collector = {}
 Collector.__index = Collector
 
--- Takes the ends of slots. is_collecting: whether they are kept, or only counted.
+-- Takes the ends of inputs. is_collecting: whether they are kept, or only counted.
 function M.collector(is_collecting)
   return setmetatable({ is_collecting = is_collecting, items = {}, entries = {}, success_count = 0,
     failure_count = 0 }, Collector)
@@ -47,7 +47,7 @@ local function list_ends(r)
   r.results, r.failures = {}, {}
   for index, item in ipairs(r.items) do
     if item.err == nil then
-      if getmetatable(item.result) == Record then item.result.index = index end
+      if records.is_result(item.result) then item.result.index = index end
       r.results[#r.results + 1] = item.result
     else
       r.failures[#r.failures + 1] = { index = index, id = item.id, job_id = item.job_id, err = item.err }

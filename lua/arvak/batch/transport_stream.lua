@@ -1,13 +1,13 @@
 -- The jobs of a batch over SubmitBatchStream: one stream at a time, and a new one when it breaks.
 -- It stands on the steps of the core and not on client:submit_batch_stream, since it has to wait for a message, for
 -- answers of calls beside the stream and for whoever stops the batch, all at once.
--- Invariant: a slot is in unanswered from the moment it was written until the server has said something about it, or
+-- Invariant: an input is in unanswered from the moment it was written until the server has said something about it, or
 -- its stream has ended.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local answers = require "arvak.streams.answers"
 local errors = require "arvak.base.errors"
-local settle = require "arvak.batch.watcher"
+local watcher = require "arvak.batch.watcher"
 
 local M = {}
 
@@ -19,7 +19,7 @@ local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 local Streaming = {}
 Streaming.__index = Streaming
 
--- run: as of a unary transport, and settle, is_empty. may_fall_back: whether UNIMPLEMENTED leads to unary calls.
+-- run: as of a unary transport, and stop, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary calls.
 function M.new(run, may_fall_back)
   return setmetatable({ run = run, may_fall_back = may_fall_back, unanswered = {}, unanswered_count = 0,
     pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
@@ -30,12 +30,12 @@ function Streaming.room() return math.huge end
 -- ---- its end
 
 local function take_unanswered(self)
-  local slots = {}
-  for index in pairs(self.unanswered) do slots[#slots + 1] = index end
-  table.sort(slots, function(a, b) return a > b end)   -- each goes back before the last one
-  for i, index in ipairs(slots) do slots[i] = self.unanswered[index] end
+  local inputs = {}
+  for index in pairs(self.unanswered) do inputs[#inputs + 1] = index end
+  table.sort(inputs, function(a, b) return a > b end)   -- each goes back before the last one
+  for i, index in ipairs(inputs) do inputs[i] = self.unanswered[index] end
   self.unanswered, self.unanswered_count = {}, 0
-  return slots
+  return inputs
 end
 
 -- The server does not serve us.
@@ -63,16 +63,16 @@ local function on_stream_end(self, err, now)
   if self.raw then core.stream_cancel(self.raw) end
   self.raw = nil
   local is_untouched = err.maybe_executed == false or (is_refusal(err) and not self.has_news)
-  for _, slot in ipairs(take_unanswered(self)) do
+  for _, input in ipairs(take_unanswered(self)) do
     if not is_untouched then
-      run:lose(slot, answers.unanswered(err, run.target))
+      run:lose(input, answers.unanswered(err, run.target))
     else
-      slot.is_sent = false
-      run:send_again(slot)
+      input.is_sent = false
+      run:send_again(input)
     end
   end
-  for _, slot in pairs(run.open) do
-    if slot.job_id then run.settle:look_now(slot, now) end
+  for _, input in pairs(run.open) do
+    if input.job_id then run.watcher:look_now(input, now) end
   end
   if err.code == UNIMPLEMENTED and self.may_fall_back then return run:use_unary() end
   reopen_later(self, now)
@@ -82,8 +82,8 @@ end
 
 -- ---- answers
 
-local function answered(self, slot)
-  self.unanswered[slot.index] = nil
+local function answered(self, input)
+  self.unanswered[input.index] = nil
   self.unanswered_count = self.unanswered_count - 1
 end
 
@@ -92,18 +92,18 @@ local function on_message(self, event, request_id, job_id, data)
   self.has_news = true
   run:note_answer()
   local index = math.tointeger(tonumber(request_id))
-  local slot = index and run.open[index]
+  local input = index and run.open[index]
   if event == "completed" then
-    if slot and slot.job_id == job_id then run:finish(slot, data) end
+    if input and input.job_id == job_id then run:finish(input, data) end
     return
   end
-  local asked = self.unanswered[index]
-  if not asked then return end
-  answered(self, asked)
-  if asked ~= slot then return run:note_late_id(asked, job_id) end
-  if event == "error" then return run:finish(slot, nil, answers.refusal(data, run.target)) end
-  run:acknowledge(slot, job_id)
-  run.settle:expect(slot, core.now())
+  local written = self.unanswered[index]
+  if not written then return end
+  answered(self, written)
+  if written ~= input then return run:note_late_id(written, job_id) end
+  if event == "error" then return run:finish(input, nil, answers.refusal(data, run.target)) end
+  run:acknowledge(input, job_id)
+  run.watcher:expect(input, core.now())
 end
 
 local function take(self, now, what, ...)
@@ -141,7 +141,7 @@ end
 
 -- An open breaker lets the next one through later.
 local function on_refusal(self, err, now)
-  if not settle.is_passing(err) then return self.run:stop(err) end
+  if not watcher.is_passing(err) then return self.run:stop(err) end
   self.opens_at = now + math.max(self.pause, err.retry_after or 0)
   self.run:note_failure(err)
 end
@@ -156,18 +156,18 @@ local function open(self, now)
   self.raw, self.has_news, self.silence = raw, false, 0
 end
 
-local function write(self, slot, now)
-  if #slot.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
-    return self.run:finish(slot, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
-      :format(#slot.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
+local function write(self, input, now)
+  if #input.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
+    return self.run:finish(input, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
+      :format(#input.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
   end
-  slot.is_sent, slot.sent_at, slot.attempts = true, now, slot.attempts + 1
-  local ok, err = core.stream_write(self.raw, slot.circuit, slot.index, slot.backend_id)
+  input.is_sent, input.sent_at, input.attempts = true, now, input.attempts + 1
+  local ok, err = core.stream_write(self.raw, input.circuit, input.index, input.backend_id)
   if not ok then
-    slot.is_sent = false
-    return self.run:finish(slot, nil, err)
+    input.is_sent = false
+    return self.run:finish(input, nil, err)
   end
-  self.unanswered[slot.index] = slot
+  self.unanswered[input.index] = input
   self.unanswered_count = self.unanswered_count + 1
   self.silence = 0
 end

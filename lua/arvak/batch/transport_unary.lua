@@ -1,12 +1,12 @@
 -- The jobs of a batch over unary calls: SubmitJob each, then looks until it has ended.
--- Invariant: a submit that surely made no job goes back to the front of the queue or ends its slot; one that may have
+-- Invariant: a submit that surely made no job goes back to the front of the queue or ends its input; one that may have
 -- made a job is never sent again but by the run's own rule for that.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local calls = require "arvak.async.detached"
-local pacing = require "arvak.batch.pacing"
+local detached = require "arvak.async.detached"
 local future = require "arvak.async.future"
-local settle = require "arvak.batch.watcher"
+local pacing = require "arvak.batch.pacing"
+local watcher = require "arvak.batch.watcher"
 
 local M = {}
 
@@ -15,47 +15,47 @@ local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds without submits when the 
 local Unary = {}
 Unary.__index = Unary
 
--- run: the queue `ready`, acknowledge, finish, send_again, lose, note_failure, note_refusal, client, settle.
+-- run: the queue `ready`, acknowledge, finish, send_again, lose, note_failure, note_refusal, client, watcher.
 function M.new(run)
   return setmetatable({ run = run, pacing = pacing.new(run.max_workers), pause = FIRST_PAUSE, in_flight = {} }, Unary)
 end
 
 -- ---- answers
 
-local function on_refusal(self, slot, err, now)
+local function on_refusal(self, input, err, now)
   self.pacing:note_refusal(now, self.run.acknowledged, err.retry_after)
   self.run:note_refusal(err)
-  self.run:send_again(slot)
+  self.run:send_again(input)
 end
 
-local function on_outage(self, slot, err, now)
+local function on_outage(self, input, err, now)
   self.pacing:pause(now, math.max(self.pause, err.retry_after or 0))
   self.pause = math.min(2 * self.pause, LAST_PAUSE)
   self.run:note_failure(err)
-  self.run:send_again(slot)
+  self.run:send_again(input)
 end
 
 local function on_submit(call, job_id, err)
-  local self, slot = call.transport, call.slot
+  local self, input = call.transport, call.input
   local run, now = self.run, core.now()
-  self.in_flight[slot] = nil
+  self.in_flight[input] = nil
   run:wake()
-  if run.open[slot.index] ~= slot then return run:note_late_id(slot, job_id) end
+  if run.open[input.index] ~= input then return run:note_late_id(input, job_id) end
   if job_id then
     self.pause = FIRST_PAUSE
     self.pacing:note_acceptance()
-    run:acknowledge(slot, job_id)
-    return run.settle:follow(slot, now)
+    run:acknowledge(input, job_id)
+    return run.watcher:follow(input, now)
   end
   if err.maybe_executed then
     run:note_failure(err)
-    return run:lose(slot, err)
+    return run:lose(input, err)
   end
-  slot.is_sent = false
-  if err.kind == "canceled" and run.stopped_by then return run:send_again(slot) end   -- by stop, below
-  if err.kind == "resource_exhausted" then return on_refusal(self, slot, err, now) end
-  if settle.is_passing(err) then return on_outage(self, slot, err, now) end
-  run:finish(slot, nil, err)
+  input.is_sent = false
+  if err.kind == "canceled" and run.stopped_by then return run:send_again(input) end   -- by stop, below
+  if err.kind == "resource_exhausted" then return on_refusal(self, input, err, now) end
+  if watcher.is_passing(err) then return on_outage(self, input, err, now) end
+  run:finish(input, nil, err)
 end
 
 -- ---- the steps of a turn
@@ -64,13 +64,13 @@ function Unary:room() return self.pacing:room() end
 
 function Unary.advance() end
 
-local function submit(self, slot)
-  local run, circuit = self.run, slot.circuit
+local function submit(self, input)
+  local run, circuit = self.run, input.circuit
   if core.is_closed(run.client) then return run:stop(run:closed_error()) end
-  slot.is_sent, slot.sent_at, slot.attempts = true, core.now(), slot.attempts + 1
-  local call = { transport = self, slot = slot }
-  self.in_flight[slot] = call
-  calls.go_on(call, on_submit, "submit_qasm", run.client, circuit.qasm, slot.backend_id,
+  input.is_sent, input.sent_at, input.attempts = true, core.now(), input.attempts + 1
+  local call = { transport = self, input = input }
+  self.in_flight[input] = call
+  detached.go_on(call, on_submit, "submit_qasm", run.client, circuit.qasm, input.backend_id,
     { shots = circuit.shots, optimization_level = circuit.optimization_level })
 end
 

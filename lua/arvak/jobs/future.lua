@@ -2,12 +2,12 @@
 -- Invariant: a future whose job was canceled on the server settles as canceled, and nothing overwrites that.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local calls = require "arvak.async.detached"
 local check = require "arvak.base.check"
+local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local poll = require "arvak.jobs.poll"
 local records = require "arvak.results.records"
-local wait = require "arvak.jobs.poll"
 
 local M = {}
 
@@ -18,7 +18,7 @@ local look, fetch
 local function settle(f, ...)
   if f:done() then return end
   future.settle(f, ...)
-  calls.stop_timer(f)
+  detached.stop_timer(f)
   f._options, f._client, f._ticket = nil, nil, nil
 end
 
@@ -35,27 +35,27 @@ end
 local function go_on_later(f, step)
   local options = f._options
   local ends_at = options and options.ends_at
-  if not ends_at then return calls.start_timer(f, wait.jittered(f._delay), step) end
+  if not ends_at then return detached.start_timer(f, poll.jittered(f._delay), step) end
   local left = ends_at - core.now()
-  if left <= 0 then return fail(f, wait.timeout_error(options, options.last_state)) end
-  calls.start_timer(f, math.min(wait.jittered(f._delay), left), step)
+  if left <= 0 then return fail(f, poll.timeout_error(options, options.last_state)) end
+  detached.start_timer(f, math.min(poll.jittered(f._delay), left), step)
 end
 
 -- The pause before the next look grows as in wait_for_job.
 local function look_later(f)
-  local interval = f._options and f._options.poll_interval or wait.POLL_INTERVAL
-  f._delay = math.min(f._delay and f._delay * wait.GROWTH or wait.FIRST_DELAY, interval)
+  local interval = f._options and f._options.poll_interval or poll.POLL_INTERVAL
+  f._delay = math.min(f._delay and f._delay * poll.GROWTH or poll.FIRST_DELAY, interval)
   go_on_later(f, look)
 end
 
 -- A transient error is tolerated within max_wait, or until the server has failed without a break for one timeout.
 local function tolerate(f, err, again)
   if f:done() then return end
-  if not wait.is_transient(err) then return fail(f, err) end
+  if not poll.is_transient(err) then return fail(f, err) end
   f._failing_since = f._failing_since or core.now() - (err.elapsed or 0)
   local options = f._options
   if not (options and options.ends_at) and core.now() - f._failing_since >= f._timeout then return fail(f, err) end
-  f._delay = math.min(f._delay * wait.GROWTH, options and options.poll_interval or wait.POLL_INTERVAL)
+  f._delay = math.min(f._delay * poll.GROWTH, options and options.poll_interval or poll.POLL_INTERVAL)
   go_on_later(f, again)
 end
 
@@ -70,11 +70,11 @@ local function on_status(f, job, err)
   f._failing_since = nil
   if f._options then
     f._options.last_state = job.state
-    wait.report_progress(f._options, job)
+    poll.report_progress(f._options, job)
   end
   if not records.is_terminal[job.state] then return look_later(f) end
   if job.state == "COMPLETED" then return fetch(f) end
-  err = wait.end_error(job, f._target)
+  err = poll.end_error(job, f._target)
   if f._is_cancel_wanted and job.state == "CANCELED" then err.kind = "canceled" end
   settle(f, nil, err)
 end
@@ -82,7 +82,7 @@ end
 local function start(f, method, on_end)
   if f:done() then return end
   if core.is_closed(f._client) then return fail(f, closed_error(f)) end
-  calls.go_on(f, on_end, method, f._client, f.job_id, f._options and wait.call_options(f._options))
+  detached.go_on(f, on_end, method, f._client, f.job_id, f._options and poll.call_options(f._options))
 end
 
 function look(f) start(f, "get_job_status", on_status) end
@@ -109,7 +109,7 @@ local function send_cancel(canceling)
   if core.is_closed(f._client) then return on_cancel(canceling, nil, closed_error(f)) end
   local options = f._options
   canceling.job_id = f.job_id
-  calls.go_on(canceling, on_cancel, "cancel_job", f._client, f.job_id,
+  detached.go_on(canceling, on_cancel, "cancel_job", f._client, f.job_id,
     options and check.pick_call_options(options))
 end
 
@@ -191,7 +191,7 @@ function M.submit(client, qasm, backend_id, submit_options, wait_options)
     f._options = { target = target }
     for name, value in pairs(wait_options) do f._options[name] = value end
   end
-  calls.start(f, on_submit, "submit_qasm", client, qasm, backend_id, submit_options)
+  detached.start(f, on_submit, "submit_qasm", client, qasm, backend_id, submit_options)
   return f
 end
 

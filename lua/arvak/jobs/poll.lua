@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local records = require "arvak.results.records"
+local strays = require "arvak.async.strays"
 local task = require "arvak.async.task"
 
 local M = {}
@@ -20,23 +21,6 @@ end
 -- An error after which looking again may help.
 function M.is_transient(err)
   return err.retryable or err.kind == "unavailable" or err.kind == "timeout"
-end
-
-local READY_FIRST, READY_LAST = 0.001, 0.05   -- seconds between looks
-
--- Makes the client connect: true when a connection is ready, false when none is within so many seconds, or nil and an
--- error.
-function M.until_ready(client, target, seconds)
-  local until_time, delay = core.now() + seconds, READY_FIRST
-  while not core.warm(client) do
-    local left = until_time - core.now()
-    if left <= 0 then return false end
-    local slept, err = task.sleep(math.min(delay, left))
-    if not slept then return nil, err end
-    if core.is_closed(client) then return nil, errors.new("closed", "the client was closed", { target = target }) end
-    delay = math.min(2 * delay, READY_LAST)
-  end
-  return true
 end
 
 M.option_names = check.pick_call_options(check.call_options, {
@@ -79,7 +63,7 @@ M.end_error = end_error
 function M.report_progress(wait, job)
   if not wait.on_progress then return end
   local ok, err = core.hook(wait.on_progress, job)
-  if not ok then task.add_stray(err) end
+  if not ok then strays.add(err) end
 end
 
 local function remaining(wait)
@@ -107,7 +91,7 @@ function M.call_options(wait)
 end
 
 -- One call within the wait.
-local function ask(wait, method)
+local function try(wait, method)
   return core.try[method](wait.client, wait.job_id, M.call_options(wait))
 end
 
@@ -122,7 +106,7 @@ end
 local function poll(wait, method, accept)
   local delay, state = M.FIRST_DELAY, nil
   while true do
-    local value, err = ask(wait, method)
+    local value, err = try(wait, method)
     if value then
       wait.failing_since = nil
       if accept(value) then return value end

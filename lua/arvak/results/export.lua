@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
+local records = require "arvak.results.records"
 
 local M = {}
 
@@ -75,7 +76,7 @@ local function check_item(item, method, place)
   if type(item) ~= "table" then
     check.misuse("%s: item %d: got %s, expected a table", method, place, core.describe(item))
   end
-  if item.result ~= nil and getmetatable(item.result) ~= core.metatables["arvak.result"] then
+  if item.result ~= nil and not records.is_result(item.result) then
     check.misuse("%s: item %d: result: got %s, expected a result", method, place, core.describe(item.result))
   end
 end

@@ -1,8 +1,11 @@
 -- Jobs, results and backends: data in fields, what is computed in methods.
+-- Invariant: a record is what the server said at one time; no method goes back to the server. counts and topology are
+-- unpacked when they are first read.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
+local statistics = require "arvak.results.statistics"
 
 local Job = core.metatables["arvak.job"]
 local Result = core.metatables["arvak.result"]
@@ -31,7 +34,11 @@ end
 
 -- ---- result
 
-local result = {}
+-- What docs/results.md explains comes from statistics.
+local result = {
+  top = statistics.top, histogram = statistics.histogram, marginal = statistics.marginal,
+  expectation = statistics.expectation,
+}
 
 -- Bitstrings and counts in ascending order; qubit 0 is the rightmost character. A large result is walked where it
 -- lies, without building the table of counts.
@@ -127,4 +134,13 @@ function Backend.__tostring(self)
   return ("arvak.backend %s (%d qubits)"):format(self.backend_id, self.max_qubits)
 end
 
-return { is_terminal = terminal }
+-- ---- made from outside
+
+local M = { is_terminal = terminal }
+
+function M.is_result(value) return getmetatable(value) == Result end
+
+-- A result with these fields: job_id, counts, shots, execution_time_ms, metadata_json.
+function M.new_result(fields) return setmetatable(fields, Result) end
+
+return M

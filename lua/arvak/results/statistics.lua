@@ -1,15 +1,14 @@
 -- Computing with results: distributions over bitstrings whose rightmost character is qubit 0. Invariant: a share is a
 -- count divided by the sum of the counts, never by the shots, and an outcome counted 0 times is as good as absent.
--- docs/results.md has the formulas.
+-- docs/results.md has the formulas. A result is known by its metatable, which results/records.lua fills, also with some
+-- of these functions.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
-require "arvak.results.records"
 
 local M = {}
 local Result = core.metatables["arvak.result"]
-local methods = Result.methods
 
 -- ---- what everything here stands on
 
@@ -93,9 +92,9 @@ local function most_frequent(result, n)
 end
 
 -- The n most frequent outcomes: a list of { bits =, count =, probability = }; of equals the smallest bitstring first.
-function methods:top(n)
-  check_result(self, "top")
-  return (most_frequent(self, check_integer(n, "n", 0)))
+function M.top(result, n)
+  check_result(result, "top")
+  return (most_frequent(result, check_integer(n, "n", 0)))
 end
 
 local COLUMNS, LEAST_BAR, MOST_LINES = 72, 10, 32
@@ -121,10 +120,10 @@ local function pad_left(text, width) return (" "):rep(width - #text) .. text end
 
 -- The outcomes as lines of bitstring, count, share and bar, in ascending order. Of more than 32 the 32 most frequent
 -- have lines of their own, and a last line holds the others together. columns: of the text as a whole (72).
-function methods:histogram(columns)
-  check_result(self, "histogram")
+function M.histogram(result, columns)
+  check_result(result, "histogram")
   columns = columns == nil and COLUMNS or check_integer(columns, "columns", 1)
-  local rows, total = histogram_rows(self)
+  local rows, total = histogram_rows(result)
   if total == 0 then return "nothing was counted\n" end
   local bits_width, count_width, most = widest(rows, "bits"), widest(rows, "count"), 0
   local bar_width = math.max(LEAST_BAR, columns - bits_width - count_width - #"    100.0 %  ")
@@ -181,28 +180,28 @@ local function tally(result, qubits, width)
 end
 
 -- The result for some of the qubits, the others summed over. The first of the list becomes qubit 0, the rightmost.
-function methods:marginal(qubits)
-  check_result(self, "marginal")
-  local total, width = survey(self)
+function M.marginal(result, qubits)
+  check_result(result, "marginal")
+  local total, width = survey(result)
   if not total then return nil, width end
   check_qubits(qubits, width)
   if #qubits == 0 then check.misuse("qubits: got an empty list, expected at least one qubit") end
-  return derive(self, width and tally(self, qubits, width) or {}, self.shots)
+  return derive(result, width and tally(result, qubits, width) or {}, result.shots)
 end
 
 -- The mean of the product of Z over these qubits (nil: all; none: 1), where 0 counts as +1 and 1 as -1: from -1 to 1.
-function methods:expectation(qubits)
-  check_result(self, "expectation")
-  local total, width = survey(self)
+function M.expectation(result, qubits)
+  check_result(result, "expectation")
+  local total, width = survey(result)
   if not total then return nil, width end
   if qubits == nil then
     qubits = {}
     for qubit = 0, (width or 0) - 1 do qubits[#qubits + 1] = qubit end
   end
   check_qubits(qubits, width)
-  if total == 0 then return no_use(self, "nothing was counted") end
+  if total == 0 then return no_use(result, "nothing was counted") end
   local sum = 0
-  for bits, count in pairs(tally(self, qubits, width)) do
+  for bits, count in pairs(tally(result, qubits, width)) do
     local ones = #bits:gsub("0", "")
     sum = sum + (ones % 2 == 0 and count or -count)
   end

@@ -1,4 +1,5 @@
 -- What the answers of a batch stream mean; of use to whoever reads one.
+-- Invariant: a submission without an answer may have been executed, unless the error of its stream rules that out.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
 

@@ -4,13 +4,15 @@
 local core = require "arvak.core"
 local answers = require "arvak.streams.answers"
 local check = require "arvak.base.check"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
-local input = require "arvak.batch.input"
+local poll = require "arvak.jobs.poll"
+local raised = require "arvak.base.raised"
 local records = require "arvak.results.records"
+local source = require "arvak.async.source"
 local stream = require "arvak.streams.stream"
 local task = require "arvak.async.task"
-local wait = require "arvak.jobs.poll"
 
 local M = {}
 
@@ -19,7 +21,7 @@ local GRACE = 2.0   -- seconds that an iterator which waits may take to end
 -- ---- inputs
 
 local function read(entry, index, backend_id)
-  local submission, problem = input.read(entry, index, backend_id)
+  local submission, problem = entries.read(entry, index, backend_id)
   if submission and submission.id == nil then return submission end
   check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
 end
@@ -28,18 +30,17 @@ end
 local function source_of(self, circuits)
   if type(circuits) == "table" then
     for i = 1, #circuits do read(circuits[i], i, self._backend_id) end
-    return input.from_list(circuits)
+    return source.from_list(circuits)
   end
   if type(circuits) ~= "function" then
     check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
   end
-  return input.from_iterator(circuits, function() future.wake(self._tickets) end)
+  return source.from_iterator(circuits, function() future.wake(self._tickets) end)
 end
 
 local function check_end(self)
-  local source = self._source
-  if source.raised then error((input.caught(source.raised)), 0) end
-  self._is_exhausted = source:is_exhausted()
+  if self._source.raised then error((raised.read(self._source.raised)), 0) end
+  self._is_exhausted = self._source:is_exhausted()
   if self._is_exhausted and self._raw then core.stream_close_writes(self._raw) end
 end
 
@@ -114,13 +115,13 @@ local function result_of(self, job_id)
   local result
   if ok then
     local max_wait = self._options.idle_timeout or self._options.timeout
-    result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
+    result, err = poll.wait_for_job(self._client, self._target, self._patience, job_id,
       { max_wait = max_wait, metadata = self._options.metadata })
     if result then return result end
   end
   if err.scope == "wait" then
     self._is_late = true
-  elseif wait.is_transient(err) then
+  elseif poll.is_transient(err) then
     self._lost = err
   end
   return nil, err
@@ -153,11 +154,11 @@ end
 -- What was drawn from an iterator, but not written before the stream ended. One that waits is canceled, and has the
 -- time that a canceled task has.
 local function take_rest(self)
-  local source, ends_at = self._source, core.now() + GRACE
-  if not source.draw then return nil end
-  source:stop()
-  while not source:is_exhausted() do
-    local index = source:take()
+  local rest, ends_at = self._source, core.now() + GRACE
+  if not rest.draw then return nil end
+  rest:stop()
+  while not rest:is_exhausted() do
+    local index = rest:take()
     if index then
       self._count = index
       return index

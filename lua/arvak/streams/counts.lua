@@ -3,6 +3,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local result = require "arvak.jobs.result"
 local stream = require "arvak.streams.stream"
 
 local M = {}
@@ -47,9 +48,9 @@ local function on_event(self, what, ...)
   end
   err.job_id = err.job_id or self._job_id
   local has_completed
-  err, has_completed = M.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
+  err, has_completed = result.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
   if not has_completed or self._is_second or self._expected > 0 then return nil, err end
-  self._is_second = true   -- it has completed since it was asked
+  self._is_second = true   -- it has completed since the request
   stream.close_rpc(self)
   return advance(self)
 end
@@ -59,9 +60,6 @@ function advance(self)
   if not ok then return nil, err end
   return on_event(self, stream.receive(self))
 end
-
--- Set by arvak.client: refine(client, job_id, err, options) tells the reasons of a missing result apart.
-M.refine = nil
 
 -- counts (bitstring → integer, of this chunk alone), is_final, index (from 0), total. options: a chunk size (outcomes
 -- in a chunk; 0, the default: the server's 1000), or a table: chunk_size, idle_timeout, timeout, metadata.

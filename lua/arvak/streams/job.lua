@@ -1,12 +1,13 @@
 -- Watching a job: each change of its state, also over connections that break.
+-- Invariant: the first terminal state is the last one that a watch gives, and only a job that has ended ends it well.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local poll = require "arvak.jobs.poll"
 local records = require "arvak.results.records"
 local stream = require "arvak.streams.stream"
 local task = require "arvak.async.task"
-local wait = require "arvak.jobs.poll"
 
 local M = {}
 
@@ -19,10 +20,10 @@ local function remember(self, state, timestamp, message)
 end
 
 -- The reference server reports a job that it does not know as INTERNAL, in the stream (contract 2.9, item 2), so the
--- status is asked before anything is believed. A job that has ended meanwhile is told from there.
+-- status is looked up before anything is believed. A job that has ended meanwhile is told from there.
 local function confirm(self)
   local job, err = core.try.get_job_status(self._client, self._job_id, { metadata = self._options.metadata })
-  if not job then return nil, not wait.is_transient(err) and err or nil end
+  if not job then return nil, not poll.is_transient(err) and err or nil end
   if not records.is_terminal[job.state] then return nil end
   return remember(self, job.state, job.completed_at or os and os.time() or 0, job.error_message or "")
 end
@@ -38,8 +39,8 @@ end
 
 local function reopen(self)
   stream.close_rpc(self)
-  self._delay = math.min((self._delay or wait.FIRST_DELAY) * wait.GROWTH, wait.POLL_INTERVAL)
-  local slept, err = task.sleep(wait.jittered(self._delay))
+  self._delay = math.min((self._delay or poll.FIRST_DELAY) * poll.GROWTH, poll.POLL_INTERVAL)
+  local slept, err = task.sleep(poll.jittered(self._delay))
   if not slept then return nil, err end
   return true
 end

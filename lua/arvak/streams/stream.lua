@@ -4,8 +4,8 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local ready = require "arvak.async.ready"
 local task = require "arvak.async.task"
-local wait = require "arvak.jobs.poll"
 
 local M = {}
 local Stream = core.metatables["arvak.stream"]
@@ -87,7 +87,7 @@ local PROBE_WAIT = 1.0   -- seconds, as for a call
 -- What a breaker lets through on trial would else fail for one of gRPC's pauses between its attempts to connect.
 local function await_connection(self)
   core.hurry(self._client)
-  local _, err = wait.until_ready(self._client, self._target, PROBE_WAIT)
+  local _, err = ready.until_ready(self._client, self._target, PROBE_WAIT)
   return err == nil, err
 end
 

@@ -1,0 +1,37 @@
+-- The result of a job, or why there is none: the server says the same of a job that runs and of one that was canceled
+-- (contract 2.9, item 3), so the job's state is looked up as well.
+-- Invariant: an error that was refined is the error that the server gave, with a kind and a message that fit the state.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+
+local M = {}
+
+local FAILED_PRECONDITION = 9
+
+-- err, which a request for a job's result came to, made to say why there is none; and whether the job has completed
+-- since.
+function M.refine(client, job_id, err, options)
+  if err.code ~= FAILED_PRECONDITION then return err end
+  local job = core.try.get_job_status(client, job_id, options)
+  if not job then return err end
+  if job.state == "CANCELED" then
+    err.kind, err.message = "job_canceled", "the job was canceled and has no result"
+  elseif job.state == "RESULT_EXPIRED" then
+    err.kind, err.message = "result_expired", "the job succeeded, but its result has expired"
+  elseif job.state ~= "COMPLETED" then
+    err.message = ("the job is %s and has no result yet"):format(job.state)
+  end
+  return err, job.state == "COMPLETED"
+end
+
+-- The result of a completed job: result, or nil and an error.
+function M.get_job_result(client, job_id, options)
+  local result, err = core.call.get_job_result(client, job_id, options)
+  if result then return result end
+  local has_completed
+  err, has_completed = M.refine(client, job_id, err, options)
+  if has_completed then return core.try.get_job_result(client, job_id, options) end
+  return nil, err
+end
+
+return M

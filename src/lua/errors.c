@@ -63,3 +63,21 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
   lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
   lua_setfield(L, -2, "retry_after");
 }
+
+/* protect(fn, ...): as pcall, but that a lack of memory is raised: what failed for that reason is to be tried again. */
+static int errors_protect(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, 1);
+  lua_insert(L, 1);
+  int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+  if (status == LUA_OK) return lua_gettop(L);
+  if (status == LUA_ERRMEM) return lua_error(L);
+  lua_pushboolean(L, 0);
+  lua_replace(L, 1);
+  return 2;
+}
+
+void larvak_errors_open(lua_State *L) {
+  lua_pushcfunction(L, errors_protect);
+  lua_setfield(L, -2, "protect");
+}

@@ -13,5 +13,6 @@ void larvak_error_push_forked(lua_State *L);
 int larvak_error_push_closed(lua_State *L); /* nil and the error of a client that was closed; returns 2 */
 /* Pushes the error of an outcome. */
 void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome);
+void larvak_errors_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -9,16 +9,12 @@ local M = {}
 
 local pending = {}   -- ticket → future; its _on_end(future, …) is told
 
-local NO_MEMORY = "not enough memory"
-
 -- A next step that raises (a function given as api_key, say) is the end of its future, and of nobody else's. Only what
 -- failed for want of memory is told again.
 local function tell(f, ...)
   if not f._on_end then return future.settle(f, ...) end
-  local ok, err = pcall(f._on_end, f, ...)
-  if ok then return end
-  if err == NO_MEMORY then error(err, 0) end
-  future.fail(f, err)
+  local ok, err = core.protect(f._on_end, f, ...)
+  if not ok then future.fail(f, err) end
 end
 
 core.set_upcall("call_end", function(ticket, value, err)
@@ -49,9 +45,8 @@ end
 
 -- The same from within an on_end, where nobody is there to raise to: what api_key or metadata give may be no header.
 function M.go_on(f, on_end, ...)
-  local ok, err = pcall(M.start, f, on_end, ...)
+  local ok, err = core.protect(M.start, f, on_end, ...)   -- a lack of memory goes to the driver, and this is told again
   if ok then return end
-  if err == NO_MEMORY then error(err, 0) end   -- raised to the driver, and told again
   on_end(f, nil, errors.new("unauthenticated", tostring(err), { cause = err, attempts = 0 }))
 end
 

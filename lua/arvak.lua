@@ -53,6 +53,10 @@ end
 
 -- A dev server in this process, without admission limits, which ends with its client.
 local function start_embedded()
+  if not _ENV.require then
+    core.misuse('address: "embedded" needs the module arvak.devserver, but this Lua state has no require; '
+      .. 'give the address of a server')
+  end
   local ok, devserver = pcall(require, "arvak.devserver")
   if not ok then
     core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))

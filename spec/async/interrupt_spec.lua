@@ -95,3 +95,36 @@ describe("an interrupt", function()
     raises [[ready() print(pcall(arvak.sleep, 100))]]
   end)
 end)
+
+-- A limit set by a debug hook may raise anywhere, and again and again: in the middle of starting a task, too. All runs
+-- are in a process of their own, since a crash would take this one with it.
+describe("a debug hook that keeps raising", function()
+  local body = [[
+local arvak = require "arvak"
+for first = 5, 150 do
+  local ok, err = pcall(arvak.run, function()
+    local count = 0
+    debug.sethook(function()
+      count = count + 1
+      if count >= first then error("tick", 0) end
+    end, "", 1)
+    pcall(pcall, pcall, arvak.spawn, function() end)
+    debug.sethook()
+    error("the end", 0)
+  end)
+  assert(not ok and (err == "the end" or err == "tick"), tostring(err))
+end
+print("survived")]]
+
+  it("leaves nothing half made that a later cancellation meets", function()
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write(body)
+    file:close()
+    local pipe = assert(io.popen(("'%s' '%s' 2>&1"):format(os.getenv("LUA") or "lua5.4", path)))
+    local output = pipe:read("a")
+    pipe:close()
+    os.remove(path)
+    assert.equal("survived\n", output)
+  end)
+end)

@@ -231,7 +231,10 @@ static int task_cancel(lua_State *L) {
 /* cancel_tasks(table): every task among its values. Allocates nothing, so that a run can end without memory. */
 static int task_cancel_all(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) cancel(state, lua_touserdata(L, -1));
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    larvak_task *task = lua_touserdata(L, -1); /* NULL: the place of a task that never came to be */
+    if (task) cancel(state, task);
+  }
   return 0;
 }
 

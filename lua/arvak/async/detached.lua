@@ -45,7 +45,7 @@ end
 
 -- The same from within an on_end, where nobody is there to raise to: what api_key or metadata give may be no header.
 function M.go_on(f, on_end, ...)
-  local ok, err = core.protect(M.start, f, on_end, ...)   -- a lack of memory goes to the driver, and this is told again
+  local ok, err = core.protect(M.start, f, on_end, ...)   -- Lua's lack of memory is raised, and this is told again
   if ok then return end
   on_end(f, nil, errors.new("unauthenticated", tostring(err), { cause = err, attempts = 0 }))
 end

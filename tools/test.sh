@@ -28,7 +28,7 @@ for file in "$@"; do
   case $file in
     *.lua)
       command="${LUA:-lua5.4} tools/busted.lua --output=plainTerminal $file"
-      environment=$(sed -n 's/^-- environment: //p' "$file")
+      environment=$(awk '!/^--/ { exit } sub(/^-- environment: /, "")' "$file")
       ;;
     *) command=$file ;;
   esac

@@ -19,7 +19,7 @@ LUA_LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUA_DATADIR ?= $(PREFIX)/share/lua/5.4
 INSTALL     ?= install
 
-# pkg-config is asked once, when the answer is first needed: it may not be installed before that.
+# pkg-config runs once, when its answer is first needed: it may not be installed before that.
 once        = $(eval $(1) := $(2))$($(1))
 LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null))
 DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null))
@@ -43,9 +43,10 @@ PROTO_C   = $(BUILD)/proto/arvak.pb-c.c
 PROTO_O   = $(BUILD)/obj/proto/arvak.pb-c.o
 CORE_C    = $(call below,src/core,%.c)
 CORE_O    = $(call objects,$(CORE_C))
-GLUE_O    = $(call objects,$(call below,src/lua,%.c))
+GLUE_C    = $(call below,src/lua,%.c)
+GLUE_O    = $(call objects,$(GLUE_C))
 EMBED_O   = $(BUILD)/obj/lua/embedded.o
-# What is installed as files: the loops of others, which a program asks for by name, and the annotations.
+# What is installed as files: the loops of others, which a program requires by name, and the annotations.
 LOOP_SRC  = lua/arvak/cqueues.lua lua/arvak/luv.lua
 LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
 LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC),$(call below,lua,%.lua))
@@ -136,6 +137,12 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
 
+# What is made of many files is made again when one of them has gone, or come with an old date.
+$(BUILD)/sources: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(LUA_SRC) | sort > $@.now
+	@cmp -s $@.now $@ || cp $@.now $@
+
 $(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
@@ -152,7 +159,7 @@ $(BUILD)/obj/lua/%.o: src/lua/%.c $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -c -o $@ $<
 
-$(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) | $(BUILD)/needs.ok
+$(BUILD)/gen/embedded.c: tools/embed.lua $(LUA_SRC) $(BUILD)/sources | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(LUA) tools/embed.lua $(foreach f,$(LUA_SRC),$(subst /,.,$(patsubst lua/%.lua,%,$(f)))=$(f)) > $@
 
@@ -160,17 +167,17 @@ $(EMBED_O): $(BUILD)/gen/embedded.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -c -o $@ $<
 
-$(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
+$(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.o,$^) $(LIBS)
 
 $(LOOPS): $(BUILD)/lua/%: lua/%
 	@mkdir -p $(@D)
 	$(QUIET)cp $< $@
 
 # For hosts, with Lua or without. What is measured without the core is linked with this too, and takes nothing of it.
-$(ARCHIVE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O)
+$(ARCHIVE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(BUILD)/sources
 	@rm -f $@
-	$(QUIET)$(AR) rcs $@ $^
+	$(QUIET)$(AR) rcs $@ $(filter %.o,$^)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -11,10 +11,10 @@ $(BUILD)/obj/devserver/%.o: src/devserver/%.c $(PROTO_C) $(BUILD)/flags
 	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/devserver $(if $(filter %/module.c,$<),$(LUA_CFLAGS)) \
 	  $(if $(filter %/main.c,$<),-DARVAK_VERSION='"$(VERSION)"') -c -o $@ $<
 
-$(DEVMODULE): $(SERVER_O) $(BUILD)/obj/devserver/module.o $(PROTO_O)
+$(DEVMODULE): $(SERVER_O) $(BUILD)/obj/devserver/module.o $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $^ $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.o,$^) $(LIBS)
 
-$(DEVSERVER): $(SERVER_O) $(BUILD)/obj/devserver/main.o $(PROTO_O)
+$(DEVSERVER): $(SERVER_O) $(BUILD)/obj/devserver/main.o $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $^ -Wl,--as-needed $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--as-needed $(LIBS)

@@ -95,16 +95,16 @@ run-tests:
 
 # ---- what is built from what ----------------------------------------------------------------------------------------
 
-$(BUILD)/test/core/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O)
+$(BUILD)/test/core/%_test: spec/core/%_test.c $(CORE_O) $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $< $(CORE_O) $(PROTO_O) -lcmocka $(LIBS)
 
-$(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O)
+$(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
 
 # Whole Lua states in C, with the module linked in.
-$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C)
+$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(BUILD)/sources
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)

@@ -137,7 +137,7 @@ int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double rando
 /* A failure whatever it came from; true: worth another attempt, as far as attempts and the budget allow. */
 typedef struct arvak_failure {
   int code;            /* of gRPC; -1: none */
-  bool is_submit;      /* not idempotent: what it asked for could be done twice */
+  bool is_submit;      /* not idempotent: its work could be done twice */
   bool is_ours;        /* made on this side: canceled, refused, an answer that cannot be taken; never repeated */
   bool is_unanswered;  /* not by the server itself: nothing was sent, or the link broke */
   bool maybe_executed;
@@ -197,7 +197,7 @@ int arvak_breaker_new(const arvak_breaker_options *options, arvak_breaker **out)
 arvak_breaker *arvak_breaker_ref(arvak_breaker *breaker); /* shared; NULL is fine, as below */
 void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
-/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to ask. */
+/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try. */
 bool arvak_breaker_enter(arvak_breaker *breaker, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
 void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
@@ -530,7 +530,7 @@ typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
  * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out);
-/* Asks for the next message, unless one is asked for or waits to be taken, or the stream has ended. What the server has
+/* Requests the next message, unless one is requested or waits to be taken, or the stream has ended. What the server has
  * said comes before how the stream ended, so a stream that is not read does not end, unless it is canceled. */
 void arvak_stream_read(arvak_stream *stream);
 /* The message that has come: owned; NULL when there is none yet. */

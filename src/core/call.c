@@ -369,15 +369,15 @@ static void take_slot(arvak_call *call, int64_t now_ns) {
   set_timer(call, queue_end(call, now_ns), on_queue_timeout);
 }
 
-static void on_turn(arvak_timer *timer, void *ud) {
+static void on_tokens(arvak_timer *timer, void *ud) {
   (void)timer;
   take_slot(ud, arvak_now_ns());
 }
 
-/* Waits for its turn in the rate at which jobs may be submitted. */
-static void take_turn(arvak_call *call, int64_t now_ns) {
+/* Waits for the tokens of its jobs, which come at the rate of the limiter. */
+static void take_tokens(arvak_call *call, int64_t now_ns) {
   int jobs = (int)call->attempt.circuit_count;
-  int64_t at = arvak__turn_reserve(call->attempt.client, jobs, now_ns, queue_end(call, now_ns));
+  int64_t at = arvak__tokens_reserve(call->attempt.client, jobs, now_ns, queue_end(call, now_ns));
   if (at == ARVAK_NEVER) {
     set_queue_timeout(call, "the limiter's rate has no place for it within queue_timeout");
     finish_soon(call);
@@ -386,13 +386,13 @@ static void take_turn(arvak_call *call, int64_t now_ns) {
   } else {
     call->state = CALL_PACED;
     call->has_waited = true;
-    set_timer(call, at, on_turn);
+    set_timer(call, at, on_tokens);
   }
 }
 
 static void begin(arvak_call *call, int64_t now_ns) {
   if (would_be_refused(call, now_ns, 0)) finish_soon(call);
-  else if (call->attempt.client->is_paced && call->attempt.circuit_count > 0) take_turn(call, now_ns);
+  else if (call->attempt.client->is_paced && call->attempt.circuit_count > 0) take_tokens(call, now_ns);
   else take_slot(call, now_ns);
 }
 
@@ -406,7 +406,7 @@ static void stop_asking(arvak_call *call) {
 static void end_waiting(arvak_call *call) {
   arvak_loop_stop_timer(call->loop, &call->timer);
   if (call->state == CALL_PACED)
-    arvak__turn_give_back(call->attempt.client, (int)call->attempt.circuit_count, call->timer.deadline_ns);
+    arvak__tokens_give_back(call->attempt.client, (int)call->attempt.circuit_count, call->timer.deadline_ns);
   if (call->state == CALL_ASKING) stop_asking(call);
   bool holds_slot = call->state == CALL_ASKING || call->state == CALL_CONNECTING;
   if (call->state == CALL_QUEUED) holds_slot = !arvak__slots_unqueue(call->attempt.client, call);

@@ -13,7 +13,7 @@
 #include "tag.h"
 
 typedef enum arvak__call_state {
-  CALL_PACED,      /* its turn in the limiter's rate is to come */
+  CALL_PACED,      /* waits for tokens of the limiter */
   CALL_QUEUED,     /* in client's queue, or granted and in the loop's inbox */
   CALL_ASKING,     /* holds a slot; in the loop's list of those that ask for headers */
   CALL_CONNECTING, /* holds a slot, waits for a connection */

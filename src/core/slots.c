@@ -63,14 +63,14 @@ bool arvak__slots_unqueue(arvak_client *client, arvak_call *call) {
   return queued;
 }
 
-int64_t arvak__turn_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns) {
+int64_t arvak__tokens_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns) {
   pthread_mutex_lock(&client->mu);
   int64_t at = arvak__limiter_reserve(&client->limiter, jobs, now_ns, latest_ns);
   pthread_mutex_unlock(&client->mu);
   return at;
 }
 
-void arvak__turn_give_back(arvak_client *client, int jobs, int64_t at_ns) {
+void arvak__tokens_give_back(arvak_client *client, int jobs, int64_t at_ns) {
   pthread_mutex_lock(&client->mu);
   arvak__limiter_give_back(&client->limiter, jobs, at_ns);
   pthread_mutex_unlock(&client->mu);

@@ -186,7 +186,7 @@ static int larvak_devserver_gc(lua_State *L) {
   return 0;
 }
 
-/* A closed variable may still be asked for its figures. */
+/* A closed variable still gives its figures. */
 static int larvak_devserver_close(lua_State *L) {
   larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
   if (box->service) service_stop(box->service);

@@ -23,7 +23,7 @@ void arena_fini(arena *a); /* leaves it ready for use again */
 void *arena_alloc(arena *a, size_t size);
 char *arena_printf(arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The size that a piece was asked for. Only for pointers from arena_alloc. */
+/* The size with which a piece was allocated. Only for pointers from arena_alloc. */
 size_t arena_size(const void *piece);
 
 #endif

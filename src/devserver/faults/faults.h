@@ -1,6 +1,6 @@
 /* Faults on purpose: rules that say which calls and jobs go wrong, and how. Thread-safe; reproducible: what the n-th
  * matching call meets depends on the seed, the rules and n alone.
- * Invariant: a rule is asked about each call (or job) that it matches, in the order of the rules, until one acts.
+ * Invariant: a rule is tried on each call (or job) that it matches, in the order of the rules, until one acts.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_DEVSERVER_FAULTS_H
 #define ARVAK_DEVSERVER_FAULTS_H

@@ -1,4 +1,4 @@
-/* The table of gates. One row a name, sorted for binary search; statevector.c gives the kinds their meaning.
+/* The table of gates. One row a name, sorted for binary search; simulator/plan.c gives the kinds their meaning.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "gates.h"
 

@@ -1,5 +1,5 @@
 /* Faults at work on a call: what happens before its method runs, in place of its answer, or in the middle of a stream.
- * Those who begin, answer and send ask here at the moments that matter, for a call with a fault.
+ * Those who begin, answer and send look here at the moments that matter, for a call with a fault.
  * Invariant: a fault acts on its call at most once.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_DEVSERVER_INJECT_H

@@ -123,7 +123,7 @@ static void on_down(tag *t, bool ok) {
 }
 
 /* Under down_mu. The server may be down before the last calls are: one that is just being answered by another thread,
- * say, will still ask the queue for something. */
+ * say, will still look into the queue. */
 static bool is_down(rpc_server *s) {
   return s->down && atomic_load_explicit(&s->calls.open, memory_order_acquire) == 0;
 }

@@ -25,7 +25,7 @@ typedef struct service {
   pid_t pid; /* where its threads are; constant */
   pthread_mutex_t stop_mu;
   bool stopping; /* guarded by stop_mu */
-  /* Figures of the runs that ended in a restart; whoever restarts is the only one to ask. */
+  /* Figures of the runs that ended in a restart; whoever restarts is the only one to read them. */
   struct {
     uint64_t restarts, accepted, evicted, connections;
   } past;
@@ -33,7 +33,7 @@ typedef struct service {
 
 /* Returns owned (service_stop, service_free), or NULL with problem filled. */
 service *service_start(const server_options *options, char *problem, size_t size);
-/* Idempotent; from any thread but the server's own. What is left can be asked for addresses and figures.
+/* Idempotent; from any thread but the server's own. What is left still gives addresses and figures.
  * In a forked child, which has none of the threads, this and service_free leave everything as it is. */
 void service_stop(service *s);
 void service_free(service *s); /* stops first; NULL is fine */

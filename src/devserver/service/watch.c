@@ -21,7 +21,7 @@ typedef struct watch {
   call *owner; /* its reference is the tick's */
   timer tick;
   uint64_t started_us, due_us;
-  size_t id_length; /* of the id asked for, however long; what does not fit is no job's */
+  size_t id_length; /* of the requested id, however long; what does not fit is no job's */
   char id[128];
 } watch;
 

@@ -1,5 +1,5 @@
-/* Owns a completion queue and drives it from one thread. Invariant: ends of calls and changes of streams are told inside
- * arvak_loop_step, _cancel_owned and _close, and nowhere else.
+/* Owns a completion queue and drives it from one thread. Invariant: ends of calls and changes of streams are told
+ * inside arvak_loop_step, _cancel_owned and _close, and nowhere else.
  *
  * Waking: gRPC's C API has no alarm, and a thread inside completion_queue_next sleeps in a poll of gRPC's own. But
  * a batch without operations ends at once, on any call, in whatever thread it is started, and its event goes through

@@ -11,7 +11,7 @@ local rooms = dofile "tools/rooms.lua"
 local LIBRARIES = {
   grpc = { "^grpc/" },
   protobuf = { "^protobuf%-c/", "%.pb%-c%.h$" },
-  lua = { "^lua.*%.h$", "^lauxlib%.h$", "/lua%.h$", "/lauxlib%.h$" },
+  lua = { "^lua.*%.h", "^lauxlib%.h", "/lua%.h", "/lauxlib%.h" },
 }
 -- Circles of files that are known; each is to be opened, and none may grow.
 local KNOWN_CIRCLES = rooms.known_circles or {}
@@ -175,11 +175,27 @@ local function check_tests(exists)
   end
 end
 
+-- Where each comment or literal ends, by how it begins.
+local ENDS = { ["/*"] = "%*/", ["//"] = "%f[\n]", ['"'] = '[^\\\n]"', ["'"] = "[^\\\n]'" }
+
 -- Text without comments and literals; lines keep their numbers.
 local function strip(text)
-  local function blank(part) return (part:gsub("[^\n]", " ")) end
-  text = text:gsub("/%*.-%*/", blank):gsub("//[^\n]*", blank)
-  return (text:gsub('"[^"\n]*"', blank))
+  local out, place = {}, 1
+  while true do
+    local first = text:find("[\"'/]", place)
+    while first and text:sub(first, first) == "/" and not text:find("^/[/*]", first) do
+      first = text:find("[\"'/]", first + 1)
+    end
+    if not first then break end
+    local is_comment = text:sub(first, first) == "/"
+    local ending = ENDS[text:sub(first, is_comment and first + 1 or first)]
+    local last = select(2, text:find(ending, is_comment and first + 2 or first)) or #text
+    out[#out + 1] = text:sub(place, first - 1)
+    out[#out + 1] = text:sub(first, last):gsub("[^\n]", " ")
+    place = last + 1
+  end
+  out[#out + 1] = text:sub(place)
+  return table.concat(out)
 end
 
 local function line_at(text, place)
@@ -293,22 +309,26 @@ local function fills(line, name)
     line:find("function%s+" .. name .. "[.:]")
 end
 
-local owners = {}   -- class → the path that fills its metatable
+local owners = {}   -- what only one file fills → its path
+
+-- Complains when another file has it already: the metatable of a class, an upcall.
+local function own(path, number, what)
+  if owners[what] and owners[what] ~= path then complain(path, number, "fills %s, as %s does", what, owners[what]) end
+  owners[what] = path
+end
 
 local function check_fills(path, lines, names)
   local classes = {}   -- name of a local → class
   for number, line in ipairs(lines) do
     local code = line:gsub("%-%-.*", "")
+    local upcall = code:match('core%.set_upcall%("([%w_]+)"')
+    if upcall then own(path, number, "the upcall " .. upcall) end
+    if fills(code, "core") then complain(path, number, "changes the table of C functions") end
     for name, module in pairs(names) do
       if fills(code, name) then complain(path, number, "changes the module %s", module) end
     end
     for name, class in pairs(classes) do
-      if fills(code, name) then
-        if owners[class] and owners[class] ~= path then
-          complain(path, number, "fills the metatable of %s, as %s does", class, owners[class])
-        end
-        owners[class] = path
-      end
+      if fills(code, name) then own(path, number, "the metatable of " .. class) end
     end
     local variable, class = line:match('^local ([%w_]+) = core%.metatables%["([%w_.]+)"%]')
     if variable then classes[variable] = class end

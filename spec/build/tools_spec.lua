@@ -209,6 +209,21 @@ describe("tools/check_rooms.lua", function()
       "lua/arvak/high/b.lua:2: changes the module arvak.low.a",
       { ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\nif a then a.x = 1 end\n' },
     },
+    ["an upcall that two modules fill"] = {
+      "lua/arvak/low/a.lua:1: fills the upcall end, as lua/arvak/high/b.lua does",
+      {
+        ["lua/arvak/low/a.lua"] = 'core.set_upcall("end", print)\n',
+        ["lua/arvak/high/b.lua"] = 'local a = require "arvak.low.a"\ncore.set_upcall("end", a)\n',
+      },
+    },
+    ["a call beside what looks like a comment"] = {
+      "src/core/low/a.c:1: b: src/core/low does not know src/core/high",
+      { ["src/core/low/a.c"] = "const char *t = \"/*\", q = '\"'; int a(void) { return b(); } /* \" */\n" },
+    },
+    ["a change of what C owns"] = {
+      "lua/arvak/low/a.lua:1: changes the table of C functions",
+      { ["lua/arvak/low/a.lua"] = 'core.metatables["arvak.x"].__len = print\n' },
+    },
     ["a class whose metatable two modules fill"] = {
       "lua/arvak/low/a.lua:2: fills the metatable of arvak.x, as lua/arvak/high/b.lua does",
       {

@@ -5,23 +5,14 @@
 #include <lauxlib.h>
 
 #include "names.h"
-
-static void set_string(lua_State *L, const char *name, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
+#include "set.h"
 
 void larvak_error_push(lua_State *L, arvak_kind kind, int code, const char *message) {
   lua_createtable(L, 0, 12);
-  set_string(L, "kind", arvak_kind_name(kind));
-  set_string(L, "message", message);
+  larvak_set_string(L, "kind", arvak_kind_name(kind));
+  larvak_set_string(L, "message", message);
   if (code >= 0) {
-    set_integer(L, "code", code);
+    larvak_set_integer(L, "code", code);
     const char *name = arvak_code_name(code);
     lua_pushstring(L, name ? name : lua_pushfstring(L, "CODE_%d", code));
     lua_setfield(L, name ? -2 : -3, "name");
@@ -49,16 +40,16 @@ int larvak_error_push_closed(lua_State *L) {
 void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, const arvak_outcome *outcome) {
   static const char *const scopes[] = {NULL, "queue", "call"};
   larvak_error_push(L, outcome->kind, outcome->code, outcome->message);
-  set_string(L, "rpc", arvak_rpc_name(rpc));
-  set_string(L, "target", target);
-  set_integer(L, "attempts", outcome->attempts);
+  larvak_set_string(L, "rpc", arvak_rpc_name(rpc));
+  larvak_set_string(L, "target", target);
+  larvak_set_integer(L, "attempts", outcome->attempts);
   lua_pushboolean(L, outcome->retryable);
   lua_setfield(L, -2, "retryable");
   lua_pushboolean(L, outcome->maybe_executed);
   lua_setfield(L, -2, "maybe_executed");
   lua_pushnumber(L, (lua_Number)outcome->elapsed_ns * 1e-9);
   lua_setfield(L, -2, "elapsed");
-  if (outcome->scope != ARVAK_SCOPE_NONE) set_string(L, "scope", scopes[outcome->scope]);
+  if (outcome->scope != ARVAK_SCOPE_NONE) larvak_set_string(L, "scope", scopes[outcome->scope]);
   if (!outcome->has_retry_after) return;
   lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
   lua_setfield(L, -2, "retry_after");

@@ -43,13 +43,18 @@ static const larvak_source *find_source(const char *name) {
   return NULL;
 }
 
-/* What is not ours comes from the program's own require, which a bare Lua state may lack. */
+static int finish_require(lua_State *L, int status, lua_KContext context) {
+  (void)L, (void)status, (void)context;
+  return 1;
+}
+
+/* What is not ours comes from the program's own require, which a bare Lua state may lack, and which may wait. */
 static int require_outside(lua_State *L, const char *name) {
   if (lua_getglobal(L, "require") == LUA_TNIL)
     return luaL_error(L, "module '%s' not found: this Lua state has no require", name);
   lua_pushvalue(L, 1);
-  lua_call(L, 1, 1);
-  return 1;
+  lua_callk(L, 1, 1, 0, finish_require);
+  return finish_require(L, LUA_OK, 0);
 }
 
 /* The require of the Lua layer: runs an embedded module once, as a function of this very require. Upvalue 1: the table

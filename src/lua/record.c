@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "names.h"
+#include "set.h"
 
 #define LARGE_RESULT "arvak.large_result"
 
@@ -17,20 +18,10 @@ static const char large_key = 0;
 /* From this many keys on a result keeps its answer and builds counts on first use. */
 enum { LAZY_COUNTS = 256 };
 
-static void set_string(lua_State *L, const char *name, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
-
 /* ---- records ---- */
 
 static void set_time(lua_State *L, const char *name, int64_t seconds) {
-  if (seconds != 0) set_integer(L, name, seconds);
+  if (seconds != 0) larvak_set_integer(L, name, seconds);
 }
 
 static void push_state(lua_State *L, int state) {
@@ -42,21 +33,21 @@ static void push_state(lua_State *L, int state) {
 
 static void push_job(lua_State *L, const arvak_job *job) {
   lua_createtable(L, 0, 8);
-  set_string(L, "job_id", job->job_id);
+  larvak_set_string(L, "job_id", job->job_id);
   push_state(L, job->state);
   lua_setfield(L, -2, "state");
   set_time(L, "submitted_at", job->submitted_at);
   set_time(L, "started_at", job->started_at);
   set_time(L, "completed_at", job->completed_at);
-  set_string(L, "backend_id", job->backend_id);
-  set_integer(L, "shots", job->shots);
-  if (*job->error_message) set_string(L, "error_message", job->error_message);
+  larvak_set_string(L, "backend_id", job->backend_id);
+  larvak_set_integer(L, "shots", job->shots);
+  if (*job->error_message) larvak_set_string(L, "error_message", job->error_message);
   luaL_setmetatable(L, LARVAK_JOB);
 }
 
 static void push_counts(lua_State *L, const arvak_count *counts, size_t size) {
   lua_createtable(L, 0, size > INT32_MAX ? INT32_MAX : (int)size);
-  for (size_t i = 0; i < size; i++) set_integer(L, counts[i].bits, (lua_Integer)counts[i].count);
+  for (size_t i = 0; i < size; i++) larvak_set_integer(L, counts[i].bits, (lua_Integer)counts[i].count);
 }
 
 /* Pushes a box that shares the answer, for a large result to keep. */
@@ -71,10 +62,11 @@ static int push_box(lua_State *L, arvak_response *response) {
 /* box: stack index of the box that holds the answer, or 0 to build the counts now. */
 static void push_result(lua_State *L, const arvak_result *result, int box) {
   lua_createtable(L, 0, 6);
-  set_string(L, "job_id", result->job_id);
-  set_integer(L, "shots", result->shots);
-  if (result->execution_time_ms != 0) set_integer(L, "execution_time_ms", (lua_Integer)result->execution_time_ms);
-  set_string(L, "metadata_json", result->metadata_json);
+  larvak_set_string(L, "job_id", result->job_id);
+  larvak_set_integer(L, "shots", result->shots);
+  if (result->execution_time_ms != 0)
+    larvak_set_integer(L, "execution_time_ms", (lua_Integer)result->execution_time_ms);
+  larvak_set_string(L, "metadata_json", result->metadata_json);
   if (box) {
     lua_pushvalue(L, box);
     lua_rawsetp(L, -2, &large_key);
@@ -87,20 +79,20 @@ static void push_result(lua_State *L, const arvak_result *result, int box) {
 
 static void push_backend(lua_State *L, const arvak_backend *backend) {
   lua_createtable(L, 0, 8);
-  set_string(L, "backend_id", backend->backend_id);
-  set_string(L, "name", backend->name);
+  larvak_set_string(L, "backend_id", backend->backend_id);
+  larvak_set_string(L, "name", backend->name);
   lua_pushboolean(L, backend->is_available);
   lua_setfield(L, -2, "is_available");
-  set_integer(L, "max_qubits", backend->max_qubits);
-  set_integer(L, "max_shots", backend->max_shots);
-  set_string(L, "description", backend->description);
+  larvak_set_integer(L, "max_qubits", backend->max_qubits);
+  larvak_set_integer(L, "max_shots", backend->max_shots);
+  larvak_set_string(L, "description", backend->description);
   lua_createtable(L, (int)backend->gate_count, 0);
   for (size_t i = 0; i < backend->gate_count; i++) {
     lua_pushstring(L, backend->supported_gates[i]);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_setfield(L, -2, "supported_gates");
-  set_string(L, "topology_json", backend->topology_json);
+  larvak_set_string(L, "topology_json", backend->topology_json);
   luaL_setmetatable(L, LARVAK_BACKEND);
 }
 

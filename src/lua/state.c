@@ -8,6 +8,7 @@
 
 #include "errors.h"
 #include "misuse.h"
+#include "set.h"
 
 static const char state_key = 0; /* in the registry */
 
@@ -72,19 +73,14 @@ static int state_is_idle(lua_State *L) {
   return 1;
 }
 
-static void set_size(lua_State *L, const char *name, size_t value) {
-  lua_pushinteger(L, (lua_Integer)value);
-  lua_setfield(L, -2, name);
-}
-
 /* counts(): what is alive in this Lua state, for tests. */
 static int state_counts(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   lua_createtable(L, 0, 4);
-  set_size(L, "calls", state->loop ? arvak_loop_call_count(state->loop) : 0);
-  set_size(L, "tasks", state->tasks.count);
-  set_size(L, "waits", state->waits.count);
-  set_size(L, "clients", state->client_count);
+  larvak_set_integer(L, "calls", (lua_Integer)(state->loop ? arvak_loop_call_count(state->loop) : 0));
+  larvak_set_integer(L, "tasks", (lua_Integer)state->tasks.count);
+  larvak_set_integer(L, "waits", (lua_Integer)state->waits.count);
+  larvak_set_integer(L, "clients", (lua_Integer)state->client_count);
   return 1;
 }
 

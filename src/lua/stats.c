@@ -7,21 +7,12 @@
 
 #include "client.h"
 #include "names.h"
-
-static void set_count(lua_State *L, const char *name, uint64_t value) {
-  lua_pushinteger(L, (lua_Integer)value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_seconds(lua_State *L, const char *name, int64_t ns) {
-  lua_pushnumber(L, (lua_Number)ns * 1e-9);
-  lua_setfield(L, -2, name);
-}
+#include "set.h"
 
 static void set_retries(lua_State *L, const arvak_client_stats *stats) {
   lua_newtable(L);
   for (size_t code = 0; code < sizeof stats->retries / sizeof *stats->retries; code++)
-    if (stats->retries[code] > 0) set_count(L, arvak_code_name((int)code), stats->retries[code]);
+    if (stats->retries[code] > 0) larvak_set_integer(L, arvak_code_name((int)code), (lua_Integer)stats->retries[code]);
   lua_setfield(L, -2, "retries");
 }
 
@@ -31,11 +22,11 @@ static void set_latency(lua_State *L, const arvak_latency *latencies) {
     const arvak_latency *latency = &latencies[rpc];
     if (latency->count == 0) continue;
     lua_createtable(L, 0, 5);
-    set_count(L, "count", latency->count);
-    set_seconds(L, "p50", latency->p50_ns);
-    set_seconds(L, "p90", latency->p90_ns);
-    set_seconds(L, "p99", latency->p99_ns);
-    set_seconds(L, "max", latency->max_ns);
+    larvak_set_integer(L, "count", (lua_Integer)latency->count);
+    larvak_set_seconds(L, "p50", latency->p50_ns);
+    larvak_set_seconds(L, "p90", latency->p90_ns);
+    larvak_set_seconds(L, "p99", latency->p99_ns);
+    larvak_set_seconds(L, "max", latency->max_ns);
     lua_setfield(L, -2, arvak_rpc_name((arvak_rpc)rpc));
   }
   lua_setfield(L, -2, "latency");
@@ -53,9 +44,9 @@ static void set_policies(lua_State *L, const larvak_client *client) {
   lua_createtable(L, 0, 4);
   lua_pushstring(L, larvak_breaker_state_name(info.state));
   lua_setfield(L, -2, "state");
-  set_count(L, "opened", info.changes[ARVAK_BREAKER_OPEN]);
-  set_count(L, "half_opened", info.changes[ARVAK_BREAKER_HALF_OPEN]);
-  set_count(L, "closed", info.changes[ARVAK_BREAKER_CLOSED]);
+  larvak_set_integer(L, "opened", (lua_Integer)info.changes[ARVAK_BREAKER_OPEN]);
+  larvak_set_integer(L, "half_opened", (lua_Integer)info.changes[ARVAK_BREAKER_HALF_OPEN]);
+  larvak_set_integer(L, "closed", (lua_Integer)info.changes[ARVAK_BREAKER_CLOSED]);
   lua_setfield(L, -2, "breaker");
 }
 
@@ -67,21 +58,21 @@ static int client_stats(lua_State *L) {
   for (int rpc = 0; rpc < ARVAK_WATCH_JOB; rpc++)
     arvak_client_get_latency(client->core, (arvak_rpc)rpc, &latencies[rpc]);
   lua_createtable(L, 0, 16);
-  set_count(L, "calls", stats.calls);
-  set_count(L, "attempts", stats.attempts);
-  set_count(L, "failures", stats.failures);
-  set_count(L, "in_flight", (uint64_t)stats.in_flight);
-  set_count(L, "queued", (uint64_t)stats.queued);
-  set_count(L, "bytes_sent", stats.bytes_sent);
-  set_count(L, "bytes_received", stats.bytes_received);
+  larvak_set_integer(L, "calls", (lua_Integer)stats.calls);
+  larvak_set_integer(L, "attempts", (lua_Integer)stats.attempts);
+  larvak_set_integer(L, "failures", (lua_Integer)stats.failures);
+  larvak_set_integer(L, "in_flight", (lua_Integer)stats.in_flight);
+  larvak_set_integer(L, "queued", (lua_Integer)stats.queued);
+  larvak_set_integer(L, "bytes_sent", (lua_Integer)stats.bytes_sent);
+  larvak_set_integer(L, "bytes_received", (lua_Integer)stats.bytes_received);
   lua_createtable(L, 0, 5);
-  set_count(L, "open", (uint64_t)stats.channels);
-  set_count(L, "ready", (uint64_t)stats.ready);
-  set_count(L, "connecting", (uint64_t)stats.connecting);
-  set_count(L, "failing", (uint64_t)stats.failing);
-  set_count(L, "idle", (uint64_t)stats.idle);
+  larvak_set_integer(L, "open", (lua_Integer)stats.channels);
+  larvak_set_integer(L, "ready", (lua_Integer)stats.ready);
+  larvak_set_integer(L, "connecting", (lua_Integer)stats.connecting);
+  larvak_set_integer(L, "failing", (lua_Integer)stats.failing);
+  larvak_set_integer(L, "idle", (lua_Integer)stats.idle);
   lua_setfield(L, -2, "connections");
-  set_count(L, "in_flight_limit", (uint64_t)stats.in_flight_limit);
+  larvak_set_integer(L, "in_flight_limit", (lua_Integer)stats.in_flight_limit);
   if (stats.limiter_tokens >= 0) {
     lua_pushnumber(L, stats.limiter_tokens);
     lua_setfield(L, -2, "limiter_tokens");

@@ -6,8 +6,9 @@ local helper = require "spec.helper"
 local COUNT, WORKERS = 400, 16   -- those of the example
 local lua = os.getenv("LUA") or "lua5.4"
 
--- Runs the example; after is when it is interrupted, in seconds after its journal is there (nil: never). Its output and
--- exit status. A background process of bash -m does not ignore SIGINT.
+-- Runs the example; after is when it is interrupted, in seconds after it has opened its journal (nil: never), of which
+-- the write-ahead log tells: an earlier run has left none. Its output and exit status. A background process of bash -m
+-- does not ignore SIGINT.
 local function run(path, address, after)
   local script = os.tmpname()
   local file = assert(io.open(script, "w"))
@@ -18,7 +19,7 @@ local function run(path, address, after)
   ]]):format(lua, path, COUNT, address, 6 * helper.TEST_TIMEOUT))
   if after then
     file:write(([[
-      for i in $(seq 200); do [ -s '%s' ] && break; sleep 0.05; done
+      for i in $(seq 200); do [ -s '%s-wal' ] && break; sleep 0.05; done
       sleep %g; kill -INT $pid
     ]]):format(path, after))
   end

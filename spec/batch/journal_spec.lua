@@ -203,7 +203,7 @@ describe("a journal", function()
     open()
     assert.matches("^completed", (run_process("", 3, 2, "auto", "fail")))
     assert(os.execute("chmod 444 " .. path))
-    local is_root = io.popen "id -u":read "n" == 0   -- who may write everything, without a capability that is taken here
+    local is_root = io.popen "id -u":read "n" == 0   -- who may write everything but for this
     local bound = is_root and "setpriv --bounding-set=-dac_override" or ""
     assert.matches("^refused.*cannot be opened: .*Permission denied", (run_process(bound, 3, 2, "auto", "fail")))
     assert.equal(3, server:stats().accepted)

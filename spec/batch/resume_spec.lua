@@ -35,6 +35,10 @@ end
 describe("a batch that is interrupted by Ctrl-C", function()
   local server, path
 
+  local function remove_journal()
+    for _, ending in ipairs { "", "-wal", "-shm" } do os.remove(path .. ending) end
+  end
+
   before_each(function()
     server = helper.start { job_latency = 0.05 }   -- with 16 at a time, 400 jobs take 1.3 s
     path = os.tmpname()
@@ -43,26 +47,39 @@ describe("a batch that is interrupted by Ctrl-C", function()
 
   after_each(function()
     server:stop()
-    for _, ending in ipairs { "", "-wal", "-shm" } do os.remove(path .. ending) end
+    remove_journal()
     helper.assert_clean()
   end)
 
-  it("ends with what is done and how to go on, and goes on without running a circuit twice", function()
+  -- Two runs, each interrupted: how many circuits had completed, or nil and the output of a run that was not stopped.
+  local function interrupt_twice()
     local before = 0
     for _ = 1, 2 do
       local output, status = run(path, server.address, 0.3)
-      assert.equal(130, status, output)
+      if status ~= 130 then return nil, output end
       local completed = tonumber(output:match(("(%%d+) of %d completed, 0 failed"):format(COUNT)))
       assert.is_true(completed >= before and completed < COUNT, output)
       assert.truthy(output:find(("go on with: lua5.4 examples/resume.lua %s %d"):format(path, COUNT), 1, true), output)
       before = completed
     end
-    local output, status = run(path, server.address)
+    return before
+  end
+
+  it("ends with what is done and how to go on, and goes on without running a circuit twice", function()
+    local base, done, output, status
+    for _ = 1, 3 do   -- the interpreter raises where it is: an interrupt that a pcall catches there is lost
+      remove_journal()
+      base = server:stats().accepted
+      done, output = interrupt_twice()
+      if done then break end
+    end
+    assert.truthy(done, output)
+    output, status = run(path, server.address)
     local completed, unknown = output:match("(%d+) of %d+ completed, 0 failed, (%d+) unknown, 0 under way")
     assert.equal(COUNT, completed + unknown, output)   -- unknown: those that were just being submitted
     assert.is_true(unknown + 0 <= 2 * WORKERS, output)
     assert.equal(unknown == "0" and 0 or 1, status, output)
-    local accepted = server:stats().accepted
+    local accepted = server:stats().accepted - base
     assert.is_true(accepted >= completed + 0 and accepted <= COUNT, accepted .. output)
   end)
 

@@ -1,5 +1,5 @@
 -- Which tasks a run waits for: each task is in one scope, that of its run, from its start until its end was told.
--- A task has an owner, which is told of the end: the future of its results, or a callback.
+-- A task has an owner, the future of its results or a callback, and tells it when it ends.
 -- Invariant: owner:_on_task_end(ok, is_canceled, ...) has returned once before a task leaves its scope; it is called
 -- again when it raised for want of memory.
 -- SPDX-License-Identifier: Apache-2.0
@@ -63,7 +63,7 @@ end
 
 core.set_upcall("task_end", on_task_end)
 
--- Lets the waits of an owner's task end as canceled. One that has not started has ended when this returns.
+-- Cancels an owner's task: its waits end as canceled. A task that has not started has ended when this returns.
 function M.cancel(owner)
   local task = M.task_of(owner)
   if core.cancel_task(task) then on_task_end(task, true, true) end

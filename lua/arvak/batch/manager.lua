@@ -138,7 +138,8 @@ function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
   local opened, err
   if batch.options.journal then
-    opened, err = journal.open(batch.options.journal, batch.identity)
+    opened, err = journal.open(batch.options.journal, batch.identity,
+      batch.options.on_unknown == "resubmit")
     if not opened then return nil, err end
   end
   local collector = batch.collector

@@ -6,6 +6,7 @@ local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
 local statistics = require "arvak.results.statistics"
+local text = require "arvak.base.text"
 
 local Job = core.metatables["arvak.job"]
 local Result = core.metatables["arvak.result"]
@@ -29,7 +30,7 @@ Job.__index = job
 Job.methods = job
 
 function Job.__tostring(self)
-  return ("arvak.job %s (%s)"):format(self.job_id, self.state)
+  return ("arvak.job %s (%s)"):format(text.printable(tostring(self.job_id)), self.state)
 end
 
 -- ---- result
@@ -114,7 +115,7 @@ end
 function Result.__pairs(self) return self:pairs() end
 
 function Result.__tostring(self)
-  return ("arvak.result %s (%d shots)"):format(self.job_id, self.shots)
+  return ("arvak.result %s (%s shots)"):format(text.printable(tostring(self.job_id)), self.shots)
 end
 
 -- ---- backend
@@ -131,7 +132,7 @@ function Backend.__index(self, key)
 end
 
 function Backend.__tostring(self)
-  return ("arvak.backend %s (%d qubits)"):format(self.backend_id, self.max_qubits)
+  return ("arvak.backend %s (%s qubits)"):format(text.printable(tostring(self.backend_id)), self.max_qubits)
 end
 
 -- ---- made from outside

@@ -80,7 +80,7 @@ static void release(lockfile *lock, const char *path, bool keeps_file) {
     lockfile **place = &held;
     while (*place != lock) place = &(*place)->next;
     *place = lock->next;
-    if (!keeps_file && is_in_place(lock->fd, path)) unlink(path); /* while it is locked: who opens it now sees that it has gone */
+    if (!keeps_file && is_in_place(lock->fd, path)) unlink(path); /* while it is locked: who opens it now can see it */
     fcntl(lock->fd, F_OFD_SETLK, &whole); /* also for a child between fork and exec, which shares it */
     close(lock->fd);
     lock->fd = -1;

@@ -31,12 +31,9 @@ function M.printable(text, keeps_lines)
   local plain = keeps_lines and "^[\32-\126\n\t]+" or "^[\32-\126]+"
   local parts, at = {}, 1
   while at <= #text do
-    local part, size = text:match(plain, at), nil
-    if part then
-      size = #part
-    else
-      part, size = show(text, at)
-    end
+    local part = text:match(plain, at)
+    local size = part and #part
+    if not part then part, size = show(text, at) end
     parts[#parts + 1], at = part, at + size
   end
   return table.concat(parts)

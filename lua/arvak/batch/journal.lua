@@ -132,13 +132,13 @@ function M.open(path, identity, is_loss_accepted)
   if not dbi then return nil, err end
   local taken, message = place.take(path)
   if not taken then return nil, failure(path, "cannot be opened", message) end
-  local self, what = setmetatable({ path = path, place = taken, dirty = {}, dirty_count = 0 }, Journal), nil
+  local self = setmetatable({ path = path, place = taken, dirty = {}, dirty_count = 0 }, Journal)
   self.connection, message = database.connect(dbi, taken.path, dialect.sqlite.prepare)
   if not self.connection then
     taken:leave()
     return nil, failure(path, "cannot be opened", message)
   end
-  local ok
+  local ok, what
   ok, what, message = begin(self, identity, is_loss_accepted)
   if ok then ok, err = prepare_statements(self) else err = failure(path, what, message) end
   if ok then return self end

@@ -47,7 +47,8 @@ function M.take(path)
   local held
   held, message = lock(real)
   if not held then return nil, message end
-  local self, info = setmetatable({ name = name, path = real, lock = held }, Place), nil
+  local self = setmetatable({ name = name, path = real, lock = held }, Place)
+  local info
   info, message = core.file_info(name)
   if info and info.links > 1 then
     info, message = nil, "it has several names (hard links), and its log stands beside one of them: leave it one"

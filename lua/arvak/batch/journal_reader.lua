@@ -1,5 +1,5 @@
--- A journal that is read: what arvak.journal gives. Invariant: reading leaves the journal as it is, and a journal that a
--- batch is using is not opened.
+-- A journal that is read: what arvak.journal gives.
+-- Invariant: reading leaves the journal as it is, and one that a batch is using is not opened.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"

@@ -37,8 +37,8 @@ end
 
 -- What docs/results.md explains comes from statistics.
 local result = {
-  top = statistics.top, histogram = statistics.histogram, marginal = statistics.marginal,
-  expectation = statistics.expectation,
+  probabilities = statistics.probabilities, most_frequent = statistics.most_frequent, top = statistics.top,
+  histogram = statistics.histogram, marginal = statistics.marginal, expectation = statistics.expectation,
 }
 
 -- Bitstrings and counts in ascending order; qubit 0 is the rightmost character. A large result is walked where it
@@ -54,30 +54,6 @@ function result:pairs()
     i = i + 1
     return keys[i], counts[keys[i]]
   end
-end
-
-local function total_of(self)
-  local total = 0
-  for _, count in pairs(self.counts) do total = total + count end
-  return total
-end
-
--- Bitstring → count / sum of counts. Empty when nothing was counted.
-function result:probabilities()
-  local total, probabilities = total_of(self), {}
-  for bits, count in pairs(self.counts) do probabilities[bits] = count / total end
-  return probabilities
-end
-
--- The bitstring counted most often and its probability; of equals the smallest. nil when nothing was counted.
-function result:most_frequent()
-  local best, most, total = nil, -1, 0
-  for bits, count in pairs(self.counts) do
-    total = total + count
-    if count > most or (count == most and bits < best) then best, most = bits, count end
-  end
-  if total == 0 then return nil end
-  return best, most / total
 end
 
 -- The decoded metadata_json: a table, empty for null. nil and an error for what is not an object or array.

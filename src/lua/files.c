@@ -54,9 +54,10 @@ static int check_access(lua_State *L) {
   return push_outcome(L, faccessat(AT_FDCWD, luaL_checkstring(L, 1), R_OK | W_OK, AT_EACCESS) == 0);
 }
 
-/* create_file(path): makes an empty file where there was none; true, or nil and a message. */
+/* create_file(path): makes an empty file of a name that leads to none, also through a link; true, or nil and a message.
+ * Only for what does not exist. */
 static int create_file(lua_State *L) {
-  int fd = open(luaL_checkstring(L, 1), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  int fd = open(luaL_checkstring(L, 1), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
   if (fd >= 0) close(fd);
   return push_outcome(L, fd >= 0);
 }

@@ -217,24 +217,25 @@ local function commit(self)
   return ok, "cannot be written", message
 end
 
--- Writes all that was noted: true when it is on the disk, nil and an error from the first failure on.
-function Journal:commit()
-  if self.err then return nil, self.err end
-  if self.dirty_count == 0 then return true end
-  local ok, message = write_all(self)
-  if not ok then return break_off(self, "cannot be written", message) end
-  local what
-  ok, what, message = commit(self)
-  if not ok then return break_off(self, what, message) end
-  self.dirty, self.dirty_count = {}, 0
-  return true
-end
-
 -- Whether the journal is still where it was: true, or nil and an error from then on.
 function Journal:check()
   if self.err then return nil, self.err end
   local message = self.place:check()
   if message then return break_off(self, "is lost", message) end
+  return true
+end
+
+-- Writes all that was noted: true when it is on the disk, nil and an error from the first failure on.
+function Journal:commit()
+  if self.dirty_count == 0 and not self.err then return true end
+  local ok, message = self:check()   -- so that no intent is written that will not be acted on
+  if not ok then return nil, message end
+  ok, message = write_all(self)
+  if not ok then return break_off(self, "cannot be written", message) end
+  local what
+  ok, what, message = commit(self)
+  if not ok then return break_off(self, what, message) end
+  self.dirty, self.dirty_count = {}, 0
   return true
 end
 

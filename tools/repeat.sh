@@ -16,7 +16,7 @@ while [ $run -lt "$times" ]; do
   for file in "$@"; do echo "$run $file"; done
 done | xargs -P "${JOBS:-$((3 * $(nproc)))}" -L 1 sh -c '
   output="$REPEAT_DIR/$1-$(echo "$2" | tr / _).log"
-  if tools/test.sh "$2" >"$output" 2>&1; then rm "$output"; else echo "run $1 failed: $2 (see $output)"; fi' repeat
+  if JOBS=1 tools/test.sh "$2" >"$output" 2>&1; then rm "$output"; else echo "run $1 failed: $2 (see $output)"; fi' repeat
 
 failed=$(ls "$REPEAT_DIR" | wc -l)
 echo "$# files, $times runs each, $failed runs failed"

@@ -163,6 +163,13 @@ static int retry_delay(lua_State *L) {
   return 1;
 }
 
+/* retry_obeys(policy, seconds): whether to wait for so long because the server requests it. */
+static int retry_obeys(lua_State *L) {
+  double ns = luaL_checknumber(L, 2) * 1e9;
+  lua_pushboolean(L, ns < 0x1p62 && arvak_retry_obeys(check_retry(L, "wrap"), (int64_t)ns));
+  return 1;
+}
+
 static bool flag(lua_State *L, const char *name) {
   lua_getfield(L, 2, name);
   bool value = lua_toboolean(L, -1) != 0;
@@ -205,7 +212,8 @@ static int retry_tell(lua_State *L) {
 
 void larvak_retry_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"retry_new", retry_new},     {"retry_limits", retry_limits},
-                                       {"retry_delay", retry_delay}, {"retry_is_worth", retry_is_worth},
+                                       {"retry_delay", retry_delay}, {"retry_obeys", retry_obeys},
+                                       {"retry_is_worth", retry_is_worth},
                                        {"retry_spend", retry_spend}, {"retry_earn", retry_earn},
                                        {"retry_tell", retry_tell},   {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -80,12 +80,8 @@ static raw_stream *push_raw(lua_State *L, larvak_client *client) {
 static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc, arvak_breaker *breaker) {
   arvak_breaker_info info;
   arvak_breaker_get_info(breaker, arvak_now_ns(), &info);
-  arvak_outcome outcome = {.kind = ARVAK_KIND_CIRCUIT_OPEN,
-                           .code = 14,
-                           .message = "the circuit breaker is open, nothing was sent",
-                           .retryable = true,
-                           .has_retry_after = true,
-                           .retry_after_ns = info.retry_after_ns};
+  arvak_outcome outcome = {0};
+  arvak_breaker_explain(info.retry_after_ns, &outcome);
   const char *address = lua_pushstring(L, arvak_client_address(client->core)); /* which a finalizer may close */
   lua_pushnil(L);
   larvak_error_push_failure(L, rpc, address, &outcome);

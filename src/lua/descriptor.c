@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 
 #include "errors.h"
+#include "misuse.h"
 #include "upcall.h"
 
 static int64_t due_ns(const larvak_state *state) {
@@ -50,7 +51,7 @@ static int descriptor_open_fd(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   int fd = arvak_loop_open_fd(larvak_loop_get(L, state));
   if (fd == ARVAK_ELIMIT) return luaL_error(L, "the system has no descriptor or thread left for an event loop");
-  if (fd == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (fd == ARVAK_ENOMEM) return larvak_no_memory(L);
   if (fd < 0) {
     larvak_error_push_forked(L);
     return lua_error(L);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "misuse.h"
 #include "names.h"
 #include "upcall.h"
 
@@ -36,7 +37,7 @@ larvak_hook *larvak_hook_new(lua_State *L, int function) {
   larvak_state *state = larvak_state_get(L);
   function = lua_absindex(L, function);
   larvak_hook *hook = malloc(sizeof *hook);
-  if (!hook) luaL_error(L, "not enough memory");
+  if (!hook) larvak_no_memory(L);
   *hook = (larvak_hook){.state = state, .next_dead = state->hooks.dead};
   state->hooks.dead = hook; /* until its function is noted */
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);

@@ -53,7 +53,7 @@ arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state) {
     larvak_error_push_forked(L);
     lua_error(L);
   }
-  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK) larvak_no_memory(L);
   return state->loop;
 }
 

@@ -119,7 +119,7 @@ static int stream_open(lua_State *L) {
   if (status == ARVAK_OK) return 1;
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_error_push_forked(L);
-  else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");
+  else return status == ARVAK_ENOMEM ? larvak_no_memory(L) : luaL_error(L, "the stream could not be started");
   return 2;
 }
 
@@ -180,7 +180,7 @@ static int stream_write(lua_State *L) {
   lua_pushfstring(L, "%I", (LUAI_UACINT)index);
   submission.client_request_id = lua_tostring(L, 5);
   if (!larvak_entry_read(L, 2, index, &submission.circuit)) return 2;
-  if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return larvak_no_memory(L);
   lua_pushboolean(L, 1);
   return 1;
 }

@@ -137,7 +137,8 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
     larvak_error_push_forked(L);
     return NULL;
   }
-  luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
+  luaL_error(L, "the call could not be started (%d)", status);
   return NULL;
 }
 

@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "misuse.h"
 #include "ready.h"
 
 enum { WAITS_PER_BLOCK = 64 };
@@ -30,7 +31,7 @@ static bool add_block(larvak_state *state) {
 }
 
 larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
-  if (!state->waits.free && !add_block(state)) luaL_error(L, "not enough memory");
+  if (!state->waits.free && !add_block(state)) larvak_no_memory(L);
   larvak_wait *wait = state->waits.free;
   state->waits.free = wait->next_free;
   wait->generation++;
@@ -131,7 +132,7 @@ void larvak_wait_start_timer(lua_State *L, larvak_wait *wait, double seconds) {
   int64_t delay = seconds < 3e9 ? (int64_t)(seconds * 1e9) : (int64_t)3000000000 * 1000000000;
   if (arvak_loop_set_timer(wait->state->loop, &wait->timer, arvak_now_ns() + delay) != ARVAK_OK) {
     larvak_wait_free(wait);
-    luaL_error(L, "not enough memory");
+    larvak_no_memory(L);
   }
   wait->state->waits.timer_count++;
 }

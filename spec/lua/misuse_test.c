@@ -1,4 +1,5 @@
-/* Errors that the glue raises itself: a lack of memory that C met is the error that a failed allocation of Lua's raises.
+/* Errors that the glue raises itself: a lack of memory that C met is the same error as that of a failed allocation in
+ * Lua.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

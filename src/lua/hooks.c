@@ -13,6 +13,7 @@
 #include "misuse.h"
 #include "names.h"
 #include "upcall.h"
+#include "work.h"
 
 /* In the registry: the functions, by the address of their hook. */
 static const char functions_key = 0;
@@ -99,6 +100,7 @@ static void keep(larvak_hook *hook, larvak_event *event) {
   event->next = NULL;
   *state->hooks.events_end = event;
   state->hooks.events_end = &event->next;
+  larvak_work_changed(state);
 }
 
 void larvak_hook_on_retry(const arvak_retry_event *retry, void *ud) {

@@ -73,7 +73,7 @@ arvak_breaker *larvak_breaker_read(lua_State *L, int index, const char *what) {
   if (is_table) read_breaker(L, index, what, &options);
   int status = arvak_breaker_new(&options, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK) larvak_no_memory(L);
   return *box;
 }
 

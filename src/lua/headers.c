@@ -103,7 +103,7 @@ static int give(lua_State *L) {
     lua_getfield(L, -1, "cause");
     return lua_error(L);
   }
-  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return larvak_no_memory(L);
   return 0;
 }
 

@@ -1,4 +1,5 @@
-/* Misuse: an error in how the library is called, raised at the line of the call.
+/* Errors that are raised: misuse, which is an error in how the library is called, at the line of the call; and the lack
+ * of memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_MISUSE_H
 #define LARVAK_MISUSE_H
@@ -11,6 +12,8 @@ int larvak_misuse(lua_State *L, const char *format, ...);
 const char *larvak_describe(lua_State *L, int index);
 /* The same, without the text of a string: where a secret may have been put by mistake. */
 const char *larvak_describe_type(lua_State *L, int index);
+/* Raises Lua's own error for a lack of memory, as a failed allocation of Lua's does: its status is LUA_ERRMEM. */
+int larvak_no_memory(lua_State *L);
 void larvak_misuse_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -123,7 +123,7 @@ arvak_retry *larvak_retry_read(lua_State *L, int index, const char *what, const 
   if (is_table) read_retry(L, index, what, &options);
   int status = arvak_retry_new(&options, address, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status == ARVAK_ENOMEM) luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
   /* The client itself says what is wrong with its address. */
   return *box;
 }

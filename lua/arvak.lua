@@ -82,7 +82,7 @@ for name, metatable in pairs(core.metatables) do kinds[metatable] = name:match("
 function M.type(value)
   local kind = type(value)
   if kind ~= "table" and kind ~= "userdata" then return nil end
-  return kinds[getmetatable(value)]
+  return kinds[core.metatable_of(value)]
 end
 
 return M

@@ -32,7 +32,7 @@ methods.get_job_result = job_result.get_job_result
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   poll.check_options(options, "wait_for_job")
   return poll.wait_for_job(client, target, timeout, job_id, options)
 end
@@ -46,7 +46,7 @@ for name in pairs(poll.option_names) do execute_names[name] = true end
 local function split_options(options, method)
   if options == nil or type(options) == "number" then return options, nil end
   if type(options) ~= "table" then
-    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe_type(options))
+    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
   end
   check.options(options, method, execute_names)
   local submit, waiting = {}, {}
@@ -103,7 +103,7 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
   if type(circuits) ~= "table" then
     check.misuse("circuits: got %s, expected a list of circuits", core.describe(circuits))
   end
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
   local futures = {}
@@ -118,7 +118,7 @@ end
 function methods.submit_circuit_json(client, circuit_json, backend_id)
   core.check_client(client, "submit_circuit_json")
   check.string(circuit_json, "circuit_json")
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   return nil, errors.new("invalid_circuit",
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
@@ -241,7 +241,7 @@ for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } d
   end
 end
 
-local Async = { __index = async, __name = "arvak.async", methods = async }
+local Async = { __index = async, __name = "arvak.async", __metatable = false, methods = async }
 
 -- A client of the core, made complete. server: ends with the client.
 function M.adopt(client, server)

@@ -15,7 +15,7 @@ local bad_connects = {
   { { timeout = 0 }, "timeout: got 0, expected a number of seconds above 0" },
   { { timeout = -1 }, "timeout: got %-1, expected a number of seconds above 0" },
   { { timeout = 0 / 0 }, "timeout: got .?nan, expected a number of seconds above 0" },
-  { { timeout = "30" }, 'timeout: got a string of 2 bytes, expected a number of seconds' },
+  { { timeout = "30" }, 'timeout: got "30", expected a number of seconds' },
   { { queue_timeout = false }, "queue_timeout: got false, expected a number of seconds" },
   { { max_concurrent_rpcs = 0 }, "max_concurrent_rpcs: got 0, expected an integer from 1" },
   { { max_concurrent_rpcs = {} }, "max_concurrent_rpcs: got a table, expected an integer from 1" },
@@ -48,8 +48,10 @@ local bad_calls = {
   { function() local _ = client:submit_qasm(5, "simulator") end, "qasm: got 5, expected OpenQASM 3 text" },
   { function() local _ = client:submit_qasm(bell) end, "backend_id: got nil, expected a string" },
   { function() local _ = client:submit_qasm(bell, {}) end, "backend_id: got a table, expected a string" },
-  { function() local _ = client:submit_qasm(bell, "a\0b") end, "backend_id: expected UTF%-8 text without NUL bytes" },
-  { function() local _ = client:submit_qasm(bell, "\xff") end, "backend_id: expected UTF%-8 text without NUL bytes" },
+  { function() local _ = client:submit_qasm(bell, "a\0b") end, 
+    'backend_id: got "a\\0b", expected UTF%-8 text without NUL bytes' },
+  { function() local _ = client:submit_qasm(bell, "\xff") end,
+    'backend_id: got "\\255", expected UTF%-8 text without NUL bytes' },
   { function() local _ = client:submit_qasm(bell, "simulator", -1) end, "shots: got %-1, expected an integer from 0" },
   { function() local _ = client:submit_qasm(bell, "simulator", 1.5) end, "shots: got 1.5, expected an integer from 0" },
   { function() local _ = client:submit_qasm(bell, "simulator", 1 << 32) end,
@@ -91,7 +93,7 @@ local bad_calls = {
   { function() local _ = client:get_backend_info() end, "backend_id: got nil, expected a string" },
   { function() local _ = client:wait_for_job() end, "job_id: got nil, expected a string" },
   { function() local _ = client:wait_for_job("j", { max_wait = "1" }) end,
-    'max_wait: got a string of 1 bytes, expected a number of seconds' },
+    'max_wait: got "1", expected a number of seconds' },
   { function() local _ = client:wait_for_job("j", { poll_interval = 0 }) end,
     "poll_interval: got 0, expected a number of seconds" },
   { function() local _ = client:wait_for_job("j", { on_progress = 5 }) end, "on_progress: got 5, expected a function" },
@@ -102,12 +104,12 @@ local bad_calls = {
   { function() local _ = client:execute(bell, "simulator", { shot = 5 }) end,
     'execute: unknown option "shot", expected one of attempt_timeout' },
   { function() local _ = client:execute(bell, "simulator", "x") end,
-    'execute: got a string of 1 bytes, expected a number of shots or a table' },
+    'execute: got "x", expected a number of shots or a table' },
   { function() local _ = client:execute(bell, "simulator", { max_wait = -1 }) end,
     "max_wait: got %-1, expected a number of seconds" },
   { function() local _ = client:execute(5, "simulator") end, "qasm: got 5, expected OpenQASM 3 text" },
   { function() local _ = client:wait_for_ready("1") end,
-    'timeout: got a string of 1 bytes, expected a number of seconds' },
+    'timeout: got "1", expected a number of seconds' },
   { function() local _ = client.get_job_status() end,
     "get_job_status: got nil as the client, expected client:get_job_status" },
   { function() local _ = client.execute({}, bell, "simulator") end, "execute: got a table as the client" },
@@ -120,7 +122,7 @@ local bad_calls = {
   { function() local _ = arvak.sleep() end, "sleep: got nil, expected a number of seconds" },
   { function() local _ = arvak.sleep(-1) end, "sleep: got %-1, expected a number of seconds" },
   { function() local _ = arvak.sleep(0 / 0) end, "sleep: got .?nan, expected a number of seconds" },
-  { function() local _ = arvak.poll("x") end, 'timeout: got a string of 1 bytes, expected a number of seconds' },
+  { function() local _ = arvak.poll("x") end, 'timeout: got "x", expected a number of seconds' },
 }
 
 -- Fails unless the one-line function raises, at its own line of this file, a message that matches.
@@ -149,7 +151,7 @@ describe("misuse of connect", function()
       raises_here(function() local _ = arvak.connect(address) end, pattern)
     end
     raises_here(function() local _ = arvak.connect(50051) end, "^address: got 50051, expected a string")
-    raises_here(function() local _ = arvak.connect("local\0host:1") end, "^address: expected UTF%-8 text without NUL")
+    raises_here(function() local _ = arvak.connect("local\0host:1") end, '^address: got "local\\0host:1", expected UTF%-8 text without NUL')
   end)
 end)
 

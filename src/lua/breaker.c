@@ -216,7 +216,6 @@ void larvak_breaker_open(lua_State *L) {
   lua_pop(L, 1);
   luaL_newmetatable(L, PASS);
   luaL_setfuncs(L, pass_meta, 0);
-  lua_newtable(L);
-  lua_setfield(L, -2, "__index");
+  larvak_names_protect(L);
   lua_pop(L, 1);
 }

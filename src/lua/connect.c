@@ -15,6 +15,7 @@
 #include "options.h"
 #include "retry.h"
 #include "state.h"
+#include "taken.h"
 #include "upcall.h"
 
 /* ---- policies ---- */
@@ -22,8 +23,8 @@
 /* Those that the options name; the others stay. */
 static void take_policies(lua_State *L, int options, larvak_client *client, const char *address) {
   int top = lua_gettop(L);
-  bool has_retry = lua_getfield(L, options, "retry") != LUA_TNIL;
-  bool has_breaker = lua_getfield(L, options, "breaker") != LUA_TNIL;
+  bool has_retry = larvak_taken_field(L, options, "retry") != LUA_TNIL;
+  bool has_breaker = larvak_taken_field(L, options, "breaker") != LUA_TNIL;
   arvak_retry *retry = larvak_retry_read(L, top + 1, "retry", address);
   arvak_breaker *breaker = larvak_breaker_read(L, top + 2, "breaker"); /* may raise, so nothing is changed before */
   if (has_retry) {

@@ -19,6 +19,7 @@
 #include "outcome.h"
 #include "ready.h"
 #include "state.h"
+#include "taken.h"
 #include "wait.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
@@ -62,25 +63,26 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
     return;
   }
   if (!lua_istable(L, index))
-    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe_type(L, index),
+    larvak_misuse(L, "%s: got %s, expected %s", m->name,
+                  circuit ? larvak_describe(L, index) : larvak_describe_type(L, index),
                   circuit ? "a number of shots or a table of options" : "a table of options");
   larvak_options_check(L, index, m->name, circuit ? submit_keys : call_keys);
   if (circuit) {
-    lua_getfield(L, index, "shots");
+    larvak_taken_field(L, index, "shots");
     circuit->shots = larvak_entry_read_shots(L, -1, "shots");
-    lua_getfield(L, index, "optimization_level");
+    larvak_taken_field(L, index, "optimization_level");
     circuit->optimization_level = larvak_entry_read_level(L, -1, "optimization_level");
     lua_pop(L, 2);
   }
-  lua_getfield(L, index, "timeout");
+  larvak_taken_field(L, index, "timeout");
   out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
-  lua_getfield(L, index, "attempt_timeout");
+  larvak_taken_field(L, index, "attempt_timeout");
   out->attempt_timeout_ns = larvak_option_seconds(L, -1, "attempt_timeout");
-  lua_getfield(L, index, "queue_timeout");
+  larvak_taken_field(L, index, "queue_timeout");
   out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
   lua_pop(L, 3);
   larvak_call_policies_read(L, index, client, &out->policies);
-  lua_getfield(L, index, "metadata");
+  larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
 }
 

@@ -28,7 +28,7 @@ local pollable = {}
 Pollable.__index = pollable
 
 local function check_open(self, method)
-  if getmetatable(self) ~= Pollable then
+  if core.metatable_of(self) ~= Pollable then
     check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
   end
   if not self._fd then check.misuse("%s: the pollable is closed", method) end

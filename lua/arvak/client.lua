@@ -115,7 +115,7 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
 end
 
 -- The service refuses this format, always: nil and an error, without an RPC.
-function methods.submit_circuit_json(client, circuit_json, backend_id)
+function methods.submit_circuit_json(client, circuit_json, backend_id, _)
   core.check_client(client, "submit_circuit_json")
   check.string(circuit_json, "circuit_json")
   check.text(backend_id, "backend_id")
@@ -219,15 +219,46 @@ end
 
 local async = {}
 
+-- What the methods made of several RPCs raise before they begin.
+local checks = {}
+
+function checks.execute(client, qasm, backend_id, options)
+  core.check.submit_qasm(client, qasm, backend_id, (split_options(options, "execute")))
+end
+
+function checks.wait_for_job(client, job_id, options)
+  poll.check_options(options, "wait_for_job")
+  core.check.get_job_status(client, job_id, options and check.pick_call_options(options))
+end
+
+function checks.get_job_result(client, job_id, options) core.check.get_job_result(client, job_id, options) end
+
+function checks.submit_batch(client, circuits, backend_id, options)
+  local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
+  if options and options.split and type(circuits) == "table" then
+    core.check.submit_batch(client, {}, backend_id, call_options)
+    core.check_batch(circuits)
+  else
+    core.check.submit_batch(client, circuits, backend_id, call_options)
+  end
+end
+
+function checks.submit_circuit_json(_, circuit_json, backend_id, _)
+  check.string(circuit_json, "circuit_json")
+  check.text(backend_id, "backend_id")
+end
+
+function checks.wait_for_ready(_, timeout) check.seconds(timeout, "timeout", true) end
+
 for name in pairs(core.start) do
   async[name] = function(self, ...) return start_call(name, self._client, ...) end
 end
 
 -- Those made of several RPCs run as tasks.
-for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_batch", "submit_circuit_json",
-  "wait_for_ready" } do
+for name, check_arguments in pairs(check.seal(checks, Client)) do
   async[name] = function(self, ...)
     core.check_client(self._client, name)
+    check_arguments(self._client, ...)   -- here, at the line of the call, and not only in the task
     return task.spawn_detached(methods[name], self._client, ...)
   end
 end
@@ -241,7 +272,8 @@ for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } d
   end
 end
 
-local Async = { __index = async, __name = "arvak.async", __metatable = false, methods = async }
+local Async = { __index = async, __name = "arvak.client.async", __metatable = false, methods = async }
+check.seal(async, Async)
 
 -- A client of the core, made complete. server: ends with the client.
 function M.adopt(client, server)

@@ -52,6 +52,7 @@ static void check_policies(lua_State *L, const char *method) {
 static int client_configure(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "configure");
   luaL_checkstack(L, 20, NULL);
+  larvak_misuse_check_count(L, "configure", lua_gettop(L), 2, 2, "options");
   check_policies(L, "configure");
   if (client->is_shared)
     larvak_misuse(L, "configure: this client belongs to the host; arvak.resilient makes one with other policies");
@@ -68,7 +69,9 @@ static int client_has_retry(lua_State *L) {
 
 /* breaker(client): the live one, or nil. */
 static int client_breaker(lua_State *L) {
-  larvak_breaker_push(L, larvak_client_check(L, 1, "breaker")->breaker);
+  arvak_breaker *breaker = larvak_client_check(L, 1, "breaker")->breaker;
+  larvak_misuse_check_count(L, "breaker", lua_gettop(L), 2, 1, "");
+  larvak_breaker_push(L, breaker);
   return 1;
 }
 

@@ -103,8 +103,8 @@ const char *larvak_describe(lua_State *L, int index) {
   return lua_tostring(L, -1);
 }
 
-void larvak_misuse_check_count(lua_State *L, const char *method, int first, int max, const char *names) {
-  int count = lua_gettop(L);
+void larvak_misuse_check_count(lua_State *L, const char *method, int count, int first, int max,
+                               const char *names) {
   for (int i = max + 1; i <= count; i++) {
     if (lua_isnil(L, i)) continue;
     const char *value = larvak_describe(L, i);

@@ -14,9 +14,9 @@ int larvak_misuse(lua_State *L, const char *format, ...);
 const char *larvak_describe(lua_State *L, int index);
 /* The same, without the text of a string: where a secret may have been put by mistake. */
 const char *larvak_describe_type(lua_State *L, int index);
-/* Raises for an argument of the running function after the one at index max, unless it is nil. first: the index of the
- * first that names names, 2 for a method, whose object is at 1. names: "qasm, backend_id". */
-void larvak_misuse_check_count(lua_State *L, const char *method, int first, int max, const char *names);
+/* Raises for one of the count arguments of the running function after the one at index max, unless it is nil. first:
+ * the index of the first that names names, 2 for a method, whose object is at 1. names: "qasm, backend_id". */
+void larvak_misuse_check_count(lua_State *L, const char *method, int count, int first, int max, const char *names);
 void larvak_misuse_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -9,6 +9,15 @@ function M.misuse(format, ...)
   return core.misuse(format:format(...))
 end
 
+-- Makes each function of a table one that checks its arguments' number, and its object where the metatable of its class
+-- is given. A program gets no others.
+function M.seal(functions, class)
+  for name, fn in pairs(functions) do
+    if type(fn) == "function" then functions[name] = core.method(fn, name, class) end
+  end
+  return functions
+end
+
 -- A callable, or misuse.
 function M.callable(value, name)
   if type(value) == "function" then return value end

@@ -11,6 +11,7 @@ local task = require "arvak.async.task"
 local M = {}
 
 local Policy = core.metatables["arvak.retry_policy"].__index
+core.metatables["arvak.retry_policy"].word = "policy"   -- in errors
 local Breaker = core.metatables["arvak.breaker"].__index
 
 -- A hook's error goes to whoever drives the loop.

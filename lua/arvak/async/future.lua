@@ -31,7 +31,7 @@ function M.failed(err)
 end
 
 function M.is_future(value)
-  return getmetatable(value) == Future
+  return core.metatable_of(value) == Future
 end
 
 local function is_cancellation(err) return errors.is_error(err) and err.kind == "canceled" end
@@ -122,7 +122,7 @@ function M.fail(self, err, traceback)
 end
 
 local function check_self(self, method)
-  if getmetatable(self) ~= Future then
+  if core.metatable_of(self) ~= Future then
     check.misuse("%s: got %s as the future, expected future:%s(...)", method, core.describe(self), method)
   end
 end

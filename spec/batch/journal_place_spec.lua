@@ -50,8 +50,8 @@ end
 
 -- The output of the same batch in another process.
 local function run_process(name, before)
-  local pipe = assert(io.popen(("%s %s spec/support/journal_batch.lua %s '%s' %d 2 unary fail 2>&1"):format(before or "",
-    LUA, server.address, name, #circuits)))
+  local pipe = assert(io.popen(("%s %s spec/support/journal_batch.lua %s '%s' %d 2 unary fail 2>&1")
+    :format(before or "", LUA, server.address, name, #circuits)))
   local output = pipe:read "a"
   pipe:close()
   return output

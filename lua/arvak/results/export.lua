@@ -18,7 +18,7 @@ for name, metatable in pairs(core.metatables) do ours[metatable] = name end
 
 -- For a message: records and errors by their names.
 local function describe(value)
-  local name = type(value) == "table" and ours[getmetatable(value)]
+  local name = type(value) == "table" and ours[core.metatable_of(value)]
   return name and "an " .. name or core.describe(value)
 end
 
@@ -38,10 +38,10 @@ end
 local function check_arguments(path, items, method)
   check.path(path, "path")
   if type(items) == "function" then return end
-  if type(items) ~= "table" or ours[getmetatable(items)] then
+  if type(items) ~= "table" or ours[core.metatable_of(items)] then
     check.misuse("%s: items: got %s, expected a list or an iterator function", method, describe(items))
   end
-  if not getmetatable(items) then check_list(items, method) end
+  if not core.metatable_of(items) then check_list(items, method) end
 end
 
 local function each(items)
@@ -54,7 +54,7 @@ local function each(items)
 end
 
 local function check_item(item, method, place)
-  if type(item) ~= "table" or ours[getmetatable(item)] then
+  if type(item) ~= "table" or ours[core.metatable_of(item)] then
     check.misuse("%s: item %d: got %s, expected a table %s", method, place, describe(item), ITEM)
   end
   if item.result ~= nil and not records.is_result(item.result) then

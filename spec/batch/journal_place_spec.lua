@@ -103,6 +103,37 @@ describe("a journal that a batch is using", function()
     assert.equal(#circuits, server:stats().accepted)
   end)
 
+  it("keeps out other handles of the process, which take nothing from it", function()
+    require "dbd.sqlite3"
+    local dbi = require "DBI"
+    local r = execute(function()
+      for _ = 1, 2 do
+        local other = assert(dbi.Connect("SQLite3", path))
+        local statement, message = other:prepare "SELECT * FROM arvak_item"
+        assert.is_nil(statement)
+        assert.matches("locked", message)
+        other:close()
+        assert_in_use(path)
+      end
+    end)
+    assert.is_true(r.ok, r.err)
+    assert.equal(#circuits, server:stats().accepted)
+  end)
+
+  it("is not opened while somebody reads it", function()
+    assert.is_true(execute().ok)
+    local journal <close> = assert(arvak.journal(path))
+    local other <close> = assert(arvak.journal(path))
+    assert.equal(#circuits, journal:counts().completed)
+    assert.equal(#circuits, other:counts().completed)
+    local r, err = execute()
+    assert.is_nil(r)
+    assert.matches(IN_USE, err.message)
+    journal:close()
+    other:close()
+    assert.is_true(execute().ok)
+  end)
+
   it("is known by all its names", function()
     shell("cd '%s' && ln -s in/run.db link && ln -s in folder && ln -s link link2", directory)
     local here = shell "pwd":gsub("\n", "")
@@ -196,6 +227,7 @@ end)
 local losses = {
   ["was removed"] = { "rm in/run.db", "it was removed or moved" },
   ["was removed with its log and its lock"] = { "rm in/*", "it was removed or moved" },
+  ["was removed with its folder"] = { "rm -r in", "it was removed or moved" },
   ["was moved"] = { "mv in/run.db in/old.db", "it was removed or moved" },
   ["was moved with all that is beside it"] = { "mv in other", "it was removed or moved" },
   ["was replaced by a copy"] = { "cp in/run.db in/new && mv in/new in/run.db", "another file was put in its place" },

@@ -7,10 +7,10 @@ local peer = require "spec.support.peer"
 -- An escape sequence, controls, a bell, broken UTF-8, C1 controls, marks that change the direction of reading, and
 -- what is harmless.
 local evil = {
-  ["\27[31mred\rover"] = [[\x1b[31mred\rover]], ["\7\8\127"] = [[\x07\x08\x7f]], ["\255a\xC3"] = [[\xffa\xc3]],
-  ["\xED\xA0\x80 \xC0\xAF"] = [[\xed\xa0\x80 \xc0\xaf]], ["\u{9b}2J\x9b"] = [[\u{9b}2J\x9b]],
+  ["\27[31mred\rover"] = [[\27[31mred\rover]], ["\7\8\x7f1"] = [[\7\8\1271]], ["\255a\1951"] = [[\255a\1951]],
+  ["\xED\xA0\x80 \xC0\xAF"] = [[\237\160\128 \192\175]], ["\u{9b}2J\x9b \x1b0"] = [[\u{9b}2J\155 \0270]],
   ["\u{202e}gnp\u{2066}x\u{200f}"] = [[\u{202e}gnp\u{2066}x\u{200f}]],
-  ["\u{61c}\u{2028}\u{e0041}"] = [[\u{61c}\u{2028}\u{e0041}]], ["é 漢 😀 \\x1b"] = "é 漢 😀 \\x1b",
+  ["\u{61c}\u{2028}\u{e0041}"] = [[\u{61c}\u{2028}\u{e0041}]], ["é 漢 😀 \\27"] = "é 漢 😀 \\27",
 }
 
 -- Nothing a terminal would act upon but ends of lines and tabs.
@@ -63,7 +63,7 @@ describe("what a server sends", function()
     open(peer.answer(field(1, field(1, "a\27[2J\nb") .. "\16\3")))
     local job = assert(client:get_job_status("a\27[2J\nb"))
     assert.equal("a\27[2J\nb", job.job_id)
-    assert.equal([[arvak.job a\x1b[2J\nb (COMPLETED)]], tostring(job))
+    assert.equal([[arvak.job a\27[2J\nb (COMPLETED)]], tostring(job))
   end)
 
   it("as the message of a failed job is escaped in the error of whoever waits for it", function()
@@ -78,11 +78,20 @@ describe("what a server sends", function()
     open(peer.answer(field(1, field(1, "\27c") .. field(2, count) .. field(2, field(1, "01") .. "\16\4") .. "\24\9")))
     local result = assert(client:get_job_result("\27c"))
     assert.equal(5, result.counts["0\27[31m"])
-    assert.equal([[arvak.result \x1bc (9 shots)]], tostring(result))
+    assert.equal([[arvak.result \27c (9 shots)]], tostring(result))
     assert_harmless(result:histogram())
-    assert.truthy(result:histogram():find([[0\x1b[31m]], 1, true))
+    assert.truthy(result:histogram():find([[0\27[31m]], 1, true))
     local _, err = result:expectation()
     assert_harmless(tostring(err))
+  end)
+end)
+
+describe("misuse", function()
+  it("names a key that a server has sent without acting upon it", function()
+    local ok, message = pcall(arvak.results.distance, { ["\27[31m"] = 1 }, { ["1"] = 1 }, "tvd")
+    assert.is_false(ok)
+    assert_harmless(message)
+    assert.truthy(message:find([["\27[31m"]], 1, true))
   end)
 end)
 

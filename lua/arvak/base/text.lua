@@ -17,14 +17,14 @@ end
 local function show(text, at)
   local char = text:sub(at, at)
   if char < "\128" or not utf8 or not utf8.len(text, at, at) then
-    return short[char] or ("\\x%02x"):format(char:byte()), 1
+    return short[char] or (text:find("^%d", at + 1) and "\\%03d" or "\\%d"):format(char:byte()), 1
   end
   local code = utf8.codepoint(text, at)
   char = utf8.char(code)
   return is_acted_upon(code) and ("\\u{%x}"):format(code) or char, #char
 end
 
--- A text with everything escaped that a terminal would act upon, as in Lua's strings: \r, \x1b, \u{202e}. keeps_lines:
+-- A text with everything escaped that a terminal would act upon, as in Lua's strings: \r, \27, \u{202e}. keeps_lines:
 -- ends of lines and tabs stay.
 function M.printable(text, keeps_lines)
   if not text:find("[^\32-\126]") then return text end

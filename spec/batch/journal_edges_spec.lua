@@ -42,7 +42,7 @@ describe("a journal at the edges", function()
     manager:close()
     client:close()
     server:stop()
-    for _, ending in ipairs { "", "-wal", "-shm" } do os.remove(path .. ending) end
+    for _, ending in ipairs { "", "-wal", "-shm", "-lock" } do os.remove(path .. ending) end
     manager, client, server = nil, nil, nil
     helper.assert_clean()
   end)

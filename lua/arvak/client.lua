@@ -11,9 +11,9 @@ local future = require "arvak.async.future"
 local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
 local job_result = require "arvak.jobs.result"
-local poll = require "arvak.jobs.poll"
 local ready = require "arvak.async.ready"
 local task = require "arvak.async.task"
+local wait = require "arvak.jobs.wait"
 
 local M = {}
 local Client = core.metatables["arvak.client"]
@@ -33,14 +33,14 @@ function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.string(job_id, "job_id")
-  poll.check_options(options, "wait_for_job")
-  return poll.wait_for_job(client, target, timeout, job_id, options)
+  wait.check_options(options, "wait_for_job")
+  return wait.wait_for_job(client, target, timeout, job_id, options)
 end
 
 -- ---- submits
 
 local execute_names = { shots = true, optimization_level = true }
-for name in pairs(poll.option_names) do execute_names[name] = true end
+for name in pairs(wait.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
 local function split_options(options, method)
@@ -58,7 +58,7 @@ local function split_options(options, method)
     end
   end
   check.pick_call_options(options, submit)
-  poll.check_options(waiting, method)
+  wait.check_options(waiting, method)
   return submit, waiting
 end
 
@@ -70,14 +70,14 @@ function methods.execute(client, qasm, backend_id, options)
   local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
-  return poll.wait_for_job(client, target, timeout, job_id, waiting)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting)
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
 function methods.submit_qasm_future(client, qasm, backend_id, options)
   core.check_client(client, "submit_qasm_future")
   local submit, waiting = split_options(options, "submit_qasm_future")
-  local f = job_future.submit(client, qasm, backend_id, submit, waiting)
+  local f = job_future.submit(client, job_future.rules(client, "submit_qasm_future", waiting), qasm, backend_id, submit)
   core.flush(client)
   return f
 end
@@ -106,9 +106,9 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
   check.string(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
-  local futures = {}
+  local futures, shared = {}, job_future.rules(client, "submit_batch_future", waiting)
   for i, entry in ipairs(circuits) do
-    futures[i] = submit_one(client, entry.qasm or entry[1], backend_id, entry_options(submit, entry), waiting)
+    futures[i] = submit_one(client, shared, entry.qasm or entry[1], backend_id, entry_options(submit, entry))
   end
   core.flush(client)
   return futures

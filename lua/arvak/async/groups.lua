@@ -167,9 +167,9 @@ local function cancel_rest(futures)
   local waiting = {}
   for _, f in ipairs(futures) do
     if f:done() then goto continue end
-    if not f._cancel_soon then
+    if not f._job then
       f:cancel()
-    elseif not f:_cancel_soon().is_over then
+    elseif f._job.start_canceling(f).step ~= "over" then
       waiting[#waiting + 1] = f
     end
     ::continue::

@@ -70,7 +70,7 @@ function M.submit_many(client, count, make_run)
   end)
   for i = 1, count do
     local f = future.new(cancel)
-    f._run, f._index, f._submit_tickets, f._await_submit = batch, i, {}, job_future.submitted
+    f._run, f._index, f._submit_tickets, f._job = batch, i, {}, { submitted = job_future.submitted }
     list[i] = f
   end
   batch:turn()   -- so that work is under way when this returns

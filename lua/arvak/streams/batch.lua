@@ -13,6 +13,7 @@ local records = require "arvak.results.records"
 local source = require "arvak.async.source"
 local stream = require "arvak.streams.stream"
 local task = require "arvak.async.task"
+local wait = require "arvak.jobs.wait"
 
 local M = {}
 
@@ -115,7 +116,7 @@ local function result_of(self, job_id)
   local result
   if ok then
     local max_wait = self._options.idle_timeout or self._options.timeout
-    result, err = poll.wait_for_job(self._client, self._target, self._patience, job_id,
+    result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
       { max_wait = max_wait, metadata = self._options.metadata })
     if result then return result end
   end

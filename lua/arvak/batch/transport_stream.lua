@@ -1,7 +1,7 @@
 -- The jobs of a batch over SubmitBatchStream: one stream at a time, and a new one when it breaks.
 -- It stands on the steps of the core and not on client:submit_batch_stream, since it has to wait for a message, for
 -- answers of calls beside the stream and for whoever stops the batch, all at once.
--- Invariant: an input is in unanswered from the moment it was written until the server has said something about it, or
+-- Invariant: an input is in written from the moment it was written until the server has said something about it, or
 -- its stream has ended.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
@@ -21,7 +21,7 @@ Streaming.__index = Streaming
 
 -- run: as of a unary transport, and stop, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary calls.
 function M.new(run, may_fall_back)
-  return setmetatable({ run = run, may_fall_back = may_fall_back, unanswered = {}, unanswered_count = 0,
+  return setmetatable({ run = run, may_fall_back = may_fall_back, reader = answers.reader(run.target), written = {},
     pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
 end
 
@@ -30,11 +30,9 @@ function Streaming.room() return math.huge end
 -- ---- its end
 
 local function take_unanswered(self)
-  local inputs = {}
-  for index in pairs(self.unanswered) do inputs[#inputs + 1] = index end
-  table.sort(inputs, function(a, b) return a > b end)   -- each goes back before the last one
-  for i, index in ipairs(inputs) do inputs[i] = self.unanswered[index] end
-  self.unanswered, self.unanswered_count = {}, 0
+  local inputs, indexes = {}, self.reader:take_rest()
+  for i = #indexes, 1, -1 do inputs[#inputs + 1] = self.written[indexes[i]] end   -- each goes back before the last one
+  self.written = {}
   return inputs
 end
 
@@ -82,28 +80,27 @@ end
 
 -- ---- answers
 
-local function answered(self, input)
-  self.unanswered[input.index] = nil
-  self.unanswered_count = self.unanswered_count - 1
+local function on_answer(self, event, index, job_id, data)
+  local run = self.run
+  local written = self.written[index]
+  self.written[index] = nil
+  if run.open[index] ~= written then return run:note_late_id(written, job_id) end
+  if event == "error" then return run:finish(written, nil, data) end
+  run:acknowledge(written, job_id)
+  run.watcher:expect(written, core.now())
 end
 
-local function on_message(self, event, request_id, job_id, data)
+local function on_message(self, ...)
   local run = self.run
   self.has_news = true
   run:note_answer()
-  local index = math.tointeger(tonumber(request_id))
-  local input = index and run.open[index]
-  if event == "completed" then
-    if input and input.job_id == job_id then run:finish(input, data) end
-    return
-  end
-  local written = self.unanswered[index]
-  if not written then return end
-  answered(self, written)
-  if written ~= input then return run:note_late_id(written, job_id) end
-  if event == "error" then return run:finish(input, nil, answers.refusal(data, run.target)) end
-  run:acknowledge(input, job_id)
-  run.watcher:expect(input, core.now())
+  local event, index, job_id, data = self.reader:read(...)
+  if not event then return end
+  if self.written[index] then return on_answer(self, event, index, job_id, data) end
+  local input = run.open[index]
+  if not input or input.job_id ~= job_id then return end
+  if event == "error" then return run:finish(input, nil, data) end
+  run:finish(input, data)
 end
 
 local function take(self, now, what, ...)
@@ -123,7 +120,7 @@ end
 -- is the time that was waited: nothing comes in while a function of the user's computes.
 local function check_silence(self, now)
   local patience = self.run.patience
-  if self.unanswered_count == 0 or self.silence < patience then return end
+  if self.reader.unanswered_count == 0 or self.silence < patience then return end
   on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
     { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
 end
@@ -167,8 +164,8 @@ local function write(self, input, now)
     input.is_sent = false
     return self.run:finish(input, nil, err)
   end
-  self.unanswered[input.index] = input
-  self.unanswered_count = self.unanswered_count + 1
+  self.written[input.index] = input
+  self.reader:note_written(input.index)
   self.silence = 0
 end
 
@@ -189,7 +186,7 @@ end
 
 function Streaming:next_time()
   if not self.raw then return self.run:has_ready() and self.opens_at or nil end
-  if self.unanswered_count == 0 then return nil end
+  if self.reader.unanswered_count == 0 then return nil end
   return core.now() + self.run.patience / LOOKS
 end
 

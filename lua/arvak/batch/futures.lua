@@ -25,7 +25,7 @@ local function cancel_job(f, input)
   local ok, err = core.try.cancel_job(f._run.client, input.job_id)
   if not ok then return nil, err end
   err = errors.new("canceled", "the job was canceled", { job_id = input.job_id, target = f._run.target })
-  f._run:finish(input, nil, err)
+  f._run:end_canceled(input.index, err)
   settle(f, nil, err)
   return true
 end
@@ -34,17 +34,17 @@ end
 local function cancel(f)
   core.check_wait("cancel")
   while not f:done() do
-    local input = f._run.open[f._index]
+    local input = f._run.inputs:get(f._index)
     if input and input.job_id then
       local ok, err = cancel_job(f, input)
       if not ok then return nil, err end
-    elseif input and input.is_sent then
-      input.cancel_error = input.cancel_error or errors.new("canceled", "canceled before the server had taken it")
+    elseif input and input.state == "sending" then
+      f._is_unwanted = true
       local woken, err = future.park(f._submit_tickets, "cancel")
       if woken == nil then return nil, err end
     else
       local err = errors.new("canceled", "canceled before it was submitted")
-      f._run:skip(f._index, err)
+      f._run:withdraw(f._index, err)
       settle(f, nil, err)
     end
   end
@@ -61,16 +61,21 @@ local function drive(batch, list)
   error(err, 0)
 end
 
--- A future for each of count circuits, in their order. make_run(sink, on_submitted): the run that will settle them.
+-- A future for each of count circuits, in their order. make_run { sink =, on_submitted =, on_submit_failed = }: the run
+-- that will settle them.
 function M.submit_many(client, count, make_run)
   local list = {}
-  local batch = make_run(function(item) settle(list[item.index], item.result, item.err) end, function(input)
-    list[input.index].job_id = input.job_id
-    future.wake(list[input.index]._submit_tickets)
-  end)
+  local batch = make_run {
+    sink = function(item) settle(list[item.index], item.result, item.err) end,
+    on_submitted = function(input)
+      list[input.index].job_id = input.job_id
+      future.wake(list[input.index]._submit_tickets)
+    end,
+    on_submit_failed = function(input) return list[input.index]._is_unwanted end,
+  }
   for i = 1, count do
     local f = future.new(cancel)
-    f._run, f._index, f._submit_tickets, f._job = batch, i, {}, { submitted = job_future.submitted }
+    f._run, f._index, f._submit_tickets, f._job = batch, i, {}, job_future.job {}
     list[i] = f
   end
   batch:turn()   -- so that work is under way when this returns
@@ -233,7 +238,11 @@ function M.map(fn, list, options)
     end
     if not f then break end
     local item = item_of(f, index)
-    outcomes[index] = item.err and { ok = false, err = item.err } or { ok = true, value = fn(item.result, index) }
+    if item.err == nil then
+      outcomes[index] = { ok = true, value = fn(item.result, index) }
+    else
+      outcomes[index] = { ok = false, err = item.err }
+    end
   end
   return outcomes
 end

@@ -36,6 +36,29 @@ local function is_text(value)
   return type(value) == "string" and not value:find("\0", 1, true) and (not utf8 or utf8.len(value) ~= nil)
 end
 
+-- What stands for an entry whose metamethods raised.
+local Broken = {}
+
+local function copy_of(entry)
+  local own = {}
+  for key, value in pairs(entry) do own[key] = value end
+  for name in pairs(names) do
+    if own[name] == nil then own[name] = entry[name] end
+  end
+  for i = 1, 2 do
+    if own[i] == nil then own[i] = entry[i] end
+  end
+  return own
+end
+
+-- A copy of an entry that was drawn, which whoever wrote it may use again, as a plain table. Never raises: what cannot
+-- be read is refused by read.
+function M.copy(entry)
+  if type(entry) ~= "table" then return entry end
+  local ok, own = core.protect(copy_of, entry)
+  return ok and own or setmetatable({ reason = own }, Broken)
+end
+
 -- An entry as a table of its own: circuit (for the core), shots, backend_id, id. Or nil and what is wrong with it.
 -- Whether the text can be sent is for the core to say, when it is sent.
 function M.read(entry, index, backend_id)
@@ -43,6 +66,9 @@ function M.read(entry, index, backend_id)
   if type(entry) ~= "table" then
     return nil, ("%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, backend_id =}")
       :format(place, core.describe(entry))
+  end
+  if getmetatable(entry) == Broken then
+    return nil, ("%s: reading it raised an error: %s"):format(place, core.describe(entry.reason))
   end
   local problem = find_unknown(entry, place)
   if problem then return nil, problem end

@@ -6,7 +6,8 @@
 --   drawn      nothing is decided                   intend → intended, release → ready (queue),
 --                                                   attach → running (look), keep, recall → ended
 --   intended   its intent is not on the disk yet    release → ready (queue), recall → ended
---   ready      it may be sent                       send → sending, recall → ended
+--   ready      it may be sent                       send → sending, recall → ended,
+--                                                   accept → running (follow): a lost submit has made a job after all
 --   sending    the server may have it               accept → running (follow), unsend → ready (requeue),
 --                                                   lose → ready (requeue) or ended, recall → recalled
 --   recalled   the same, and nobody wants it        accept → canceling (cancel), unsend, lose → ended
@@ -15,10 +16,11 @@
 --   fetching   its job has completed                complete → ended
 --   canceling  its job is to be canceled            see → fetching or ended, refuse_cancel → canceling (look) or ended,
 --                                                   cancel, complete → ended
---   ended      it has a result or an error          accept: a job that nobody waits for (cancel_stray)
+--   ended      it has a result or an error
 --
--- All but the last go to ended with fail and expire, too; → ended always has the effect "end". An event that a state
--- does not name is late or doubled, and changes nothing.
+-- All but the last go to ended with fail and expire, too; → ended always has the effect "end". From running on, accept
+-- with another job than the input's own is about one that nobody waits for (cancel_stray). An event that a state does
+-- not name is late or doubled, and changes nothing.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -114,7 +116,7 @@ local function unsend(self, input)
   return "requeue"
 end
 
-local drawn, ready, sending, recalled, running, canceling, ended = {}, {}, {}, {}, {}, {}, {}
+local drawn, ready, sending, recalled, running, canceling = {}, {}, {}, {}, {}, {}
 
 function drawn.intend(self, input) move(self, input, "intended") end
 
@@ -141,7 +143,7 @@ function ready.send(self, input, now)
   move(self, input, "sending")
 end
 
-function sending.accept(self, input, job_id)
+local function accept(self, input, job_id)
   input.job_id, input.may_have_run = job_id, nil
   move(self, input, "running")
   return "follow"
@@ -196,9 +198,9 @@ function canceling.refuse_cancel(self, input, err)
   return give_up(self, input)
 end
 
--- A job that the server has made after its input had ended.
-function ended.accept(_, input)
-  return input.job_id == nil and "cancel_stray" or nil
+-- A job beside that of the input, or after its end.
+local function accept_other(_, input, job_id)
+  return input.job_id ~= job_id and "cancel_stray" or nil
 end
 
 local function add(changes, more)
@@ -209,13 +211,14 @@ end
 local moves = {
   drawn = add(drawn, { release = release, recall = fail, fail = fail, expire = fail }),
   intended = { release = release, recall = fail, fail = fail, expire = fail },
-  ready = add(ready, { recall = fail, fail = fail, expire = fail }),
-  sending = add(sending, { unsend = unsend, fail = fail, expire = fail }),
+  ready = add(ready, { accept = accept, recall = fail, fail = fail, expire = fail }),
+  sending = add(sending, { accept = accept, unsend = unsend, fail = fail, expire = fail }),
   recalled = add(recalled, { lose = give_up, fail = fail, expire = give_up }),
-  running = add(running, { complete = finish, fail = fail, expire = fail }),
-  fetching = { complete = finish, fail = fail, expire = fail },
-  canceling = add(canceling, { cancel = give_up, complete = finish, fail = fail, expire = give_up }),
-  ended = ended,
+  running = add(running, { accept = accept_other, complete = finish, fail = fail, expire = fail }),
+  fetching = { accept = accept_other, complete = finish, fail = fail, expire = fail },
+  canceling = add(canceling, { accept = accept_other, cancel = give_up, complete = finish, fail = fail,
+    expire = give_up }),
+  ended = { accept = accept_other },
 }
 
 -- Tells an input of an event: the effect, or nil.

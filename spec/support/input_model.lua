@@ -1,5 +1,5 @@
--- Random events against the states of inputs (batch/inputs.lua): a server, a disk and a batch in a few lines each. Answers
--- come in any order, late, twice, or never, and the process dies at any moment. check() and settle() say what must hold.
+-- Random events against the states of inputs (batch/inputs.lua): a server, a disk and a batch in a few lines each.
+-- Answers come in any order, late, twice, or never, and the process dies at any moment; check says what must hold.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 

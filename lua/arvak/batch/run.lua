@@ -342,7 +342,7 @@ end
 -- A function that has raised is not called again.
 local function call_user(self, name, ...)
   local fn = self.options[name]
-  if not fn or self.has_raised[name] then return end
+  if not fn or self.has_raised[name] or self.is_interrupted then return end
   local ok, caught = xpcall(fn, raised.note, ...)
   if ok then return end
   self.has_raised[name] = true
@@ -449,20 +449,17 @@ end
 
 -- Ends it in the middle, where nobody is told of ends any more. Without a journal nobody could find the jobs again, so
 -- they are canceled.
-local function break_off(self, err)
-  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
-  self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
+local function break_off(self)
   if not self.keeps_jobs then tell_all(self, "recall") end
   send_cancels(self)
   close(self)
 end
 
--- Steps the loop until the cancellations have been answered, for a moment at most.
-local function linger(self)
-  local ends_at = core.now() + LINGER
-  while next(self.canceling) and core.now() < ends_at do
-    if future.park(self.tickets, "execute_batch", ends_at - core.now()) == nil then return end
-  end
+-- From now on no function of the user's is called.
+local function interrupt(self, err)
+  self.is_interrupted, self.broken_by = true, nil
+  self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
+  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
 end
 
 -- On the stack of whoever runs it: when that ends in the middle, the coroutine closed or collected, the batch does too.
@@ -471,8 +468,9 @@ local Guard = {}
 function Guard.__close(guard)
   local self = guard.run
   if self.is_over then return end
+  pcall(interrupt, self, "its coroutine was closed")
   let_go(self)
-  pcall(break_off, self, "its coroutine was closed")
+  pcall(break_off, self)
 end
 
 Guard.__gc = Guard.__close
@@ -482,9 +480,10 @@ function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
   local ok, err = pcall(loop, guard.run)
   if not ok then
+    pcall(interrupt, self, err)
+    if not self.keeps_jobs then pcall(loop, self) end   -- for a moment, so that the cancellations leave
     let_go(self)
-    pcall(break_off, self, err)
-    pcall(linger, self)
+    pcall(break_off, self)
     error(err, 0)
   end
   close(self)

@@ -6,6 +6,7 @@ local batch = require "arvak.streams.batch"
 local check = require "arvak.base.check"
 local counts = require "arvak.streams.counts"
 local detached = require "arvak.async.detached"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local job = require "arvak.streams.job"
@@ -100,9 +101,7 @@ end
 -- One job future for each circuit, each with a SubmitJob of its own. options: as of submit_qasm_future.
 function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch_future")
-  if type(circuits) ~= "table" then
-    check.misuse("circuits: got %s, expected a list of circuits", core.describe(circuits))
-  end
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
   check.string(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
@@ -123,20 +122,30 @@ function methods.submit_circuit_json(client, circuit_json, backend_id)
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
 
--- Several SubmitBatch of at most 50 circuits, one after the other. When one fails, err.job_ids are the ids so far.
+-- The error of the first circuit that no message can carry, or nil.
+local function find_too_large(circuits, target)
+  for i, entry in ipairs(circuits) do
+    local err = entries.size_error({ qasm = entry.qasm or entry[1] }, target)
+    if err then
+      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      return err
+    end
+  end
+end
+
+-- Several SubmitBatch of at most 50 circuits, and of as many bytes as one message takes, one after the other. When one
+-- fails, err.job_ids are the ids so far.
 local function submit_in_parts(client, circuits, backend_id, options)
-  local ok, err = core.check_batch(circuits)
-  if not ok then return nil, err end
-  local job_ids = {}
-  for first = 1, #circuits, MAX_BATCH do
-    local part = table.move(circuits, first, math.min(first + MAX_BATCH - 1, #circuits), 1, {})
-    local ids
-    ids, err = core.try.submit_batch(client, part, backend_id, options)
+  local job_ids, first = {}, 1
+  while first <= #circuits do
+    local last = entries.find_part(circuits, first, MAX_BATCH)
+    local ids, err = core.try.submit_batch(client, table.move(circuits, first, last, 1, {}), backend_id, options)
     if not ids then
       err.job_ids = table.move(err.job_ids or {}, 1, #(err.job_ids or {}), #job_ids + 1, job_ids)
       return nil, err
     end
     table.move(ids, 1, #ids, #job_ids + 1, job_ids)
+    first = last + 1
   end
   return job_ids
 end
@@ -144,14 +153,21 @@ end
 local batch_names = check.pick_call_options(check.call_options, { split = true })
 
 -- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
--- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several.
+-- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several: as many as their number and
+-- their bytes want.
 function methods.submit_batch(client, circuits, backend_id, options)
-  core.check_client(client, "submit_batch")
+  local target = core.check_client(client, "submit_batch")
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
   local call_options = check.pick_call_options(options)
-  if options.split and type(circuits) == "table" and #circuits > MAX_BATCH then
-    return submit_in_parts(client, circuits, backend_id, call_options)
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  if options.split then
+    local ok, err = core.check_batch(circuits)
+    if ok then err = find_too_large(circuits, target) end
+    if err then return nil, err end
+    if entries.find_part(circuits, 1, MAX_BATCH) < #circuits then
+      return submit_in_parts(client, circuits, backend_id, call_options)
+    end
   end
   return core.call.submit_batch(client, circuits, backend_id, call_options)
 end

@@ -77,31 +77,24 @@ local function check_options(options, method)
   return copy
 end
 
--- A list or an iterator function. A list is checked whole.
+-- A list, copied, or nil and an iterator function.
 local function check_circuits(circuits, backend_id)
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
-  if type(circuits) == "table" and not (getmetatable(circuits) or {}).__call then
-    entries.check_list(circuits, backend_id)
-    return true
-  end
-  if type(circuits) ~= "function" and type(circuits) ~= "table" then
-    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
-  end
-  return false
+  return entries.check_circuits(circuits, backend_id)
 end
 
 -- ---- execute_batch
 
 -- What a journal knows a batch by.
-local function identify(circuits, is_list, backend_id)
+local function identify(list, backend_id)
   local i, hashes = 0, nil
-  if is_list then
+  if list then
     function hashes()
       i = i + 1
-      return circuits[i] ~= nil and journal.hash(entries.read(circuits[i], i, backend_id)) or nil
+      return list[i] ~= nil and journal.hash(entries.read(list[i], i, backend_id)) or nil
     end
   end
-  return { backend_id = backend_id, total = is_list and #circuits or nil,
+  return { backend_id = backend_id, total = list and #list or nil,
     fingerprint = journal.fingerprint(backend_id, hashes) }
 end
 
@@ -163,13 +156,13 @@ function methods:execute_batch(circuits, backend_id, options)
   check_manager(self, "execute_batch")
   core.check_wait("execute_batch")
   options = check_options(options, "execute_batch")
-  local is_list = check_circuits(circuits, backend_id)
+  local list, draw = check_circuits(circuits, backend_id)
   local collects = options.collect
-  if collects == nil then collects = is_list or options.on_result == nil end
+  if collects == nil then collects = list ~= nil or options.on_result == nil end
   return execute(self, {
-    source = is_list and source.from_list(circuits) or source.from_iterator(circuits), backend_id = backend_id,
+    source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
     options = options, collector = result.collector(collects),
-    identity = options.journal and identify(circuits, is_list, backend_id),
+    identity = options.journal and identify(list, backend_id),
   })
 end
 
@@ -192,11 +185,10 @@ function methods:submit_many(circuits, backend_id, options)
   core.check_client(self._client, "submit_many")
   check.options(options, "submit_many", { transport = true, on_unknown = true })
   options = check_options(options, "submit_many")
-  if type(circuits) ~= "table" or not check_circuits(circuits, backend_id) then
-    check.misuse("circuits: got %s, expected a list", core.describe(circuits))
-  end
-  return futures.submit_many(self._client, #circuits, function(...)
-    return new_run(self, source.from_list(circuits), backend_id, options, ...)
+  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  local list, count = entries.check_list(circuits, backend_id)
+  return futures.submit_many(self._client, count, function(...)
+    return new_run(self, source.from_list(list), backend_id, options, ...)
   end)
 end
 

@@ -226,11 +226,25 @@ local function refuse(self, input)
   self:finish(input, nil, err)
 end
 
--- An input that was not sent ends with this error, now or when it is drawn.
-function Run:skip(index, err)
+-- An input that was not sent ends with this error, now or when it is drawn: true. One that was sent does when it turns
+-- out that its submit has made no job: false.
+function Run:withdraw(index, err)
   local input = self.open[index]
-  if input then return self:finish(input, nil, err) end
-  self.skipped[index] = err
+  if not input then
+    self.skipped[index] = err
+  elseif input.is_sent then
+    input.cancel_error = err
+    return false
+  else
+    self:finish(input, nil, err)
+  end
+  return true
+end
+
+-- An input's job was canceled on the server, for its future.
+function Run:end_canceled(index, err)
+  local input = self.open[index]
+  if input then self:finish(input, nil, err) end
 end
 
 -- What a function of the user's raised stops the batch. caught: as of raised.note.

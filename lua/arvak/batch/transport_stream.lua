@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local answers = require "arvak.streams.answers"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local watcher = require "arvak.batch.watcher"
 
@@ -13,7 +14,6 @@ local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
-local MOST_BYTES = 16 * 1024 * 1024 - 4096  -- of a circuit: what the service takes (contract 2.2), less the rest
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
 local Streaming = {}
@@ -154,10 +154,8 @@ local function open(self, now)
 end
 
 local function write(self, input, now)
-  if #input.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
-    return self.run:finish(input, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
-      :format(#input.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
-  end
+  local too_large = entries.size_error(input.circuit, self.run.target)
+  if too_large then return self.run:finish(input, nil, too_large) end
   input.is_sent, input.sent_at, input.attempts = true, now, input.attempts + 1
   local ok, err = core.stream_write(self.raw, input.circuit, input.index, input.backend_id)
   if not ok then

@@ -4,6 +4,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
+local entries = require "arvak.streams.entries"
 local future = require "arvak.async.future"
 local pacing = require "arvak.batch.pacing"
 local watcher = require "arvak.batch.watcher"
@@ -67,6 +68,8 @@ function Unary.advance() end
 local function submit(self, input)
   local run, circuit = self.run, input.circuit
   if core.is_closed(run.client) then return run:stop(run:closed_error()) end
+  local too_large = entries.size_error(circuit, run.target)
+  if too_large then return run:finish(input, nil, too_large) end
   input.is_sent, input.sent_at, input.attempts = true, core.now(), input.attempts + 1
   local call = { transport = self, input = input }
   self.in_flight[input] = call

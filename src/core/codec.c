@@ -261,7 +261,8 @@ static void view_update(const Arvak__V1__JobStatusUpdate *update, arvak_update *
 
 /* The entries of both maps are laid out alike: protobuf-c makes one type for each. */
 static int view_chunk(arena *a, const Arvak__V1__ResultChunk *part, arvak_chunk *out) {
-  *out = (arvak_chunk){.size = part->n_counts,
+  *out = (arvak_chunk){.job_id = part->job_id,
+                       .size = part->n_counts,
                        .is_final = part->is_final,
                        .index = part->chunk_index,
                        .total = part->total_chunks};

@@ -22,7 +22,7 @@ local methods = Client.methods
 local MAX_BATCH = 50
 
 for name, call in pairs(core.call) do methods[name] = call end
-methods.stats = core.stats
+methods.stats, methods.configure, methods.breaker = core.stats, core.configure, core.breaker
 
 -- ---- results
 
@@ -233,28 +233,46 @@ local function start_call(name, client, ...)
   return f
 end
 
-local async = {}
+-- How client.async does each method of the client:
+--   call     one RPC, as it is
+--   task     several RPCs, as a task of their own
+--   stream   a stream, which is there at once: its first step does the sending
+--   none     not at all, since it waits for nothing
+-- A method that is not here fails the loading of the library.
+local kinds = {
+  submit_qasm = "call", get_job_status = "call", cancel_job = "call", list_backends = "call",
+  get_backend_info = "call", get_job_result = "task", submit_batch = "task", execute = "task", wait_for_job = "task",
+  submit_circuit_json = "task", wait_for_ready = "task", watch_job = "stream", stream_results = "stream",
+  submit_batch_stream = "stream", submit_qasm_future = "none", submit_batch_future = "none", stats = "none",
+  configure = "none", breaker = "none", close = "none",
+}
 
-for name in pairs(core.start) do
-  async[name] = function(self, ...) return start_call(name, self._client, ...) end
+local makers = {}
+
+function makers.call(name)
+  return function(self, ...) return start_call(name, self._client, ...) end
 end
 
--- Those made of several RPCs run as tasks.
-for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_batch", "submit_circuit_json",
-  "wait_for_ready" } do
-  async[name] = function(self, ...)
+function makers.task(name)
+  return function(self, ...)
     core.check_client(self._client, name)
     return task.spawn_detached(methods[name], self._client, ...)
   end
 end
 
--- A stream is there at once; its first step does the sending.
-for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } do
-  async[name] = function(self, ...)
+function makers.stream(name)
+  return function(self, ...)
     local f = future.new()
     future.settle(f, (methods[name](self._client, ...)))
     return f
   end
+end
+
+local async = {}
+
+for name in pairs(methods) do
+  local kind = kinds[name] or error("client.async: nobody has said how it does " .. name)
+  if kind ~= "none" then async[name] = makers[kind](name) end
 end
 
 local Async = { __index = async, __name = "arvak.async", methods = async }
@@ -284,9 +302,6 @@ function M.resilient(client, options)
   end
   return view
 end
-
-methods.configure = core.configure
-methods.breaker = core.breaker
 
 core.set_upcall("adopt", M.adopt)   -- for clients that a host pushes
 

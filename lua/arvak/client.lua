@@ -33,7 +33,7 @@ methods.get_job_result = job_result.get_job_result
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   wait.check_options(options, "wait_for_job")
   return wait.wait_for_job(client, target, timeout, job_id, options)
 end
@@ -47,7 +47,7 @@ for name in pairs(wait.option_names) do execute_names[name] = true end
 local function split_options(options, method)
   if options == nil or type(options) == "number" then return options, nil end
   if type(options) ~= "table" then
-    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe_type(options))
+    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
   end
   check.options(options, method, execute_names)
   local submit, waiting = {}, {}
@@ -102,7 +102,7 @@ end
 function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch_future")
   circuits = check.list(circuits, "circuits", "circuits", "circuit")
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
   local futures, shared = {}, job_future.rules(client, "submit_batch_future", waiting)
@@ -114,10 +114,10 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
 end
 
 -- The service refuses this format, always: nil and an error, without an RPC.
-function methods.submit_circuit_json(client, circuit_json, backend_id)
+function methods.submit_circuit_json(client, circuit_json, backend_id, _)
   core.check_client(client, "submit_circuit_json")
   check.string(circuit_json, "circuit_json")
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   return nil, errors.new("invalid_circuit",
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
@@ -218,7 +218,7 @@ Client.__close = methods.close
 -- Ends are told before this returns, so it must not happen while they are being told (a hook, a finalizer).
 local function cancel_call(f)
   core.check_wait("cancel")
-  core.cancel_call(f._ticket)
+  detached.cancel_call(f)
   if not f:done() then return nil, errors.new("not_cancelable", "the call has not ended yet") end
   if f:canceled() then return true end
   return nil, errors.new("not_cancelable", "the call has been answered already")
@@ -247,6 +247,36 @@ local kinds = {
   configure = "none", breaker = "none", close = "none",
 }
 
+-- What the methods made of several RPCs raise before they begin.
+local checks = {}
+
+function checks.execute(client, qasm, backend_id, options)
+  core.check.submit_qasm(client, qasm, backend_id, (split_options(options, "execute")))
+end
+
+function checks.wait_for_job(client, job_id, options)
+  wait.check_options(options, "wait_for_job")
+  core.check.get_job_status(client, job_id, options and check.pick_call_options(options))
+end
+
+function checks.get_job_result(client, job_id, options) core.check.get_job_result(client, job_id, options) end
+
+function checks.submit_batch(client, circuits, backend_id, options)
+  local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  core.check.submit_batch(client, options and options.split and {} or circuits, backend_id, call_options)
+  core.check_batch(circuits)
+end
+
+function checks.submit_circuit_json(_, circuit_json, backend_id, _)
+  check.string(circuit_json, "circuit_json")
+  check.text(backend_id, "backend_id")
+end
+
+function checks.wait_for_ready(_, timeout) check.seconds(timeout, "timeout", true) end
+
+check.seal(checks, Client)
+
 local makers = {}
 
 function makers.call(name)
@@ -254,8 +284,10 @@ function makers.call(name)
 end
 
 function makers.task(name)
+  local check_arguments = checks[name]
   return function(self, ...)
     core.check_client(self._client, name)
+    check_arguments(self._client, ...)   -- here, at the line of the call, and not only in the task
     return task.spawn_detached(methods[name], self._client, ...)
   end
 end
@@ -275,7 +307,8 @@ for name in pairs(methods) do
   if kind ~= "none" then async[name] = makers[kind](name) end
 end
 
-local Async = { __index = async, __name = "arvak.async", methods = async }
+local Async = { __index = async, __name = "arvak.client.async", __metatable = false, methods = async }
+check.seal(async, Async)
 
 -- A client of the core, made complete. server: ends with the client.
 function M.adopt(client, server)

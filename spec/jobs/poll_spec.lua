@@ -225,8 +225,8 @@ describe("a job that is polled", function()
   end)
 
   it("is fetched in chunks when its result does not fit into one message, for the server or for us", function()
-    for _, too_large in ipairs { { code = 11, kind = "rpc" }, { code = 8, kind = "resource_exhausted", retryable = false },
-    } do
+    for _, code in ipairs { 8, 11 } do
+      local too_large = { code = code, kind = code == 8 and "resource_exhausted" or "rpc", retryable = false }
       local asked = {}
       local result = follow(new_rules(), function(action)
         asked[#asked + 1] = action

@@ -12,8 +12,17 @@ end
 -- Whether it can be called.
 function M.is_callable(value)
   if type(value) == "function" then return true end
-  local meta = getmetatable(value)
-  return type(meta) == "table" and rawget(meta, "__call") ~= nil
+  local meta = core.metatable_of(value)
+  return meta ~= nil and rawget(meta, "__call") ~= nil
+end
+
+-- Makes each function of a table one that checks its arguments' number, and its object where the metatable of its class
+-- is given. A program gets no others.
+function M.seal(functions, class)
+  for name, fn in pairs(functions) do
+    if type(fn) == "function" then functions[name] = core.method(fn, name, class) end
+  end
+  return functions
 end
 
 -- A callable, or misuse.
@@ -51,6 +60,9 @@ function M.string(value, name)
   return value
 end
 
+-- A name that goes to the server: UTF-8 without NUL bytes.
+M.text = core.check_text
+
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
   if type(value) ~= "string" or value:find("\0", 1, true) then
@@ -63,27 +75,30 @@ end
 function M.seconds(value, name, positive)
   if value == nil then return nil end
   if type(value) ~= "number" or value ~= value or value < 0 or (positive and value == 0) then
-    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe_type(value),
+    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe(value),
       positive and "above 0" or "from 0 on")
   end
   return value
 end
 
--- An option table with only these names, or nil (then an empty one).
+-- The options in a table, which may only have these names: a plain table of their own, since a table of options is read
+-- once and without its metamethods. nil: none.
 function M.options(options, method, names)
   if options == nil then return {} end
   if type(options) ~= "table" then
     M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
   end
-  for name in pairs(options) do
+  local copy = {}
+  for name, value in next, options do
     if not names[name] then
       local known = {}
       for known_name in pairs(names) do known[#known + 1] = known_name end
       table.sort(known)
       M.misuse("%s: unknown option %s, expected one of %s", method, core.describe(name), table.concat(known, ", "))
     end
+    copy[name] = value
   end
-  return options
+  return copy
 end
 
 -- The options of every call. Methods that are made of several calls hand them on.

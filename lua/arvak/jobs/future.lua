@@ -124,8 +124,8 @@ end
 -- ---- submitting
 
 local function undo_submit(f)
-  if core.is_closed(f._client) or core.is_sent(f._ticket) then return end
-  core.cancel_call(f._ticket)
+  if core.is_closed(f._client) or detached.is_sent(f) then return end
+  detached.cancel_call(f)
 end
 
 local function on_submit(f, job_id, err)

@@ -38,7 +38,7 @@ function M.batch_manager(client, options)
 end
 
 local function check_manager(self, method)
-  if getmetatable(self) ~= Manager then
+  if core.metatable_of(self) ~= Manager then
     check.misuse("%s: got %s, expected a batch_manager", method, core.describe(self))
   end
   if self._is_closed then check.misuse("%s: the batch_manager was closed", method) end
@@ -79,35 +79,24 @@ local function check_options(options, method)
   return copy
 end
 
--- A list or an iterator function. A list is checked whole.
+-- A list, copied, or nil and an iterator function.
 local function check_circuits(circuits, backend_id)
-  if backend_id ~= nil then check.string(backend_id, "backend_id") end
-  if type(circuits) == "table" and not (getmetatable(circuits) or {}).__call then
-    entries.check_list(circuits, backend_id)
-    return true
-  end
-  if type(circuits) ~= "function" and type(circuits) ~= "table" then
-    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
-  end
-  return false
+  if backend_id ~= nil then check.text(backend_id, "backend_id") end
+  return entries.check_circuits(circuits, backend_id)
 end
-
--- Nobody changes a list, or an entry, of ours.
-local function from_list(circuits) return source.from_list(table.move(circuits, 1, #circuits, 1, {})) end
-local function from_iterator(draw) return source.from_iterator(function() return entries.copy((draw())) end) end
 
 -- ---- execute_batch
 
 -- What a journal knows a batch by.
-local function identify(circuits, is_list, backend_id)
+local function identify(list, backend_id)
   local i, hashes = 0, nil
-  if is_list then
+  if list then
     function hashes()
       i = i + 1
-      return circuits[i] ~= nil and journal.hash(entries.read(circuits[i], i, backend_id)) or nil
+      return list[i] ~= nil and journal.hash(entries.read(list[i], i, backend_id)) or nil
     end
   end
-  return { backend_id = backend_id, total = is_list and #circuits or nil,
+  return { backend_id = backend_id, total = list and #list or nil,
     fingerprint = journal.fingerprint(backend_id, hashes) }
 end
 
@@ -126,13 +115,13 @@ local function retry(self, batch, r, options)
   })
 end
 
--- A run of this manager, not yet started. more: sink, on_submitted, on_submit_failed, earlier, as of run.new.
+-- A run of this manager, not yet started. more: sink, on_submitted, earlier, as of run.new.
 local function new_run(self, from, backend_id, options, more)
   local target, patience = core.check_client(self._client, "execute_batch")
   local batch = run.new {
     client = self._client, target = target, patience = patience, places = self._places, backend_id = backend_id,
     options = options, source = from, sink = more.sink, on_submitted = more.on_submitted,
-    on_submit_failed = more.on_submit_failed, earlier = more.earlier,
+    earlier = more.earlier,
     on_end = function(batch) self._runs[batch] = nil end,
   }
   from.wake = function() batch:note_source() end
@@ -172,13 +161,13 @@ function methods:execute_batch(circuits, backend_id, options)
   check_manager(self, "execute_batch")
   core.check_wait("execute_batch")
   options = check_options(options, "execute_batch")
-  local is_list = check_circuits(circuits, backend_id)
+  local list, draw = check_circuits(circuits, backend_id)
   local collects = options.collect
-  if collects == nil then collects = is_list or options.on_result == nil end
+  if collects == nil then collects = list ~= nil or options.on_result == nil end
   return execute(self, {
-    source = is_list and from_list(circuits) or from_iterator(circuits), backend_id = backend_id,
+    source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
     options = options, collector = result.collector(collects),
-    identity = options.journal and identify(circuits, is_list, backend_id),
+    identity = options.journal and identify(list, backend_id),
   })
 end
 
@@ -201,11 +190,10 @@ function methods:submit_many(circuits, backend_id, options)
   core.check_client(self._client, "submit_many")
   check.options(options, "submit_many", { transport = true, on_unknown = true })
   options = check_options(options, "submit_many")
-  if type(circuits) ~= "table" or not check_circuits(circuits, backend_id) then
-    check.misuse("circuits: got %s, expected a list", core.describe(circuits))
-  end
-  return futures.submit_many(self._client, #circuits, function(more)
-    return new_run(self, from_list(circuits), backend_id, options, more)
+  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  local list, count = entries.check_list(circuits, backend_id)
+  return futures.submit_many(self._client, count, function(more)
+    return new_run(self, source.from_list(list), backend_id, options, more)
   end)
 end
 
@@ -237,7 +225,7 @@ end
 
 -- Stops every batch of this manager that runs: nothing more is submitted, and what is open ends as canceled.
 function methods:cancel()
-  if getmetatable(self) ~= Manager then
+  if core.metatable_of(self) ~= Manager then
     check.misuse("cancel: got %s, expected a batch_manager", core.describe(self))
   end
   for batch in pairs(self._runs) do batch:stop(errors.new("canceled", "the batch was canceled")) end

@@ -118,13 +118,11 @@ local effects = { ["end"] = note_end }
 function effects.queue(self, input) self.ready:push(input) end
 function effects.look(self, input) self.watcher:look_now(input, core.now()) end
 
--- err: of the submit that came to nothing.
-function effects.requeue(self, input, err)
-  if self.on_submit_failed and self.on_submit_failed(input, err) then
-    return self:tell(input, "fail", errors.new("canceled", "canceled before the server had taken it",
-      { cause = err, target = self.target, maybe_executed = input.may_have_run == true }))
-  end
-  self.ready:push_front(input)
+function effects.requeue(self, input)
+  local err = self.skipped[input.index]
+  if not err then return self.ready:push_front(input) end
+  err.maybe_executed = input.may_have_run == true
+  self:tell(input, "fail", err)
 end
 
 function effects.again(self, input)
@@ -167,7 +165,7 @@ function Run:lose(input, err)
   self:tell(input, "lose", self.stopped_by and stop_error(self, input) or err)
 end
 
--- Protects a function that is told the ends of calls: what is raised in it, an interrupt say, ends the batch.
+-- Protects a function that is told the ends of calls: what is raised in it ends the batch.
 function Run:answer(fn)
   return function(...)
     local ok, err = core.protect(fn, ...)
@@ -177,19 +175,19 @@ function Run:answer(fn)
   end
 end
 
--- Ends an input that was not sent, or not drawn yet: true, or nil when it has been sent.
+-- An input that was not sent ends with this error, now or when it is drawn: true. One that was sent does when it turns
+-- out that its submit has made no job: false.
 function Run:withdraw(index, err)
   local input = self.inputs:get(index)
-  if not input then
-    self.skipped[index] = err
+  if input and inputs.is_unsent(input) then
+    self:tell(input, "fail", err)
     return true
   end
-  if not inputs.is_unsent(input) then return nil end
-  self:tell(input, "fail", err)
-  return true
+  self.skipped[index] = err
+  return input == nil
 end
 
--- An input's job was canceled by its future.
+-- An input's job was canceled on the server, for its future.
 function Run:end_canceled(index, err)
   local input = self.inputs:get(index)
   if input then self:tell(input, "fail", err) end
@@ -345,6 +343,8 @@ local function call_user(self, name, ...)
   if not fn or self.has_raised[name] or self.is_interrupted then return end
   local ok, caught = xpcall(fn, raised.note, ...)
   if ok then return end
+  local err, _, is_interrupt = raised.read(caught)
+  if is_interrupt then error(err, 0) end
   self.has_raised[name] = true
   stop_by_user(self, name, caught)
 end
@@ -495,9 +495,8 @@ end
 -- ---- made from outside
 
 -- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
--- sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; on_submit_failed(input,
--- err) or nil: a submit is to be made again, unless it returns true; earlier: items of an earlier run by index, or nil;
--- on_end(run).
+-- sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; earlier: items of an
+-- earlier run by index, or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},

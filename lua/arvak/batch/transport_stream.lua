@@ -7,6 +7,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local answers = require "arvak.streams.answers"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local inputs = require "arvak.batch.inputs"
 local pacing = require "arvak.batch.pacing"
@@ -17,7 +18,6 @@ local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
-local MOST_BYTES = 16 * 1024 * 1024 - 4096  -- of a circuit: what the service takes (contract 2.2), less the rest
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
 local Streaming = {}
@@ -182,7 +182,7 @@ end
 
 local function open(self, now)
   if core.is_closed(self.run.client) then return self.run:stop(self.run:closed_error()) end
-  local ok, raw, err = pcall(core.stream_open, self.run.client, "submit_batch_stream")
+  local ok, raw, err = core.protect(core.stream_open, self.run.client, "submit_batch_stream")
   if not ok then   -- what api_key or metadata gave may be no header
     return self.run:stop(errors.new("unauthenticated", tostring(raw), { cause = raw, attempts = 0 }))
   end
@@ -192,10 +192,8 @@ end
 
 local function write(self, input, now)
   local run = self.run
-  if #input.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
-    return run:tell(input, "fail", errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
-      :format(#input.circuit.qasm, MOST_BYTES), { attempts = 0, target = run.target }))
-  end
+  local too_large = entries.size_error(input.circuit, run.target)
+  if too_large then return run:tell(input, "fail", too_large) end
   run:tell(input, "send", now)
   local ok, err = core.stream_write(self.raw, input.circuit, input.index, input.backend_id)
   if not ok then return run:tell(input, "fail", err) end

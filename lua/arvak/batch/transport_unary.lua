@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
+local entries = require "arvak.streams.entries"
 local future = require "arvak.async.future"
 local pacing = require "arvak.batch.pacing"
 local poll = require "arvak.jobs.poll"
@@ -62,6 +63,8 @@ function Unary:watch(input, now) self.run.watcher:follow(input, now) end
 local function submit(self, input)
   local run, circuit = self.run, input.circuit
   if core.is_closed(run.client) then return run:stop(run:closed_error()) end
+  local too_large = entries.size_error(circuit, run.target)
+  if too_large then return run:tell(input, "fail", too_large) end
   run:tell(input, "send", core.now())
   local call = { transport = self, input = input }
   self.in_flight[input] = call
@@ -97,7 +100,7 @@ function Unary:stop()
   local waiting = {}
   for _, call in pairs(self.in_flight) do waiting[#waiting + 1] = call end
   for _, call in ipairs(waiting) do
-    if call._ticket and not core.is_sent(call._ticket) then core.cancel_call(call._ticket) end
+    if not detached.is_sent(call) then detached.cancel_call(call) end
   end
 end
 

@@ -13,6 +13,7 @@
 --   (none)    requested otherwise                 submit
 --   submit    the id comes                        ask
 --   submit    the submit has failed               over; the future ends as canceled
+--   any       the future ends otherwise           over
 --   ask       canceled                            over; the future ends as canceled
 --   ask       refused, or surely not sent         over; the future goes on
 --   ask       lost                                unclear; the future goes on
@@ -32,18 +33,12 @@ local function go_to(canceling, step, err)
   future.wake(canceling.tickets)
 end
 
-local function end_future(canceling, err)
-  local f = canceling.future
-  go_to(canceling, "over")
-  f._job.end_canceled(f, err)
-end
-
 local function on_answer(canceling, ok, err)
   local f = canceling.future
-  if f:done() then return go_to(canceling, "over") end
+  if canceling.step ~= "ask" then return end   -- f has ended meanwhile
   if ok then
-    return end_future(canceling, errors.new("canceled", "the job was canceled",
-      { job_id = f.job_id, target = f._job.target }))
+    return f._job.end_canceled(f, errors.new("canceled", "the job was canceled",
+      { job_id = f.job_id, target = f._job.target }))   -- and so this is over
   end
   go_to(canceling, err.maybe_executed and "unclear" or "over", err)
 end
@@ -81,9 +76,17 @@ end
 -- f's submit has come to nothing, or to nothing that is known: whether f ends as canceled for it.
 function M.note_not_submitted(f, err)
   if not f._canceling then return false end
-  end_future(f._canceling, errors.new("canceled", "canceled before the server had answered the submit",
-    { cause = err, rpc = err.rpc, target = err.target, maybe_executed = err.maybe_executed }))
+  if err.kind ~= "canceled" or err.rpc then
+    err = errors.new("canceled", "canceled before the server had answered the submit",
+      { cause = err, rpc = err.rpc, target = err.target, maybe_executed = err.maybe_executed })
+  end
+  f._job.end_canceled(f, err)
   return true
+end
+
+-- f has ended, however: whoever waits learns it.
+function M.note_end(f)
+  if f._canceling then go_to(f._canceling, "over") end
 end
 
 -- Whether a job of f's that is found canceled was canceled for f.

@@ -33,58 +33,66 @@ end
 local Job = { submitted = submitted, start_canceling = cancellation.start }
 Job.__index = Job
 
--- A future of a job, pending. job, which many futures may share: undo_submit(f) and end_canceled(f, err), as of
--- jobs/cancellation.lua; calls, the options of CancelJob; target.
+-- What many futures of jobs share: undo_submit(f) and end_canceled(f, err), as of jobs/cancellation.lua; target; calls,
+-- the options of CancelJob.
+function M.job(fields) return setmetatable(fields, Job) end
+
+-- A pending future of a job.
 function M.new(client, job)
   local f = future.new(cancellation.cancel)
   f._client, f._job = client, job
   return f
 end
 
-function M.wake_submitted(f)
+local function wake_submitted(f)
   if f._submit_tickets then future.wake(f._submit_tickets) end
   f._submit_tickets = nil
 end
 
--- Settles one, unless it has ended, and lets go of what it held.
-function M.settle(f, ...)
-  if f:done() then return end
-  f._client, f._job, f._ticket = nil, Job, nil
-  future.settle(f, ...)
-  detached.stop_timer(f)
-  M.wake_submitted(f)
+-- The server has answered its submit.
+function M.note_submitted(f, job_id)
+  f.job_id = job_id
+  cancellation.note_submitted(f)
+  wake_submitted(f)
 end
 
--- What these futures share. rules: as of jobs/wait.lua, without the client.
-function M.job(rules) return setmetatable(rules, Job) end
+-- Settles one with settle(f, …), unless it has ended, and lets go of what it held.
+local function finish(f, settle, ...)
+  if f:done() then return end
+  f._client, f._job, f._ticket = nil, Job, nil
+  settle(f, ...)
+  detached.stop_timer(f)
+  wake_submitted(f)
+  cancellation.note_end(f)
+end
+
+-- Ends one with a result, or nil and an error.
+function M.finish(f, result, err)
+  if result then return finish(f, future.settle, result) end
+  if err.kind == "job_canceled" and cancellation.is_wanted(f) then err.kind = "canceled" end
+  err.job_id = err.job_id or f.job_id
+  finish(f, future.settle, nil, err)
+end
+
+-- Ends one with what was raised.
+function M.fail(f, err) finish(f, future.fail, err) end
 
 -- ---- the steps
 
 local steps = {}
 
-local function fail(f, err)
-  err.job_id = err.job_id or f.job_id
-  M.settle(f, nil, err)
-end
-
 local function run_step(f)
   if f:done() then return end
   if core.is_closed(f._client) then
-    return fail(f, errors.new("closed", "the client was closed; the job goes on", { target = f._job.target }))
+    return M.finish(f, nil, errors.new("closed", "the client was closed; the job goes on", { target = f._job.target }))
   end
   steps[f._step](f)
-end
-
-local function end_of(f, result, err)
-  if err and err.kind == "job_canceled" and cancellation.is_wanted(f) then err.kind = "canceled" end
-  if result then return M.settle(f, result) end
-  fail(f, err)
 end
 
 local function go_on(f, event, value)
   if f:done() then return end
   local action, at_or_result, err = poll.decide(f, f._job, core.now(), event, value)
-  if action == "end" then return end_of(f, at_or_result, err) end
+  if action == "end" then return M.finish(f, at_or_result, err) end
   local pause = at_or_result - core.now()
   if pause <= 0 or core.is_closed(f._client) then return run_step(f) end
   detached.start_timer(f, pause, run_step)
@@ -116,34 +124,31 @@ end
 -- ---- submitting
 
 local function undo_submit(f)
-  if core.is_closed(f._client) or core.is_sent(f._ticket) then return end
-  core.cancel_call(f._ticket)
+  if core.is_closed(f._client) or detached.is_sent(f) then return end
+  detached.cancel_call(f)
 end
 
 local function on_submit(f, job_id, err)
   f._ticket = nil
-  f.job_id = job_id
-  if not job_id then
-    if not cancellation.note_not_submitted(f, err) then M.settle(f, nil, err) end
-    return
+  if job_id then
+    local now = core.now()
+    f.job_id, f._ends_at = job_id, wait.end_time(f._job, now)
+    detached.start_timer(f, poll.start(f, f._job, now) - now, run_step)
+    M.note_submitted(f, job_id)
+  elseif not cancellation.note_not_submitted(f, err) then
+    M.finish(f, nil, err)
   end
-  local now = core.now()
-  f._ends_at = wait.end_time(f._job, now)
-  local at = poll.start(f, f._job, now)
-  detached.start_timer(f, at - now, run_step)
-  cancellation.note_submitted(f)
-  M.wake_submitted(f)
 end
+
+local function end_canceled(f, err) M.finish(f, nil, err) end
 
 -- What job futures with these options of a wait share.
 function M.rules(client, method, wait_options)
   local target, timeout = core.check_client(client, method)
   local job = M.job(wait.rules(target, timeout, wait_options))
-  job.undo_submit, job.end_canceled = undo_submit, M.end_canceled
+  job.undo_submit, job.end_canceled = undo_submit, end_canceled
   return job
 end
-
-function M.end_canceled(f, err) M.settle(f, nil, err) end
 
 -- The future of a job that is submitted now. job: of M.rules.
 function M.submit(client, job, qasm, backend_id, submit_options)

@@ -27,16 +27,13 @@ local function read(entry, index, backend_id)
   check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
 end
 
--- A list is checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop does.
+-- A list is copied and checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop
+-- does.
 local function source_of(self, circuits)
-  if type(circuits) == "table" then
-    for i = 1, #circuits do read(circuits[i], i, self._backend_id) end
-    return source.from_list(circuits)
-  end
-  if type(circuits) ~= "function" then
-    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
-  end
-  return source.from_iterator(circuits, function() future.wake(self._tickets) end)
+  local list, draw = entries.check_circuits(circuits, self._backend_id)
+  if not list then return source.from_iterator(entries.copying(draw), function() future.wake(self._tickets) end) end
+  for i = 1, #list do read(list[i], i, self._backend_id) end
+  return source.from_list(list)
 end
 
 local function check_end(self)
@@ -56,6 +53,8 @@ local function write_next(self)
   local submission = read(entry, index, self._backend_id)
   self._count = index
   local circuit, backend_id = submission.circuit, submission.backend_id
+  local too_large = entries.size_error(circuit, self._target)
+  if too_large then return true, "error", index, nil, too_large end
   if self._raw and core.stream_can_write(self._raw) then
     local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
     if not ok then return true, "error", index, nil, err end
@@ -241,7 +240,7 @@ local function step(self) return rest(self, advance(self)) end
 -- {qasm =, shots =, optimization_level =, backend_id =}. options: idle_timeout, timeout (of the RPC; none), metadata.
 function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
-  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  if backend_id ~= nil then check.text(backend_id, "backend_id") end
   options = stream.options(options, "submit_batch_stream")
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",

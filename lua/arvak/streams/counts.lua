@@ -10,8 +10,8 @@ local M = {}
 
 local function refuse(self, flaw) return nil, chunks.flaw_error(flaw, self._target, self._job_id) end
 
-local function on_chunk(self, counts, is_final, index, total)
-  local flaw = chunks.find_flaw(self._order, is_final, index, total)
+local function on_chunk(self, counts, is_final, index, total, job_id)
+  local flaw = chunks.find_flaw(self._order, is_final, index, total, job_id)
   if flaw then return refuse(self, flaw) end
   return counts, is_final, index, total
 end
@@ -50,7 +50,7 @@ end
 -- in a chunk; 0, the default: the server's 1000), or a table: chunk_size, idle_timeout, timeout, metadata.
 function M.stream_results(client, job_id, options)
   local target = core.check_client(client, "stream_results")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   if type(options) == "number" then options = { chunk_size = options } end
   options = stream.options(options, "stream_results", "chunk_size")
   local size = options.chunk_size
@@ -58,7 +58,7 @@ function M.stream_results(client, job_id, options)
     check.misuse("chunk_size: got %s, expected an integer from 0 to 4294967295", core.describe(size))
   end
   return stream.for_loop(stream.new(client, "stream_results", advance, {
-    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _order = chunks.new_order(),
+    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _order = chunks.new_order(job_id),
   }))
 end
 

@@ -1,0 +1,268 @@
+-- What follows of a job that is polled: the decisions alone, with a clock of their own.
+-- SPDX-License-Identifier: Apache-2.0
+local parts = {
+  ["arvak.base.errors"] = {
+    new = function(kind, message, fields)
+      local err = { kind = kind, message = message }
+      for name, value in pairs(fields or {}) do err[name] = value end
+      return err
+    end,
+  },
+  ["arvak.results.records"] = {
+    is_terminal = { COMPLETED = true, FAILED = true, CANCELED = true, RESULT_EXPIRED = true },
+  },
+}
+local environment = setmetatable({ require = function(name) return parts[name] end }, { __index = _G })
+local poll = assert(loadfile("lua/arvak/jobs/poll.lua", "t", environment))()
+
+local PATIENCE, INTERVAL = 30, 1
+
+local function no_jitter() return 0.5 end
+
+local function new_rules(more)
+  local rules = { interval = INTERVAL, patience = PATIENCE, target = "there:1", random = no_jitter }
+  for name, value in pairs(more or {}) do rules[name] = value end
+  return rules
+end
+
+local function unavailable(more)
+  local err = { kind = "unavailable", message = "gone", retryable = true }
+  for name, value in pairs(more or {}) do err[name] = value end
+  return err
+end
+
+-- Follows a job with answers from give(action, now), a call taking no time: the result or nil, the error, the time, and
+-- the times of the calls.
+local function follow(rules, give, followed)
+  followed = followed or {}
+  followed.job_id = followed.job_id or "j"
+  local action, at, err = "look", poll.start(followed, rules, 0), nil
+  local now, times = 0, {}
+  while action ~= "end" do
+    assert.is_true(at >= now, "the next step lies in the past")
+    now = at
+    times[#times + 1] = now
+    assert.is_true(#times < 100000, "this goes on for ever")
+    action, at, err = poll.decide(followed, rules, now, give(action, now))
+  end
+  return at, err, now, times
+end
+
+local function status(state) return "status", { job_id = "j", state = state } end
+
+describe("a job that is polled", function()
+  it("is looked at after 2 ms, then at pauses that grow up to the interval", function()
+    local count = 0
+    local result, err, _, times = follow(new_rules(), function(action)
+      count = count + 1
+      if action == "fetch" then return "result", "the result" end
+      return status(count < 30 and "RUNNING" or "COMPLETED")
+    end)
+    assert.equal("the result", result)
+    assert.is_nil(err)
+    assert.equal(0.002, times[1])
+    for i = 3, 10 do
+      assert.near(1.5, (times[i + 1] - times[i]) / (times[i] - times[i - 1]), 1e-6)
+    end
+    assert.near(INTERVAL, times[30] - times[29], 1e-6)
+    assert.equal(times[30], times[31])   -- the result is fetched at once
+  end)
+
+  it("keeps its pauses within a fifth, whatever chance says", function()
+    for _, random in ipairs { function() return 0 end, function() return 1 end, math.random } do
+      local rules = new_rules { random = random }
+      local followed = { job_id = "j" }
+      local at = poll.start(followed, rules, 0, 0.5, 0.5)
+      assert.is_true(at >= 0.4 and at <= 0.6)
+      local _, next_at = poll.decide(followed, rules, at, status("QUEUED"))
+      assert.is_true(next_at - at >= 0.4 - 1e-9 and next_at - at <= 0.6 + 1e-9)
+    end
+  end)
+
+  it("ends with the error of its state, and what comes later changes nothing", function()
+    for state, kind in pairs { FAILED = "job_failed", CANCELED = "job_canceled", RESULT_EXPIRED = "result_expired" } do
+      local followed, rules = { job_id = "j" }, new_rules()
+      poll.start(followed, rules, 0)
+      local action, result, err = poll.decide(followed, rules, 1, status(state))
+      assert.equal("end", action)
+      assert.is_nil(result)
+      assert.equal(kind, err.kind)
+      assert.equal("there:1", err.target)
+      for _, event in ipairs { "status", "result", "error" } do
+        assert.equal("over", (poll.decide(followed, rules, 2, event, { state = "COMPLETED" })))
+      end
+    end
+  end)
+
+  it("ends at once with an error that repeating cannot mend, at a look and at the result", function()
+    for _, at_fetch in ipairs { false, true } do
+      local final = { kind = "job_not_found", message = "no" }
+      local _, err, now = follow(new_rules(), function(action)
+        if at_fetch and action == "look" then return status("COMPLETED") end
+        return "error", final
+      end)
+      assert.equal(final, err)
+      assert.equal(0.002, now)
+    end
+  end)
+
+  it("is looked at at the end of max_wait, and not after it", function()
+    local rules = new_rules { max_wait = 7.3 }
+    local _, err, now, times = follow(rules, function() return status("RUNNING") end, { _ends_at = 7.3 })
+    assert.equal(7.3, now)
+    assert.equal(7.3, times[#times])
+    assert.equal("timeout", err.kind)
+    assert.equal("wait", err.scope)
+    assert.equal(7.3, err.elapsed)
+    assert.matches("max_wait = 7.3 s %(last seen RUNNING%)", err.message)
+  end)
+
+  it("tolerates errors that may pass until max_wait, and says the server's words then", function()
+    local _, err, now = follow(new_rules { max_wait = 100 }, function(_, time)
+      if time == 100 then return "error", { kind = "timeout", message = "Deadline Exceeded", retryable = true } end
+      return "error", unavailable()
+    end, { _ends_at = 100 })
+    assert.equal(100, now)
+    assert.equal("timeout", err.kind)
+    assert.matches("last seen never.*gone", err.message)
+    assert.equal("gone", err.cause.message)
+  end)
+
+  it("tolerates them for one patience without max_wait, counted from the last usable answer", function()
+    local _, err, now = follow(new_rules(), function(_, time)
+      if time < 100 then return status("RUNNING") end
+      return "error", unavailable { elapsed = 0 }
+    end)
+    assert.is_true(now >= 100 + PATIENCE and now <= 102 + PATIENCE, tostring(now))
+    assert.equal("unavailable", err.kind)
+    assert.equal("the server has failed for 30 s without a break: gone", err.message)
+  end)
+
+  it("counts the time that a failed call took", function()
+    local followed, rules = { job_id = "j" }, new_rules()
+    poll.start(followed, rules, 0)
+    local action, _, err = poll.decide(followed, rules, 31, "error", { kind = "timeout", message = "late",
+      retryable = true, elapsed = 30.5 })
+    assert.equal("end", action)
+    assert.equal("timeout", err.kind)
+  end)
+
+  it("gets over any failure that is shorter than the patience", function()
+    local result = follow(new_rules(), function(action, time)
+      if time % 40 > 12 then return "error", unavailable() end
+      if action ~= "look" then return "result", true end
+      return status(time > 400 and "COMPLETED" or "QUEUED")
+    end)
+    assert.is_true(result)
+  end)
+
+  for _, state in ipairs { "UNSPECIFIED", "UNKNOWN(77)", "UNKNOWN(-1)" } do
+    it(("ends after one patience of %s, with an error that names it"):format(state), function()
+      local _, err, now = follow(new_rules(), function() return status(state) end)
+      assert.is_true(now >= PATIENCE and now <= PATIENCE + 2)
+      assert.equal("timeout", err.kind)
+      assert.equal("wait", err.scope)
+      assert.matches("for 30 s", err.message)
+      assert.is_truthy(err.message:find(state, 1, true))
+    end)
+
+    it(("is waited for over a time of %s, and until max_wait if there is one"):format(state), function()
+      assert.is_true((follow(new_rules(), function(action, time)
+        if action ~= "look" then return "result", true end
+        return status(time < PATIENCE - 2 and state or "COMPLETED")
+      end)))
+      local _, err, now = follow(new_rules { max_wait = 100 }, function() return status(state) end, { _ends_at = 100 })
+      assert.equal(100, now)
+      assert.is_truthy(err.message:find("last seen " .. state, 1, true))
+    end)
+  end
+
+  it("has one patience for errors and unknown states together", function()
+    local count = 0
+    local _, err, now = follow(new_rules(), function()
+      count = count + 1
+      if count % 2 == 0 then return status("UNSPECIFIED") end
+      return "error", unavailable()
+    end)
+    assert.is_true(now >= PATIENCE and now <= PATIENCE + 2)
+    assert.is_string(err.message)
+  end)
+
+  it("obeys the server's pushback, but looks once more at the bound", function()
+    local wait_s = { 0.5, 5, 29 }
+    for _, pushback in ipairs(wait_s) do
+      local followed, rules = { job_id = "j" }, new_rules()
+      poll.start(followed, rules, 0)
+      local action, at = poll.decide(followed, rules, 1, "error", unavailable { retry_after = pushback })
+      assert.equal("look", action)
+      assert.near(1 + pushback, at, 1e-9)
+    end
+    local _, err, now, times = follow(new_rules(), function() return "error", unavailable { retry_after = 3600 } end)
+    assert.equal(2, #times)
+    assert.near(0.002 + PATIENCE, now, 1e-9)
+    assert.matches("gone", err.message)
+    local _, _, ended = follow(new_rules { max_wait = 5 }, function()
+      return "error", unavailable { retry_after = 3600 }
+    end, { _ends_at = 5 })
+    assert.equal(5, ended)
+  end)
+
+  it("waits for a breaker that says when, one more patience at most, and not for one that is forced open", function()
+    local function open(retry_after)
+      return { kind = "circuit_open", message = "the breaker is open", retry_after = retry_after }
+    end
+    assert.is_true((follow(new_rules(), function(action, time)
+      if time < 45 then return "error", open(45 - time) end
+      if action == "look" then return status("COMPLETED") end
+      return "result", true
+    end)))
+    for _, retry_after in ipairs { false, 60, math.huge } do
+      local _, err, now = follow(new_rules(), function() return "error", open(retry_after or nil) end)
+      assert.is_true(now >= PATIENCE and now <= 2 * PATIENCE + 2, tostring(now))
+      assert.equal("circuit_open", err.kind)
+      assert.matches("the breaker has refused every call for 30 s", err.message)
+    end
+  end)
+
+  it("is fetched in chunks when its result does not fit into one message, for the server or for us", function()
+    for _, code in ipairs { 8, 11 } do
+      local too_large = { code = code, kind = code == 8 and "resource_exhausted" or "rpc", retryable = false }
+      local asked = {}
+      local result = follow(new_rules(), function(action)
+        asked[#asked + 1] = action
+        if action == "look" then return status("COMPLETED") end
+        if action == "fetch" then return "error", too_large end
+        if #asked < 5 then return "error", unavailable() end
+        return "result", "all"
+      end)
+      assert.equal("all", result)
+      assert.same({ "look", "fetch", "chunks", "chunks", "chunks" }, asked)
+    end
+  end)
+
+  it("ends within its bounds whatever comes in which order", function()
+    local events = {
+      function() return status("QUEUED") end, function() return status("RUNNING") end,
+      function() return status("UNSPECIFIED") end, function() return status("UNKNOWN(9)") end,
+      function() return "error", unavailable() end,
+      function() return "error", unavailable { retry_after = 3600 } end,
+      function() return "error", { kind = "circuit_open", message = "open", retry_after = 7 } end,
+      function() return "error", { kind = "timeout", message = "late", retryable = true, elapsed = 3 } end,
+    }
+    math.randomseed(1)
+    for _ = 1, 2000 do
+      local usable_at, first = 0, math.random(3, #events)
+      local with_max_wait = math.random() < 0.3
+      local _, err, now = follow(new_rules { max_wait = with_max_wait and 50 or nil, random = math.random },
+        function(_, time)
+          local index = time < 60 and math.random(#events) or math.random(first, #events)
+          if index <= 2 then usable_at = time end
+          return events[index]()
+        end, { _ends_at = with_max_wait and 50 or nil })
+      assert.is_table(err)
+      assert.is_string(err.message)
+      if with_max_wait then assert.equal(50, now) end
+      assert.is_true(now <= math.max(60, usable_at) + 2 * PATIENCE + 2)
+    end
+  end)
+end)

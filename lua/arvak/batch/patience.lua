@@ -30,7 +30,7 @@ end
 -- A call has failed: why the server is given up, or nil.
 function Patience:note_failure(now, err)
   if err.kind == "circuit_open" then return note_breaker(self, now, err) end
-  self.breaker_until = nil
+  self.breaker_until, self.failure = nil, err
   self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.seconds then return nil end
   return ("the server has failed for %g s without a break: %s"):format(self.seconds, words(err))
@@ -53,9 +53,10 @@ end
 
 -- What keeps the batch from its end at the moment: a text and the last error of that kind, or nil.
 function Patience:trouble(now)
-  if not self.refused_since then return nil end
-  return ("the server has refused every submit for %.1f s: %s"):format(now - self.refused_since, words(self.refusal)),
-    self.refusal
+  local since, what, err = self.refused_since, "refused every submit", self.refusal
+  if self.failing_since then since, what, err = self.failing_since, "failed", self.failure end
+  if not since then return nil end
+  return ("the server has %s for %.1f s: %s"):format(what, now - since, words(err)), err
 end
 
 return M

@@ -49,7 +49,7 @@ local function placed(result, index)
   if result.index ~= nil then
     local copy = {}
     for key, value in next, result do copy[key] = value end
-    result = setmetatable(copy, getmetatable(result))
+    result = records.new_result(copy)
   end
   result.index = index
   return result

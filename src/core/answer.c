@@ -375,6 +375,7 @@ int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak
 
 int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak_response **out) {
   grpc_byte_buffer_reader reader;
+  if (buffer->data.raw.compression != GRPC_COMPRESS_NONE) return ARVAK__ECOMPRESSED;
   if (!grpc_byte_buffer_reader_init(&reader, buffer)) return ARVAK_EINVAL;
   size_t size = grpc_byte_buffer_length(buffer);
   grpc_slice *first = NULL;

@@ -10,8 +10,8 @@
 #include "arvak.h"
 
 /* Answers that cannot be taken: one without what was requested, one that would take much more memory than its size, one
- * about another job. */
-enum { ARVAK__EABSENT = -100, ARVAK__EBLOATED = -101, ARVAK__EOTHER = -102 };
+ * about another job, one that is compressed. */
+enum { ARVAK__EABSENT = -100, ARVAK__EBLOATED = -101, ARVAK__EOTHER = -102, ARVAK__ECOMPRESSED = -103 };
 
 /* As arvak_response_decode, from what gRPC received; borrowed. */
 int arvak__response_decode_buffer(arvak_rpc rpc, grpc_byte_buffer *buffer, arvak_response **out);

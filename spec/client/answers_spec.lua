@@ -1,6 +1,5 @@
--- Answers that nobody should take: compressed ones, which nobody asked for, those that would cost many times their size,
--- those without an id, and those about another job.
--- SPDX-License-Identifier: Apache-2.0
+-- Answers that nobody should take: compressed ones, which nobody asked for, those that would cost many times their
+-- size, those without an id, and those about another job. SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"
 local raw = require "spec.support.peer"

@@ -188,8 +188,7 @@ describe("a cqueues controller", function()
 
   for _, kind in ipairs(loops.all) do
     it("that is dropped leaves its place to a " .. kind.name .. " loop, and no wait behind", function()
-      local controller = new_busy()
-      controller = nil   -- luacheck: ignore
+      new_busy()
       assert_free(kind)
       assert.equal(0, arvak._counts().waits)
     end)

@@ -1,5 +1,5 @@
--- Work that was put in runs soon, whoever put it in and whoever drives: see spec/support/waking.lua. ARVAK_SEED=n runs one
--- order again; spec/long/waking.lua runs longer, with a tighter bound.
+-- Work that was put in runs soon, whoever put it in and whoever drives: see spec/support/waking.lua. ARVAK_SEED=n runs
+-- one order again; spec/long/waking.lua runs longer, with a tighter bound.
 -- SPDX-License-Identifier: Apache-2.0
 local helper = require "spec.helper"
 local waking = require "spec.support.waking"

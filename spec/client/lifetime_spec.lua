@@ -288,8 +288,9 @@ describe("a Lua state that is closed", function()
     local acts = {
       "task:cancel()", "sleeping:cancel()", "fresh:cancel()", "call:cancel()", "job:cancel()", "resolve(1)",
       "client:close()", "stream:cancel()", "pollable:step()", "pollable:timeout()", "pollable:close()", "arvak.poll(0)",
-      "arvak.spawn(print)",      "arvak.sleep(0)", "arvak.run(print)", "coroutine.close(inner)", "coroutine.close(waiting)", "arvak.pollable()",
-      "task:result()", "client.async:list_backends()", "task:add_done_callback(print)",
+      "arvak.spawn(print)", "arvak.sleep(0)", "arvak.run(print)", "coroutine.close(inner)",
+      "coroutine.close(waiting)", "arvak.pollable()", "task:result()",
+      "client.async:list_backends()", "task:add_done_callback(print)",
     }
     local setup = [[
       server:fault { rpc = "ListBackends", hang = true }
@@ -303,8 +304,12 @@ describe("a Lua state that is closed", function()
       arvak.spawn(function() stream:next() end)
       arvak.spawn(promise.result, promise)
       promise:add_done_callback(print)
-      waiting = coroutine.create(arvak.wrap(function() inner = coroutine.running() arvak.sleep(1000) end))
-      arvak.spawn(function() arvak.wrap(function() inner = coroutine.running() arvak.sleep(1000) end)() end)
+      local function generate()
+        inner = coroutine.running()
+        arvak.sleep(1000)
+      end
+      waiting = coroutine.create(arvak.wrap(generate))
+      arvak.spawn(function() arvak.wrap(generate)() end)
       pollable = arvak.pollable()
       arvak.poll(0.01)
       fresh = arvak.spawn(print, "never")

@@ -1,4 +1,4 @@
--- How long work lies ready before it runs, for longer and with the real bound: below 5 ms beyond the noise of the machine.
+-- How long work lies ready before it runs, for longer and with the real bound: 5 ms beyond the noise of the machine.
 -- Usage: lua5.4 spec/long/waking.lua [SEED [SECONDS [DRIVER]]], with the library in LUA_CPATH_5_4 and LUA_PATH_5_4.
 -- Prints the figures; the exit status is 1 when something hung or lay too long.
 -- SPDX-License-Identifier: Apache-2.0

@@ -65,7 +65,8 @@ local arvak = {}
 function arvak.connect(address, options) end
 
 ---Runs fn as a task and drives the loop until it and the tasks spawned in it have ended. An error is raised as the
----same object; so is the error of a spawned task that nobody has read. Raises inside a task.
+---same object; so is the error of a spawned task that nobody has read. Of several errors one is raised, that of fn first,
+---and the others by whoever drives next. Raises inside a task.
 ---@param fn function
 ---@param ... any
 ---@return any ... its results

@@ -202,7 +202,7 @@ Client.__close = methods.close
 -- Ends are told before this returns, so it must not happen while they are being told (a hook, a finalizer).
 local function cancel_call(f)
   core.check_wait("cancel")
-  core.cancel_call(f._ticket)
+  detached.cancel_call(f)
   if not f:done() then return nil, errors.new("not_cancelable", "the call has not ended yet") end
   if f:canceled() then return true end
   return nil, errors.new("not_cancelable", "the call has been answered already")

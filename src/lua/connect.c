@@ -119,7 +119,7 @@ static int client_connect(lua_State *L) {
     larvak_error_push_forked(L);
     return lua_error(L);
   }
-  if (status == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
   if (status != ARVAK_OK)
     return larvak_misuse(L, "%s, got %s", reason ? reason : "connect: bad options", larvak_describe(L, 1));
   lua_pushvalue(L, 3);

@@ -109,7 +109,7 @@ static int give(lua_State *L) {
     return lua_error(L);
   }
   if (client && !is_asking(client->state, call, client)) return 0;
-  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return larvak_no_memory(L);
   return 0;
 }
 

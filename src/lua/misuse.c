@@ -47,6 +47,12 @@ int larvak_misuse(lua_State *L, const char *format, ...) {
   return lua_error(L);
 }
 
+/* lua_error knows the message of Lua's own error, which is a string that every state holds. */
+int larvak_no_memory(lua_State *L) {
+  lua_pushliteral(L, "not enough memory");
+  return lua_error(L);
+}
+
 const char *larvak_describe_type(lua_State *L, int index) {
   if (lua_type(L, index) == LUA_TSTRING) lua_pushfstring(L, "a string of %d bytes", (int)lua_rawlen(L, index));
   else larvak_describe(L, index);

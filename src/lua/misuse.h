@@ -1,4 +1,5 @@
-/* Misuse: an error in how the library is called, raised at the line of the call.
+/* Errors that are raised: misuse, which is an error in how the library is called, at the line of the call; and the lack
+ * of memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_MISUSE_H
 #define LARVAK_MISUSE_H
@@ -14,6 +15,8 @@ int larvak_misuse(lua_State *L, const char *format, ...);
 const char *larvak_describe(lua_State *L, int index);
 /* The same, without the text of a string: where a secret may have been put by mistake. */
 const char *larvak_describe_type(lua_State *L, int index);
+/* Raises Lua's own error for a lack of memory, as a failed allocation of Lua's does: its status is LUA_ERRMEM. */
+int larvak_no_memory(lua_State *L);
 /* Raises for one of the count arguments of the running function after the one at index max, unless it is nil. first:
  * the index of the first that names names, 2 for a method, whose object is at 1. names: "qasm, backend_id". */
 void larvak_misuse_check_count(lua_State *L, const char *method, int count, int first, int max, const char *names);

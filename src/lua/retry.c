@@ -125,7 +125,7 @@ arvak_retry *larvak_retry_read(lua_State *L, int index, const char *what, const 
   if (is_table) read_retry(L, index, what, &options);
   int status = arvak_retry_new(&options, address, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status == ARVAK_ENOMEM) luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
   /* The client itself says what is wrong with its address. */
   return *box;
 }
@@ -162,6 +162,13 @@ static int retry_delay(lua_State *L) {
   arvak_retry *retry = check_retry(L, "backoff");
   int attempt = (int)larvak_option_integer(L, 2, "attempt", 1, 1, INT32_MAX);
   lua_pushnumber(L, (lua_Number)arvak_retry_delay_ns(retry, attempt, luaL_checknumber(L, 3)) / 1e9);
+  return 1;
+}
+
+/* retry_obeys(policy, seconds): whether to wait for so long because the server requests it. */
+static int retry_obeys(lua_State *L) {
+  double ns = luaL_checknumber(L, 2) * 1e9;
+  lua_pushboolean(L, ns < 0x1p62 && arvak_retry_obeys(check_retry(L, "wrap"), (int64_t)ns));
   return 1;
 }
 
@@ -207,7 +214,8 @@ static int retry_tell(lua_State *L) {
 
 void larvak_retry_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"retry_new", retry_new},     {"retry_limits", retry_limits},
-                                       {"retry_delay", retry_delay}, {"retry_is_worth", retry_is_worth},
+                                       {"retry_delay", retry_delay}, {"retry_obeys", retry_obeys},
+                                       {"retry_is_worth", retry_is_worth},
                                        {"retry_spend", retry_spend}, {"retry_earn", retry_earn},
                                        {"retry_tell", retry_tell},   {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

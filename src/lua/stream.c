@@ -10,7 +10,6 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
-#include "descriptor.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
@@ -22,6 +21,7 @@
 #include "state.h"
 #include "taken.h"
 #include "wait.h"
+#include "work.h"
 
 #define RAW_STREAM "arvak.raw_stream"
 
@@ -82,12 +82,8 @@ static raw_stream *push_raw(lua_State *L, larvak_client *client) {
 static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc, arvak_breaker *breaker) {
   arvak_breaker_info info;
   arvak_breaker_get_info(breaker, arvak_now_ns(), &info);
-  arvak_outcome outcome = {.kind = ARVAK_KIND_CIRCUIT_OPEN,
-                           .code = 14,
-                           .message = "the circuit breaker is open, nothing was sent",
-                           .retryable = true,
-                           .has_retry_after = true,
-                           .retry_after_ns = info.retry_after_ns};
+  arvak_outcome outcome = {0};
+  arvak_breaker_explain(info.retry_after_ns, &outcome);
   const char *address = lua_pushstring(L, arvak_client_address(client->core)); /* which a finalizer may close */
   lua_pushnil(L);
   larvak_error_push_failure(L, rpc, address, &outcome);
@@ -109,19 +105,19 @@ static int stream_open(lua_State *L) {
   read_options(L, 4, client, &request, &options, &policies);
   if (!larvak_headers_add(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
-  larvak_descriptor_attend(L, client->state);
+  larvak_work_watch(L, client->state);
   if (!client->core) return larvak_error_push_closed(L); /* by a finalizer, or a function that gives headers */
   options.ud = raw;
   options.retry = larvak_call_policies_retry(&policies, client);
   options.breaker = larvak_call_policies_breaker(&policies, client);
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
-  larvak_descriptor_notice(client->state);
+  larvak_work_changed(client->state);
   if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   larvak_hooks_tell(L, client->state);
   if (status == ARVAK_OK) return 1;
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_error_push_forked(L);
-  else return luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the stream could not be started");
+  else return status == ARVAK_ENOMEM ? larvak_no_memory(L) : luaL_error(L, "the stream could not be started");
   return 2;
 }
 
@@ -182,7 +178,7 @@ static int stream_write(lua_State *L) {
   lua_pushfstring(L, "%I", (LUAI_UACINT)index);
   submission.client_request_id = lua_tostring(L, 5);
   if (!larvak_entry_read(L, 2, index, &submission.circuit)) return 2;
-  if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return larvak_no_memory(L);
   lua_pushboolean(L, 1);
   return 1;
 }

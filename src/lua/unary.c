@@ -9,7 +9,6 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
-#include "descriptor.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
@@ -21,6 +20,7 @@
 #include "state.h"
 #include "taken.h"
 #include "wait.h"
+#include "work.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
 #define CANCEL_NS 100000000
@@ -152,7 +152,8 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
     larvak_error_push_forked(L);
     return NULL;
   }
-  luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
+  luaL_error(L, "the call could not be started (%d)", status);
   return NULL;
 }
 
@@ -179,9 +180,7 @@ static int unary_call(lua_State *L) {
   larvak_task *task = client->state->tasks.current;
   bool is_canceled = task && task->is_canceled;
   larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
-  if (wait) return larvak_await(L, wait, is_foreign);
-  larvak_descriptor_notice(client->state);
-  return 2;
+  return wait ? larvak_await(L, wait, is_foreign) : 2;
 }
 
 /* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
@@ -192,11 +191,11 @@ static int unary_start(lua_State *L) {
   arvak_circuit circuit;
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
-  larvak_descriptor_attend(L, client->state);
+  larvak_work_watch(L, client->state);
   larvak_wait *wait = start(L, client, &request, &options);
-  larvak_descriptor_notice(client->state);
+  larvak_work_changed(client->state); /* catching up with the connections may have brought ends of others */
   if (!wait) return 2;
-  wait->is_detached = true;
+  wait->waiter = WAITER_LAYER;
   lua_pushinteger(L, larvak_wait_ticket(wait));
   return 1;
 }
@@ -218,11 +217,12 @@ static int unary_check(lua_State *L) {
 static int unary_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
-  if (!wait || !wait->call) return 0;
+  if (!wait || !wait->call || wait->waiter != WAITER_LAYER) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
-  for (; now < end && wait->reason == REASON_PENDING; now = arvak_now_ns())
+  for (; now < end && wait->at == WAIT_PENDING; now = arvak_now_ns())
     arvak_loop_step(state->loop, now + CANCEL_NS / 100);
+  larvak_work_changed(state);
   larvak_outcomes_report(L, state);
   return 0;
 }

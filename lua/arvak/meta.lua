@@ -381,7 +381,7 @@ function client:submit_batch_future(circuits, backend_id, options) end
 ---@return arvak.error err
 function client:submit_circuit_json(circuit_json, backend_id, options) end
 
----@param circuits arvak.circuit[] at most 50 unless options.split
+---@param circuits arvak.circuit[] at most 50 unless options.split; fields by name may come from a metamethod, asked once
 ---@param backend_id string
 ---@param options? arvak.batch_options
 ---@return string[]|nil job_ids

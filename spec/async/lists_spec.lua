@@ -99,7 +99,7 @@ for name, count in pairs(groups) do
         { f, "expected a list of futures" },
         { "x", "expected a list of futures" },
         { setmetatable({}, { __len = function() return "two" end }), "a table whose length is" },
-        { setmetatable({}, { __call = function() return f end, __len = function() return 1 end }), "futures%[1%]: got nil" },
+        { setmetatable({}, { __call = print, __len = function() return 1 end }), "futures%[1%]: got nil" },
       } do
         local said = message(function() local _ = count(case[1]) end)
         assert.matches(here, said)

@@ -47,7 +47,7 @@ local function list_ends(r)
   r.results, r.failures = {}, {}
   for index, item in ipairs(r.items) do
     if item.err == nil then
-      if records.is_result(item.result) and rawget(item.result, "index") == nil then item.result.index = index end
+      if records.is_result(item.result) then item.result.index = index end
       r.results[#r.results + 1] = item.result
     else
       r.failures[#r.failures + 1] = { index = index, id = item.id, job_id = item.job_id, err = item.err }

@@ -245,7 +245,7 @@ describe("on_progress", function()
   after_each(close)
 
   it("is called with the job at every poll, last with the state it ended in", function()
-    open { job_latency = 0.02 }
+    open { job_latency = 0.3 }
     local states = {}
     assert.is_truthy(client:wait_for_job(submit(), { on_progress = function(job)
       assert.equal("job", arvak.type(job))

@@ -192,7 +192,7 @@ describe("stream_results of a job without a result", function()
   end)
 end)
 
--- No dev server sends such chunks, so here they come from a list, each {is_final, index, total}.
+-- No dev server sends such chunks, so here they come from a raw peer, each {is_final, index, total, job id ("j")}.
 describe("stream_results of chunks that do not fit", function()
   local there
 
@@ -226,7 +226,7 @@ describe("stream_results of chunks that do not fit", function()
 
   it("has nothing to say about those that fit", function()
     assert.is_nil(flaw_of { { false, 0, 2 }, { true, 1, 2 } })
-    assert.is_nil(flaw_of { { true, 0, 1 } })
+    assert.is_nil(flaw_of { { true, 0, 1, "" } })
   end)
 
   for flaw, chunks in pairs {
@@ -238,6 +238,8 @@ describe("stream_results of chunks that do not fit", function()
     ["chunk 1 of 2 is not called the final one"] = { { false, 0, 2 }, { false, 1, 2 } },
     ["it ended after 1 chunks, before the final one"] = { { false, 0, 2 } },
     ["it ended after 0 chunks, before the final one"] = {},
+    ["a chunk of job other came"] = { { true, 0, 1, "other" } },
+    ["a chunk of job k came"] = { { false, 0, 2 }, { true, 1, 2, "k" } },
     ["chunk 0 came of only 0"] = { { false, 0, 0 } },
     ["chunk 2 came of only 2"] = { { false, 0, 2 }, { true, 1, 2 }, { false, 2, 2 } },
     ["chunk 1 came where chunk 2 was expected"] = { { false, 0, 2 }, { true, 1, 2 }, { true, 1, 2 } },

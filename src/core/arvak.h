@@ -342,7 +342,11 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
  * ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
-/* When the next timer is due, for whoever waits elsewhere; ARVAK_NEVER: no timer runs. */
+/* When the next step has something to do, for whoever waits elsewhere. 0: it has now, because something was posted to
+ * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
+ * (arvak_loop_next_asking). Else when the next timer is due; ARVAK_NEVER: no timer runs. A step does not wait while
+ * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, from within a step, too.
+ * Setting a timer does not: whoever sets one outside a step and waits on the descriptor takes the time from here. */
 int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */

@@ -73,7 +73,7 @@ arvak_breaker *larvak_breaker_read(lua_State *L, int index, const char *what) {
   if (is_table) read_breaker(L, index, what, &options);
   int status = arvak_breaker_new(&options, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK) larvak_no_memory(L);
   return *box;
 }
 
@@ -83,6 +83,7 @@ static arvak_breaker *check_breaker(lua_State *L, const char *method) {
   arvak_breaker **box = luaL_testudata(L, 1, LARVAK_BREAKER);
   if (!box || !*box)
     larvak_misuse(L, "%s: got %s as the breaker, expected breaker:%s(...)", method, larvak_describe(L, 1), method);
+  larvak_misuse_check_count(L, method, lua_gettop(L), 2, 1, "");
   return *box;
 }
 
@@ -222,7 +223,6 @@ void larvak_breaker_open(lua_State *L) {
   lua_pop(L, 1);
   luaL_newmetatable(L, PASS);
   luaL_setfuncs(L, pass_meta, 0);
-  lua_newtable(L);
-  lua_setfield(L, -2, "__index");
+  larvak_names_protect(L);
   lua_pop(L, 1);
 }

@@ -11,6 +11,8 @@
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
+#include "set.h"
+#include "taken.h"
 
 enum { MAX_ATTEMPTS = 1000, GRPC_CODES = 17 };
 
@@ -32,8 +34,8 @@ static int retry_gc(lua_State *L) {
 
 /* The bit of the status that the value on top names. */
 static uint32_t code_bit(lua_State *L, const char *name) {
-  for (int code = 1; code < GRPC_CODES && lua_type(L, -1) == LUA_TSTRING; code++)
-    if (strcmp(lua_tostring(L, -1), arvak_code_name(code)) == 0) return 1u << code;
+  for (int code = 1; code < GRPC_CODES; code++)
+    if (larvak_taken_is(L, -1, arvak_code_name(code))) return 1u << code;
   larvak_misuse(L, "%s: got %s, expected a status of gRPC such as \"UNAVAILABLE\"", name, larvak_describe(L, -1));
   return 0;
 }
@@ -73,7 +75,7 @@ static void read_budget(lua_State *L, int options, const char *what, arvak_budge
 
 static arvak_jitter read_jitter(lua_State *L, int options, const char *what) {
   static const char *const names[] = {"full", "equal", NULL};
-  lua_getfield(L, options, "jitter");
+  larvak_taken_field(L, options, "jitter");
   bool is_boolean = lua_isboolean(L, -1), is_on = lua_toboolean(L, -1);
   lua_pop(L, 1);
   if (is_boolean) return is_on ? ARVAK_JITTER_FULL : ARVAK_JITTER_NONE;
@@ -123,7 +125,7 @@ arvak_retry *larvak_retry_read(lua_State *L, int index, const char *what, const 
   if (is_table) read_retry(L, index, what, &options);
   int status = arvak_retry_new(&options, address, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status == ARVAK_ENOMEM) luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
   /* The client itself says what is wrong with its address. */
   return *box;
 }
@@ -220,6 +222,7 @@ void larvak_retry_open(lua_State *L) {
   luaL_newmetatable(L, LARVAK_RETRY);
   lua_pushcfunction(L, retry_gc);
   lua_setfield(L, -2, "__gc");
+  larvak_set_string(L, "word", "policy"); /* in errors of its methods */
   lua_newtable(L);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);

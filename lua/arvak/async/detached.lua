@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local strays = require "arvak.async.strays"
 
 local M = {}
 
@@ -22,12 +23,14 @@ core.set_upcall("call_end", function(ticket, value, err)
   if not f then return end   -- there was no memory to note it, and that was raised then
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
   if f._timer == ticket then f._timer = nil end
+  local ok, reason
   if err == nil then
-    tell(f, value)   -- and no nil after it
+    ok, reason = core.protect(tell, f, value)   -- and no nil after it
   else
-    tell(f, value, err)
+    ok, reason = core.protect(tell, f, value, err)
   end
   pending[ticket] = nil
+  if not ok then strays.add(reason) end   -- somebody wrote into the future
 end)
 
 -- Starts a call of the core for f: on_end(f, value | nil, err) is told of its end; nil: f settles with it.
@@ -59,13 +62,23 @@ end
 
 -- What runs on f's timer is told in the next turn of the loop.
 function M.stop_timer(f)
-  if f._timer then core.unpark(f._timer) end
+  if pending[f._timer] == f then core.stop_timer(f._timer) end
+end
+
+-- Cancels f's call, whose end has been told when this returns, but for a busy connection.
+function M.cancel_call(f)
+  if pending[f._ticket] == f then core.cancel_call(f._ticket) end
+end
+
+-- Whether f's call is with gRPC, or has ended.
+function M.is_sent(f)
+  return pending[f._ticket] ~= f or core.is_sent(f._ticket)
 end
 
 -- Those that wait for a timer do not wait to learn that their client was closed.
 function M.stop_timers_of(client)
   for ticket, f in pairs(pending) do
-    if f._timer == ticket and f._client == client then core.unpark(ticket) end
+    if f._timer == ticket and f._client == client then core.stop_timer(ticket) end
   end
 end
 

@@ -180,7 +180,8 @@ describe("a journal", function()
   it("that cannot be one is refused: a directory, another file, no such place", function()
     open()
     for where, message in pairs {
-      ["/nonexistent/run.db"] = "No such file or directory", ["/tmp"] = "is a directory", ["/dev/null"] = "is no regular file",
+      ["/nonexistent/run.db"] = "No such file or directory", ["/tmp"] = "is a directory",
+      ["/dev/null"] = "is no regular file",
       ["spec/batch/journal_spec.lua"] = "is no SQLite file",
     } do
       local r, err = execute(batches.bells(3), { journal = where })

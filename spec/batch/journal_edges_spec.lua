@@ -48,7 +48,7 @@ describe("a journal at the edges", function()
   end)
 
   it("looks again at jobs that went on when the server refused to say so", function()
-    open({ job_latency = 0.05 })
+    open({ job_latency = 0.5 })
     for name, transport in pairs { UNAUTHENTICATED = "stream", PERMISSION_DENIED = "unary", INTERNAL = "unary" } do
       os.remove(path)
       local accepted = server:stats().accepted

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "arvak.pb-c.h"
+#include "answer.h"
 #include "codec.h"
 
 static const char qasm[] = "OPENQASM 3.0; qubit q; h q;";
@@ -89,6 +90,7 @@ static void decodes_a_large_result(void **state) {
   assert_string_equal(response->as.result.counts[5].bits, "00000000000000000101");
   for (size_t i = 0; i < 100000; i++) assert_int_equal(response->as.result.counts[i].count, i + 1);
   assert_string_equal(response->as.result.metadata_json, "null");
+  assert_in_range(arvak_response_size_bytes(response), size, 16 * size);
   arvak_response_unref(response);
 }
 

@@ -31,7 +31,7 @@ function M.failed(err)
 end
 
 function M.is_future(value)
-  return getmetatable(value) == Future
+  return core.metatable_of(value) == Future
 end
 
 local function is_cancellation(err) return errors.is_error(err) and err.kind == "canceled" end
@@ -123,7 +123,7 @@ function M.fail(self, err, traceback)
 end
 
 local function check_self(self, method)
-  if getmetatable(self) ~= Future then
+  if core.metatable_of(self) ~= Future then
     check.misuse("%s: got %s as the future, expected future:%s(...)", method, core.describe(self), method)
   end
 end
@@ -207,10 +207,11 @@ end
 -- The id of the job of a job future, once the server has answered: id, or nil and an error (a timeout when timeout
 -- seconds are over first).
 function methods:submitted(timeout)
-  if not self._await_submit then
+  check_self(self, "submitted")
+  if not self._job then
     check.misuse("submitted: this future is not a job's; submit_qasm_future makes those")
   end
-  return self:_await_submit(timeout)
+  return self._job.submitted(self, timeout)
 end
 
 return M

@@ -28,7 +28,7 @@ Pollable.__index = pollable
 
 -- The user of the descriptor, and the descriptor.
 local function check_open(self, method)
-  if getmetatable(self) ~= Pollable then
+  if core.metatable_of(self) ~= Pollable then
     check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
   end
   local fd = core.fd_of(self._user)

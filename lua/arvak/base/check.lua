@@ -9,18 +9,59 @@ function M.misuse(format, ...)
   return core.misuse(format:format(...))
 end
 
+-- Whether it can be called.
+function M.is_callable(value)
+  if type(value) == "function" then return true end
+  local meta = core.metatable_of(value)
+  return meta ~= nil and rawget(meta, "__call") ~= nil
+end
+
+-- Makes each function of a table one that checks its arguments' number, and its object where the metatable of its class
+-- is given. A program gets no others.
+function M.seal(functions, class)
+  for name, fn in pairs(functions) do
+    if type(fn) == "function" then functions[name] = core.method(fn, name, class) end
+  end
+  return functions
+end
+
 -- A callable, or misuse.
 function M.callable(value, name)
-  if type(value) == "function" then return value end
-  local meta = getmetatable(value)
-  if type(meta) == "table" and meta.__call then return value end
+  if M.is_callable(value) then return value end
   return M.misuse("%s: got %s, expected a function", name, core.describe(value))
+end
+
+-- What a list holds, read once: a table of its own without holes, and how many there are. Its metatable's __len,
+-- __index and __pairs are honoured. A hole, or a key beside the list (but for the n of table.pack), is a mistake:
+-- nobody would read what is there. name: of the argument; items: of its places; each: what stands in one.
+function M.list(value, name, items, each)
+  if type(value) ~= "table" then
+    M.misuse("%s: got %s, expected a list of %ss", name, core.describe(value), each)
+  end
+  local copy, count = {}, #value
+  if math.type(count) ~= "integer" then
+    M.misuse("%s: got a table whose length is %s, expected a list of %ss", name, core.describe(count), each)
+  end
+  for i = 1, count do
+    local item = value[i]
+    if item == nil then M.misuse("%s[%d]: got nil, expected a %s", items, i, each) end
+    copy[i] = item
+  end
+  for key, item in pairs(value) do
+    if copy[key] == nil and not (key == "n" and item == count) then
+      M.misuse("%s: got the key %s in a list of %d entries", items, core.describe(key), count)
+    end
+  end
+  return copy, count
 end
 
 function M.string(value, name)
   if type(value) ~= "string" then M.misuse("%s: got %s, expected a string", name, core.describe(value)) end
   return value
 end
+
+-- A name that goes to the server: UTF-8 without NUL bytes.
+M.text = core.check_text
 
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
@@ -34,27 +75,30 @@ end
 function M.seconds(value, name, positive)
   if value == nil then return nil end
   if type(value) ~= "number" or value ~= value or value < 0 or (positive and value == 0) then
-    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe_type(value),
+    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe(value),
       positive and "above 0" or "from 0 on")
   end
   return value
 end
 
--- An option table with only these names, or nil (then an empty one).
+-- The options in a table, which may only have these names: a plain table of their own, since a table of options is read
+-- once and without its metamethods. nil: none.
 function M.options(options, method, names)
   if options == nil then return {} end
   if type(options) ~= "table" then
     M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
   end
-  for name in pairs(options) do
+  local copy = {}
+  for name, value in next, options do
     if not names[name] then
       local known = {}
       for known_name in pairs(names) do known[#known + 1] = known_name end
       table.sort(known)
       M.misuse("%s: unknown option %s, expected one of %s", method, core.describe(name), table.concat(known, ", "))
     end
+    copy[name] = value
   end
-  return options
+  return copy
 end
 
 -- The options of every call. Methods that are made of several calls hand them on.

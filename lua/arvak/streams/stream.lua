@@ -52,7 +52,7 @@ local function keep_end(self, value, ...)
 end
 
 -- The next values; nil at the end, nil and an error when it has failed.
-function methods:next()
+function methods:next(_)   -- what a generic for hands to its iterator
   if self._is_over then return nil, self._error end
   core.check_wait(self._method)
   if self._step._is_running then check.misuse("%s: another task waits on this stream", self._method) end
@@ -168,14 +168,13 @@ function M.options(options, method, extra)
   local names = { timeout = true, idle_timeout = true, metadata = true, retry = true, breaker = true }
   if extra then names[extra] = option_names[extra] end
   options = check.options(options, method, names)
+  core.check_policies(options)
   check.seconds(options.timeout, "timeout", true)
   check.seconds(options.idle_timeout, "idle_timeout", true)
   if options.metadata ~= nil and type(options.metadata) ~= "table" then
     check.misuse("metadata: got a %s, expected a table of strings", type(options.metadata))
   end
-  local copy = {}
-  for name, value in pairs(options) do copy[name] = value end
-  return copy
+  return options
 end
 
 return M

@@ -16,12 +16,13 @@ local function assert_whole(result, err)
   assert.is_nil(err)
   assert.equal("result", arvak.type(result))
   assert.equal(SHOTS, result.shots)
-  local sum, count = 0, 0
+  local sum, count, wrong = 0, 0, 0
   for bits, shots in result:pairs() do
-    assert.equal(QUBITS, #bits)
     sum, count = sum + shots, count + 1
+    if #bits ~= QUBITS then wrong = wrong + 1 end
   end
   assert.equal(SHOTS, sum)
+  assert.equal(0, wrong)
   assert.is_true(count > 8000)
 end
 

@@ -38,12 +38,14 @@ local function drive(batch, list)
   error(err, 0)
 end
 
--- A future for each of count circuits, in their order. make_run(sink, on_submitted): the run that will settle them.
+-- A future for each of count circuits, in their order. make_run { sink =, on_submitted = }: the run that will settle
+-- them.
 function M.submit_many(client, count, make_run)
   local list = {}
-  local batch = make_run(function(item) on_end(list[item.index], item) end, function(input)
-    job_future.note_submitted(list[input.index], input.job_id)
-  end)
+  local batch = make_run {
+    sink = function(item) on_end(list[item.index], item) end,
+    on_submitted = function(input) job_future.note_submitted(list[input.index], input.job_id) end,
+  }
   local job = job_future.job { run = batch, target = batch.target, undo_submit = undo_submit,
     end_canceled = end_canceled }
   for i = 1, count do

@@ -1,5 +1,5 @@
 /* Lua states in several threads share a client with one slot: each grant comes from another thread, and wakes whoever
- * waits for it, whether it blocks, runs tasks, or polls a descriptor; also when the state before it is closed meanwhile.
+ * waits for it, whether he blocks, runs tasks, or polls a descriptor; also when the state before it is closed.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <poll.h>
 #include <pthread.h>

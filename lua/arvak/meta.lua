@@ -151,6 +151,9 @@ function arvak.with_timeout(seconds, fn, ...) end
 ---@param futures arvak.future[]
 ---@param timeout? number seconds, for all of them together
 ---@return fun(): arvak.future, integer
+---@return nil
+---@return nil
+---@return any closed by the loop when it is left, which lets go of the futures
 function arvak.as_completed(futures, timeout) end
 
 ---@class arvak.wait_condition
@@ -234,15 +237,19 @@ function results.distance(a, b, kind) end
 
 ---@alias arvak.item { index: integer?, id: string|integer|nil, job_id: string?, attempts: integer?, result: arvak.result?, err: any }
 
+---@class arvak.csv_options
+---@field quote_formulas? boolean an apostrophe before a text that a spreadsheet would run as a formula (true)
+
 ---@class arvak.export
 local export = {}
 
 ---A line for each outcome, one for each item without any. The file appears when it is whole.
 ---@param path string
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
+---@param options? arvak.csv_options
 ---@return true|nil ok
 ---@return arvak.error|nil err
-function export.to_csv(path, items) end
+function export.to_csv(path, items, options) end
 
 ---An array with an object for each item, which loses nothing.
 ---@param path string
@@ -322,7 +329,7 @@ local client = {}
 ---@field optimization_level? integer 0 (default) to 3; from 1 on the keys of counts cover the whole device
 
 ---@class arvak.wait_options: arvak.call_options
----@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has failed without a break for one timeout
+---@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has given no usable answer (an error, a state that is not known) for one timeout
 ---@field poll_interval? number seconds between looks at most (default 1.0; the first looks come sooner)
 ---@field on_progress? fun(job: arvak.job) called with each look; must not wait
 ---@field strategy? "poll"
@@ -332,7 +339,7 @@ local client = {}
 ---@field optimization_level? integer
 
 ---@class arvak.batch_options: arvak.call_options
----@field split? boolean send several SubmitBatch when there are more than 50 circuits
+---@field split? boolean send several SubmitBatch when there are more than 50 circuits, or more bytes than one message takes
 
 ---@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
 
@@ -394,6 +401,7 @@ function client:submit_batch(circuits, backend_id, options) end
 ---@return arvak.error|nil err
 function client:get_job_status(job_id, options) end
 
+---The result of a job. One that is too large for a message is fetched in chunks.
 ---@param job_id string
 ---@param options? arvak.call_options
 ---@return arvak.result|nil result
@@ -448,7 +456,7 @@ function client:wait_for_ready(timeout) end
 function client:stats() end
 
 ---@class arvak.stream_options
----@field timeout? number seconds for the whole RPC; default: none
+---@field timeout? number seconds for the whole RPC, of watch_job for all its connections together; default: none
 ---@field idle_timeout? number seconds that may pass without a message; default: none
 ---@field metadata? table<string, string>
 ---@field retry? arvak.retry_options|arvak.retry_policy|boolean in the place of the client's: whether one that failed before its first message is opened again
@@ -618,6 +626,9 @@ function manager:wait_all(futures, options) end
 ---@param futures arvak.future[]
 ---@param options? { timeout?: number, progress_callback?: fun(progress: arvak.batch_progress) }
 ---@return fun(): arvak.future, integer
+---@return nil
+---@return nil
+---@return any closed by the loop when it is left, which lets go of the futures
 function manager:as_completed(futures, options) end
 
 ---fn(result, index) of each that succeeds, as they end. What fn raises is raised.
@@ -654,9 +665,10 @@ function batch_result:each() end
 
 ---Writes the items to a file, a line for each outcome of each.
 ---@param path string
+---@param options? arvak.csv_options
 ---@return true|nil ok
 ---@return arvak.error|nil err
-function batch_result:to_csv(path) end
+function batch_result:to_csv(path, options) end
 
 ---Writes the items to a file, as an array with an object for each.
 ---@param path string
@@ -730,11 +742,12 @@ local result = {}
 ---@return fun(): string, integer
 function result:pairs() end
 
----@return table<string, number>
+---@return table<string, number>|nil probabilities empty when nothing was counted
+---@return arvak.error|nil err what was counted is no count
 function result:probabilities() end
 
----@return string|nil bitstring of equals the smallest
----@return number|nil probability
+---@return string|nil bitstring of equals the smallest; nil when nothing was counted
+---@return number|arvak.error|nil probability, or what is wrong with the counts
 function result:most_frequent() end
 
 ---@return table|nil metadata
@@ -743,12 +756,14 @@ function result:metadata() end
 
 ---The outcomes as lines of bitstring, count, share and bar, in ascending order; of more than 32 the most frequent 32 and
 ---a last line for the others.
----@param columns? integer of the text as a whole (default 72)
----@return string
+---@param columns? integer of the text as a whole, 1 to 10000 (default 72)
+---@return string|nil text
+---@return arvak.error|nil err what was counted is no count
 function result:histogram(columns) end
 
 ---@param n integer from 0 on
----@return { bits: string, count: integer, probability: number }[] largest first, of equals the smallest bitstring
+---@return { bits: string, count: integer, probability: number }[]|nil list largest first, of equals the smallest bitstring
+---@return arvak.error|nil err what was counted is no count
 function result:top(n) end
 
 ---The result for some of the qubits, the others summed over.

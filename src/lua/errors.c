@@ -61,11 +61,11 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
 
 enum { HOOK_LEVELS = 16 };
 
-/* In the registry: what a debug hook has raised last (the interpreter's, for Ctrl-C, or a host's limit), or false. */
+/* In the registry: what a debug hook has raised last (the interpreter's for Ctrl-C, or a host's limit), or false. */
 static const char interrupt_key = 0;
 
-/* In a message handler: whether a hook has raised. A hook in C has called the handler itself; one in Lua is a few levels
- * above, under the functions that it has called. */
+/* In a message handler: whether a hook has raised. A hook in C has called the handler itself; one in Lua is a few
+ * levels above, under the functions that it has called. */
 static bool is_in_hook(lua_State *L) {
   lua_Debug where;
   for (int level = 0; level < HOOK_LEVELS && lua_getstack(L, level, &where); level++)
@@ -91,7 +91,7 @@ static bool is_interrupt(lua_State *L, int err) {
   return is_same;
 }
 
-/* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not the function that ran. */
+/* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not what ran. */
 static int errors_is_interrupt(lua_State *L) {
   luaL_checkany(L, 1);
   if (is_in_hook(L)) note_interrupt(L, 1);

@@ -136,6 +136,9 @@ function effects.follow(self, input)
 end
 
 function effects.cancel(self, input)
+  if self.is_over then   -- a submit was under way when it was broken off
+    return core.is_closed(self.client) or send_cancel(self, input)
+  end
   self.commits:note_canceling(input)
   self.cancels:push(input)
   self:wake()

@@ -64,8 +64,8 @@ enum { HOOK_LEVELS = 16 };
 /* In the registry: what a debug hook has raised last (the interpreter's, for Ctrl-C, or a host's limit), or false. */
 static const char interrupt_key = 0;
 
-/* In a message handler: whether a hook has raised. A hook in C has called the handler itself; one in Lua is a few levels
- * above, under the functions that it has called. */
+/* In a message handler: whether a hook has raised. A hook in C has called the handler itself; one in Lua is a few
+ * levels above, under the functions that it has called. */
 static bool is_in_hook(lua_State *L) {
   lua_Debug where;
   for (int level = 0; level < HOOK_LEVELS && lua_getstack(L, level, &where); level++)

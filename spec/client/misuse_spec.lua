@@ -151,7 +151,7 @@ describe("misuse of connect", function()
 
   it("raises for addresses that are none, and repeats them", function()
     for _, address in ipairs(bad_addresses) do
-      local pattern = "^address: expected .*, got \"" .. address:gsub("%p", "%%%0")
+      local pattern = "^address: expected .*, got \"" .. address:gsub("%p", "%%%0"):gsub("\n", "\\n")
       raises_here(function() local _ = arvak.connect(address) end, pattern)
     end
     raises_here(function() local _ = arvak.connect(50051) end, "^address: got 50051, expected a string")

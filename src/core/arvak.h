@@ -204,8 +204,8 @@ void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
 /* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try, as
  * in arvak_breaker_info. until_ns: when what is let through will have ended; 0: unknown. A probe loses its place to
- * others a second after until_ns, or timeout_ns after entering where that is unknown, and in any case after a minute.
- * If it leaves later, its success still counts, its failure does not. */
+ * others a second after until_ns; where that is unknown, timeout_ns after entering, but not before a second; in any
+ * case after a minute. If it leaves later, its success still counts, its failure does not. */
 bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
 void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
@@ -474,7 +474,8 @@ void arvak_response_unref(arvak_response *response);          /* NULL is fine */
 /* Memory that goes with the last reference; never changes. */
 size_t arvak_response_size_bytes(const arvak_response *response);
 
-/* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
+/* Decodes the bytes of an answer, which costs at most 4 times their number and 64 KiB. ARVAK_ENOMEM; ARVAK_EINVAL: not
+ * such a message. Another negative number: it would cost more, or lacks what such an answer is for. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);
 
 /* ---- call ------------------------------------------------------------------------------------------------------- */

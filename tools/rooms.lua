@@ -9,9 +9,11 @@
 return {
   -- The core, in C without Lua.
   { "src/core/arvak.h" },
-  { "src/core/policy", knows = { "src/core/arvak.h" } },
+  { "src/core/clock", knows = { "src/core/arvak.h" } },
+  { "src/core/policy", knows = { "src/core/arvak.h", "src/core/clock" } },
   { "src/core/timer", knows = { "src/core/arvak.h" } },
-  { "src/core", knows = { "src/core/arvak.h", "src/core/policy", "src/core/timer" }, outside = { "grpc", "protobuf" } },
+  { "src/core", knows = { "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
+    outside = { "grpc", "protobuf" } },
 
   -- The binding.
   { "src/lua", knows = { "src/core/arvak.h" }, outside = { "lua" } },

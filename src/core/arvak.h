@@ -457,6 +457,8 @@ typedef struct arvak_response {
 
 arvak_response *arvak_response_ref(arvak_response *response); /* shared; of one thread */
 void arvak_response_unref(arvak_response *response);          /* NULL is fine */
+/* Memory that goes with the last reference; never changes. */
+size_t arvak_response_size_bytes(const arvak_response *response);
 
 /* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "clock.h"
+
 enum { DEFAULT_FAILURES = 5, DEFAULT_SUCCESSES = 2, DEFAULT_PROBES = 1, DEFAULT_MINIMUM = 10 };
 #define DEFAULT_TIMEOUT_NS 60000000000
 #define DEFAULT_WINDOW_NS 30000000000
@@ -38,7 +40,7 @@ static void change(arvak__breaker *breaker, arvak_breaker_state state, int64_t n
 
 static bool is_ripe(const arvak__breaker *breaker, int64_t now_ns) {
   return breaker->state == ARVAK_BREAKER_OPEN && !breaker->is_forced &&
-         now_ns - breaker->opened_ns >= breaker->options.timeout_ns;
+         now_ns >= arvak__after_ns(breaker->opened_ns, breaker->options.timeout_ns);
 }
 
 arvak_breaker_state arvak__breaker_state_at(const arvak__breaker *breaker, int64_t now_ns) {

@@ -220,8 +220,8 @@ static void enter(arvak_call *call, call_news *news) {
   if (now >= call->deadline_ns) { /* the loop was not driven in time, or headers took too long */
     arvak__set_timeout(&call->outcome, "no headers within the call's timeout");
     end_with_slot(call, news);
-  } else if (call->breaker &&
-             !arvak__breaker_enter(call->breaker, now, &call->pass, &retry_after, &news->changes)) {
+  } else if (call->breaker && !arvak__breaker_enter(call->breaker, now, call->deadline_ns, &call->pass, &retry_after,
+                                                    &news->changes)) {
     arvak__set_open(&call->outcome, retry_after);
     end_with_slot(call, news);
   } else if (call->pass.is_probe || was_not_sent(call)) {

@@ -23,4 +23,15 @@ static inline int64_t arvak__until_ns(int64_t to_ns, int64_t from_ns) {
   return to_ns - from_ns;
 }
 
+/* count times the duration; neither is negative. */
+static inline int64_t arvak__times_ns(int64_t duration_ns, int64_t count) {
+  return count > 0 && duration_ns > ARVAK_NEVER / count ? ARVAK_NEVER : duration_ns * count;
+}
+
+/* A computed duration as a whole number: 0 for one below 0 and for one that is no number. */
+static inline int64_t arvak__to_ns(double duration_ns) {
+  if (!(duration_ns > 0)) return 0;
+  return duration_ns < 0x1p63 ? (int64_t)duration_ns : ARVAK_NEVER;
+}
+
 #endif

@@ -34,11 +34,8 @@ void arvak__set_queue_timeout(arvak_outcome *outcome, const char *message) {
 }
 
 void arvak__set_open(arvak_outcome *outcome, int64_t retry_after_ns) {
-  if (outcome->attempts == 0) {
-    arvak__set_failure(outcome, ARVAK_KIND_CIRCUIT_OPEN, GRPC_STATUS_UNAVAILABLE,
-                       "the circuit breaker is open, nothing was sent");
-    outcome->retryable = true;
-  }
+  if (outcome->attempts == 0) arvak_breaker_explain(retry_after_ns, outcome);
+  if (retry_after_ns == ARVAK_NEVER) return;
   outcome->has_retry_after = true;
   outcome->retry_after_ns = retry_after_ns;
 }

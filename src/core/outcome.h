@@ -14,7 +14,7 @@ void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind);
 /* There will be no attempt, or no other: */
 void arvak__set_timeout(arvak_outcome *outcome, const char *message);       /* the call's own time is over */
 void arvak__set_queue_timeout(arvak_outcome *outcome, const char *message); /* the time to wait for an attempt is */
-void arvak__set_open(arvak_outcome *outcome, int64_t retry_after_ns);       /* the breaker lets nothing through */
+void arvak__set_open(arvak_outcome *outcome, int64_t retry_after_ns);       /* see arvak_breaker_info */
 void arvak__set_denied(arvak_outcome *outcome, arvak_kind kind, int code, const char *message); /* no headers */
 
 #endif

@@ -15,8 +15,8 @@ typedef struct arvak__changes {
 } arvak__changes;
 
 /* As arvak_breaker_enter and arvak_breaker_leave. */
-bool arvak__breaker_enter(arvak_breaker *breaker, int64_t now_ns, arvak_pass *pass, int64_t *retry_after_ns,
-                          arvak__changes *changes);
+bool arvak__breaker_enter(arvak_breaker *breaker, int64_t now_ns, int64_t until_ns, arvak_pass *pass,
+                          int64_t *retry_after_ns, arvak__changes *changes);
 void arvak__breaker_leave(arvak_breaker *breaker, int64_t now_ns, arvak_pass pass, arvak_verdict verdict,
                           arvak__changes *changes);
 /* Calls the hook, which is the application's and may do anything. */

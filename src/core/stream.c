@@ -363,9 +363,9 @@ static int admit(arvak_stream *stream, const arvak_call_options *options, bool *
   stream->started_ns = arvak__loop_begin(stream->loop);
   if (options->timeout_ns > 0) stream->attempt.deadline_ns = arvak__after_ns(stream->started_ns, options->timeout_ns);
   if (!*is_given || !stream->breaker) return ARVAK_OK;
-  return arvak__breaker_enter(stream->breaker, stream->started_ns, &stream->pass, &retry_after, &news->changes)
-             ? ARVAK_OK
-             : ARVAK_EREFUSED;
+  bool is_admitted = arvak__breaker_enter(stream->breaker, stream->started_ns, stream->started_ns + PROBE_NS,
+                                          &stream->pass, &retry_after, &news->changes);
+  return is_admitted ? ARVAK_OK : ARVAK_EREFUSED;
 }
 
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

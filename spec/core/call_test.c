@@ -490,6 +490,32 @@ static void keeps_a_wake_for_the_next_step_when_a_call_starts_meanwhile(void **s
   server_kill(server);
 }
 
+/* It takes the library's 10 s until it pings, and then half a second without an answer. */
+static void ends_a_stream_without_a_deadline_whose_server_has_frozen(void **state) {
+  (void)state;
+  static const char *const faults[] = {"rpc=WatchJob,hang=before", NULL};
+  static const arvak_channel_arg arg = {.name = "grpc.keepalive_timeout_ms", .integer = 500};
+  char address[SERVER_ADDRESS_SIZE] = "127.0.0.1:0";
+  pid_t server = server_start(address, faults);
+  assert_true(server > 0);
+  subject s = {0};
+  arvak_client_options options = {.address = address, .channel_args = &arg, .channel_arg_count = 1};
+  assert_int_equal(arvak_loop_new(&s.loop), ARVAK_OK);
+  assert_int_equal(arvak_client_new(&options, &s.client, NULL), ARVAK_OK);
+  while (!arvak_client_connect(s.client, s.loop)) arvak_loop_step(s.loop, arvak_now_ns() + MS);
+  arvak_request request = {.rpc = ARVAK_WATCH_JOB, .id = "x"};
+  arvak_call_options call_options = {.ud = &s};
+  arvak_stream *stream = NULL;
+  assert_int_equal(arvak_stream_start(s.loop, s.client, &request, &call_options, note_stream, &stream), ARVAK_OK);
+  arvak_stream_read(stream);
+  for (int i = 0; i < 100; i++) arvak_loop_step(s.loop, arvak_now_ns() + MS);
+  kill(server, SIGSTOP);
+  step_until(&s, &s.ends, 1);
+  assert_int_equal(s.outcome.kind, ARVAK_KIND_UNAVAILABLE);
+  close_subject(&s);
+  server_kill(server);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(ends_as_canceled_when_on_retry_cancels),
@@ -506,6 +532,7 @@ int main(void) {
       cmocka_unit_test(lets_an_end_cancel_the_others_release_itself_and_step),
       cmocka_unit_test(sends_nothing_when_a_timer_cancels_as_the_pause_ends),
       cmocka_unit_test(keeps_a_wake_for_the_next_step_when_a_call_starts_meanwhile),
+      cmocka_unit_test(ends_a_stream_without_a_deadline_whose_server_has_frozen),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

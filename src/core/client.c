@@ -16,6 +16,10 @@ enum { OWN_ARGS = 16 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
 /* gRPC would give an attempt to connect 20 s, and so use a server that is back only then. */
 enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 2000 };
+/* While calls are in flight on a connection that has been silent for so long, gRPC pings. What it writes to a connection
+ * that has died unnoticed fails, and so its calls end. It sends two pings at most without data between them, which
+ * servers that count pings allow. */
+enum { KEEPALIVE_MS = 10000 };
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
 
@@ -29,6 +33,7 @@ static grpc_arg string_arg(const char *name, const char *value) {
 
 /* Owned: arvak__channel_args_free. NULL: out of memory. */
 static grpc_channel_args *copy_args(const grpc_arg *args, size_t count) {
+  bool has_all = true;
   grpc_channel_args *copy = calloc(1, sizeof *copy);
   if (copy) copy->args = calloc(count, sizeof *args);
   for (size_t i = 0; copy && copy->args && i < count; i++) {
@@ -36,9 +41,9 @@ static grpc_channel_args *copy_args(const grpc_arg *args, size_t count) {
     *arg = args[i];
     arg->key = strdup(arg->key);
     if (arg->type == GRPC_ARG_STRING) arg->value.string = strdup(arg->value.string);
-    if (!arg->key || (arg->type == GRPC_ARG_STRING && !arg->value.string)) break;
+    has_all = has_all && arg->key && (arg->type != GRPC_ARG_STRING || arg->value.string);
   }
-  if (copy && copy->num_args == count && copy->args[count - 1].key) return copy;
+  if (has_all && copy && copy->args) return copy;
   arvak__channel_args_free(copy);
   return NULL;
 }
@@ -58,6 +63,7 @@ static int make_args(const arvak_client_options *options, grpc_channel_args **ou
   args[n++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_FIRST_MS);
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
   args[n++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS);
+  args[n++] = integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);

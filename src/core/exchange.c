@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "codec.h"
 
 int arvak__exchange_init(arvak__exchange *exchange, arvak_client *client, const arvak_request *request,
@@ -44,15 +45,10 @@ void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, a
   if (grpc_call_start_batch(attempt->grpc, ops, 6, tag, NULL) != GRPC_CALL_OK) abort();
 }
 
-/* Ids are missing. */
-static bool is_short_batch(const arvak__exchange *exchange, const arvak__attempt *attempt) {
-  return attempt->rpc == ARVAK_SUBMIT_BATCH && exchange->response->as.jobs.size != attempt->circuit_count;
-}
-
 static int decode(arvak__exchange *exchange, const arvak__attempt *attempt) {
   if (!exchange->recv) return ARVAK__EABSENT;
   int status = arvak__response_decode_buffer(attempt->rpc, exchange->recv, &exchange->response);
-  return status == ARVAK_OK && is_short_batch(exchange, attempt) ? ARVAK__EABSENT : status;
+  return status == ARVAK_OK ? arvak__response_match(exchange->response, exchange->request) : status;
 }
 
 void arvak__exchange_end(arvak__exchange *exchange, arvak__attempt *attempt, arvak_outcome *outcome) {

@@ -27,7 +27,7 @@ void arvak__exchange_fini(arvak__exchange *exchange); /* the response stays */
 /* Hands the batch to gRPC, for an attempt that is open; its end comes with the tag. */
 void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, arvak__tag *tag);
 /* The batch is through and the attempt judged: decodes the answer, where there is one. What cannot be decoded becomes
- * the outcome. Ids of a batch that came, but not all, stay in the response. */
+ * the outcome. Of a batch with too few ids those that came stay in the response. */
 void arvak__exchange_end(arvak__exchange *exchange, arvak__attempt *attempt, arvak_outcome *outcome);
 
 #endif

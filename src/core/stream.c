@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "attempt.h"
 #include "client.h"
 #include "clock.h"
@@ -87,7 +88,8 @@ struct arvak_stream {
   int pending; /* tags with gRPC */
   bool is_reading;
   bool has_brought; /* a message */
-  grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
+  grpc_slice packed;         /* the request of a stream that only reads; until the end */
+  grpc_byte_buffer *request; /* the same, until its start is through */
   grpc_byte_buffer *recv, *send;
   arvak_response *message; /* owned until taken */
   int64_t started_ns;
@@ -195,6 +197,7 @@ static void end(arvak_stream *stream, stream_news *news) {
   stream->outcome.elapsed_ns = loop->now_ns - stream->started_ns;
   stream->state = STREAM_ENDED;
   arvak__headers_fini(&stream->headers);
+  grpc_slice_unref(stream->packed);
   arvak__loop_leave(loop, &stream->member);
   news->then = THEN_FINISH;
 }
@@ -204,6 +207,7 @@ static void decode(arvak_stream *stream, stream_news *news) {
   size_t size = grpc_byte_buffer_length(stream->recv);
   arvak__stats_count_bytes(&stream->attempt.client->stats, (arvak__traffic){.received = size});
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
+  if (status == ARVAK_OK) status = arvak__response_match(stream->message, stream->packed);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
   news->then = THEN_NOTIFY;
@@ -212,6 +216,8 @@ static void decode(arvak_stream *stream, stream_news *news) {
     stream->has_brought = true;
     return;
   }
+  arvak_response_unref(stream->message);
+  stream->message = NULL;
   arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
   cancel_rpc(stream);
 }
@@ -279,14 +285,12 @@ static void on_probe_end(arvak_timer *timer, void *ud) {
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
   int status = arvak__headers_init(&stream->headers, &stream->attempt.client->headers, options);
   if (status != ARVAK_OK || request->rpc == ARVAK_SUBMIT_BATCH_STREAM) return status;
-  grpc_slice slice;
-  status = arvak__request_encode(request, &slice);
+  status = arvak__request_encode(request, &stream->packed);
   if (status != ARVAK_OK) {
     arvak__headers_fini(&stream->headers);
     return status;
   }
-  stream->request = grpc_raw_byte_buffer_create(&slice, 1);
-  grpc_slice_unref(slice);
+  stream->request = grpc_raw_byte_buffer_create(&stream->packed, 1);
   return ARVAK_OK;
 }
 
@@ -351,6 +355,7 @@ static void discard(arvak_stream *stream) {
   bool is_foreign = arvak__loop_is_foreign(stream->loop);
   if (stream->request && !is_foreign) grpc_byte_buffer_destroy(stream->request);
   if (!is_foreign) arvak__headers_fini(&stream->headers);
+  if (!is_foreign) grpc_slice_unref(stream->packed);
   stream->refs = 1;
   stream_unref(stream);
 }

@@ -10,6 +10,7 @@ describe("a submit that is canceled between two attempts", function()
   after_each(function()
     client:close()
     server:stop()
+    client, server = nil, nil
     helper.assert_clean()
   end)
 

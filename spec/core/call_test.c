@@ -1,5 +1,5 @@
-/* What a program does to calls from within: from hooks, functions for headers, ends and timers. Each of them may cancel,
- * start, release and step, and each call ends once, as it should.
+/* What a program does to calls from within: from hooks, functions for headers, ends and timers. Each of them may
+ * cancel, start, release and step, and each call ends once, as it should.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* One loop, and whatever can happen to its calls, at random: they are canceled in each state, by the program, by hooks,
- * by the function for headers, by ends and by timers; they are told to proceed, refused, released, and stepped from within.
- * Each ends exactly once; one that was canceled before it was sent is never sent; and what an outcome says of attempts
- * and of what may have been executed is what happened.
+ * by the function for headers, by ends and by timers; they are told to proceed, refused, released, and stepped from
+ * within. Each ends exactly once; one that was canceled before it was sent is never sent; and what an outcome says of
+ * attempts and of what may have been executed is what happened.
  * MOVES_SECONDS (3) and MOVES_SEED (1) in the environment. SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

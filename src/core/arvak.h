@@ -239,8 +239,8 @@ typedef struct arvak_channel_arg {
 
 /* Gives what one attempt carries besides the headers of its client and its call, such as a fresh token. Runs before
  * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait. It
- * may cancel calls, its own too, and let go of the client. False, or a header that cannot be sent: there is no attempt, and the call or stream
- * ends as unauthenticated. */
+ * may cancel calls, its own too, and let go of the client. False, or a header that cannot be sent: there is no attempt,
+ * and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. It goes before one of the client's of the same name, and after one of the call's. ARVAK_EINVAL,

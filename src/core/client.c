@@ -16,9 +16,9 @@ enum { OWN_ARGS = 16 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
 /* gRPC would give an attempt to connect 20 s, and so use a server that is back only then. */
 enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 2000 };
-/* While calls are in flight on a connection that has been silent for so long, gRPC pings. What it writes to a connection
- * that has died unnoticed fails, and so its calls end. It sends two pings at most without data between them, which
- * servers that count pings allow. */
+/* While calls are in flight on a connection that has been silent for so long, gRPC pings. What it writes to a
+ * connection that has died unnoticed fails, and so its calls end. It sends two pings at most without data between them,
+ * which servers that count pings allow. */
 enum { KEEPALIVE_MS = 10000 };
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000

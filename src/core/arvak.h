@@ -238,9 +238,9 @@ typedef struct arvak_channel_arg {
 } arvak_channel_arg;
 
 /* Gives what one attempt carries besides the headers of its client and its call, such as a fresh token. Runs before
- * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait,
- * nor use the client or the loop. False, or a header that cannot be sent: there is no attempt, and the call or stream
- * ends as unauthenticated. */
+ * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait. It
+ * may cancel calls, its own too, and let go of the client. False, or a header that cannot be sent: there is no attempt,
+ * and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. It goes before one of the client's of the same name, and after one of the call's. ARVAK_EINVAL,
@@ -326,7 +326,8 @@ int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a pro
 /* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
 void arvak_loop_close(arvak_loop *loop);
 /* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or
- * earlier when woken. Callbacks run here and nowhere else. Returns how many ran. */
+ * earlier when woken. Callbacks run here and nowhere else; what they start, cancel or set is for the next step, so that
+ * a step returns whatever they do. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. */

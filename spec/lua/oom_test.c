@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -22,7 +24,22 @@ typedef struct heap {
   long until_failure; /* allocations that still succeed; negative: all do */
   long failures;
   size_t limit; /* of bytes; 0: none */
+  bool forks;   /* each allocation fails in a child of its own */
+  long failed_children;
 } heap;
+
+/* Once more in the child, which goes on where the allocation fails; false in the parent, once the child has ended. */
+static bool fails_in_child(heap *h) {
+  fflush(NULL);
+  pid_t pid = fork();
+  if (pid == 0) {
+    h->forks = false;
+    return true;
+  }
+  int status;
+  if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) h->failed_children++;
+  return false;
+}
 
 static void *allocate(void *ud, void *block, size_t old, size_t size) {
   heap *h = ud;
@@ -32,6 +49,7 @@ static void *allocate(void *ud, void *block, size_t old, size_t size) {
     free(block);
     return NULL;
   }
+  if (size > old && h->forks && fails_in_child(h)) h->until_failure = 0;
   if (size > old && h->until_failure >= 0 && h->until_failure-- == 0) {
     h->until_failure = 0; /* and every one after it */
     h->failures++;
@@ -44,8 +62,10 @@ static void *allocate(void *ud, void *block, size_t old, size_t size) {
 }
 
 static const char server_source[] =
-    "server = assert(require('arvak.devserver').start { rate_limit = 0, max_concurrent_jobs = 0, seed = 1 })\n"
-    "return server.address";
+    "local devserver = require 'arvak.devserver'\n"
+    "server = assert(devserver.start { rate_limit = 0, max_concurrent_jobs = 0, seed = 1 })\n"
+    "silent = assert(devserver.start { faults = { { hang = true } } })\n"
+    "return server.address, silent.address";
 
 /* Each runs with arvak, client and bell as upvalues, and must give true. */
 static const char *const scenarios[] = {
@@ -155,7 +175,7 @@ static void prepare(lua_State *L, const char *address) {
   must(L, "bell = 'OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];'\n"
           "client = arvak.connect(address)\n"
           "job = assert(client:submit_qasm(bell, 'simulator', 10))\n"
-          "wide = 'OPENQASM 3.0; qubit[10] q; h q;'\n"
+          "wide = 'OPENQASM 3.0; qubit[7] q; h q;'\n"
           "large = assert(client:submit_qasm(wide, 'simulator', 20000))\n"
           "assert(client:wait_for_job(job)) assert(client:wait_for_job(large))");
 }
@@ -165,7 +185,7 @@ static void check_clean(lua_State *L, const char *scenario) {
   lua_settop(L, 0);
   if (luaL_dostring(L, "if attached then attached:detach() attached = nil end\n"
                        "for _ = 1, 3 do pcall(arvak.poll) end collectgarbage() collectgarbage()\n"
-                       "for _ = 1, 500 do pcall(arvak.poll, 0.01) local c = arvak._counts()\n"
+                       "for _ = 1, 3000 do pcall(arvak.poll, 0.01) local c = arvak._counts()\n"
                        "if c.calls + c.tasks + c.waits == 0 then return end end\n"
                        "local c = arvak._counts()\n"
                        "error(('%d calls, %d tasks, %d waits'):format(c.calls, c.tasks, c.waits))") != LUA_OK)
@@ -190,7 +210,7 @@ static void run_scenario(lua_State *L, heap *h, const char *scenario) {
   }
 }
 
-static char address[64];
+static char address[64], silent[64];
 
 static void every_entry_point_survives(void **state) {
   (void)state;
@@ -208,7 +228,8 @@ static void an_allocator_counts_what_results_hold(void **state) {
   heap h = {.until_failure = -1};
   lua_State *L = open_state(&h);
   prepare(L, address);
-  lua_gc(L, LUA_GCCOLLECT);
+  must(L, "large = client:submit_qasm('OPENQASM 3.0; qubit[10] q; h q;', 'simulator', 20000)\n"
+          "assert(client:wait_for_job(large)) collectgarbage()");
   size_t before = h.bytes;
   must(L, "held = {} for i = 1, 20 do held[i] = assert(client:get_job_result(large)) end collectgarbage()");
   size_t held = h.bytes - before;
@@ -223,37 +244,87 @@ static void an_allocator_counts_what_results_hold(void **state) {
   assert_int_equal(h.bytes, 0);
 }
 
-/* Opening the library itself: each try in a fresh state. */
+static const char hanging_source[] =
+    "local function noop() end hanging = arvak.connect(silent)\n"
+    "attached = arvak.attach { suspend = coroutine.yield, running = coroutine.running,\n"
+    "  resume = function(co) coroutine.resume(co) end, timer = function() return noop end,\n"
+    "  watch_fd = function() return noop end }\n"
+    "co = coroutine.create(function() hanging:list_backends() end)";
+
+static const char dead_source[] =
+    "local is_dead = coroutine.status(co) == 'dead' co = nil\n"
+    "if not is_dead then hanging:close() end collectgarbage() collectgarbage()\n"
+    "local c for _ = 1, 3000 do pcall(arvak.poll, 0.01) c = arvak._counts()\n"
+    "  if c.calls + c.waits == 0 then break end end\n"
+    "attached:detach() hanging:close()\n"
+    "if c.calls + c.waits > 0 then error(('%d calls, %d waits'):format(c.calls, c.waits)) end";
+
+/* A coroutine of an attached loop that dies as it begins to wait: its call, which nobody answers, ends as soon as the
+ * coroutine is collected. */
+static void who_dies_waiting_lets_go_of_the_call(void **state) {
+  (void)state;
+  heap h = {.until_failure = -1};
+  lua_State *L = open_state(&h);
+  lua_pushstring(L, silent);
+  lua_setglobal(L, "silent");
+  for (long n = 0, failures = 1; failures > 0; n++) {
+    must(L, hanging_source);
+    if (luaL_loadstring(L, "coroutine.resume(co)") != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+    lua_gc(L, LUA_GCCOLLECT);
+    h.failures = 0;
+    h.until_failure = n;
+    lua_pcall(L, 0, 0, 0);
+    h.until_failure = -1;
+    failures = h.failures;
+    lua_settop(L, 0);
+    must(L, dead_source);
+  }
+  lua_close(L);
+  assert_int_equal(h.bytes, 0);
+}
+
+/* Opening the library itself: it is opened once, and each allocation fails in a child of its own. */
 static void opening_survives(void **state) {
   (void)state;
-  bool succeeded = false;
-  for (long n = 0; !succeeded; n++) {
-    heap h = {.until_failure = -1};
-    lua_State *L = lua_newstate(allocate, &h);
-    luaL_openlibs(L);
-    lua_pushcfunction(L, luaopen_arvak);
-    h.until_failure = n;
-    int status = lua_pcall(L, 0, 1, 0);
-    h.until_failure = -1;
-    succeeded = h.failures == 0;
-    if (succeeded) assert_int_equal(status, LUA_OK);
-    lua_close(L);
-    assert_int_equal(h.bytes, 0);
+  heap h = {.until_failure = -1};
+  lua_State *L = lua_newstate(allocate, &h);
+  luaL_openlibs(L);
+  lua_pushcfunction(L, luaopen_arvak);
+  h.forks = true;
+  int status = lua_pcall(L, 0, 1, 0);
+  bool is_child = h.failures > 0;
+  h.until_failure = -1;
+  h.forks = false;
+  lua_close(L);
+  if (is_child) _exit(h.bytes == 0 ? 0 : 1);
+  assert_int_equal(status, LUA_OK);
+  assert_int_equal(h.bytes, 0);
+  assert_int_equal(h.failed_children, 0);
+}
+
+static lua_State *server;
+
+/* Not before there are no children any more: the server has threads. */
+static int start_server(void **state) {
+  (void)state;
+  if (server) return 0;
+  server = luaL_newstate();
+  luaL_openlibs(server);
+  if (luaL_dostring(server, server_source) != LUA_OK) {
+    fprintf(stderr, "%s\n", lua_tostring(server, -1));
+    return -1;
   }
+  snprintf(address, sizeof address, "%s", lua_tostring(server, -2));
+  snprintf(silent, sizeof silent, "%s", lua_tostring(server, -1));
+  return 0;
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(opening_survives),
-                                     cmocka_unit_test(an_allocator_counts_what_results_hold),
-                                     cmocka_unit_test(every_entry_point_survives)};
-  lua_State *server = luaL_newstate();
-  luaL_openlibs(server);
-  if (luaL_dostring(server, server_source) != LUA_OK) {
-    fprintf(stderr, "%s\n", lua_tostring(server, -1));
-    return 1;
-  }
-  snprintf(address, sizeof address, "%s", lua_tostring(server, -1));
+                                     cmocka_unit_test_setup(an_allocator_counts_what_results_hold, start_server),
+                                     cmocka_unit_test_setup(who_dies_waiting_lets_go_of_the_call, start_server),
+                                     cmocka_unit_test_setup(every_entry_point_survives, start_server)};
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
-  lua_close(server);
+  if (server) lua_close(server);
   return failed;
 }

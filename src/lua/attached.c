@@ -54,7 +54,7 @@ int larvak_attached_await(lua_State *L, larvak_wait *wait) {
   lua_pushcfunction(L, watch);
   lua_pushlightuserdata(L, wait->state);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-    larvak_wait_free(wait);
+    larvak_wait_drop(wait);
     return lua_error(L);
   }
   larvak_guard_push(L, wait);

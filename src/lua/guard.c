@@ -45,7 +45,7 @@ void larvak_guard_push(lua_State *L, larvak_wait *wait) {
     lua_toclose(L, -1);
     return;
   }
-  larvak_wait_free(wait);
+  larvak_wait_drop(wait);
   lua_error(L);
 }
 

@@ -7,6 +7,7 @@
  *  pop       -                                        TOLD; freed if WAITER_GONE     -
  *  report    -                                        FREE                           -
  *  abandon   FREE; of a task: canceled, and so OVER   WAITER_GONE; of a task: -      FREE
+ *  drop      FREE                                     FREE (of no list)              -
  *  free      FREE                                     FREE (of no list)              FREE
  *
  * pop is of a coroutine of an attached loop, report of the Lua layer's; every other waiter frees the wait by himself.
@@ -185,6 +186,11 @@ void larvak_wait_abandon(larvak_wait *wait) {
     larvak_wait_free(wait);
     larvak_work_changed(state);
   }
+}
+
+void larvak_wait_drop(larvak_wait *wait) {
+  if (wait->at == WAIT_PENDING && wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  larvak_wait_free(wait);
 }
 
 void larvak_wait_on_call_end(arvak_call *call, void *ud) {

@@ -47,6 +47,8 @@ void larvak_wait_suspend(larvak_wait *wait, larvak_task *task);
 void larvak_wait_end(larvak_wait *wait, larvak_reason reason);
 /* Its coroutine was closed or collected: nobody reads the outcome, and what is in flight for it is canceled. */
 void larvak_wait_abandon(larvak_wait *wait);
+/* The same where nobody has come to wait yet, or he who blocks was interrupted: it is free afterwards. */
+void larvak_wait_drop(larvak_wait *wait);
 void larvak_wait_on_call_end(arvak_call *call, void *ud); /* arvak_call_fn; ud is the wait */
 /* Ends a wait by itself when seconds are over. Raises, and frees the wait, when out of memory. */
 void larvak_wait_start_timer(lua_State *L, larvak_wait *wait, double seconds);

@@ -1,4 +1,4 @@
--- Other people's event loops. Invariant: whoever is suspended in one stands in owners until its loop has been told to
+-- Other people's event loops. Invariant: whoever is suspended in one stands in tokens until its loop has been told to
 -- go on, or it has died; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
@@ -71,7 +71,8 @@ end
 local function forget(ticket)
   local owner, token = owners[ticket], tokens[ticket]
   owners[ticket], tokens[ticket] = nil, nil
-  if owner then owner.waiting = owner.waiting - 1 end
+  if token == nil then return nil end
+  owner.waiting = owner.waiting - 1
   return owner, token
 end
 
@@ -119,15 +120,14 @@ core.set_upcall("running", function()
 end)
 
 core.set_upcall("suspend", function(ticket)
-  local owner = owners[ticket]
-  if not owner then
-    owner = current
+  if tokens[ticket] == nil then
+    local owner = owners[ticket] or current
     local token = owner.driver.running()
+    owners[ticket] = owner   -- there may be no memory for either: a token alone would keep a coroutine that has died
     tokens[ticket] = token
-    owners[ticket] = owner   -- last: there may be no memory for either
-    owner.waiting = owner.waiting + 1
+    if token ~= nil then owner.waiting = owner.waiting + 1 end
   end
-  owner.driver.suspend(tokens[ticket])
+  owners[ticket].driver.suspend(tokens[ticket])
 end)
 
 -- The coroutine that waited was closed or collected, maybe with its whole loop. It may happen in any finalizer.

@@ -324,7 +324,7 @@ function M.resilient(client, options)
   options = options == nil and {} or options
   if type(options) == "table" and options.retry == nil and not core.has_retry(client) then
     local all = { retry = true }
-    for name, value in pairs(options) do all[name] = value end
+    for name, value in next, options do all[name] = value end
     options = all
   end
   local view = M.adopt(core.view(client, options))

@@ -417,3 +417,33 @@ describe("a large result", function()
     assert.is_nil(rawget(result, "counts"))
   end)
 end)
+
+describe("a table with metamethods", function()
+  -- Whatever the library asks for through a metamethod is no number, no list and no bitstring.
+  local function nonsense(t)
+    local function none() return {} end
+    return setmetatable(t, { __index = none, __len = none, __pairs = none })
+  end
+
+  local result = result_of { ["01"] = 1, ["11"] = 3 }
+
+  it("is a list of qubits as it lies", function()
+    assert.same({ ["1"] = 4 }, result:marginal(nonsense { 0 }).counts)
+    assert.equal(-1, result:expectation(nonsense { 0 }))
+    assert.has_error(function() result:marginal(nonsense {}) end)
+  end)
+
+  it("is a list of results as it lies", function()
+    assert.same({ ["01"] = 2, ["11"] = 6 }, results.merge(nonsense { result, result }).counts)
+  end)
+
+  it("is a table of weights as it lies", function()
+    is_near(0, results.distance(nonsense { ["01"] = 0.25, ["11"] = 0.75 }, result, "tvd"))
+    is_near(1, results.distance(result, nonsense {}, "tvd"))
+  end)
+
+  it("that changes itself while it is read stays what it was", function()
+    local weights = setmetatable({ ["01"] = 1 }, { __index = function(t) rawset(t, "11", 3) end })
+    is_near(1, results.distance(weights, result_of { ["11"] = 1 }, "tvd"))
+  end)
+end)

@@ -40,6 +40,7 @@ describe("a locale with commas", function()
     assert.matches("journal\tpartial\t1\tinvalid_circuit\njournal\tpartial\t1\tinvalid_circuit\n", output)
     assert.matches("unknown gate\tnil\t[^\n]*RZZ%(0%.5%)", output)
     assert.matches("timeout\t[^\n]*timeout = 1e%-09 s", output)
+    assert.matches("range\t[^\n]*got 1%.5, expected a number from 0%.001 to 1\n", output)
     assert.matches("future\t[^\n]*within 0%.0001 s", output)
     assert.matches("server\tresult\n$", output)
 

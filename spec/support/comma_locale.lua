@@ -35,6 +35,7 @@ print("unknown gate", client:execute("OPENQASM 3.0; qubit[2] q; rzz(0.5) q[0], q
 circuits[2] = nil
 local _, late = manager:execute_batch({ circuits[1] }, "simulator", { timeout = 1e-9 })
 print("timeout", late)
+print("range", select(2, pcall(arvak.circuit_breaker, { failure_rate = 1.5 })))
 print("future", select(2, arvak.future():result(0.0001)))
 
 local server <close> = assert(devserver.start { job_latency = 0.001, rate_limit = 0,

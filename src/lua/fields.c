@@ -4,7 +4,6 @@
 #include "fields.h"
 
 #include <lauxlib.h>
-#include <stdio.h>
 
 #include "misuse.h"
 #include "options.h"
@@ -44,9 +43,9 @@ double larvak_field_number(lua_State *L, int options, const char *what, const ch
   if (!lua_isnil(L, -2)) {
     value = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : low - 1;
     if (!(value >= low && value <= high)) {
-      char range[64];
-      snprintf(range, sizeof range, "%g to %g", low, high);
-      larvak_misuse(L, "%s: got %s, expected a number from %s", name, larvak_describe(L, -2), range);
+      const char *value_shown = larvak_describe(L, -2), *least = larvak_number_push(L, low);
+      larvak_misuse(L, "%s: got %s, expected a number from %s to %s", name, value_shown, least,
+                    larvak_number_push(L, high));
     }
   }
   lua_pop(L, 2);

@@ -3,7 +3,9 @@
 #include "misuse.h"
 
 #include <lauxlib.h>
+#include <locale.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,21 +70,33 @@ static size_t utf8_length(const unsigned char *text, size_t size) {
   return length;
 }
 
+/* Whether a terminal would act upon a character instead of showing it: controls, marks of direction, ends of lines,
+ * tags; the same as in lua/arvak/base/text.lua. */
+static bool is_acted_upon(const unsigned char *text, size_t length) {
+  uint32_t code = length == 1 ? *text : *text & (0x7fu >> length);
+  for (size_t i = 1; i < length; i++) code = code << 6 | (text[i] & 0x3f);
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
+         (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) ||
+         (code >= 0xe0000 && code <= 0xe007f);
+}
+
 /* Adds the first character of a text, escaped if it does not print: how many bytes it was. */
 static size_t add_shown(luaL_Buffer *out, const unsigned char *text, size_t size) {
   size_t length = utf8_length(text, size);
-  bool is_control = *text < 0x20 || *text == 0x7f || (*text == 0xc2 && length == 2 && text[1] < 0xa0);
-  if (length > 0 && !is_control) {
+  if (length > 0 && !is_acted_upon(text, length)) {
     if (*text == '"' || *text == '\\') luaL_addchar(out, '\\');
     luaL_addlstring(out, (const char *)text, length);
     return length;
   }
-  bool is_before_digit = size > 1 && text[1] >= '0' && text[1] <= '9';
-  char escape[8];
-  if (*text == '\n') strcpy(escape, "\\n");
-  else snprintf(escape, sizeof escape, is_before_digit ? "\\%03d" : "\\%d", *text);
-  luaL_addstring(out, escape);
-  return 1;
+  if (length == 0) length = 1;
+  for (size_t i = 0; i < length; i++) {
+    bool is_before_digit = i + 1 < size && text[i + 1] >= '0' && text[i + 1] <= '9';
+    char escape[8];
+    if (text[i] == '\n') strcpy(escape, "\\n");
+    else snprintf(escape, sizeof escape, is_before_digit ? "\\%03d" : "\\%d", text[i]);
+    luaL_addstring(out, escape);
+  }
+  return length;
 }
 
 static void push_shown(lua_State *L, int index) {
@@ -97,12 +111,27 @@ static void push_shown(lua_State *L, int index) {
   if (place < size) lua_pushfstring(L, "%s... (%I bytes)", lua_tostring(L, -1), (LUAI_UACINT)size);
 }
 
+/* The text of a number, on the stack, with a point in it. */
+static const char *set_point(lua_State *L) {
+  luaL_gsub(L, lua_tostring(L, -1), localeconv()->decimal_point, ".");
+  lua_remove(L, -2);
+  return lua_tostring(L, -1);
+}
+
+const char *larvak_number_push(lua_State *L, double number) {
+  char text[40];
+  snprintf(text, sizeof text, "%g", number);
+  lua_pushstring(L, text);
+  return set_point(L);
+}
+
 const char *larvak_describe(lua_State *L, int index) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 8, NULL);
   switch (lua_type(L, index)) {
     case LUA_TNONE: case LUA_TNIL: lua_pushliteral(L, "nil"); break;
-    case LUA_TNUMBER: case LUA_TBOOLEAN: luaL_tolstring(L, index, NULL); break;
+    case LUA_TNUMBER: luaL_tolstring(L, index, NULL); set_point(L); break;
+    case LUA_TBOOLEAN: lua_pushstring(L, lua_toboolean(L, index) ? "true" : "false"); break;
     case LUA_TSTRING: push_shown(L, index); break;
     default: lua_pushfstring(L, "a %s", luaL_typename(L, index));
   }

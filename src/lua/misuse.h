@@ -15,6 +15,8 @@ int larvak_misuse(lua_State *L, const char *format, ...);
 const char *larvak_describe(lua_State *L, int index);
 /* The same, without the text of a string: where a secret may have been put by mistake. */
 const char *larvak_describe_type(lua_State *L, int index);
+/* Pushes what it returns: a number as %g has it, with a point whatever the locale says. */
+const char *larvak_number_push(lua_State *L, double number);
 /* Raises Lua's own error for a lack of memory, as a failed allocation of Lua's does: its status is LUA_ERRMEM. */
 int larvak_no_memory(lua_State *L);
 /* Raises for one of the count arguments of the running function after the one at index max, unless it is nil. first:

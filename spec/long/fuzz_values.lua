@@ -33,6 +33,7 @@ local chance, pick = M.chance, M.pick
 
 local MOST = 12   -- of one class
 local pools, address, act, directory = {}, nil, nil, nil
+local is_open = false   -- the round goes on; what callbacks and finalizers make after it is not kept
 local resolvers = {}   -- of the futures made by hand in this round, on which tasks may wait for ever
 
 local function class_of(value)
@@ -43,7 +44,7 @@ local function class_of(value)
 end
 
 function M.keep(value)
-  local class = class_of(value)
+  local class = is_open and class_of(value)
   if not class then return end
   local pool = pools[class] or {}
   pools[class] = pool
@@ -51,7 +52,8 @@ function M.keep(value)
 end
 
 function M.keep_resolver(f, resolve)
-  if type(resolve) == "function" then resolvers[#resolvers + 1] = resolve end
+  if type(resolve) ~= "function" then return f end
+  if is_open then resolvers[#resolvers + 1] = resolve else pcall(resolve) end
   return f
 end
 
@@ -360,7 +362,7 @@ end
 -- ---- a round
 
 function M.open(server_address, fn)
-  address, act = server_address, fn
+  address, act, is_open = server_address, fn, true
   directory = os.tmpname()
   os.remove(directory)
   os.execute("mkdir -p " .. directory)
@@ -375,7 +377,7 @@ function M.close(judge)
       judge(pcall(fn, object))
     end
   end
-  act = nil
+  act, is_open = nil, false
   for _, resolve in ipairs(resolvers) do judge(pcall(resolve)) end
   pools, resolvers = {}, {}
   os.execute("rm -rf " .. directory)

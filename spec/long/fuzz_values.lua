@@ -138,7 +138,10 @@ local tricks = {
   function() collectgarbage() end,
   function() collectgarbage("step", 100) end,
   function() if coroutine.isyieldable() then coroutine.yield(5) end end,
-  function() if chance(0.3) then M.object "arvak.client":close() end end,
+  function()
+    local client = chance(0.3) and M.object "arvak.client"
+    if client then client:close() end
+  end,
   function() if act then act(true) end end,
   function() if act then act(true) end end,
   function() local f = M.object "arvak.future" if f then f:done() end end,

@@ -41,7 +41,8 @@ Iterator.__index = Iterator
 -- even, holds up nothing. wake() is called when something has come. total is false until the iterator has ended.
 function M.from_iterator(draw, wake)
   return setmetatable({ draw = draw, wake = wake, queue = {}, first = 1, last = 0, wanted = 0, drawn = 0, tickets = {},
-    is_over = false, is_stopped = false, has_started = false, raised = false, total = false,
+    is_over = false, is_stopped = false, has_started = false, has_let_go = false, raised = false,
+    total = false,
     future = false,   -- of its task; a place for it, since there may be no memory for one later
   }, Iterator)
 end
@@ -95,10 +96,11 @@ end
 
 -- Draws no further. What waits in the iterator is canceled. Allocates nothing.
 function Iterator:stop()
-  if self.is_stopped then return end
   self.is_stopped = true
+  if self.has_let_go then return end   -- of the task; not before all of it was done: there may be no memory for a call
   if self.future and not self.is_over then core.cancel_task(self.future._task) end
   if not self.has_started then self.is_over = true end
+  self.has_let_go = true
 end
 
 return M

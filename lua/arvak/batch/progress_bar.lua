@@ -173,6 +173,9 @@ function M.print_progress_bar(progress)
   if type(progress) ~= "table" then
     check.misuse("print_progress_bar: got %s, expected a table of progress", core.describe(progress))
   end
+  progress = { total = progress.total, completed = progress.completed, failed = progress.failed,   -- each read once
+    running = progress.running, is_complete = progress.is_complete, elapsed_time = progress.elapsed_time,
+    eta = progress.eta, throughput = progress.throughput }
   if not (io and io.stderr) then check.misuse("print_progress_bar: there is no io.stderr in this Lua state") end
   local _, _, is_over = state_of(progress)
   local now = core.now()

@@ -436,12 +436,12 @@ local function loop(self)
   end
 end
 
--- What would go on for ever is stopped. Needs no memory.
+-- What would go on for ever is stopped. Where there is no memory even for a call, the guard does it again.
 local function let_go(self)
-  self.is_over = true
-  self.on_end(self)
   self.source:stop()
   self.transport:close()
+  self.on_end(self)
+  self.is_over = true
 end
 
 local function close(self)

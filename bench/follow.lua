@@ -49,7 +49,7 @@ local function files_of(entries)
   return files
 end
 
--- Where messages are packed and read, one field after the other: counted apart, since their number is that of the fields.
+-- Where messages are packed and read, one field after the other: counted apart.
 local is_codec = { ["src/core/codec.c"] = true, ["src/core/answer.c"] = true, ["src/core/wire.c"] = true }
 
 local function report(title, verbose, entries, rpcs)

@@ -31,7 +31,7 @@ ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
-              -I$(BUILD)/proto $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
+              -I$(BUILD)/proto -Isrc/grpc $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed
 

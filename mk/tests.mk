@@ -22,7 +22,7 @@ TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)
 # These build, install or compare texts; once is enough.
 BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua
 
-.PHONY: lint format examples asan tsan valgrind fuzz tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz check-debian tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
 lint:
@@ -87,6 +87,10 @@ fuzz:
 	  seeds=spec/fuzz/$$(basename $$fuzzer).lua; [ ! -f $$seeds ] || $(LUA) $$seeds $$fuzzer.corpus || exit 1; \
 	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; done
+
+#: make check-debian  demo and test on fresh Debian 12 and 13 (root, mmdebstrap, the network); RELEASE=trixie: one of them
+check-debian:
+	tools/check_debian.sh $(RELEASE)
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER)
 

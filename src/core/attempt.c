@@ -14,6 +14,7 @@
 
 #include "client.h"
 #include "codec.h"
+#include "compat.h"
 #include "policy/retry.h"
 #include "stats.h"
 
@@ -22,11 +23,6 @@ static const char canceled_message[] = "the call was canceled";
 
 /* ---- open and close ---- */
 
-static gpr_timespec to_timespec(int64_t ns) {
-  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
-}
-
 void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
   attempt->opened_ns = arvak_now_ns();
   attempt->channel = arvak__pool_pick(attempt->client, cq, attempt->rpc < ARVAK_WATCH_JOB);
@@ -34,7 +30,7 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(
       attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq->grpc, attempt->channel->methods[attempt->rpc],
-      to_timespec(attempt->deadline_ns), NULL);
+      grpc_compat_timespec(attempt->deadline_ns), NULL);
 }
 
 void arvak__attempt_close(arvak__attempt *attempt) {

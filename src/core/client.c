@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "client.h"
 
-#include <grpc/grpc_security.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,13 +5,13 @@
 #define ARVAK_CLIENT_H
 
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "arvak.h"
+#include "compat.h"
 #include "headers.h"
 #include "policy/histogram.h"
 #include "policy/limiter.h"

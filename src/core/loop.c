@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "compat.h"
 #include "pool.h"
 #include "runtime.h"
 #include "stream.h"
@@ -24,12 +25,6 @@ enum { ROUNDS_FOR_A_CONNECTION = 3 };
 
 /* What the end of a canceled call may take to come over a bridge. */
 #define CANCEL_NS 1000000
-
-static gpr_timespec to_timespec(int64_t ns) {
-  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-  if (ns <= 0) return gpr_time_0(GPR_CLOCK_MONOTONIC);
-  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
-}
 
 static void on_wake(arvak__tag *tag, bool success) {
   (void)success;
@@ -138,7 +133,7 @@ static int run_events(arvak_loop *loop, int64_t until_ns) {
   arvak__bridge *bridge = &loop->bridge;
   if (bridge->thread) arvak__bridge_take(bridge, bridge->taken ? 0 : until_ns);
   if (bridge->thread || bridge->taken) return run_taken(loop);
-  grpc_event event = grpc_completion_queue_next(loop->cq.grpc, to_timespec(until_ns), NULL);
+  grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(until_ns), NULL);
   if (event.type != GRPC_OP_COMPLETE) return 0;
   run_tag(loop, event.tag, event.success != 0);
   return 1;
@@ -239,7 +234,7 @@ void arvak_loop_close(arvak_loop *loop) {
     grpc_call_unref(loop->wake_call);
     grpc_channel_destroy(loop->wake_channel);
     grpc_completion_queue_shutdown(loop->cq.grpc);
-    while (grpc_completion_queue_next(loop->cq.grpc, to_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+    while (grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
     grpc_completion_queue_destroy(loop->cq.grpc);
     arvak__grpc_unref();
   }

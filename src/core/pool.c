@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "client.h"
+#include "compat.h"
 #include "runtime.h"
 #include "status.h"
 
@@ -65,8 +66,7 @@ static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak__
   channel->watch_tag.fn = on_watch;
   arvak__client_hold(channel->client);
   cq->pending_tags++;
-  int64_t until = arvak_now_ns() + WATCH_NS;
-  gpr_timespec deadline = {until / 1000000000, (int32_t)(until % 1000000000), GPR_CLOCK_MONOTONIC};
+  gpr_timespec deadline = grpc_compat_timespec(arvak_now_ns() + WATCH_NS);
   grpc_channel_watch_connectivity_state(channel->channel, state, deadline, cq->grpc, &channel->watch_tag);
 }
 

@@ -2,14 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime.h"
 
-#include <grpc/grpc.h>
-#include <grpc/support/log.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "arvak.h"
+#include "compat.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint generation;
@@ -19,13 +17,13 @@ static unsigned owner_generation; /* mu: of the process that gRPC runs in, while
 
 static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
 
-static void drop_log(gpr_log_func_args *args) { (void)args; }
+static void drop_log(grpc_compat_log_args *args) { (void)args; }
 
 /* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment sets a level, or the
  * process uses gRPC otherwise and may want to hear it. */
 static void prepare_process(void) {
   pthread_atfork(NULL, NULL, count_fork);
-  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) grpc_compat_set_log_function(drop_log);
 }
 
 bool arvak__grpc_ref(void) {
@@ -51,7 +49,5 @@ void arvak__grpc_unref(void) {
 unsigned arvak__fork_generation(void) { return atomic_load_explicit(&generation, memory_order_relaxed); }
 
 int64_t arvak_now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+  return grpc_compat_now_ns();
 }

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grpc/grpc_posix.h>
-#include <grpc/grpc_security.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -20,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "relay.h"
 #include "sockets.h"
 

@@ -18,7 +18,7 @@ leaf() {
   request "$1" "$3"
   openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -out "$1.pem" -days 30 -extfile "$1.ext"
 }
-# expired NAME CA NAMES-IT-IS-FOR. `openssl x509` takes an end before the start no more (3.5), or no end at all (until 3.4).
+# expired NAME CA NAMES-IT-IS-FOR. `openssl x509` refuses an end before the start since 3.5 and took no dates until 3.4.
 expired() {
   request "$1" "$3"
   printf '[ca]\nnew_certs_dir=.\ndatabase=index\nserial=serial\ndefault_md=sha256\npolicy=names\n' > ca.cnf

@@ -39,6 +39,8 @@ void arvak__attempt_close(arvak__attempt *attempt) {
   grpc_metadata_array_destroy(&attempt->initial);
   grpc_metadata_array_destroy(&attempt->trailing);
   grpc_slice_unref(attempt->details);
+  gpr_free((char *)attempt->error_string);
+  attempt->error_string = NULL;
 }
 
 /* ---- what it came to ---- */
@@ -54,15 +56,35 @@ void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind) {
                      kind == ARVAK_KIND_CLOSED ? closed_message : canceled_message);
 }
 
-static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
+/* Trailers of gRPC's own come from a server that speaks it; others may be a proxy's. */
+static bool has_grpc_trailers(const grpc_metadata_array *trailing) {
+  for (size_t i = 0; i < trailing->count; i++)
+    if (grpc_slice_buf_start_eq(trailing->metadata[i].key, "grpc-", 5)) return true;
+  return false;
+}
+
+static arvak__origin origin_of(const arvak__attempt *attempt) {
+  if (grpc_compat_is_from_peer(attempt->error_string) || has_grpc_trailers(&attempt->trailing)) return ORIGIN_PEER;
+  return grpc_compat_has_texts_alone() ? ORIGIN_TEXTS : ORIGIN_UNKNOWN;
+}
+
+/* gRPC forgets the peer of a call that has been canceled, so then the peer says nothing. */
+static bool was_sent(const arvak__attempt *attempt) {
+  if (attempt->cancel_kind != ARVAK_KIND_NONE || arvak_now_ns() >= attempt->deadline_ns) return true;
   char *peer = grpc_call_get_peer(attempt->grpc);
   bool sent = strcmp(peer, attempt->client->target) != 0;
   gpr_free(peer);
-  bool is_unavailable = attempt->status == GRPC_STATUS_UNAVAILABLE;
-  if (!sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
-  if (arvak__is_own_message(message)) return DELIVERY_BROKEN;
-  if (is_unavailable && !arvak__channel_is_ready(attempt->channel)) return DELIVERY_BROKEN;
-  return DELIVERY_ANSWERED;
+  return sent;
+}
+
+static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
+  arvak__evidence evidence = {.was_sent = was_sent(attempt),
+                              .is_ready = arvak__channel_is_ready(attempt->channel),
+                              .has_refusal_text = grpc_compat_is_tested(),
+                              .origin = origin_of(attempt),
+                              .code = (int)attempt->status,
+                              .message = message};
+  return arvak__delivery_of(&evidence);
 }
 
 /* What the server requests with its refusal: to wait so long, or not to come again. */

@@ -8,7 +8,9 @@
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Since 1.64 credentials are declared in a header of their own. */
 #if __has_include(<grpc/credentials.h>)
@@ -46,6 +48,25 @@ static inline gpr_timespec grpc_compat_timespec(int64_t ns) {
   if (ns == INT64_MAX) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
   if (ns <= 0) return gpr_time_0(GPR_CLOCK_MONOTONIC);
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
+}
+
+/* ---- who made a status ------------------------------------------------------------------------------------------ */
+
+/* The versions that all tests have run with, as grpc_version_string numbers them: 1.51, 1.56, 1.83. */
+static inline bool grpc_compat_is_tested(void) {
+  const char *version = grpc_version_string();
+  return strcmp(version, "29.0.0") == 0 || strcmp(version, "33.0.0") == 0 || strcmp(version, "56.0.0") == 0;
+}
+
+/* Of those, the ones that do not say any more whether a status came from the peer. */
+static inline bool grpc_compat_has_texts_alone(void) { return strcmp(grpc_version_string(), "56.0.0") == 0; }
+
+/* Until 1.76 the error string of a status that came over the connection begins so, after the name of a code, and that of
+ * one which gRPC made itself does not. By 1.83 both begin with the message. NULL: of an OK. */
+static inline bool grpc_compat_is_from_peer(const char *error_string) {
+  static const char mark[] = "Error received from peer ";
+  const char *colon = error_string ? strchr(error_string, ':') : NULL;
+  return colon && strncmp(colon + 1, mark, sizeof mark - 1) == 0;
 }
 
 #endif

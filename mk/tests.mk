@@ -12,6 +12,7 @@ CORE_TESTS = $(call test_of,core)
 SERVER_TESTS = $(call test_of,devserver)
 LUA_TESTS = $(call test_of,lua)
 PEER      = $(BUILD)/test/peer.so
+FOREIGN   = $(BUILD)/test/foreign/arvak.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 EMBED     = $(BUILD)/examples/embed
 
@@ -92,7 +93,7 @@ fuzz:
 check-debian:
 	tools/check_debian.sh $(RELEASE)
 
-tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -117,6 +118,13 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 $(PEER): spec/support/peer.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
+# The module again, with another gRPC's texts: spec/client/foreign_texts_spec.lua.
+FOREIGN_WRAPS = $(foreach f,call_start_batch completion_queue_next version_string,-Wl,--wrap=grpc_$f)
+$(FOREIGN): spec/support/foreign.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(BUILD)/sources
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all \
+	  $(FOREIGN_WRAPS) -o $@ $(filter %.c %.o,$^) $(LIBS)
 
 $(EMBED): examples/embed/host.c $(TSAN_C) $(ARCHIVE)
 	@mkdir -p $(@D)

@@ -169,7 +169,7 @@ static arvak__delivery deliver(arvak__origin origin, int code, const char *messa
   return arvak__delivery_of(&evidence);
 }
 
-/* What gRPC 1.51 to 1.85 say themselves, seen when links died at every stage, must not pass for a word of the server's. */
+/* What gRPC 1.51 to 1.83 say themselves, seen when links died at every stage, must not pass for the server's word. */
 static void knows_the_core_of_grpc_by_its_messages(void **state) {
   (void)state;
   static const char *const own[] = {"Socket closed", "recvmsg:Connection reset by peer", "Broken pipe",
@@ -242,7 +242,8 @@ int main(void) {
       cmocka_unit_test(spells_addresses),       cmocka_unit_test(makes_relative_unix_paths_absolute),
       cmocka_unit_test(classifies_by_rpc_and_code), cmocka_unit_test(follows_the_retry_table),
       cmocka_unit_test(knows_when_a_batch_may_half_run), cmocka_unit_test(knows_the_core_of_grpc_by_its_messages),
-      cmocka_unit_test(doubts_what_an_unknown_grpc_may_have_made), cmocka_unit_test(believes_a_text_only_where_it_is_careful),
+      cmocka_unit_test(doubts_what_an_unknown_grpc_may_have_made),
+      cmocka_unit_test(believes_a_text_only_where_it_is_careful),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

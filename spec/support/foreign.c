@@ -75,7 +75,7 @@ grpc_event __wrap_grpc_completion_queue_next(grpc_completion_queue *cq, gpr_time
   return event;
 }
 
-/* say(details, error string, version): what gRPC says from now on; nil for one of the first two: what it says itself. */
+/* say(details, error string, version): what gRPC says from now on; nil for one of the first two: its own words. */
 static int say(lua_State *L) {
   pthread_mutex_lock(&mu);
   details = luaL_optstring(L, 1, NULL);

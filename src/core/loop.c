@@ -234,7 +234,8 @@ void arvak_loop_close(arvak_loop *loop) {
     grpc_call_unref(loop->wake_call);
     grpc_channel_destroy(loop->wake_channel);
     grpc_completion_queue_shutdown(loop->cq.grpc);
-    while (grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+    gpr_timespec never = grpc_compat_timespec(ARVAK_NEVER);
+    while (grpc_completion_queue_next(loop->cq.grpc, never, NULL).type != GRPC_QUEUE_SHUTDOWN) {}
     grpc_completion_queue_destroy(loop->cq.grpc);
     arvak__grpc_unref();
   }

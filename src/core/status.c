@@ -25,9 +25,9 @@ static const char *const code_names[] = {
     "UNIMPLEMENTED", "INTERNAL",        "UNAVAILABLE",   "DATA_LOSS",        "UNAUTHENTICATED",
 };
 
-/* Beginnings of the messages that the core of gRPC makes itself when a link dies, of 1.51 to 1.85. A status with one of
- * these did not come from the server; or it did, but from the core of gRPC there as it shut down, or as it passed on what
- * its own peer had done, whatever had been executed. So these words are believed against all other evidence.
+/* Beginnings of the messages that the core of gRPC makes itself when a link dies, of 1.51 to 1.83. A status with one of
+ * these did not come from the server; or it did, but from the core of gRPC there as it shut down, or as it passed on
+ * what its own peer had done, whatever had been executed. So these words are believed against all other evidence.
  * "GOAWAY received" may be about a stream that the server had processed: seen when rubbish followed the GOAWAY. */
 static const char *const transport_messages[] = {
     "Socket closed", "recvmsg:", "Connection reset", "Connection timed out", "Connection cancelled", "Broken pipe",

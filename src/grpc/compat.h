@@ -61,8 +61,8 @@ static inline bool grpc_compat_is_tested(void) {
 /* Of those, the ones that do not say any more whether a status came from the peer. */
 static inline bool grpc_compat_has_texts_alone(void) { return strcmp(grpc_version_string(), "56.0.0") == 0; }
 
-/* Until 1.76 the error string of a status that came over the connection begins so, after the name of a code, and that of
- * one which gRPC made itself does not. By 1.83 both begin with the message. NULL: of an OK. */
+/* Until 1.76 the error string of a status that came over the connection begins so, after the name of a code, and that
+ * of a status which gRPC made itself does not. By 1.83 both begin with the message. NULL: of an OK. */
 static inline bool grpc_compat_is_from_peer(const char *error_string) {
   static const char mark[] = "Error received from peer ";
   const char *colon = error_string ? strchr(error_string, ':') : NULL;

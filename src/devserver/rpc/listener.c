@@ -298,8 +298,8 @@ const char *listener_address(const listener *l) { return l->address; }
 
 const char *listener_unix_address(const listener *l) { return l->unix_address; }
 
-/* "fd:7", "ipv4:127.0.0.1:40312", "ipv6:%5B::1%5D:40312" or "unix:". All ends of a Unix socket have the one name, and of
- * those that share a port the address tells, but for an IPv4 address that is written as one of IPv6. */
+/* "fd:7", "ipv4:127.0.0.1:40312", "ipv6:%5B::1%5D:40312" or "unix:". All ends of a Unix socket have the one name. Of
+ * those that share a port the address decides, but for an IPv4 address that is written as one of IPv6. */
 static bool has_name(const connection *c, const char *grpc_peer, unsigned long number) {
   if (strncmp(grpc_peer, "fd:", 3) == 0) return !c->relay && c->descriptor == number;
   if (strncmp(grpc_peer, "unix:", 5) == 0) return strcmp(c->peer, "unix") == 0;

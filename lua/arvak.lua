@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local attached = require "arvak.async.attached"
+local check = require "arvak.base.check"
 local client = require "arvak.client"
 local errors = require "arvak.base.errors"
 local export = require "arvak.results.export"
@@ -76,13 +77,18 @@ function M.connect(address, options)
 end
 
 local kinds = {}
-for name, metatable in pairs(core.metatables) do kinds[metatable] = name:match("^arvak%.(.+)$") end
+for name, metatable in pairs(core.metatables) do
+  kinds[metatable] = name:match("^arvak%.(.+)$")
+  check.seal(metatable.methods or metatable.__index, metatable)
+end
 
 -- What of ours a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 function M.type(value)
   local kind = type(value)
   if kind ~= "table" and kind ~= "userdata" then return nil end
-  return kinds[getmetatable(value)]
+  return kinds[core.metatable_of(value)]
 end
 
-return M
+check.seal(M.results)
+check.seal(M.export)
+return check.seal(M)

@@ -3,7 +3,7 @@
 
 BENCHES   = $(BUILD)/bench/raw $(BUILD)/bench/wake $(BUILD)/bench/clock.so
 
-.PHONY: bench soak
+.PHONY: bench soak follow follow-run
 
 #: make bench         our module beside plain gRPC, and where the difference goes; ROUNDS=7, PROFILE=0: no valgrind
 bench:
@@ -24,3 +24,16 @@ $(BUILD)/bench/%: bench/%.c $(ARCHIVE)
 $(BUILD)/bench/clock.so: bench/clock.c
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
+#: make follow        which functions and files a circuit passes through, at -O0; V=1 prints each step
+follow:
+	@$(SETUP) build
+	@$(SUBMAKE) BUILD=build/follow OPT='-O0 -g -finstrument-functions' all build/follow/lua/follow.so
+	@LD_PRELOAD='$(CURDIR)/build/follow/lua/follow.so' $(MAKE) --no-print-directory BUILD=build/follow follow-run
+
+follow-run:
+	@$(RUN) $(LUA) bench/follow.lua $(if $(V),-v)
+
+$(BUILD)/lua/follow.so: bench/follow.c
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(filter-out -finstrument-functions,$(ALL_CFLAGS)) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<

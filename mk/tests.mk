@@ -23,7 +23,7 @@ TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)
 # These build, install or compare texts; once is enough.
 BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua
 
-.PHONY: lint format examples asan tsan valgrind fuzz check-debian tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz check-debian repeat tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
 lint:
@@ -92,6 +92,12 @@ fuzz:
 #: make check-debian  demo and test on fresh Debian 12 and 13 (root, mmdebstrap, the network); RELEASE=trixie: one of them
 check-debian:
 	tools/check_debian.sh $(RELEASE)
+
+#: make repeat        each test file TIMES=20 times, several at once: what depends on a quiet machine fails; T=word as above
+repeat:
+	@$(SETUP) test
+	@$(SUBMAKE) all tests
+	@$(RUN) tools/repeat.sh $(TESTS)
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
 

@@ -12,9 +12,10 @@ return {
 
   -- The core, in C without Lua.
   { "src/core/arvak.h" },
-  { "src/core/policy", knows = { "src/core/arvak.h" } },
+  { "src/core/clock", knows = { "src/core/arvak.h" } },
+  { "src/core/policy", knows = { "src/core/arvak.h", "src/core/clock" } },
   { "src/core/timer", knows = { "src/core/arvak.h" } },
-  { "src/core", knows = { "src/grpc", "src/core/arvak.h", "src/core/policy", "src/core/timer" },
+  { "src/core", knows = { "src/grpc", "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
     outside = { "grpc", "protobuf" } },
 
   -- The binding.

@@ -1,15 +1,11 @@
 #!/bin/sh
 # Runs C tests (cmocka) and specs (busted), each file in a process of its own, so that a crash or a hang costs one file.
 # Usage: tools/test.sh FILE... The last line says `N passed, N failed`; fails if any failed or none ran.
+# JOBS: how many files run at once (as many as there are cores; most files wait more than they compute).
 # WRAP: a command to run each file under. FILE_TIMEOUT: seconds for one file.
 # A spec that needs an environment of its own names it in its head: `-- environment: NAME=value`.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-
-passed=0 failed=0 pending=0
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-export CMOCKA_MESSAGE_OUTPUT=TAP
 
 # Prints "passed failed pending" of one run's output, whichever of the two formats it has.
 count() {
@@ -20,10 +16,13 @@ count() {
     /^[0-9]+ success[a-z]* \/ [0-9]+ failures? \/ [0-9]+ errors? \/ [0-9]+ pending/ {
       passed += $1; failed += $4 + $7; pending += $10
     }
-    END { print passed + 0, failed + 0, pending + 0 }' "$output"
+    END { print passed + 0, failed + 0, pending + 0 }' "$1"
 }
 
-for file in "$@"; do
+# Runs one file; its figures go to a file of their own in $TEST_RESULTS, its report, in one write, to the output.
+run_file() {
+  file=$1
+  output=$(mktemp "$TEST_RESULTS/output-XXXXXX")
   environment=
   case $file in
     *.lua)
@@ -33,22 +32,40 @@ for file in "$@"; do
     *) command=$file ;;
   esac
   start=$(date +%s)
-  timeout -k 10 "${FILE_TIMEOUT:-300}" env $environment ${WRAP-} $command >"$output" 2>&1 </dev/null
+  timeout -k 10 "${FILE_TIMEOUT:-600}" env $environment ${WRAP-} $command >"$output" 2>&1 </dev/null
   status=$?
-  set -- $(count)
+  set -- $(count "$output")
   [ $status -eq 0 ] || [ "$2" -gt 0 ] || set -- "$1" 1 "$3"
-  printf '%4d ok %4d not ok %3d s  %s\n' "$1" "$2" $(($(date +%s) - start)) "$file"
-  if [ "$2" -gt 0 ]; then
-    cat "$output"
-    case $status in
-      124 | 137) echo "$file: stopped after ${FILE_TIMEOUT:-300} s" ;;
-      *) echo "$file: exit status $status" ;;
-    esac
-  fi
-  passed=$((passed + $1)) failed=$((failed + $2)) pending=$((pending + $3))
-done
+  echo "$@" >"$output.figures"
+  {
+    printf '%4d ok %4d not ok %3d s  %s\n' "$1" "$2" $(($(date +%s) - start)) "$file"
+    if [ "$2" -gt 0 ]; then
+      cat "$output"
+      case $status in
+        124 | 137) echo "$file: stopped after ${FILE_TIMEOUT:-600} s" ;;
+        *) echo "$file: exit status $status" ;;
+      esac
+    fi
+  } >"$output.report"
+  cat "$output.report"
+}
 
-[ $pending -eq 0 ] || echo "$pending pending"
-[ $((passed + failed)) -gt 0 ] || echo "no test was run"
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+if [ "${1-}" = --file ]; then
+  run_file "$2"
+  exit 0
+fi
+
+TEST_RESULTS=$(mktemp -d)
+export TEST_RESULTS CMOCKA_MESSAGE_OUTPUT=TAP
+trap 'rm -rf "$TEST_RESULTS"' EXIT
+trap 'exit 130' INT TERM
+
+[ $# -eq 0 ] || printf '%s\0' "$@" | xargs -0 -r -n 1 -P "${JOBS:-$(nproc 2>/dev/null || echo 1)}" "$0" --file
+
+lost=$(($# - $(find "$TEST_RESULTS" -name '*.figures' | wc -l)))
+[ $lost -eq 0 ] || echo "$lost files did not come to an end"
+set -- $(cat "$TEST_RESULTS"/*.figures 2>/dev/null | awk '{ p += $1; f += $2; s += $3 } END { print p + 0, f + 0, s + 0 }')
+[ "$3" -eq 0 ] || echo "$3 pending"
+[ $(($1 + $2)) -gt 0 ] || echo "no test was run"
+echo "$1 passed, $(($2 + lost)) failed"
+[ $lost -eq 0 ] && [ "$2" -eq 0 ] && [ "$1" -gt 0 ]

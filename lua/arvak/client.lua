@@ -32,7 +32,7 @@ methods.get_job_result = job_result.get_job_result
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   poll.check_options(options, "wait_for_job")
   return poll.wait_for_job(client, target, timeout, job_id, options)
 end
@@ -46,7 +46,7 @@ for name in pairs(poll.option_names) do execute_names[name] = true end
 local function split_options(options, method)
   if options == nil or type(options) == "number" then return options, nil end
   if type(options) ~= "table" then
-    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe_type(options))
+    check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
   end
   check.options(options, method, execute_names)
   local submit, waiting = {}, {}
@@ -103,7 +103,7 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
   if type(circuits) ~= "table" then
     check.misuse("circuits: got %s, expected a list of circuits", core.describe(circuits))
   end
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
   local futures = {}
@@ -115,10 +115,10 @@ function methods.submit_batch_future(client, circuits, backend_id, options)
 end
 
 -- The service refuses this format, always: nil and an error, without an RPC.
-function methods.submit_circuit_json(client, circuit_json, backend_id)
+function methods.submit_circuit_json(client, circuit_json, backend_id, _)
   core.check_client(client, "submit_circuit_json")
   check.string(circuit_json, "circuit_json")
-  check.string(backend_id, "backend_id")
+  check.text(backend_id, "backend_id")
   return nil, errors.new("invalid_circuit",
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
@@ -202,7 +202,7 @@ Client.__close = methods.close
 -- Ends are told before this returns, so it must not happen while they are being told (a hook, a finalizer).
 local function cancel_call(f)
   core.check_wait("cancel")
-  core.cancel_call(f._ticket)
+  detached.cancel_call(f)
   if not f:done() then return nil, errors.new("not_cancelable", "the call has not ended yet") end
   if f:canceled() then return true end
   return nil, errors.new("not_cancelable", "the call has been answered already")
@@ -219,15 +219,46 @@ end
 
 local async = {}
 
+-- What the methods made of several RPCs raise before they begin.
+local checks = {}
+
+function checks.execute(client, qasm, backend_id, options)
+  core.check.submit_qasm(client, qasm, backend_id, (split_options(options, "execute")))
+end
+
+function checks.wait_for_job(client, job_id, options)
+  poll.check_options(options, "wait_for_job")
+  core.check.get_job_status(client, job_id, options and check.pick_call_options(options))
+end
+
+function checks.get_job_result(client, job_id, options) core.check.get_job_result(client, job_id, options) end
+
+function checks.submit_batch(client, circuits, backend_id, options)
+  local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
+  if options and options.split and type(circuits) == "table" then
+    core.check.submit_batch(client, {}, backend_id, call_options)
+    core.check_batch(circuits)
+  else
+    core.check.submit_batch(client, circuits, backend_id, call_options)
+  end
+end
+
+function checks.submit_circuit_json(_, circuit_json, backend_id, _)
+  check.string(circuit_json, "circuit_json")
+  check.text(backend_id, "backend_id")
+end
+
+function checks.wait_for_ready(_, timeout) check.seconds(timeout, "timeout", true) end
+
 for name in pairs(core.start) do
   async[name] = function(self, ...) return start_call(name, self._client, ...) end
 end
 
 -- Those made of several RPCs run as tasks.
-for _, name in ipairs { "execute", "wait_for_job", "get_job_result", "submit_batch", "submit_circuit_json",
-  "wait_for_ready" } do
+for name, check_arguments in pairs(check.seal(checks, Client)) do
   async[name] = function(self, ...)
     core.check_client(self._client, name)
+    check_arguments(self._client, ...)   -- here, at the line of the call, and not only in the task
     return task.spawn_detached(methods[name], self._client, ...)
   end
 end
@@ -241,7 +272,8 @@ for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } d
   end
 end
 
-local Async = { __index = async, __name = "arvak.async", methods = async }
+local Async = { __index = async, __name = "arvak.client.async", __metatable = false, methods = async }
+check.seal(async, Async)
 
 -- A client of the core, made complete. server: ends with the client.
 function M.adopt(client, server)

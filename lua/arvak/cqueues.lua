@@ -9,37 +9,36 @@ local M = {}
 
 local conditions = setmetatable({}, { __mode = "k" })   -- coroutine → what it waits on
 
--- A controller that is not the attached one may run while that does not, and so is outside.
+-- A reference that does not keep a controller, whose coroutines end when the program drops it.
+local function new_reference(controller)
+  return setmetatable({ controller }, { __mode = "v" })
+end
+
+-- The token of a coroutine is its condition, which does not keep the coroutine either. A controller that is not the
+-- attached one may run while that does not, and so is outside.
 local function new_running(attached)
   return function()
     local controller, is_direct = cqueues.running()
-    if controller ~= attached then return nil end
-    return is_direct and coroutine.running()
+    if not controller or controller ~= attached[1] then return nil end
+    if not is_direct then return false end
+    local co = coroutine.running()
+    conditions[co] = conditions[co] or condition.new()
+    return conditions[co]
   end
 end
 
-local function suspend(co)
-  local own = conditions[co]
-  if not own then
-    own = condition.new()
-    conditions[co] = own
-  end
-  own:wait()
-end
+local function suspend(own) own:wait() end
 
-local function resume(co)
-  local own = conditions[co]
-  if own then own:signal() end   -- none: suspending it failed
-end
+local function resume(own) own:signal() end
 
 -- An error of fn's is the loop's to report, and does not end the watching.
-local function call(controller, fn)
+local function call(attached, fn)
   local ok, err = pcall(fn)
-  if not ok then controller:wrap(error, err, 0) end
+  if not ok then attached[1]:wrap(error, err, 0) end
 end
 
 -- The pump: waits for the descriptor and for the timer in one place.
-local function new_pump(controller)
+local function new_pump(attached)
   local changed = condition.new()
   local due, on_due
   local pump = {}
@@ -60,11 +59,12 @@ local function new_pump(controller)
   end
 
   function pump.watch_fd(fd, fn)
-    local is_watching, source = true, { pollfd = fd, events = "r" }
-    controller:wrap(function()
+    local is_watching, source = attached[1] ~= nil, { pollfd = fd, events = "r" }
+    if not is_watching then return function() end end   -- the controller is being collected
+    attached[1]:wrap(function()
       while is_watching do
         local timer = wait(source)
-        if is_watching then call(controller, timer or fn) end
+        if is_watching then call(attached, timer or fn) end
       end
     end)
     return function()
@@ -76,17 +76,35 @@ local function new_pump(controller)
   return pump
 end
 
--- Attaches to a controller (default: the one that is running) until a:detach() or the end of `local a <close>`.
+-- Whoever is attached to a controller that was closed, or is collected, is detached.
+local last = { attached = {}, attachment = false }
+local sentinels = setmetatable({}, { __mode = "k" })   -- controller → what is collected with it
+
+local function is_closed(controller)
+  return not pcall(controller.count, controller)
+end
+
+local function detach_with(controller, attachment)
+  sentinels[controller] = setmetatable({}, { __gc = function() attachment:detach() end })
+end
+
+-- Attaches to a controller (default: the one that is running) until a:detach(), the end of `local a <close>`, or the
+-- end of the controller.
 function M.attach(controller)
   controller = controller or cqueues.running()
   if cqueues.type(controller) ~= "controller" then
     error("attach: got " .. tostring(controller) .. ", expected a cqueues controller, or a call inside one", 2)
   end
-  local pump = new_pump(controller)
-  return arvak.attach {
-    running = new_running(controller), suspend = suspend, resume = resume, watch_fd = pump.watch_fd,
+  if last.attached[1] and is_closed(last.attached[1]) then last.attachment:detach() end
+  local attached = new_reference(controller)
+  local pump = new_pump(attached)
+  local attachment = arvak.attach {
+    running = new_running(attached), suspend = suspend, resume = resume, watch_fd = pump.watch_fd,
     timer = pump.timer,
   }
+  detach_with(controller, attachment)
+  last = { attached = attached, attachment = attachment }
+  return attachment
 end
 
 return M

@@ -278,14 +278,14 @@ function breaker:state() end
 
 ---Whether a call would be let through; asking counts nothing.
 ---@return boolean
----@return number|nil retry_after seconds
+---@return number|nil retry_after seconds; nil also while it is forced open
 function breaker:can_proceed() end
 
 function breaker:record_success() end
 
 function breaker:record_failure() end
 
----Refuses everything until force_closed or reset.
+---Refuses everything until force_closed or reset; the errors have no retry_after.
 function breaker:force_open() end
 
 ---Lets everything through until force_open or reset.
@@ -789,7 +789,7 @@ function result:to_table() end
 ---@field retryable boolean whether the same call may be made again without doing anything twice
 ---@field maybe_executed boolean whether the server may have acted on it
 ---@field elapsed? number seconds, over all attempts
----@field retry_after? number seconds after which trying again may help, as the server or the breaker says
+---@field retry_after? number seconds after which trying again may help, as the server or the breaker says; none from a breaker that is forced open
 ---@field cause? any
 ---@field scope? "queue"|"call"|"wait" of a timeout
 ---@field traceback? string of an error raised in a task

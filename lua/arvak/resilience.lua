@@ -11,6 +11,7 @@ local task = require "arvak.async.task"
 local M = {}
 
 local Policy = core.metatables["arvak.retry_policy"].__index
+core.metatables["arvak.retry_policy"].word = "policy"   -- in errors
 local Breaker = core.metatables["arvak.breaker"].__index
 
 -- A hook's error goes to whoever drives the loop.
@@ -63,12 +64,19 @@ function Policy.backoff(policy, attempt)
   return core.retry_delay(policy, attempt, math.random())
 end
 
+-- The pause before the next attempt; nil: the server requests a longer one than the policy has patience for.
 local function delay_of(policy, err, attempt)
   local requested = errors.is_error(err) and err.retry_after
-  return requested or Policy.backoff(policy, attempt)
+  if not requested then return Policy.backoff(policy, attempt) end
+  return core.retry_obeys(policy, requested) and requested or nil
 end
 
 local attempt_from
+
+local function give_up(ok, ...)
+  if not ok then error((...), 0) end
+  return ...
+end
 
 local function after_attempt(policy, fn, arguments, attempt, ok, ...)
   local err = failure_of(ok, ...)
@@ -76,13 +84,13 @@ local function after_attempt(policy, fn, arguments, attempt, ok, ...)
     if ok then core.retry_earn(policy) end
   elseif Policy.should_retry(policy, err, attempt) and core.retry_spend(policy) then
     local delay = delay_of(policy, err, attempt)
+    if not delay then return give_up(ok, ...) end
     core.retry_tell(policy, { rpc = err.rpc, attempt = attempt, delay = delay, err = err })
     local slept, canceled = task.sleep(delay)
     if not slept then return nil, canceled end
     return attempt_from(policy, fn, arguments, attempt + 1)
   end
-  if not ok then error((...), 0) end
-  return ...
+  return give_up(ok, ...)
 end
 
 function attempt_from(policy, fn, arguments, attempt)
@@ -122,8 +130,9 @@ function Breaker.wrap(breaker, fn)
   return function(...)
     local entered, retry_after = core.breaker_enter(breaker)
     if not entered then
-      return nil, errors.new("circuit_open", "the circuit breaker is open, nothing was called",
-        { retry_after = retry_after, attempts = 0, retryable = true })
+      local state = retry_after and "open" or "forced open until it is reset"
+      return nil, errors.new("circuit_open", ("the circuit breaker is %s, nothing was called"):format(state),
+        { retry_after = retry_after, attempts = 0, retryable = retry_after ~= nil })
     end
     local pass <close> = entered
     return leave(pass, pcall(fn, ...))

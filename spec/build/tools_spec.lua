@@ -74,7 +74,26 @@ it("a", function() assert.equal("12", os.getenv "ARVAK_A" .. os.getenv "ARVAK_B"
     assert.equal(0, (run("tools/test.sh " .. spec)))
   end)
 
+  it("takes a file whose runner is killed for a failure", function()
+    local killed = c_test("killed", "echo ok 1 - a; kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)")
+    local status, output, last = run("tools/test.sh " .. killed)
+    assert.equal("0 passed, 1 failed", last)
+    assert.equal(1, status)
+    assert.truthy(output:find("1 files did not come to an end", 1, true), output)
+  end)
+
+  it("runs files beside each other, and each report stays in one piece", function()
+    local a, b = dir .. "/a", dir .. "/b"
+    local script = "touch %s; for i in $(seq 100); do [ ! -e %s ] || break; sleep 0.05; done; [ -e %s ] && echo ok 1"
+    local first, second = c_test("first", script:format(a, b, b)), c_test("second", script:format(b, a, a))
+    local status, output, last = run("JOBS=2 tools/test.sh " .. first .. " " .. second)
+    assert.equal("2 passed, 0 failed", last)
+    assert.equal(0, status)
+    assert.truthy(output:find("1 ok    0 not ok[^\n]*first\n"), output)
+  end)
+
   it("fails when nothing ran", function()
+    assert.equal("0 passed, 0 failed", select(3, run("tools/test.sh")))
     local status, _, last = run("tools/test.sh " .. write("empty_spec.lua", ""))
     assert.equal("0 passed, 0 failed", last)
     assert.equal(1, status)

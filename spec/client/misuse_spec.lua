@@ -15,7 +15,7 @@ local bad_connects = {
   { { timeout = 0 }, "timeout: got 0, expected a number of seconds above 0" },
   { { timeout = -1 }, "timeout: got %-1, expected a number of seconds above 0" },
   { { timeout = 0 / 0 }, "timeout: got .?nan, expected a number of seconds above 0" },
-  { { timeout = "30" }, 'timeout: got a string of 2 bytes, expected a number of seconds' },
+  { { timeout = "30" }, 'timeout: got "30", expected a number of seconds' },
   { { queue_timeout = false }, "queue_timeout: got false, expected a number of seconds" },
   { { max_concurrent_rpcs = 0 }, "max_concurrent_rpcs: got 0, expected an integer from 1" },
   { { max_concurrent_rpcs = {} }, "max_concurrent_rpcs: got a table, expected an integer from 1" },
@@ -48,8 +48,10 @@ local bad_calls = {
   { function() local _ = client:submit_qasm(5, "simulator") end, "qasm: got 5, expected OpenQASM 3 text" },
   { function() local _ = client:submit_qasm(bell) end, "backend_id: got nil, expected a string" },
   { function() local _ = client:submit_qasm(bell, {}) end, "backend_id: got a table, expected a string" },
-  { function() local _ = client:submit_qasm(bell, "a\0b") end, "backend_id: expected UTF%-8 text without NUL bytes" },
-  { function() local _ = client:submit_qasm(bell, "\xff") end, "backend_id: expected UTF%-8 text without NUL bytes" },
+  { function() local _ = client:submit_qasm(bell, "a\0b") end,
+    'backend_id: got "a\\0b", expected UTF%-8 text without NUL bytes' },
+  { function() local _ = client:submit_qasm(bell, "\xff") end,
+    'backend_id: got "\\255", expected UTF%-8 text without NUL bytes' },
   { function() local _ = client:submit_qasm(bell, "simulator", -1) end, "shots: got %-1, expected an integer from 0" },
   { function() local _ = client:submit_qasm(bell, "simulator", 1.5) end, "shots: got 1.5, expected an integer from 0" },
   { function() local _ = client:submit_qasm(bell, "simulator", 1 << 32) end,
@@ -91,7 +93,7 @@ local bad_calls = {
   { function() local _ = client:get_backend_info() end, "backend_id: got nil, expected a string" },
   { function() local _ = client:wait_for_job() end, "job_id: got nil, expected a string" },
   { function() local _ = client:wait_for_job("j", { max_wait = "1" }) end,
-    'max_wait: got a string of 1 bytes, expected a number of seconds' },
+    'max_wait: got "1", expected a number of seconds' },
   { function() local _ = client:wait_for_job("j", { poll_interval = 0 }) end,
     "poll_interval: got 0, expected a number of seconds" },
   { function() local _ = client:wait_for_job("j", { on_progress = 5 }) end, "on_progress: got 5, expected a function" },
@@ -102,12 +104,12 @@ local bad_calls = {
   { function() local _ = client:execute(bell, "simulator", { shot = 5 }) end,
     'execute: unknown option "shot", expected one of attempt_timeout' },
   { function() local _ = client:execute(bell, "simulator", "x") end,
-    'execute: got a string of 1 bytes, expected a number of shots or a table' },
+    'execute: got "x", expected a number of shots or a table' },
   { function() local _ = client:execute(bell, "simulator", { max_wait = -1 }) end,
     "max_wait: got %-1, expected a number of seconds" },
   { function() local _ = client:execute(5, "simulator") end, "qasm: got 5, expected OpenQASM 3 text" },
   { function() local _ = client:wait_for_ready("1") end,
-    'timeout: got a string of 1 bytes, expected a number of seconds' },
+    'timeout: got "1", expected a number of seconds' },
   { function() local _ = client.get_job_status() end,
     "get_job_status: got nil as the client, expected client:get_job_status" },
   { function() local _ = client.execute({}, bell, "simulator") end, "execute: got a table as the client" },
@@ -120,7 +122,7 @@ local bad_calls = {
   { function() local _ = arvak.sleep() end, "sleep: got nil, expected a number of seconds" },
   { function() local _ = arvak.sleep(-1) end, "sleep: got %-1, expected a number of seconds" },
   { function() local _ = arvak.sleep(0 / 0) end, "sleep: got .?nan, expected a number of seconds" },
-  { function() local _ = arvak.poll("x") end, 'timeout: got a string of 1 bytes, expected a number of seconds' },
+  { function() local _ = arvak.poll("x") end, 'timeout: got "x", expected a number of seconds' },
 }
 
 -- Fails unless the one-line function raises, at its own line of this file, a message that matches.
@@ -149,7 +151,8 @@ describe("misuse of connect", function()
       raises_here(function() local _ = arvak.connect(address) end, pattern)
     end
     raises_here(function() local _ = arvak.connect(50051) end, "^address: got 50051, expected a string")
-    raises_here(function() local _ = arvak.connect("local\0host:1") end, "^address: expected UTF%-8 text without NUL")
+    raises_here(function() local _ = arvak.connect("local\0host:1") end,
+      '^address: got "local\\0host:1", expected UTF%-8 text without NUL')
   end)
 end)
 
@@ -204,6 +207,144 @@ describe("misuse of a method", function()
   it("raises nothing for the name of a method that does not exist", function()
     assert.is_nil(client.no_such_method)
     assert.is_nil(client.async.no_such_method)
+  end)
+end)
+
+-- Each is one line, so that its line is known; what is returned is a tail call, whose line stays known too.
+local bad_shapes = {
+  { function() client.async:execute(123) end, "qasm: got 123, expected OpenQASM 3 text" },
+  { function() client.async:execute(bell, "simulator", { shot = 1 }) end, 'execute: unknown option "shot"' },
+  { function() client.async:execute(bell, "simulator", { timeout = "1" }) end, 'timeout: got "1"' },
+  { function() client.async:wait_for_job(5) end, "job_id: got 5, expected a string" },
+  { function() client.async:wait_for_job("j", { max_wait = 0 }) end, "max_wait: got 0" },
+  { function() client.async:get_job_result() end, "job_id: got nil" },
+  { function() client.async:submit_batch({ { 5 } }, "simulator") end, "circuits%[1%]%.qasm: got 5" },
+  { function() client.async:submit_batch({ { 5 } }, "simulator", { split = true }) end, "circuits%[1%]%.qasm: got 5" },
+  { function() client.async:submit_circuit_json(5, "simulator") end, "circuit_json: got 5" },
+  { function() client.async:wait_for_ready(-1) end, "timeout: got %-1" },
+  { function() client.async:execute(bell, "simulator", 10, { timeout = 1 }) end,
+    "execute: got a table as argument 4, expected at most 3 %(qasm, backend_id, options%)" },
+  { function() client.async:list_backends({}, 1) end,
+    "list_backends: got 1 as argument 2, expected at most 1 %(options%)" },
+  { function() client.async.execute(bell, "simulator") end,
+    "execute: got .* as the client%.async, expected client%.async:execute" },
+  { function() client.async.list_backends() end, "list_backends: got nil as the client%.async" },
+  { function() return client:execute(5, "simulator") end, "qasm: got 5" },
+  { function() return client:submit_qasm(5, "simulator") end, "qasm: got 5" },
+  { function() return client:wait_for_job(5) end, "job_id: got 5" },
+  { function() return client.async:execute(5) end, "qasm: got 5" },
+  { function() return arvak.sleep(-1) end, "sleep: got %-1" },
+  { function() return arvak.gather(5) end, "gather: got 5" },
+  { function() client:execute(bell, "simulator", 10, { timeout = 1 }) end, "execute: got a table as argument 4" },
+  { function() client:submit_qasm(bell, "simulator", 10, { timeout = 1 }) end,
+    "submit_qasm: got a table as argument 4, expected at most 3 %(qasm, backend_id, options%)" },
+  { function() client:submit_batch({}, "simulator", {}, {}) end, "submit_batch: got a table as argument 4" },
+  { function() client:submit_qasm_future(bell, "simulator", 1, 2) end, "submit_qasm_future: got 2 as argument 4" },
+  { function() client:get_job_status("j", nil, "x") end, 'get_job_status: got "x" as argument 3' },
+  { function() client:watch_job("j", {}, true) end, "watch_job: got true as argument 3" },
+  { function() client:stats(1) end, "stats: got 1 as argument 1, expected none" },
+  { function() client:breaker(1) end, "breaker: got 1 as argument 1, expected none" },
+  { function() client:configure({}, 1) end, "configure: got 1 as argument 2, expected at most 1 %(options%)" },
+  { function() client:close(false) end, "close: got false as argument 1, expected none" },
+  { function() arvak.connect("localhost:1", {}, {}) end, "connect: got a table as argument 3, expected at most 2" },
+  { function() arvak.sleep(0, 0) end, "sleep: got 0 as argument 2, expected at most 1 %(seconds%)" },
+  { function() arvak.future().done() end, "done: got nil as the future, expected future:done%(%.%.%.%)" },
+  { function() arvak.future().running({}) end, "running: got a table as the future" },
+  { function() arvak.future().submitted() end, "submitted: got nil as the future" },
+  { function() arvak.future().wait(arvak.future(), 0, 1) end, "wait: got 1 as argument 2" },
+  { function() arvak.circuit_breaker().state() end, "state: got nil as the breaker" },
+  { function() arvak.circuit_breaker():state("x") end, 'state: got "x" as argument 1, expected none' },
+  { function() arvak.retry_policy():backoff(1, 2) end, "backoff: got 2 as argument 2, expected at most 1 %(attempt%)" },
+  { function() arvak.batch_manager(client).close() end, "close: got nil as the batch_manager" },
+  { function() client:watch_job("j").cancel() end, "cancel: got nil as the stream" },
+  { function() arvak.pollable().events() end, "events: got nil as the pollable" },
+}
+
+-- Names that C would cut, in every place where one is given.
+local bad_names = {
+  { function() client:get_job_status("a\0b") end, 'job_id: got "a\\0b", expected UTF%-8 text without NUL' },
+  { function() client:wait_for_job("a\0001") end, 'job_id: got "a\\0001", expected UTF%-8' },
+  { function() client:watch_job("a\0b") end, 'job_id: got "a\\0b", expected UTF%-8' },
+  { function() client:stream_results("\0") end, 'job_id: got "\\0", expected UTF%-8' },
+  { function() client:get_backend_info("a\0b") end, 'backend_id: got "a\\0b", expected UTF%-8' },
+  { function() client:submit_batch_stream({}, "a\0b") end, 'backend_id: got "a\\0b", expected UTF%-8' },
+  { function() client:submit_batch_future({}, "a\0b") end, 'backend_id: got "a\\0b", expected UTF%-8' },
+  { function() client:submit_circuit_json("{}", "a\0b") end, 'backend_id: got "a\\0b", expected UTF%-8' },
+  { function() arvak.batch_manager(client):execute_batch({}, "a\0b") end, 'backend_id: got "a\\0b", expected UTF%-8' },
+  { function() arvak.connect("h\0:1") end, 'address: got "h\\0:1", expected UTF%-8' },
+  { function() arvak.connect("h:1", { metadata = { ["x-a\0b"] = "v" } }) end, 'metadata%["x%-a\\0b"%]: expected' },
+  { function() client:list_backends { metadata = { ["x-a\0b"] = "v" } } end, 'metadata%["x%-a\\0b"%]: expected' },
+  { function() client:list_backends { metadata = { ["x-a"] = "v\0" } } end, 'metadata%["x%-a"%]: the value holds' },
+  { function() arvak.connect("h:1", { ["timeout\0x"] = 3 }) end, 'connect: unknown option "timeout\\0x"' },
+  { function() client:list_backends { ["timeout\0x"] = 3 } end, 'list_backends: unknown option "timeout\\0x"' },
+  { function() arvak.connect("h:1", { channel_args = { ["a\0b"] = 1 } }) end,
+    'channel_args%["a\\0b"%]: expected a name' },
+  { function() arvak.connect("h:1", { channel_args = { a = "v\0" } }) end,
+    'channel_args%["a"%]: got "v\\0", expected' },
+  { function() arvak.connect("h:1", { tls = { ca = "a\0b" } }) end,
+    "tls%.ca: expected PEM text or a path, without NUL" },
+  { function() arvak.connect("h:1", { tls = { server_name = "a\0b" } }) end, 'tls%.server_name: got "a\\0b"' },
+  { function() arvak.connect("h:1", { limiter = { max_in_flight = "adaptive\0" } }) end,
+    'max_in_flight: got "adaptive\\0"' },
+  { function() arvak.retry_policy { codes = { "UNAVAILABLE\0" } } end, 'codes: got "UNAVAILABLE\\0"' },
+  { function() arvak.retry_policy { strategy = "linear\0" } end, 'strategy: got "linear\\0"' },
+  { function() arvak.retry_policy { jitter = "full\0" } end, 'jitter: got "full\\0"' },
+}
+
+-- How errors show a text that they repeat.
+local shown = {
+  ["\27[31m"] = [["\27[31m"]], ["a\nb"] = [["a\nb"]], ['say "hi" \\'] = [["say \"hi\" \\"]],
+  ["h\xc3\xa9"] = '"h\xc3\xa9"',
+  ["\xc2\x9b"] = [["\194\155"]], ["\xff1"] = [["\2551"]], ["\x7f"] = [["\127"]],
+  [("x"):rep(60)] = '"' .. ("x"):rep(60) .. '"',
+  [("x"):rep(300)] = '"' .. ("x"):rep(60) .. '"... (300 bytes)',
+}
+
+describe("misuse by the shape of a call", function()
+  local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
+  setup(open)
+  teardown(close)
+
+  for _, case in ipairs(bad_shapes) do
+    it(("raises at line %d: %s"):format(debug.getinfo(case[1], "S").linedefined, case[2]), function()
+      raises_here(case[1], case[2])
+    end)
+  end
+
+  for _, case in ipairs(bad_names) do
+    it(("refuses a NUL byte at line %d: %s"):format(debug.getinfo(case[1], "S").linedefined, case[2]), function()
+      raises_here(case[1], case[2])
+    end)
+  end
+
+  it("shows a text as Lua would write it, and cuts a long one", function()
+    for text, expected in pairs(shown) do
+      local _, err = pcall(arvak.sleep, text)
+      assert.truthy(err:find("sleep: got " .. expected .. ", expected", 1, true), err)
+    end
+  end)
+
+  it("raises where the main thread stands, and says so, for a task that has no line of the program", function()
+    local pattern = "^spec/client/misuse_spec%.lua:%d+: %(the nearest line of the program%) qasm: got 5"
+    local ok, err = pcall(arvak.run, client.execute, client, 5)
+    assert.is_false(ok)
+    assert.matches(pattern, err)
+    local f = arvak.spawn(client.submit_qasm, client, 5)
+    assert.matches(pattern, f:exception(TEST_TIMEOUT))
+  end)
+
+  it("is none where the arguments that are too many are nil", function()
+    assert.is_truthy(client:execute(bell, "simulator", 5, nil))
+    assert.is_truthy(client:list_backends(nil, nil))
+    assert.is_true(arvak.sleep(0, nil))
+    assert.is_true(arvak.future():cancel(nil))
+  end)
+
+  it("is none for a stream's next as the iterator of a generic for", function()
+    local states = {}
+    local watch <close> = client:watch_job(assert(client:submit_qasm(bell, "simulator")))
+    for state in watch.next, watch do states[#states + 1] = state end
+    assert.equal("COMPLETED", states[#states])
   end)
 end)
 

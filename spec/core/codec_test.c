@@ -89,6 +89,7 @@ static void decodes_a_large_result(void **state) {
   assert_string_equal(response->as.result.counts[5].bits, "00000000000000000101");
   for (size_t i = 0; i < 100000; i++) assert_int_equal(response->as.result.counts[i].count, i + 1);
   assert_string_equal(response->as.result.metadata_json, "null");
+  assert_in_range(arvak_response_size_bytes(response), size, 16 * size);
   arvak_response_unref(response);
 }
 

@@ -129,6 +129,108 @@ static void loses_no_wake_while_a_bridge_comes_and_goes(void **state) {
   arvak_loop_close(s.loop);
 }
 
+/* ---- work that is left ---- */
+
+/* A call to nowhere that will ask for headers before its second attempt. */
+typedef struct asker {
+  arvak_loop *loop;
+  arvak_client *client;
+  arvak_retry *retry;
+  arvak_breaker *breaker;
+  arvak_kind kind;
+  arvak_call *call;
+} asker;
+
+static arvak_client *client_of(const char *address, int slots);
+static void note_end(arvak_call *call, void *ud);
+
+static void start_asker(asker *a, int64_t backoff_ns) {
+  arvak_retry_options retry = {.max_attempts = 2, .initial_backoff_ns = backoff_ns, .jitter = ARVAK_JITTER_NONE};
+  arvak_breaker_options breaker = {.failure_threshold = 100};
+  assert_int_equal(arvak_loop_new(&a->loop), ARVAK_OK);
+  assert_int_equal(arvak_retry_new(&retry, NULL, &a->retry), ARVAK_OK);
+  assert_int_equal(arvak_breaker_new(&breaker, &a->breaker), ARVAK_OK);
+  a->client = client_of("unix:/nonexistent/socket", 1);
+  arvak_request request = {.rpc = ARVAK_GET_JOB_STATUS, .id = "x"};
+  arvak_call_options options = {.fn = note_end, .ud = &a->kind, .retry = a->retry, .breaker = a->breaker,
+                                .asks_headers = true};
+  assert_int_equal(arvak_call_start(a->loop, a->client, &request, &options, &a->call), ARVAK_OK);
+}
+
+static void end_asker(asker *a) {
+  arvak_loop_close(a->loop);
+  arvak_call_release(a->call);
+  arvak_client_unref(a->client);
+  arvak_retry_unref(a->retry);
+  arvak_breaker_unref(a->breaker);
+}
+
+static int count_attempts(asker *a) {
+  arvak_client_stats stats;
+  arvak_client_get_stats(a->client, &stats);
+  return (int)stats.attempts;
+}
+
+/* Until its first attempt has failed and it sleeps. */
+static void fail_once(asker *a) {
+  arvak_client_stats stats;
+  do {
+    arvak_loop_step(a->loop, arvak_now_ns() + SECOND_NS);
+    arvak_client_get_stats(a->client, &stats);
+  } while (stats.retries[14] == 0);
+}
+
+static void is_due_at_once_while_a_call_asks_for_headers(void **state) {
+  (void)state;
+  asker a = {0};
+  start_asker(&a, SECOND_NS / 20);
+  int fd = arvak_loop_open_fd(a.loop);
+  fail_once(&a);
+  while (!arvak_loop_next_asking(a.loop)) arvak_loop_step(a.loop, arvak_now_ns() + SECOND_NS);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(arvak_loop_due_ns(a.loop), 0);
+    assert_true(is_readable(fd, 0));
+    arvak_loop_step(a.loop, 0); /* nobody answers: it is due still */
+  }
+  assert_int_equal(arvak_call_proceed(a.call, NULL, 0), ARVAK_OK);
+  while (a.kind == ARVAK_KIND_NONE) arvak_loop_step(a.loop, arvak_now_ns() + SECOND_NS);
+  arvak_loop_step(a.loop, 0);
+  assert_int_equal(arvak_loop_due_ns(a.loop), ARVAK_NEVER);
+  assert_false(is_readable(fd, 0));
+  assert_int_equal(count_attempts(&a), 2);
+  end_asker(&a);
+}
+
+static void does_not_wait_in_a_step_while_a_call_asks_for_headers(void **state) {
+  (void)state;
+  asker a = {0};
+  start_asker(&a, SECOND_NS / 50);
+  fail_once(&a);
+  while (!arvak_loop_next_asking(a.loop)) arvak_loop_step(a.loop, 0);
+  int64_t before = arvak_now_ns();
+  arvak_loop_step(a.loop, before + 20 * (int64_t)SECOND_NS);
+  assert_true(arvak_now_ns() - before < 10 * (int64_t)SECOND_NS);
+  end_asker(&a);
+}
+
+/* The pause ends while the step waits, the breaker has opened meanwhile, and the refusal is posted. */
+static void tells_the_descriptor_of_an_end_that_a_step_leaves(void **state) {
+  (void)state;
+  asker a = {0};
+  start_asker(&a, SECOND_NS / 20);
+  int fd = arvak_loop_open_fd(a.loop);
+  fail_once(&a);
+  arvak_breaker_force(a.breaker, ARVAK_BREAKER_OPEN);
+  while (a.kind == ARVAK_KIND_NONE) {
+    bool is_due = arvak_loop_due_ns(a.loop) == 0;
+    assert_true(is_due || arvak_loop_due_ns(a.loop) != ARVAK_NEVER);
+    assert_int_equal(is_readable(fd, 0), is_due);
+    arvak_loop_step(a.loop, arvak_now_ns() + 10 * (int64_t)SECOND_NS);
+  }
+  assert_int_equal(a.kind, ARVAK_KIND_UNAVAILABLE);
+  end_asker(&a);
+}
+
 static void count_up(arvak_timer *timer, void *ud) {
   (void)timer;
   ++*(int *)ud;
@@ -317,6 +419,9 @@ int main(void) {
       cmocka_unit_test(loses_no_wake_of_many_threads),
       cmocka_unit_test(makes_its_descriptor_readable_by_a_wake),
       cmocka_unit_test(loses_no_wake_while_a_bridge_comes_and_goes),
+      cmocka_unit_test(is_due_at_once_while_a_call_asks_for_headers),
+      cmocka_unit_test(does_not_wait_in_a_step_while_a_call_asks_for_headers),
+      cmocka_unit_test(tells_the_descriptor_of_an_end_that_a_step_leaves),
       cmocka_unit_test(fires_timers_not_before_their_time),
       cmocka_unit_test(ends_calls_as_closed_when_the_loop_closes),
       cmocka_unit_test(fails_at_once_where_nobody_listens_and_runs_the_queue_dry),

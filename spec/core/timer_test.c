@@ -43,6 +43,20 @@ static void agrees_with_a_list(void **state) {
   for (int i = 0; i < TIMERS; i++) assert_int_equal(timers[i].place, 0);
 }
 
+static void keeps_what_is_never_due(void **state) {
+  (void)state;
+  static const int64_t deadlines[] = {ARVAK_NEVER, INT64_MIN, ARVAK_NEVER - 1, -1, 0};
+  static const size_t order[] = {1, 3, 4};
+  arvak_timer timers[5];
+  arvak__timers heap = {0};
+  memset(timers, 0, sizeof timers);
+  for (int i = 0; i < 5; i++) arvak__timers_set(&heap, &timers[i], deadlines[i]);
+  for (int i = 0; i < 3; i++) assert_ptr_equal(arvak__timers_pop(&heap, 0), &timers[order[i]]);
+  assert_null(arvak__timers_pop(&heap, ARVAK_NEVER - 2));
+  assert_true(arvak__timers_next(&heap) == ARVAK_NEVER - 1);
+  arvak__timers_fini(&heap);
+}
+
 static void gives_equal_deadlines_all(void **state) {
   (void)state;
   arvak_timer timers[5];
@@ -56,6 +70,7 @@ static void gives_equal_deadlines_all(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_a_list), cmocka_unit_test(gives_equal_deadlines_all)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(agrees_with_a_list), cmocka_unit_test(keeps_what_is_never_due),
+                                     cmocka_unit_test(gives_equal_deadlines_all)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,7 +136,7 @@ describe("a retry policy", function()
   end)
 
   it("waits as long as an error asks for", function()
-    local e = setmetatable({}, getmetatable(errors.unavailable))
+    local e = setmetatable({}, debug.getmetatable(errors.unavailable))
     for k, v in pairs(errors.unavailable) do e[k] = v end
     e.retry_after = 0.001
     local policy = arvak.retry_policy { initial_backoff = 50, jitter = false }

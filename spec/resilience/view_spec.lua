@@ -86,27 +86,19 @@ describe("arvak.resilient", function()
       collectgarbage()
       assert.equal("job_not_found", select(2, client:stream_results("x"):next()).kind)
     end
-    local function closing_at(key)
-      return setmetatable({}, { __index = function(_, name)
-        if key == nil or name == key then client:close() end
-      end })
-    end
-    local closing = closing_at("max_attempts")
-    assert.equal("closed", select(2, client:list_backends { retry = closing }).kind)
-    client = arvak.connect(server.address, { api_key = "k" })
-    assert.equal("closed", select(2, client:list_backends(closing_at("timeout"))).kind)
-    client = arvak.connect(server.address, { api_key = "k" })
-    closing = closing_at(nil)
-    local view = arvak.resilient(client, { retry = closing, breaker = closing })
+    local closing = setmetatable({}, { __index = function() client:close() end })
+    assert.is_table(client:list_backends { retry = closing })   -- metamethods of options are not called
+    assert.is_table(client:list_backends(closing))
+    local view <close> = arvak.resilient(client, { retry = closing, breaker = closing })
     assert.is_table(view:list_backends())
-    view:close()
-    client = arvak.connect(server.address, { api_key = "k" })
     client:configure { retry = closing }
-    client = arvak.connect(server.address, { api_key = "k" })
-    client:configure(setmetatable({}, { __index = function(_, name)
-      if name == "retry" then return true end
+    client:configure(closing)
+    local entry = setmetatable({ shots = 1, optimization_level = 0 }, { __index = function()
       client:close()
-    end }))
+      return bell
+    end })
+    assert.equal("closed", select(2, client:submit_batch({ entry }, "simulator")).kind)
+    assert.equal("arvak.client (closed)", tostring(client))
   end)
 
   it("leaves calls that a breaker refused out of the latencies", function()

@@ -119,7 +119,7 @@ describe("result:top", function()
       assert.error_matches(function() result:top(n) end, "^n: got .*, expected an integer from 0")
     end
     assert.error_matches(function() result:top() end, "n: got nil")
-    assert.error_matches(function() result.top({}, 1) end, "top: got a table, expected a result")
+    assert.error_matches(function() result.top({}, 1) end, "top: got a table as the result, expected result:top")
   end)
 end)
 

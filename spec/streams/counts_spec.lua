@@ -195,7 +195,7 @@ end)
 describe("stream_results of chunks that do not fit", function()
   local function flaw_of(chunks)
     local stubs = {
-      ["arvak.base.check"] = { string = function() end },
+      ["arvak.base.check"] = { text = function() end },
       ["arvak.base.errors"] = {
         new = function(kind, message, fields) return { kind = kind, message = message, job_id = fields.job_id } end,
       },

@@ -134,6 +134,10 @@ void arvak_retry_unref(arvak_retry *retry);
 const arvak_retry_options *arvak_retry_get_options(const arvak_retry *retry); /* every default in its place */
 double arvak_retry_tokens(const arvak_retry *retry);                          /* of its budget; -1: it has none */
 int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double random); /* random: from 0 to below 1 */
+/* Whether to wait for so long before another attempt because the server requests it (grpc-retry-pushback-ms): up to a
+ * minute, or up to max_backoff_ns where that is longer. A longer request ends the retries at once, with the server's
+ * error and its retry_after. */
+bool arvak_retry_obeys(const arvak_retry *retry, int64_t pushback_ns);
 
 /* A failure whatever it came from; true: worth another attempt, as far as attempts and the budget allow. */
 typedef struct arvak_failure {
@@ -184,13 +188,14 @@ typedef struct arvak_breaker arvak_breaker;
 /* What a call was let through with. */
 typedef struct arvak_pass {
   uint64_t generation; /* 0: it was not */
+  uint64_t round;      /* of the places for probes */
   bool is_probe;
 } arvak_pass;
 
 typedef struct arvak_breaker_info {
   arvak_breaker_state state;
   bool would_admit;
-  int64_t retry_after_ns; /* if not */
+  int64_t retry_after_ns; /* if not, after how long it may; ARVAK_NEVER: it is forced open */
   uint64_t changes[3];    /* to each state, so far */
 } arvak_breaker_info;
 
@@ -198,12 +203,20 @@ int arvak_breaker_new(const arvak_breaker_options *options, arvak_breaker **out)
 arvak_breaker *arvak_breaker_ref(arvak_breaker *breaker); /* shared; NULL is fine, as below */
 void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
-/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try. */
-bool arvak_breaker_enter(arvak_breaker *breaker, arvak_pass *pass, int64_t *retry_after_ns);
+/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try, as
+ * in arvak_breaker_info. until_ns: when what is let through will have ended; 0: unknown. A probe loses its place to
+ * others a second after until_ns, or timeout_ns after entering where that is unknown, and in any case after a minute.
+ * If it leaves later, its success still counts, its failure does not. */
+bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
 void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
-void arvak_breaker_force(arvak_breaker *breaker, arvak_breaker_state state); /* open or closed, until reset */
+/* Holds it open or closed until reset. While it is forced open, calls are refused with no time to try again. */
+void arvak_breaker_force(arvak_breaker *breaker, arvak_breaker_state state);
 void arvak_breaker_reset(arvak_breaker *breaker);
+/* What a call comes to that it has refused, by the retry_after_ns that it gave: kind, code, message, retryable and
+ * retry_after of *out. Where it is forced open, the message says so, and the outcome has no retry_after and is not
+ * retryable. */
+void arvak_breaker_explain(int64_t retry_after_ns, arvak_outcome *out);
 /* What a status says about its server. */
 arvak_verdict arvak_verdict_of(arvak_rpc rpc, int code, const char *message);
 
@@ -330,7 +343,11 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
  * ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
-/* When the next timer is due, for whoever waits elsewhere; ARVAK_NEVER: no timer runs. */
+/* When the next step has something to do, for whoever waits elsewhere. 0: it has now, because something was posted to
+ * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
+ * (arvak_loop_next_asking). Else when the next timer is due; ARVAK_NEVER: no timer runs. A step does not wait while
+ * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, from within a step, too.
+ * Setting a timer does not: whoever sets one outside a step and waits on the descriptor takes the time from here. */
 int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */
@@ -454,6 +471,8 @@ typedef struct arvak_response {
 
 arvak_response *arvak_response_ref(arvak_response *response); /* shared; of one thread */
 void arvak_response_unref(arvak_response *response);          /* NULL is fine */
+/* Memory that goes with the last reference; never changes. */
+size_t arvak_response_size_bytes(const arvak_response *response);
 
 /* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);

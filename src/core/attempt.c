@@ -218,6 +218,7 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
   if (!arvak_retry_is_worth(retry, &failure) || !arvak_retry_spend(retry) || is_unwanted) return false;
   if (attempt->cancel_kind != ARVAK_KIND_NONE) return false;
   if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
+  if (attempt->has_pushback && !arvak_retry_obeys(retry, attempt->pushback_ns)) return false;
   *delay_ns = attempt->has_pushback ? attempt->pushback_ns
                                     : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->random));
   return true;

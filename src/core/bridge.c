@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "arvak.h"
+#include "clock.h"
 
 struct arvak__bridge_thread {
   arvak__bridge *bridge; /* borrowed; outlives the thread */
@@ -115,10 +116,10 @@ void arvak__bridge_signal(arvak__bridge *bridge) {
 
 static void wait_readable(int fd, int64_t until_ns) {
   struct pollfd item = {.fd = fd, .events = POLLIN};
-  int64_t left = until_ns == ARVAK_NEVER ? 0 : until_ns - arvak_now_ns();
-  if (until_ns != ARVAK_NEVER && left <= 0) return;
+  int64_t left = arvak__until_ns(until_ns, arvak_now_ns());
+  if (left <= 0) return;
   struct timespec timeout = {left / 1000000000, left % 1000000000};
-  ppoll(&item, 1, until_ns == ARVAK_NEVER ? NULL : &timeout, NULL);
+  ppoll(&item, 1, left == ARVAK_NEVER ? NULL : &timeout, NULL);
 }
 
 /* First the descriptor, then the flag, then the list: whoever appends after the flag is down writes again. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "client.h"
+#include "clock.h"
 #include "codec.h"
 #include "loop.h"
 #include "runtime.h"
@@ -100,9 +101,8 @@ static void set_queue_timeout(arvak_call *call, const char *message) {
 }
 
 static void set_open(arvak_call *call, int64_t retry_after_ns) {
-  set_refusal(call, ARVAK_KIND_CIRCUIT_OPEN, GRPC_STATUS_UNAVAILABLE,
-              "the circuit breaker is open, nothing was sent");
-  if (call->outcome.attempts == 0) call->outcome.retryable = true;
+  if (call->outcome.attempts == 0) arvak_breaker_explain(retry_after_ns, &call->outcome);
+  if (retry_after_ns == ARVAK_NEVER) return;
   call->outcome.has_retry_after = true;
   call->outcome.retry_after_ns = retry_after_ns;
 }
@@ -152,7 +152,7 @@ static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) 
   if (!call->breaker) return false;
   arvak_breaker_info info;
   arvak_breaker_get_info(call->breaker, at_ns, &info);
-  if (!info.would_admit) set_open(call, delay_ns + info.retry_after_ns);
+  if (!info.would_admit) set_open(call, arvak__after_ns(delay_ns, info.retry_after_ns));
   return !info.would_admit;
 }
 
@@ -169,12 +169,13 @@ static bool retry_later(arvak_call *call) {
   int64_t delay;
   if (!arvak__attempt_may_retry(attempt, &call->outcome, call->retry, &delay) || call->is_released) return false;
   int64_t now = arvak_now_ns();
-  if (now + delay >= call->deadline_ns || would_be_refused(call, now + delay, delay)) return false;
+  int64_t next = arvak__after_ns(now, delay);
+  if (next >= call->deadline_ns || would_be_refused(call, next, delay)) return false;
   call->outcome.elapsed_ns = now - call->started_ns;
   arvak__attempt_report_retry(attempt, &call->outcome, call->retry, delay);
   call->state = CALL_SLEEPING;
   call->has_waited = true;
-  set_timer(call, now + delay, on_slept);
+  set_timer(call, next, on_slept);
   return true;
 }
 
@@ -230,8 +231,9 @@ static grpc_call_error start_batch(arvak_call *call) {
 static void start_attempt(arvak_call *call, int64_t now_ns) {
   arvak__attempt *attempt = &call->attempt;
   attempt->deadline_ns = call->deadline_ns;
-  attempt->is_cut = call->attempt_timeout_ns > 0 && now_ns + call->attempt_timeout_ns < call->deadline_ns;
-  if (attempt->is_cut) attempt->deadline_ns = now_ns + call->attempt_timeout_ns;
+  int64_t cut = call->attempt_timeout_ns > 0 ? arvak__after_ns(now_ns, call->attempt_timeout_ns) : ARVAK_NEVER;
+  attempt->is_cut = cut < call->deadline_ns;
+  if (attempt->is_cut) attempt->deadline_ns = cut;
   call->tag.fn = on_attempt_end;
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
@@ -291,7 +293,8 @@ static void wait_for_connection(arvak_call *call, int64_t now_ns) {
   int64_t longest = CONNECT_NS;
   if (call->attempt_timeout_ns > 0 && call->attempt_timeout_ns < longest) longest = call->attempt_timeout_ns;
   call->state = CALL_CONNECTING;
-  call->connect_until_ns = now_ns + longest < call->deadline_ns ? now_ns + longest : call->deadline_ns;
+  int64_t end = arvak__after_ns(now_ns, longest);
+  call->connect_until_ns = end < call->deadline_ns ? end : call->deadline_ns;
   call->look_ns = FIRST_LOOK_NS;
   arvak_client_hurry(call->attempt.client);
   look_for_connection(call);
@@ -322,13 +325,14 @@ static void enter(arvak_call *call, int64_t now_ns) {
     refuse(call, ARVAK_KIND_UNAUTHENTICATED, GRPC_STATUS_UNAUTHENTICATED, arvak__refused_message);
     return;
   }
-  if (call->breaker && !arvak_breaker_enter(call->breaker, &call->pass, &retry_after)) {
+  int64_t end = call->deadline_ns ? call->deadline_ns : arvak__after_ns(now_ns, call->timeout_ns);
+  if (call->breaker && !arvak_breaker_enter(call->breaker, end, &call->pass, &retry_after)) {
     arvak__slots_release(client);
     set_open(call, retry_after);
     finish_soon(call);
     return;
   }
-  if (call->deadline_ns == 0) call->deadline_ns = now_ns + call->timeout_ns;
+  call->deadline_ns = end;
   if (call->pass.is_probe || was_not_sent(call)) wait_for_connection(call, now_ns);
   else start_attempt(call, now_ns);
 }
@@ -356,7 +360,7 @@ static void on_queue_timeout(arvak_timer *timer, void *ud) {
 
 /* Between attempts the call's own deadline runs as well. */
 static int64_t queue_end(const arvak_call *call, int64_t now_ns) {
-  int64_t end = now_ns + call->queue_timeout_ns;
+  int64_t end = arvak__after_ns(now_ns, call->queue_timeout_ns);
   return call->deadline_ns != 0 && call->deadline_ns < end ? call->deadline_ns : end;
 }
 

@@ -21,6 +21,7 @@ struct chunk {
 typedef struct arena {
   arvak_response response;
   int refs;
+  size_t size_bytes; /* of all chunks */
   chunk *chunks;
   char *at, *end;
 } arena;
@@ -41,6 +42,7 @@ static arena *arena_new(size_t message_size) {
   arena *a = (arena *)c->bytes;
   memset(a, 0, sizeof *a);
   a->refs = 1;
+  a->size_bytes = sizeof *c + size;
   a->chunks = c;
   a->at = c->bytes + sizeof *a;
   a->end = c->bytes + size;
@@ -56,6 +58,7 @@ static void *arena_alloc(void *data, size_t size) {
     /* The oldest chunk, which holds the arena, must stay last in the list. */
     chunk *c = chunk_new(room, a->chunks);
     if (!c) return NULL;
+    a->size_bytes += sizeof *c + room;
     a->chunks = c;
     a->at = c->bytes;
     a->end = c->bytes + room;
@@ -74,6 +77,8 @@ arvak_response *arvak_response_ref(arvak_response *response) {
   ((arena *)response)->refs++;
   return response;
 }
+
+size_t arvak_response_size_bytes(const arvak_response *response) { return ((const arena *)response)->size_bytes; }
 
 void arvak_response_unref(arvak_response *response) {
   if (!response || --((arena *)response)->refs > 0) return;

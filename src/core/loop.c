@@ -75,6 +75,22 @@ void arvak__loop_post(arvak_loop *loop, arvak_call *call) {
   if (is_new && loop != stepping) arvak_loop_wake(loop);
 }
 
+/* Whether a step would find something to do without waiting. The lock is only about other threads' postings. */
+static bool has_work(const arvak_loop *loop) {
+  if (loop->asking || loop->bridge.taken) return true;
+  pthread_mutex_t *mu = (pthread_mutex_t *)&loop->mu;
+  pthread_mutex_lock(mu);
+  bool has_postings = loop->inbox != NULL;
+  pthread_mutex_unlock(mu);
+  return has_postings;
+}
+
+/* What a step leaves undone was posted without a wake. Whoever waits on the descriptor is told of it; the next step
+ * looks by itself before it waits. */
+static void tell_rest(arvak_loop *loop) {
+  if (loop->bridge.thread && has_work(loop)) arvak__bridge_signal(&loop->bridge);
+}
+
 static arvak_call *pop_inbox(arvak_loop *loop) {
   pthread_mutex_lock(&loop->mu);
   arvak_call *call = loop->inbox;
@@ -143,8 +159,10 @@ void arvak__loop_catch_up(arvak_loop *loop, int connections) {
   if (loop->bridge.thread) return; /* its thread polls all the time */
   arvak_loop *outer = stepping;
   stepping = loop;
+  bool was_woken = atomic_load(&loop->is_waking);
   for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_events(loop, 0);
   stepping = outer;
+  if (was_woken) arvak_loop_wake(loop); /* it is the next step that was to end early */
 }
 
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
@@ -152,12 +170,11 @@ int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   arvak_loop *outer = stepping;
   stepping = loop;
   int ran = run_inbox(loop) + run_timers(loop);
-  int64_t next = arvak__timers_next(&loop->timers);
-  if (ran > 0) until_ns = 0;
-  else if (next < until_ns) until_ns = next;
-  ran += run_events(loop, until_ns);
+  int64_t due = ran > 0 ? 0 : arvak_loop_due_ns(loop);
+  ran += run_events(loop, due < until_ns ? due : until_ns);
   ran += run_inbox(loop) + run_timers(loop);
   stepping = outer;
+  tell_rest(loop);
   return ran;
 }
 
@@ -206,7 +223,9 @@ void arvak_loop_close_fd(arvak_loop *loop) {
   if (--loop->fd_users == 0 && loop->fork_generation == arvak__fork_generation()) stop_bridge(loop);
 }
 
-int64_t arvak_loop_due_ns(const arvak_loop *loop) { return arvak__timers_next(&loop->timers); }
+int64_t arvak_loop_due_ns(const arvak_loop *loop) {
+  return has_work(loop) ? 0 : arvak__timers_next(&loop->timers);
+}
 
 bool arvak_client_connect(arvak_client *client, arvak_loop *loop) { return arvak__pool_connect(client, &loop->cq); }
 

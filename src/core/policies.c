@@ -1,6 +1,7 @@
 /* The two policies as objects that calls share: retry, which never changes, and the breaker, which lives. Invariant: a
  * breaker's hook runs without its lock, in the thread that made the change.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <grpc/status.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -62,6 +63,10 @@ double arvak_retry_tokens(const arvak_retry *retry) {
 
 int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double random) {
   return arvak__retry_delay_ns(&retry->options, attempt, random);
+}
+
+bool arvak_retry_obeys(const arvak_retry *retry, int64_t pushback_ns) {
+  return arvak__retry_obeys(&retry->options, pushback_ns);
 }
 
 bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure) {
@@ -128,10 +133,10 @@ void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker
   pthread_mutex_unlock(&breaker->mu);
 }
 
-bool arvak_breaker_enter(arvak_breaker *breaker, arvak_pass *pass, int64_t *retry_after_ns) {
+bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns) {
   int64_t now = arvak_now_ns();
   arvak_breaker_state before = lock(breaker);
-  bool is_admitted = arvak__breaker_admit(&breaker->core, now, pass, retry_after_ns);
+  bool is_admitted = arvak__breaker_admit(&breaker->core, now, until_ns, pass, retry_after_ns);
   unlock(breaker, before);
   return is_admitted;
 }
@@ -164,4 +169,14 @@ void arvak_breaker_reset(arvak_breaker *breaker) {
   arvak_breaker_state before = lock(breaker);
   arvak__breaker_reset(&breaker->core);
   unlock(breaker, before);
+}
+
+void arvak_breaker_explain(int64_t retry_after_ns, arvak_outcome *out) {
+  bool is_forced = retry_after_ns == ARVAK_NEVER;
+  out->kind = ARVAK_KIND_CIRCUIT_OPEN;
+  out->code = GRPC_STATUS_UNAVAILABLE;
+  out->message = is_forced ? "the circuit breaker is forced open until it is reset, nothing was sent"
+                           : "the circuit breaker is open, nothing was sent";
+  out->retryable = out->has_retry_after = !is_forced;
+  out->retry_after_ns = is_forced ? 0 : retry_after_ns;
 }

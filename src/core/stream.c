@@ -12,6 +12,7 @@
 
 #include "attempt.h"
 #include "client.h"
+#include "clock.h"
 #include "codec.h"
 #include "headers.h"
 #include "loop.h"
@@ -288,8 +289,9 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
     free(stream);
     return status;
   }
-  int64_t retry_after;
-  if (options->breaker && !arvak_breaker_enter(options->breaker, &stream->pass, &retry_after)) {
+  stream->started_ns = arvak_now_ns();
+  int64_t probe_end = arvak__after_ns(stream->started_ns, PROBE_NS), retry_after;
+  if (options->breaker && !arvak_breaker_enter(options->breaker, probe_end, &stream->pass, &retry_after)) {
     free_request(stream);
     free(stream);
     return ARVAK_EREFUSED;
@@ -302,8 +304,8 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
   stream->fn = fn;
   stream->ud = options->ud;
   stream->outcome.attempts = 1;
-  stream->started_ns = arvak_now_ns();
-  stream->attempt.deadline_ns = options->timeout_ns > 0 ? stream->started_ns + options->timeout_ns : ARVAK_NEVER;
+  stream->attempt.deadline_ns =
+      options->timeout_ns > 0 ? arvak__after_ns(stream->started_ns, options->timeout_ns) : ARVAK_NEVER;
   arvak_client_ref(client);
   if (loop->call_count == 0) arvak__loop_catch_up(loop, arvak__client_channel_count(client));
   link_stream(loop, stream);
@@ -390,7 +392,7 @@ bool arvak_stream_plan_retry(arvak_stream *stream, int attempts, int64_t *delay_
     return false;
   stream->outcome.attempts = attempts;
   if (!arvak__attempt_may_retry(&stream->attempt, &stream->outcome, stream->retry, delay_ns)) return false;
-  int64_t at = arvak_now_ns() + *delay_ns;
+  int64_t at = arvak__after_ns(arvak_now_ns(), *delay_ns);
   if (stream->attempt.deadline_ns != ARVAK_NEVER && at >= stream->attempt.deadline_ns) return false;
   arvak__attempt_report_retry(&stream->attempt, &stream->outcome, stream->retry, *delay_ns);
   return true;

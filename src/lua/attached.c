@@ -1,4 +1,4 @@
-/* Callers whose coroutine belongs to an attached loop, and the step that such a loop makes.
+/* Callers whose coroutine belongs to an attached loop.
  * Invariant: a wait of such a coroutine is freed by the coroutine, or by its guard when the coroutine has died; never
  * before its loop has been told that it is over.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -6,49 +6,22 @@
 
 #include <lauxlib.h>
 
-#include "descriptor.h"
+#include "guard.h"
 #include "misuse.h"
 #include "outcome.h"
-#include "step.h"
 #include "upcall.h"
+#include "work.h"
 
-/* Lets go of a wait whose coroutine has died or was collected, instead of going on after it. */
-#define GUARD "arvak.guard"
-
-typedef struct guard {
-  larvak_state *state;
-  lua_Integer ticket;
-} guard;
-
-static int guard_gc(lua_State *L) {
-  guard *g = luaL_checkudata(L, 1, GUARD);
-  larvak_wait *wait = larvak_wait_find(g->state, g->ticket);
-  if (!wait) return 0;
-  if (wait->is_told) {
-    larvak_wait_free(wait);
-    return 0;
-  }
-  wait->is_orphan = true;
-  larvak_wait_end(wait, REASON_CANCELED);
-  larvak_descriptor_wake(g->state);
+/* (lightuserdata state): the loop watches from now on. To be called protected. */
+static int watch(lua_State *L) {
+  larvak_work_watch(L, lua_touserdata(L, 1));
   return 0;
-}
-
-/* (lightuserdata wait): the guard; the loop watches from now on. To be called protected. */
-static int prepare(lua_State *L) {
-  larvak_wait *wait = lua_touserdata(L, 1);
-  larvak_descriptor_attend(L, wait->state);
-  guard *g = lua_newuserdatauv(L, sizeof *g, 0);
-  g->state = wait->state;
-  g->ticket = larvak_wait_ticket(wait);
-  luaL_setmetatable(L, GUARD);
-  return 1;
 }
 
 /* ---- who waits ---- */
 
 bool larvak_attached_is_inside(lua_State *L, larvak_state *state, const char *method) {
-  if (!state->descriptor.is_attached) return false;
+  if (!state->work.is_attached) return false;
   larvak_upcall_push(L, UPCALL_RUNNING);
   lua_call(L, 0, 1);
   bool is_inside = !lua_isnil(L, -1), can_suspend = lua_toboolean(L, -1) != 0;
@@ -69,7 +42,7 @@ static int go_on(lua_State *L, int status, lua_KContext ticket) {
   for (;;) {
     larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
     if (!wait) return luaL_error(L, "this wait is over: its Lua state is closing");
-    if (wait->is_told) return larvak_outcome_finish(L, wait);
+    if (wait->at == WAIT_TOLD) return larvak_outcome_finish(L, wait);
     larvak_upcall_push(L, UPCALL_SUSPEND);
     lua_pushinteger(L, (lua_Integer)ticket);
     lua_callk(L, 1, 0, ticket, go_on);
@@ -78,33 +51,33 @@ static int go_on(lua_State *L, int status, lua_KContext ticket) {
 
 int larvak_attached_await(lua_State *L, larvak_wait *wait) {
   luaL_checkstack(L, 6, NULL);
-  wait->is_foreign = true;
-  wait->is_told = wait->reason != REASON_PENDING; /* nobody else will be */
-  lua_pushcfunction(L, prepare);
-  lua_pushlightuserdata(L, wait);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+  lua_pushcfunction(L, watch);
+  lua_pushlightuserdata(L, wait->state);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
     larvak_wait_free(wait);
     return lua_error(L);
   }
-  larvak_descriptor_notice(wait->state);
+  larvak_guard_push(L, wait);
+  wait->waiter = WAITER_FOREIGN;
+  if (wait->at == WAIT_OVER) wait->at = WAIT_TOLD; /* nobody else will tell it */
+  larvak_work_changed(wait->state); /* of the call */
   return go_on(L, LUA_OK, (lua_KContext)larvak_wait_ticket(wait));
 }
 
 /* ---- for the Lua layer ---- */
 
-/* pump(): one step without waiting, by a loop that calls due() afterwards. */
-static int attached_pump(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  larvak_step_check(L, state);
-  larvak_descriptor_enter_pump(state);
-  larvak_step(L, state, 0);
-  larvak_descriptor_rouse(L, state, 1);
-  return 0;
+/* next_woken(): the ticket of the first wait that is over and whose loop has not been told; it is told from now on.
+ * nil: there is none, or its coroutine has died. */
+static int attached_next_woken(lua_State *L) {
+  larvak_wait *wait = larvak_waits_pop_woken(larvak_state_get(L));
+  if (!wait) return 0;
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  return 1;
 }
 
-/* is_waiting(ticket): whether the wait is not over, or has not been fetched. */
-static int attached_is_waiting(lua_State *L) {
-  lua_pushboolean(L, larvak_wait_find(larvak_state_get(L), luaL_checkinteger(L, 1)) != NULL);
+/* woken_count(): how many there are. */
+static int attached_woken_count(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)larvak_state_get(L)->waits.woken_count);
   return 1;
 }
 
@@ -115,13 +88,9 @@ static int attached_is_foreign(lua_State *L) {
 }
 
 void larvak_attached_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"pump", attached_pump},
-                                       {"is_foreign", attached_is_foreign},
-                                       {"is_waiting", attached_is_waiting},
+  static const luaL_Reg functions[] = {{"is_foreign", attached_is_foreign},
+                                       {"next_woken", attached_next_woken},
+                                       {"woken_count", attached_woken_count},
                                        {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", guard_gc}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
-  luaL_newmetatable(L, GUARD);
-  luaL_setfuncs(L, meta, 0);
-  lua_pop(L, 1);
 }

@@ -6,11 +6,12 @@
 #include <lauxlib.h>
 
 #include "attached.h"
-#include "descriptor.h"
+#include "guard.h"
 #include "misuse.h"
 #include "outcome.h"
 #include "ready.h"
 #include "step.h"
+#include "work.h"
 
 bool larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
   if (state->hooks.depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
@@ -39,8 +40,8 @@ typedef struct blocked {
 static int block(lua_State *L) {
   blocked *b = lua_touserdata(L, 1);
   larvak_state *state = b->wait->state;
-  while (b->wait->reason == REASON_PENDING) {
-    if (larvak_state_is_idle(state)) {
+  while (b->wait->at == WAIT_PENDING) {
+    if (larvak_is_idle(state)) {
       lua_pushliteral(L, "deadlock: waiting for something that nothing in flight can bring");
       return lua_error(L);
     }
@@ -51,24 +52,25 @@ static int block(lua_State *L) {
 }
 
 /* (lightuserdata state) */
-static int rouse_protected(lua_State *L) {
-  larvak_descriptor_rouse(L, lua_touserdata(L, 1), 0);
+static int hand_over(lua_State *L) {
+  larvak_work_hand_over(L, lua_touserdata(L, 1));
   return 0;
 }
 
-static int rouse(lua_State *L, larvak_state *state) {
-  if (state->descriptor.users == 0) return LUA_OK;
-  lua_pushcfunction(L, rouse_protected);
+/* Whatever became of the wait, others learn what its steps have left. */
+static int leave(lua_State *L, larvak_state *state, int status) {
+  if (!state->work.users) return status;
+  lua_pushcfunction(L, hand_over);
   lua_pushlightuserdata(L, state);
-  return lua_pcall(L, 1, 0, 0);
+  int own_status = lua_pcall(L, 1, 0, 0);
+  return status == LUA_OK ? own_status : status;
 }
 
 static int await_blocking(lua_State *L, larvak_wait *wait) {
   blocked b = {wait, lua_gethookmask(wait->state->main)};
   lua_pushcfunction(L, block);
   lua_pushlightuserdata(L, &b);
-  int status = lua_pcall(L, 1, 0, 0);
-  if (status == LUA_OK) status = rouse(L, wait->state);
+  int status = leave(L, wait->state, lua_pcall(L, 1, 0, 0));
   if (status != LUA_OK) {
     larvak_wait_free(wait);
     return lua_error(L);
@@ -78,12 +80,13 @@ static int await_blocking(lua_State *L, larvak_wait *wait) {
 
 /* ---- suspended ---- */
 
+/* Somebody else may resume the coroutine: he gets nothing, and it waits on for its task's turn. */
 static int on_resume(lua_State *L, int status, lua_KContext ticket) {
   (void)status;
-  larvak_wait *wait = larvak_wait_find(larvak_state_get(L), (lua_Integer)ticket);
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, (lua_Integer)ticket);
   if (!wait) return luaL_error(L, "this wait is over: its task was closed");
-  /* A stray resume: whoever sent it gets nothing, and we wait on. */
-  if (wait->reason == REASON_PENDING) return lua_yieldk(L, 0, ticket, on_resume);
+  if (wait->at == WAIT_PENDING || state->tasks.current != wait->task) return lua_yieldk(L, 0, ticket, on_resume);
   return larvak_outcome_finish(L, wait);
 }
 
@@ -92,23 +95,21 @@ int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign) {
   if (is_foreign) return larvak_attached_await(L, wait);
   larvak_task *task = wait->state->tasks.current;
   if (!task) return await_blocking(L, wait);
-  if (task->is_canceled && wait->reason == REASON_PENDING) wait->reason = REASON_CANCELED;
-  wait->task = task;
-  task->wait = wait;
-  if (wait->reason != REASON_PENDING) larvak_ready_push(wait->state, task);
+  if (L != task->co) larvak_guard_push(L, wait); /* a coroutine of arvak.wrap, which the task does not end with */
+  larvak_wait_suspend(wait, task);
   return lua_yieldk(L, 0, (lua_KContext)larvak_wait_ticket(wait), on_resume);
 }
 
 /* ---- for the Lua layer ---- */
 
-/* unpark(ticket): ends the wait, if it is not over already. */
+/* unpark(ticket): ends the wait, if it is not over already. A ticket is a number that a program might make up, so no
+ * other wait ends by it. */
 static int await_unpark(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
-  if (!wait) return 0;
-  larvak_descriptor_attend(L, state);
+  if (!wait || !wait->can_be_woken) return 0;
+  larvak_work_watch(L, state);
   larvak_wait_end(wait, REASON_DONE);
-  larvak_descriptor_notice(state);
   return 0;
 }
 
@@ -117,13 +118,20 @@ static int await_start_timer(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
   double seconds = luaL_checknumber(L, 1);
-  larvak_descriptor_attend(L, state);
+  larvak_work_watch(L, state);
   larvak_wait *wait = larvak_wait_new(L, state);
-  wait->is_detached = true;
+  wait->waiter = WAITER_LAYER;
   larvak_wait_start_timer(L, wait, seconds);
-  larvak_descriptor_notice(state);
   lua_pushinteger(L, larvak_wait_ticket(wait));
   return 1;
+}
+
+/* stop_timer(ticket): the end of that timer is reported in the next step. */
+static int await_stop_timer(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
+  if (wait && wait->waiter == WAITER_LAYER && !wait->call) larvak_wait_end(wait, REASON_DONE);
+  return 0;
 }
 
 /* park(method, seconds | nil, tickets | nil): waits for the time to be over, or for an unpark of the ticket that it
@@ -149,6 +157,7 @@ void larvak_await_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"unpark", await_unpark},
                                        {"park", await_park},
                                        {"start_timer", await_start_timer},
+                                       {"stop_timer", await_stop_timer},
                                        {"check_wait", await_check},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

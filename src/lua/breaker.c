@@ -73,7 +73,7 @@ arvak_breaker *larvak_breaker_read(lua_State *L, int index, const char *what) {
   if (is_table) read_breaker(L, index, what, &options);
   int status = arvak_breaker_new(&options, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK) larvak_no_memory(L);
   return *box;
 }
 
@@ -83,6 +83,7 @@ static arvak_breaker *check_breaker(lua_State *L, const char *method) {
   arvak_breaker **box = luaL_testudata(L, 1, LARVAK_BREAKER);
   if (!box || !*box)
     larvak_misuse(L, "%s: got %s as the breaker, expected breaker:%s(...)", method, larvak_describe(L, 1), method);
+  larvak_misuse_check_count(L, method, lua_gettop(L), 2, 1, "");
   return *box;
 }
 
@@ -103,13 +104,19 @@ static int breaker_state(lua_State *L) {
   return 1;
 }
 
+/* In how many seconds to try again; nil while it is forced open. */
+static void push_retry_after(lua_State *L, int64_t retry_after_ns) {
+  if (retry_after_ns == ARVAK_NEVER) lua_pushnil(L);
+  else lua_pushnumber(L, (lua_Number)retry_after_ns * 1e-9);
+}
+
 /* can_proceed(): true, or false and in how many seconds to try again. */
 static int breaker_can_proceed(lua_State *L) {
   arvak_breaker_info info;
   arvak_breaker_get_info(check_breaker(L, "can_proceed"), arvak_now_ns(), &info);
   lua_pushboolean(L, info.would_admit);
   if (info.would_admit) return 1;
-  lua_pushnumber(L, (lua_Number)info.retry_after_ns * 1e-9);
+  push_retry_after(L, info.retry_after_ns);
   return 2;
 }
 
@@ -158,12 +165,12 @@ static int breaker_enter(lua_State *L) {
   pass *p = lua_newuserdatauv(L, sizeof *p, 0);
   p->breaker = NULL;
   luaL_setmetatable(L, PASS);
-  bool is_admitted = arvak_breaker_enter(breaker, &p->core, &retry_after);
+  bool is_admitted = arvak_breaker_enter(breaker, 0, &p->core, &retry_after);
   if (is_admitted) p->breaker = arvak_breaker_ref(breaker);
   larvak_hooks_tell(L, larvak_state_get(L));
   if (is_admitted) return 1;
   lua_pushnil(L);
-  lua_pushnumber(L, (lua_Number)retry_after * 1e-9);
+  push_retry_after(L, retry_after);
   return 2;
 }
 
@@ -216,7 +223,6 @@ void larvak_breaker_open(lua_State *L) {
   lua_pop(L, 1);
   luaL_newmetatable(L, PASS);
   luaL_setfuncs(L, pass_meta, 0);
-  lua_newtable(L);
-  lua_setfield(L, -2, "__index");
+  larvak_names_protect(L);
   lua_pop(L, 1);
 }

@@ -8,10 +8,11 @@
 #include "misuse.h"
 #include "names.h"
 #include "retry.h"
+#include "taken.h"
 
 /* A breaker is what many calls share, so one call can name another or none, but not make one. */
 static void read_breaker(lua_State *L, int index, larvak_call_policies *out) {
-  if (lua_getfield(L, index, "breaker") == LUA_TNIL) return;
+  if (larvak_taken_field(L, index, "breaker") == LUA_TNIL) return;
   bool is_off = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
   if (!is_off && !luaL_testudata(L, -1, LARVAK_BREAKER))
     larvak_misuse(L, "breaker: got %s, expected false or a breaker made by arvak.circuit_breaker",
@@ -22,7 +23,7 @@ static void read_breaker(lua_State *L, int index, larvak_call_policies *out) {
 
 void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out) {
   read_breaker(L, index, out);
-  out->has_retry = lua_getfield(L, index, "retry") != LUA_TNIL;
+  out->has_retry = larvak_taken_field(L, index, "retry") != LUA_TNIL;
   if (out->has_retry)
     out->retry = larvak_retry_read(L, -1, "retry", client->core ? arvak_client_address(client->core) : NULL);
 }

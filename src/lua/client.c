@@ -6,9 +6,9 @@
 #include <lauxlib.h>
 #include <string.h>
 
-#include "descriptor.h"
 #include "misuse.h"
 #include "names.h"
+#include "work.h"
 
 /* See client_flush. */
 #define FLUSH_NS 200000000
@@ -51,7 +51,7 @@ static void close_handle(larvak_client *client) {
   if (!core) return;
   arvak_loop *loop = client->state->loop;
   if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
-  larvak_descriptor_wake(client->state); /* that took what the descriptor said */
+  larvak_work_changed(client->state);
   arvak_client_unref(core);
 }
 
@@ -132,7 +132,7 @@ static int client_hurry(lua_State *L) {
 static int client_flush(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "flush");
   arvak_loop *loop = larvak_loop_get(L, client->state);
-  if (client->state->descriptor.users > 0) return 0; /* another thread polls, and nobody else's loop is to be held up */
+  if (client->state->work.users) return 0; /* another thread polls, and nobody else's loop is to be held up */
   if (arvak_client_connect(client->core, loop)) return 0;
   int64_t end = arvak_now_ns() + FLUSH_NS;
   arvak_client_stats stats;

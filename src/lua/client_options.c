@@ -12,17 +12,19 @@
 #include "fields.h"
 #include "misuse.h"
 #include "options.h"
+#include "taken.h"
 
 enum { MAX_POOL_SIZE = 256, MAX_CONCURRENT_RPCS = 100000, MAX_COUNT = 1000000 };
 enum { MAX_PEM_BYTES = 1 << 20, MAX_PATH_SHOWN = 200 };
 
 /* PEM text or the path of a file that holds it. Leaves the text on the stack. */
 static const char *read_pem(lua_State *L, int table, const char *field) {
-  lua_getfield(L, table, field);
+  larvak_taken_field(L, table, field);
   if (lua_isnil(L, -1)) return NULL;
   if (lua_type(L, -1) != LUA_TSTRING)
     larvak_misuse(L, "tls.%s: got %s, expected PEM text or a path", field, larvak_describe(L, -1));
-  const char *text = lua_tostring(L, -1);
+  const char *text = larvak_taken_text(L, -1);
+  if (!text) larvak_misuse(L, "tls.%s: expected PEM text or a path, without NUL bytes", field);
   if (strstr(text, "-----BEGIN")) return text;
   luaL_checkstack(L, 5, NULL);
   struct stat status;
@@ -46,7 +48,7 @@ static const char *read_pem(lua_State *L, int table, const char *field) {
 
 static void read_tls(lua_State *L, int options, arvak_client_options *out) {
   static const char *const keys[] = {"ca", "cert", "key", "server_name", NULL};
-  lua_getfield(L, options, "tls");
+  larvak_taken_field(L, options, "tls");
   int tls = lua_gettop(L);
   if (lua_isboolean(L, tls) || lua_isnil(L, tls)) {
     out->tls = lua_toboolean(L, tls) != 0;
@@ -58,51 +60,43 @@ static void read_tls(lua_State *L, int options, arvak_client_options *out) {
   out->tls_ca = read_pem(L, tls, "ca");
   out->tls_cert = read_pem(L, tls, "cert");
   out->tls_key = read_pem(L, tls, "key");
-  lua_getfield(L, tls, "server_name");
+  larvak_taken_field(L, tls, "server_name");
   if (!lua_isnil(L, -1)) out->tls_server_name = larvak_option_text(L, -1, "tls.server_name");
 }
 
-/* The value on top. */
-static void read_channel_arg(lua_State *L, arvak_channel_arg *arg) {
-  int value = lua_gettop(L);
-  switch (lua_type(L, value)) {
-    case LUA_TSTRING: arg->string = lua_tostring(L, value); break;
-    case LUA_TBOOLEAN: arg->integer = lua_toboolean(L, value); break;
-    case LUA_TNUMBER: {
-      const char *name = lua_pushfstring(L, "channel_args[\"%s\"]", arg->name);
-      arg->integer = (int)larvak_option_integer(L, value, name, 0, INT32_MIN, INT32_MAX);
-      break;
-    }
-    default:
-      larvak_misuse(L, "channel_args[\"%s\"]: got %s, expected an integer, a string or a boolean", arg->name,
-                    larvak_describe_type(L, value));
-  }
-  lua_settop(L, value);
+/* Name and value at key and the index after it. */
+static void read_channel_arg(lua_State *L, int key, arvak_channel_arg *arg) {
+  memset(arg, 0, sizeof *arg);
+  int value = key + 1, type = lua_type(L, value), top = lua_gettop(L);
+  if (lua_type(L, key) != LUA_TSTRING)
+    larvak_misuse(L, "channel_args: got %s as a name, expected a string", larvak_describe(L, key));
+  arg->name = larvak_taken_text(L, key);
+  const char *name = lua_pushfstring(L, "channel_args[%s]", larvak_describe(L, key));
+  if (!arg->name) larvak_misuse(L, "%s: expected a name without NUL bytes", name);
+  if (type == LUA_TBOOLEAN) arg->integer = lua_toboolean(L, value);
+  else if (type == LUA_TNUMBER) arg->integer = (int)larvak_option_integer(L, value, name, 0, INT32_MIN, INT32_MAX);
+  else if (!(arg->string = larvak_taken_text(L, value)))
+    larvak_misuse(L, "%s: got %s, expected an integer, a boolean or a string without NUL bytes", name,
+                  larvak_describe(L, value));
+  lua_settop(L, top);
 }
 
 static void read_channel_args(lua_State *L, int options, arvak_client_options *out) {
-  lua_getfield(L, options, "channel_args");
+  larvak_taken_field(L, options, "channel_args");
   int table = lua_gettop(L);
   if (lua_isnil(L, table)) return;
   if (!lua_istable(L, table))
     larvak_misuse(L, "channel_args: got %s, expected a table", larvak_describe(L, table));
-  size_t n = 0;
-  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) n++;
-  arvak_channel_arg *args = lua_newuserdatauv(L, (n + 1) * sizeof *args, 0);
-  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
-    arvak_channel_arg *arg = &args[out->channel_arg_count++];
-    memset(arg, 0, sizeof *arg);
-    if (lua_type(L, -2) != LUA_TSTRING)
-      larvak_misuse(L, "channel_args: got %s as a name, expected a string", larvak_describe(L, -2));
-    arg->name = lua_tostring(L, -2);
-    read_channel_arg(L, arg);
-  }
+  size_t count = larvak_taken_pairs(L, table);
+  arvak_channel_arg *args = lua_newuserdatauv(L, (count + 1) * sizeof *args, 0);
+  for (size_t i = 0; i < count; i++) read_channel_arg(L, table + 1 + 2 * (int)i, &args[i]);
   out->channel_args = args;
+  out->channel_arg_count = count;
 }
 
 /* A string becomes a header; a function is kept in the handle's user value and called for each attempt. */
 static void read_api_key(lua_State *L, int options, int client, arvak_header *headers, size_t *count) {
-  int type = lua_getfield(L, options, "api_key");
+  int type = larvak_taken_field(L, options, "api_key");
   if (type == LUA_TFUNCTION) {
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, client, LARVAK_CLIENT_API_KEY);
@@ -122,7 +116,7 @@ static void read_api_key(lua_State *L, int options, int client, arvak_header *he
 }
 
 static void read_headers(lua_State *L, int options, int client, arvak_client_options *out) {
-  lua_getfield(L, options, "metadata");
+  larvak_taken_field(L, options, "metadata");
   if (lua_isfunction(L, -1)) {
     lua_setiuservalue(L, client, LARVAK_CLIENT_METADATA);
     lua_pushnil(L);
@@ -141,8 +135,8 @@ static void read_limiter(lua_State *L, int index, arvak_limiter_options *out) {
   larvak_options_check(L, index, "limiter", keys);
   out->rate = larvak_field_number(L, index, "limiter", "rate", 0, 0.001, 1e6);
   out->burst = larvak_field_integer(L, index, "limiter", "burst", MAX_COUNT);
-  lua_getfield(L, index, "max_in_flight");
-  out->is_adaptive = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "adaptive") == 0;
+  larvak_taken_field(L, index, "max_in_flight");
+  out->is_adaptive = larvak_taken_is(L, -1, "adaptive");
   if (!out->is_adaptive && !lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
     larvak_misuse(L, "limiter.max_in_flight: got %s, expected \"adaptive\" or an integer from 1 to %d",
                   larvak_describe(L, -1), MAX_COUNT);
@@ -158,17 +152,17 @@ void larvak_client_options_read(lua_State *L, int options, int client, arvak_cli
   if (!lua_istable(L, options))
     larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe_type(L, options));
   larvak_options_check(L, options, "connect", keys);
-  lua_getfield(L, options, "pool_size");
+  larvak_taken_field(L, options, "pool_size");
   out->pool_size = (int)larvak_option_integer(L, -1, "pool_size", 0, 1, MAX_POOL_SIZE);
-  lua_getfield(L, options, "max_concurrent_rpcs");
+  larvak_taken_field(L, options, "max_concurrent_rpcs");
   out->max_concurrent_rpcs = (int)larvak_option_integer(L, -1, "max_concurrent_rpcs", 0, 1, MAX_CONCURRENT_RPCS);
-  lua_getfield(L, options, "timeout");
+  larvak_taken_field(L, options, "timeout");
   out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
-  lua_getfield(L, options, "attempt_timeout");
+  larvak_taken_field(L, options, "attempt_timeout");
   out->attempt_timeout_ns = larvak_option_seconds(L, -1, "attempt_timeout");
-  lua_getfield(L, options, "queue_timeout");
+  larvak_taken_field(L, options, "queue_timeout");
   out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
-  lua_getfield(L, options, "limiter");
+  larvak_taken_field(L, options, "limiter");
   read_limiter(L, -1, &out->limiter);
   lua_settop(L, client);
   read_headers(L, options, client, out);

@@ -15,6 +15,7 @@
 #include "options.h"
 #include "retry.h"
 #include "state.h"
+#include "taken.h"
 #include "upcall.h"
 
 /* ---- policies ---- */
@@ -22,8 +23,8 @@
 /* Those that the options name; the others stay. */
 static void take_policies(lua_State *L, int options, larvak_client *client, const char *address) {
   int top = lua_gettop(L);
-  bool has_retry = lua_getfield(L, options, "retry") != LUA_TNIL;
-  bool has_breaker = lua_getfield(L, options, "breaker") != LUA_TNIL;
+  bool has_retry = larvak_taken_field(L, options, "retry") != LUA_TNIL;
+  bool has_breaker = larvak_taken_field(L, options, "breaker") != LUA_TNIL;
   arvak_retry *retry = larvak_retry_read(L, top + 1, "retry", address);
   arvak_breaker *breaker = larvak_breaker_read(L, top + 2, "breaker"); /* may raise, so nothing is changed before */
   if (has_retry) {
@@ -51,6 +52,7 @@ static void check_policies(lua_State *L, const char *method) {
 static int client_configure(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "configure");
   luaL_checkstack(L, 20, NULL);
+  larvak_misuse_check_count(L, "configure", lua_gettop(L), 2, 2, "options");
   check_policies(L, "configure");
   if (client->is_shared)
     larvak_misuse(L, "configure: this client belongs to the host; arvak.resilient makes one with other policies");
@@ -67,7 +69,9 @@ static int client_has_retry(lua_State *L) {
 
 /* breaker(client): the live one, or nil. */
 static int client_breaker(lua_State *L) {
-  larvak_breaker_push(L, larvak_client_check(L, 1, "breaker")->breaker);
+  arvak_breaker *breaker = larvak_client_check(L, 1, "breaker")->breaker;
+  larvak_misuse_check_count(L, "breaker", lua_gettop(L), 2, 1, "");
+  larvak_breaker_push(L, breaker);
   return 1;
 }
 
@@ -115,7 +119,7 @@ static int client_connect(lua_State *L) {
     larvak_error_push_forked(L);
     return lua_error(L);
   }
-  if (status == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
   if (status != ARVAK_OK)
     return larvak_misuse(L, "%s, got %s", reason ? reason : "connect: bad options", larvak_describe(L, 1));
   lua_pushvalue(L, 3);

@@ -1,82 +1,94 @@
-/* Who waits for the loop from outside, and what they are told. Invariant: while a loop is attached and something is in
- * flight, the Lua layer watches the descriptor in it; and the descriptor is made readable whenever something is due
- * earlier than the loop was told.
+/* Users of the descriptor, as userdata: nothing that a program can write decides about the descriptor.
+ * Invariant: a user is in the list of the state from open_fd until close_fd or his end.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "descriptor.h"
 
 #include <lauxlib.h>
 
 #include "errors.h"
-#include "upcall.h"
+#include "misuse.h"
+#include "state.h"
+#include "step.h"
+#include "work.h"
 
-static int64_t due_ns(const larvak_state *state) {
-  if (larvak_state_has_work(state)) return 0;
-  return state->loop ? arvak_loop_due_ns(state->loop) : ARVAK_NEVER;
+#define USER "arvak.user"
+
+static larvak_user *check(lua_State *L) {
+  larvak_user *user = luaL_checkudata(L, 1, USER);
+  if (!user->is_open) larvak_misuse(L, "the descriptor is closed");
+  return user;
 }
 
-void larvak_descriptor_attend(lua_State *L, larvak_state *state) {
-  if (!state->descriptor.has_watcher || state->descriptor.is_watched || state->step.is_running) return;
-  larvak_upcall_push(L, UPCALL_BUSY);
-  lua_call(L, 0, 0);
-  state->descriptor.is_watched = true;
-}
-
-void larvak_descriptor_notice(larvak_state *state) {
-  if (state->descriptor.users == 0 || state->step.is_running || !state->loop) return;
-  int64_t due = due_ns(state);
-  bool is_earlier = due < state->descriptor.told_ns;
-  if (is_earlier) state->descriptor.told_ns = due;
-  if (is_earlier || (state->descriptor.is_watched && larvak_state_is_idle(state))) arvak_loop_wake(state->loop);
-}
-
-void larvak_descriptor_rouse(lua_State *L, larvak_state *state, int pumping) {
-  if (state->descriptor.users == 0 || state->step.is_running || !state->loop) return;
-  if (state->descriptor.users > pumping && (pumping == 0 || state->step.has_news)) arvak_loop_wake(state->loop);
-  if (!larvak_state_is_idle(state)) larvak_descriptor_attend(L, state);
-}
-
-void larvak_descriptor_wake(larvak_state *state) {
-  if (state->descriptor.users > 0 && state->loop) arvak_loop_wake(state->loop);
-}
-
-void larvak_descriptor_enter_pump(larvak_state *state) {
-  state->descriptor.told_ns = state->descriptor.users > 1 ? ARVAK_NEVER : 0; /* others will not look */
+/* Who is left looks again: what the descriptor said may have been for him. */
+static void close_user(larvak_user *user) {
+  larvak_state *state = user->state;
+  if (!user->is_open) return;
+  user->is_open = false;
+  larvak_user **place = &state->work.users;
+  while (*place != user) place = &(*place)->next;
+  *place = user->next;
+  if (!state->loop) return; /* the Lua state is closing */
+  arvak_loop_close_fd(state->loop);
+  if (state->work.users) arvak_loop_wake(state->loop);
 }
 
 /* ---- for the Lua layer ---- */
 
-/* open_fd(): the descriptor of this state's loop. */
+static int raise_refusal(lua_State *L, int status) {
+  if (status == ARVAK_ELIMIT) return luaL_error(L, "the system has no descriptor or thread left for an event loop");
+  if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
+  larvak_error_push_forked(L);
+  return lua_error(L);
+}
+
+/* open_fd(): a user of the descriptor of this state's loop. */
 static int descriptor_open_fd(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  int fd = arvak_loop_open_fd(larvak_loop_get(L, state));
-  if (fd == ARVAK_ELIMIT) return luaL_error(L, "the system has no descriptor or thread left for an event loop");
-  if (fd == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
-  if (fd < 0) {
-    larvak_error_push_forked(L);
-    return lua_error(L);
-  }
-  state->descriptor.users++;
-  state->descriptor.told_ns = ARVAK_NEVER;
-  lua_pushinteger(L, fd);
+  arvak_loop *loop = larvak_loop_get(L, state);
+  larvak_user *user = lua_newuserdatauv(L, sizeof *user, 0);
+  *user = (larvak_user){.state = state, .told_ns = ARVAK_NEVER};
+  luaL_setmetatable(L, USER);
+  user->fd = arvak_loop_open_fd(loop);
+  if (user->fd < 0) return raise_refusal(L, user->fd);
+  user->is_open = true;
+  user->next = state->work.users;
+  state->work.users = user;
   return 1;
 }
 
+/* close_fd(user): idempotent. */
 static int descriptor_close_fd(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  if (!state->loop || state->descriptor.users == 0) return 0; /* the Lua state is closing */
-  state->descriptor.users--;
-  arvak_loop_close_fd(state->loop);
+  close_user(luaL_checkudata(L, 1, USER));
   return 0;
 }
 
-/* due(): seconds until the next step has something to do, or nil; the caller means to step by then. */
+/* fd_of(user): the descriptor; nil of one that is closed, and of any other value. */
+static int descriptor_fd_of(lua_State *L) {
+  larvak_user *user = luaL_testudata(L, 1, USER);
+  if (!user || !user->is_open) return 0;
+  lua_pushinteger(L, user->fd);
+  return 1;
+}
+
+/* due(user): seconds until the next step has something to do, or nil; the user means to step by then. */
 static int descriptor_due(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  state->descriptor.told_ns = due_ns(state);
-  if (state->descriptor.told_ns == ARVAK_NEVER) return 0;
-  int64_t left = state->descriptor.told_ns - arvak_now_ns();
+  larvak_user *user = check(L);
+  user->told_ns = larvak_driver_due_ns(user->state);
+  if (user->told_ns == ARVAK_NEVER) return 0;
+  int64_t left = user->told_ns - arvak_now_ns();
   lua_pushnumber(L, left > 0 ? (lua_Number)left * 1e-9 : 0.0);
   return 1;
+}
+
+/* pump(user): one step without waiting, by a user who calls due(user) before he waits again, and so needs to be told
+ * nothing until then. What the descriptor said may have been for the others. */
+static int descriptor_pump(lua_State *L) {
+  larvak_user *user = check(L);
+  larvak_state *state = user->state;
+  larvak_step_check(L, state);
+  user->told_ns = 0;
+  if (larvak_step(L, state, 0)) larvak_work_changed(state);
+  return 0;
 }
 
 /* kick(): makes the descriptor readable. */
@@ -86,33 +98,16 @@ static int descriptor_kick(lua_State *L) {
   return 0;
 }
 
-/* rouse(pumping): see larvak_descriptor_rouse. */
-static int descriptor_rouse(lua_State *L) {
-  larvak_descriptor_rouse(L, larvak_state_get(L), (int)luaL_checkinteger(L, 1));
-  return 0;
-}
-
-/* set_attached(is_attached, has_watcher), set_watched(is_watched) */
-static int descriptor_set_attached(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  state->descriptor.is_attached = lua_toboolean(L, 1) != 0;
-  state->descriptor.has_watcher = lua_toboolean(L, 2) != 0;
-  return 0;
-}
-
-static int descriptor_set_watched(lua_State *L) {
-  larvak_state_get(L)->descriptor.is_watched = lua_toboolean(L, 1) != 0;
-  return 0;
-}
-
 void larvak_descriptor_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open_fd", descriptor_open_fd},
-                                       {"close_fd", descriptor_close_fd},
-                                       {"due", descriptor_due},
-                                       {"kick", descriptor_kick},
-                                       {"rouse", descriptor_rouse},
-                                       {"set_attached", descriptor_set_attached},
-                                       {"set_watched", descriptor_set_watched},
+  static const luaL_Reg functions[] = {{"open_fd", descriptor_open_fd}, {"close_fd", descriptor_close_fd},
+                                       {"fd_of", descriptor_fd_of},     {"due", descriptor_due},
+                                       {"pump", descriptor_pump},       {"kick", descriptor_kick},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
+  luaL_newmetatable(L, USER);
+  lua_pushcfunction(L, descriptor_close_fd);
+  lua_setfield(L, -2, "__gc");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
 }

@@ -8,6 +8,7 @@
 #include "errors.h"
 #include "misuse.h"
 #include "options.h"
+#include "taken.h"
 
 enum { MAX_BATCH = 50 };
 
@@ -50,29 +51,32 @@ static void check_list_entry(lua_State *L, int entry, const char *name) {
   }
 }
 
-bool larvak_entry_read(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
+/* Pushes the three fields, each asked for once: named ones may come from a metamethod __index, which can do anything,
+ * so that nothing is computed from one before all are here. */
+static void push_fields(lua_State *L, int entry, const char *name) {
   static const char *const keys[] = {"qasm", "shots", "optimization_level", NULL};
+  if (lua_rawgeti(L, entry, 1) != LUA_TNIL) {
+    check_list_entry(L, entry, name);
+    lua_rawgeti(L, entry, 2);
+    lua_pushnil(L);
+    return;
+  }
+  lua_pop(L, 1);
+  larvak_options_check(L, entry, name, keys);
+  for (int i = 0; keys[i]; i++) lua_getfield(L, entry, keys[i]);
+}
+
+bool larvak_entry_read(lua_State *L, int entry, lua_Integer i, arvak_circuit *out) {
   const char *name = lua_pushfstring(L, "circuits[%I]", (LUAI_UACINT)i);
-  out->optimization_level = 0;
   if (!lua_istable(L, entry))
     larvak_misuse(L, "%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =}", name,
                   larvak_describe(L, entry));
-  bool is_list = lua_rawgeti(L, entry, 1) != LUA_TNIL;
-  if (is_list) check_list_entry(L, entry, name);
-  if (!is_list) {
-    larvak_options_check(L, entry, name, keys);
-    lua_getfield(L, entry, "qasm");
-  }
-  int at = lua_gettop(L);
-  if (!larvak_entry_read_qasm(L, at, lua_pushfstring(L, "%s.qasm", name), out)) return false;
-  if (is_list) lua_rawgeti(L, entry, 2);
-  else lua_getfield(L, entry, "shots");
-  at = lua_gettop(L);
-  out->shots = larvak_entry_read_shots(L, at, lua_pushfstring(L, "%s.shots", name));
-  if (is_list) return true;
-  lua_getfield(L, entry, "optimization_level");
-  at = lua_gettop(L);
-  out->optimization_level = larvak_entry_read_level(L, at, lua_pushfstring(L, "%s.optimization_level", name));
+  push_fields(L, entry, name);
+  int qasm = lua_gettop(L) - 2;
+  if (!larvak_entry_read_qasm(L, qasm, lua_pushfstring(L, "%s.qasm", name), out)) return false;
+  out->shots = larvak_entry_read_shots(L, qasm + 1, lua_pushfstring(L, "%s.shots", name));
+  out->optimization_level = larvak_entry_read_level(L, qasm + 2, lua_pushfstring(L, "%s.optimization_level", name));
+  lua_settop(L, qasm);
   return true;
 }
 
@@ -83,11 +87,13 @@ bool larvak_entries_read(lua_State *L, int index, arvak_request *request) {
   if (n > MAX_BATCH)
     larvak_misuse(L, "circuits: got %d, expected at most %d for one SubmitBatch (split = true sends several)", (int)n,
                   MAX_BATCH);
+  int first = lua_gettop(L) + 1;
+  larvak_taken_list(L, index, n);
   arvak_circuit *circuits = lua_newuserdatauv(L, (n + 1) * sizeof *circuits, 0);
+  int top = lua_gettop(L);
   for (lua_Unsigned i = 0; i < n; i++) {
-    int top = lua_gettop(L);
-    lua_rawgeti(L, index, (lua_Integer)i + 1);
-    if (!larvak_entry_read(L, top + 1, (lua_Integer)i + 1, &circuits[i])) return false;
+    if (!larvak_entry_read(L, first + (int)i, (lua_Integer)i + 1, &circuits[i])) return false;
+    lua_replace(L, first + (int)i); /* the text, in the place of its entry */
     lua_settop(L, top);
   }
   request->circuits = circuits;

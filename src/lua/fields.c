@@ -5,10 +5,10 @@
 
 #include <lauxlib.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "misuse.h"
 #include "options.h"
+#include "taken.h"
 
 bool larvak_field_is_table(lua_State *L, int index, const char *what, bool *is_wanted) {
   *is_wanted = lua_toboolean(L, index) != 0;
@@ -19,9 +19,8 @@ bool larvak_field_is_table(lua_State *L, int index, const char *what, bool *is_w
 }
 
 const char *larvak_field_get(lua_State *L, int options, const char *what, const char *field) {
-  lua_getfield(L, options, field);
-  const char *name = lua_pushfstring(L, "%s.%s", what, field);
-  return name;
+  larvak_taken_field(L, options, field);
+  return lua_pushfstring(L, "%s.%s", what, field);
 }
 
 int larvak_field_integer(lua_State *L, int options, const char *what, const char *field, lua_Integer high) {
@@ -67,8 +66,8 @@ int larvak_field_choice(lua_State *L, int options, const char *what, const char 
                         const char *expected) {
   const char *name = larvak_field_get(L, options, what, field);
   int place = lua_isnil(L, -2) ? 0 : -1;
-  for (int i = 0; place < 0 && names[i] && lua_type(L, -2) == LUA_TSTRING; i++)
-    if (strcmp(lua_tostring(L, -2), names[i]) == 0) place = i;
+  for (int i = 0; place < 0 && names[i]; i++)
+    if (larvak_taken_is(L, -2, names[i])) place = i;
   if (place < 0) larvak_misuse(L, "%s: got %s, expected %s", name, larvak_describe(L, -2), expected);
   lua_pop(L, 2);
   return place;

@@ -88,6 +88,11 @@ void larvak_headers_note_client(lua_State *L, int index) {
   lua_pop(L, 1);
 }
 
+/* Whether this call of this client is still first in line. The functions may have ended it, and freed it with that. */
+static bool is_asking(const larvak_state *state, const arvak_call *call, const void *client) {
+  return arvak_loop_next_asking(state->loop) == call && arvak_call_owner(call) == client;
+}
+
 /* (lightuserdata call): calls the functions, and lets the call go on. Raises what a function raised. */
 static int give(lua_State *L) {
   arvak_call *call = lua_touserdata(L, 1);
@@ -103,7 +108,8 @@ static int give(lua_State *L) {
     lua_getfield(L, -1, "cause");
     return lua_error(L);
   }
-  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return luaL_error(L, "not enough memory");
+  if (client && !is_asking(client->state, call, client)) return 0;
+  if (arvak_call_proceed(call, headers, count) == ARVAK_ENOMEM) return larvak_no_memory(L);
   return 0;
 }
 
@@ -118,11 +124,16 @@ static int note_cause(lua_State *L) {
 void larvak_headers_give(lua_State *L, larvak_state *state) {
   arvak_call *call;
   while ((call = arvak_loop_next_asking(state->loop))) {
+    const void *client = arvak_call_owner(call);
     lua_pushcfunction(L, give);
     lua_pushlightuserdata(L, call);
     int status = lua_pcall(L, 1, 0, 0);
     if (status == LUA_ERRMEM) lua_error(L); /* it still asks in the next step */
     if (status == LUA_OK) continue;
+    if (!is_asking(state, call, client)) {
+      lua_pop(L, 1);
+      continue;
+    }
     lua_pushcfunction(L, note_cause);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, call);

@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "errors.h"
+#include "misuse.h"
 #include "names.h"
 #include "upcall.h"
+#include "work.h"
 
 /* In the registry: the functions, by the address of their hook. */
 static const char functions_key = 0;
@@ -36,7 +38,7 @@ larvak_hook *larvak_hook_new(lua_State *L, int function) {
   larvak_state *state = larvak_state_get(L);
   function = lua_absindex(L, function);
   larvak_hook *hook = malloc(sizeof *hook);
-  if (!hook) luaL_error(L, "not enough memory");
+  if (!hook) larvak_no_memory(L);
   *hook = (larvak_hook){.state = state, .next_dead = state->hooks.dead};
   state->hooks.dead = hook; /* until its function is noted */
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
@@ -98,6 +100,7 @@ static void keep(larvak_hook *hook, larvak_event *event) {
   event->next = NULL;
   *state->hooks.events_end = event;
   state->hooks.events_end = &event->next;
+  larvak_work_changed(state);
 }
 
 void larvak_hook_on_retry(const arvak_retry_event *retry, void *ud) {

@@ -4,23 +4,36 @@
 
 #include <lauxlib.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+
+enum { MAX_SHOWN = 60 }; /* bytes of a text in an error */
 
 /* Chunks of the Lua layer are named after their files. */
 static bool is_ours(const lua_Debug *ar) {
   return *ar->what == 'C' || strncmp(ar->source, "=lua/arvak", 10) == 0;
 }
 
-static void push_position(lua_State *L) {
+/* Pushes the position of the nearest line of the program on this thread; false: it has none, and nothing is pushed. */
+static bool push_line(lua_State *L, lua_State *thread, const char *remark) {
   lua_Debug ar;
-  for (int level = 0; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Sl", &ar);
+  for (int level = 0; lua_getstack(thread, level, &ar); level++) {
+    lua_getinfo(thread, "Sl", &ar);
     if (is_ours(&ar)) continue;
-    if (ar.currentline > 0) lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+    if (ar.currentline > 0) lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, remark);
     else lua_pushliteral(L, "");
-    return;
+    return true;
   }
-  lua_pushliteral(L, "");
+  return false;
+}
+
+static void push_position(lua_State *L) {
+  if (push_line(L, L, "")) return;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  lua_State *thread = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  bool is_found = thread != L && push_line(L, thread, "(the nearest line of the program) ");
+  if (!is_found) lua_pushliteral(L, "");
 }
 
 int larvak_misuse(lua_State *L, const char *format, ...) {
@@ -34,27 +47,77 @@ int larvak_misuse(lua_State *L, const char *format, ...) {
   return lua_error(L);
 }
 
+/* lua_error knows the message of Lua's own error, which is a string that every state holds. */
+int larvak_no_memory(lua_State *L) {
+  lua_pushliteral(L, "not enough memory");
+  return lua_error(L);
+}
+
 const char *larvak_describe_type(lua_State *L, int index) {
   if (lua_type(L, index) == LUA_TSTRING) lua_pushfstring(L, "a string of %d bytes", (int)lua_rawlen(L, index));
   else larvak_describe(L, index);
   return lua_tostring(L, -1);
 }
 
+static size_t utf8_length(const unsigned char *text, size_t size) {
+  size_t length = *text < 0x80 ? 1 : *text >= 0xc2 && *text < 0xe0 ? 2 : *text >= 0xe0 && *text < 0xf0 ? 3
+                  : *text >= 0xf0 && *text < 0xf5 ? 4 : 0;
+  if (length == 0 || length > size) return 0;
+  for (size_t i = 1; i < length; i++)
+    if ((text[i] & 0xc0) != 0x80) return 0;
+  return length;
+}
+
+/* Adds the first character of a text, escaped if it does not print: how many bytes it was. */
+static size_t add_shown(luaL_Buffer *out, const unsigned char *text, size_t size) {
+  size_t length = utf8_length(text, size);
+  bool is_control = *text < 0x20 || *text == 0x7f || (*text == 0xc2 && length == 2 && text[1] < 0xa0);
+  if (length > 0 && !is_control) {
+    if (*text == '"' || *text == '\\') luaL_addchar(out, '\\');
+    luaL_addlstring(out, (const char *)text, length);
+    return length;
+  }
+  bool is_before_digit = size > 1 && text[1] >= '0' && text[1] <= '9';
+  char escape[8];
+  if (*text == '\n') strcpy(escape, "\\n");
+  else snprintf(escape, sizeof escape, is_before_digit ? "\\%03d" : "\\%d", *text);
+  luaL_addstring(out, escape);
+  return 1;
+}
+
+static void push_shown(lua_State *L, int index) {
+  size_t size, place = 0;
+  const unsigned char *text = (const unsigned char *)lua_tolstring(L, index, &size);
+  luaL_Buffer out;
+  luaL_buffinit(L, &out);
+  luaL_addchar(&out, '"');
+  while (place < size && place < MAX_SHOWN) place += add_shown(&out, text + place, size - place);
+  luaL_addchar(&out, '"');
+  luaL_pushresult(&out);
+  if (place < size) lua_pushfstring(L, "%s... (%I bytes)", lua_tostring(L, -1), (LUAI_UACINT)size);
+}
+
 const char *larvak_describe(lua_State *L, int index) {
   index = lua_absindex(L, index);
+  luaL_checkstack(L, 8, NULL);
   switch (lua_type(L, index)) {
     case LUA_TNONE: case LUA_TNIL: lua_pushliteral(L, "nil"); break;
     case LUA_TNUMBER: case LUA_TBOOLEAN: luaL_tolstring(L, index, NULL); break;
-    case LUA_TSTRING: {
-      size_t size;
-      const char *text = lua_tolstring(L, index, &size);
-      if (size > 40 || memchr(text, '\0', size)) lua_pushfstring(L, "a string of %d bytes", (int)size);
-      else lua_pushfstring(L, "\"%s\"", text);
-      break;
-    }
+    case LUA_TSTRING: push_shown(L, index); break;
     default: lua_pushfstring(L, "a %s", luaL_typename(L, index));
   }
   return lua_tostring(L, -1);
+}
+
+void larvak_misuse_check_count(lua_State *L, const char *method, int count, int first, int max,
+                               const char *names) {
+  for (int i = max + 1; i <= count; i++) {
+    if (lua_isnil(L, i)) continue;
+    const char *value = larvak_describe(L, i);
+    if (max < first) larvak_misuse(L, "%s: got %s as argument %d, expected none", method, value, i - first + 1);
+    larvak_misuse(L, "%s: got %s as argument %d, expected at most %d (%s)", method, value, i - first + 1,
+                  max - first + 1, names);
+  }
 }
 
 /* ---- for the Lua layer ---- */

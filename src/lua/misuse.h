@@ -1,16 +1,25 @@
-/* Misuse: an error in how the library is called, raised at the line of the call.
+/* Errors that are raised: misuse, which is an error in how the library is called, at the line of the call; and the lack
+ * of memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_MISUSE_H
 #define LARVAK_MISUSE_H
 
 #include <lua.h>
 
-/* Raises a message with the position of the nearest caller outside this library. */
+/* Raises a message with the position of the nearest caller outside this library. Where a coroutine has no such caller
+ * (a task whose function is the library's own), it is the line at which the main thread stands, and the message says
+ * so. */
 int larvak_misuse(lua_State *L, const char *format, ...);
-/* Names an unexpected value: "-1", "a table", "\"text\"". Pushes the text. */
+/* Names an unexpected value: "-1", "a table", "\"text\"". Text is cut after 60 bytes, and what does not print is
+ * escaped as in Lua. Pushes what it returns. */
 const char *larvak_describe(lua_State *L, int index);
 /* The same, without the text of a string: where a secret may have been put by mistake. */
 const char *larvak_describe_type(lua_State *L, int index);
+/* Raises Lua's own error for a lack of memory, as a failed allocation of Lua's does: its status is LUA_ERRMEM. */
+int larvak_no_memory(lua_State *L);
+/* Raises for one of the count arguments of the running function after the one at index max, unless it is nil. first:
+ * the index of the first that names names, 2 for a method, whose object is at 1. names: "qasm, backend_id". */
+void larvak_misuse_check_count(lua_State *L, const char *method, int count, int first, int max, const char *names);
 void larvak_misuse_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -16,10 +16,13 @@
 #include "embedded.h"
 #include "entry.h"
 #include "errors.h"
+#include "guard.h"
 #include "headers.h"
 #include "hooks.h"
+#include "method.h"
 #include "misuse.h"
 #include "names.h"
+#include "options.h"
 #include "record.h"
 #include "retry.h"
 #include "sha256.h"
@@ -31,6 +34,7 @@
 #include "unary.h"
 #include "upcall.h"
 #include "wait.h"
+#include "work.h"
 
 /* In the registry: the module, so that opening the library again gives the same one. */
 static const char module_key = 0;
@@ -80,7 +84,7 @@ static int require_inside(lua_State *L) {
 static int close_state(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
   if (!larvak_state_close(state)) return 0;
-  larvak_waits_free(state);
+  larvak_waits_close(state);
   larvak_hooks_free(state);
   return 0;
 }
@@ -88,12 +92,11 @@ static int close_state(lua_State *L) {
 /* Pushes the table core. */
 static void push_core(lua_State *L) {
   static void (*const units[])(lua_State *) = {
-      larvak_names_open, larvak_misuse_open, larvak_errors_open, larvak_upcall_open,
-      larvak_state_open, larvak_hooks_open, larvak_task_open, larvak_descriptor_open,
-      larvak_step_open, larvak_await_open, larvak_attached_open, larvak_record_open,
-      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open,
-      larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open,
-      larvak_stream_open, larvak_sha256_open};
+      larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
+      larvak_upcall_open, larvak_state_open, larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
+      larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
+      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_connect_open,
+      larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open, larvak_sha256_open};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof units / sizeof *units; i++) units[i](L);
   lua_pushstring(L, ARVAK_VERSION);

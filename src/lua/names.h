@@ -21,6 +21,7 @@
 #define LARVAK_ATTACHMENT "arvak.attachment"
 
 const char *larvak_breaker_state_name(arvak_breaker_state state); /* "half_open"; static */
-void larvak_names_open(lua_State *L); /* the table metatables, into the table on top */
+void larvak_names_protect(lua_State *L); /* the metatable on top: getmetatable gives false for its objects */
+void larvak_names_open(lua_State *L); /* functions for the Lua layer and the table metatables, into the table on top */
 
 #endif

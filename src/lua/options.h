@@ -17,8 +17,9 @@ lua_Integer larvak_option_integer(lua_State *L, int index, const char *name, lua
 int64_t larvak_option_seconds(lua_State *L, int index, const char *name);
 /* A string that may be sent as a protobuf field; borrowed from the stack. */
 const char *larvak_option_text(lua_State *L, int index, const char *name);
-/* The table of headers at index (nil: none), as a userdata pushed on the stack with room for extra more. Names and
- * values are borrowed from the table. */
+/* The headers in the table at index (nil: none), as a userdata pushed on the stack with room for extra more. What was
+ * taken from the table, names and values, is on the stack below it, and borrowed from there. */
 arvak_header *larvak_option_headers(lua_State *L, int index, size_t extra, size_t *count);
+void larvak_options_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

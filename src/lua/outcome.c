@@ -121,14 +121,13 @@ int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
 
 /* ---- for the Lua layer ---- */
 
-/* (lightuserdata wait): call_end(ticket, value | nil, err) of a call, call_end(ticket) of a timer; woken(ticket) where
- * the attached loop's coroutine will fetch the values itself. */
+/* (lightuserdata wait): call_end(ticket, value | nil, err) of a call, call_end(ticket) of a timer. */
 static int report(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
-  larvak_upcall_push(L, wait->is_foreign ? UPCALL_WOKEN : UPCALL_CALL_END);
+  larvak_upcall_push(L, UPCALL_CALL_END);
   lua_pushinteger(L, larvak_wait_ticket(wait));
   int count = 1;
-  if (wait->call && !wait->is_foreign) {
+  if (wait->call) {
     lua_pushcfunction(L, push_outcome);
     lua_pushlightuserdata(L, wait->call);
     lua_pushnil(L);
@@ -144,15 +143,13 @@ static int report(lua_State *L) {
 void larvak_outcomes_report(lua_State *L, larvak_state *state) {
   larvak_hooks_tell(L, state); /* before the calls that caused it end */
   if (state->is_reporting) return;
-  while (state->waits.ended) {
-    larvak_wait *wait = larvak_waits_pop_ended(state);
+  for (larvak_wait *wait; (wait = larvak_waits_pop_ended(state));) {
     state->is_reporting = true;
     lua_pushcfunction(L, report);
     lua_pushlightuserdata(L, wait);
     int status = lua_pcall(L, 1, 0, 0);
     state->is_reporting = false;
     if (status == LUA_ERRMEM) larvak_waits_push_back(state, wait);
-    else if (wait->is_foreign && !wait->is_orphan) wait->is_told = true;
     else larvak_wait_free(wait);
     if (status != LUA_OK) lua_error(L);
   }

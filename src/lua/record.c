@@ -1,5 +1,6 @@
 /* From decoded answers to Lua records.
- * Invariant: strings are copied, but for the counts of a large result, which stay in the answer that its box holds.
+ * Invariant: a record shares nothing with the answer it came from, so that all it holds is memory of Lua's, which the
+ * collector and the host's allocator see.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "record.h"
 
@@ -12,10 +13,16 @@
 
 #define LARGE_RESULT "arvak.large_result"
 
-/* Key, in a result, of the answer it keeps. */
+/* The counts of a large result, as one userdata; the texts follow the list. */
+typedef struct packed {
+  size_t size;
+  arvak_count counts[];
+} packed;
+
+/* Key, in a large result, of its packed counts. */
 static const char large_key = 0;
 
-/* From this many keys on a result keeps its answer and builds counts on first use. */
+/* From this many keys on a result packs its counts, and builds the table on first use. */
 enum { LAZY_COUNTS = 256 };
 
 /* ---- records ---- */
@@ -50,25 +57,33 @@ static void push_counts(lua_State *L, const arvak_count *counts, size_t size) {
   for (size_t i = 0; i < size; i++) larvak_set_integer(L, counts[i].bits, (lua_Integer)counts[i].count);
 }
 
-/* Pushes a box that shares the answer, for a large result to keep. */
-static int push_box(lua_State *L, arvak_response *response) {
-  arvak_response **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
-  luaL_setmetatable(L, LARGE_RESULT);
-  *box = arvak_response_ref(response);
-  return lua_gettop(L);
+static size_t packed_bytes(const arvak_count *counts, size_t size) {
+  size_t bytes = sizeof(packed) + size * sizeof *counts;
+  for (size_t i = 0; i < size; i++) bytes += strlen(counts[i].bits) + 1;
+  return bytes;
 }
 
-/* box: stack index of the box that holds the answer, or 0 to build the counts now. */
-static void push_result(lua_State *L, const arvak_result *result, int box) {
+static void push_packed(lua_State *L, const arvak_count *counts, size_t size) {
+  packed *copy = lua_newuserdatauv(L, packed_bytes(counts, size), 0);
+  copy->size = size;
+  char *text = (char *)&copy->counts[size];
+  for (size_t i = 0; i < size; i++) {
+    size_t length = strlen(counts[i].bits) + 1;
+    copy->counts[i] = (arvak_count){memcpy(text, counts[i].bits, length), counts[i].count};
+    text += length;
+  }
+  luaL_setmetatable(L, LARGE_RESULT);
+}
+
+static void push_result(lua_State *L, const arvak_result *result) {
   lua_createtable(L, 0, 6);
   larvak_set_string(L, "job_id", result->job_id);
   larvak_set_integer(L, "shots", result->shots);
   if (result->execution_time_ms != 0)
     larvak_set_integer(L, "execution_time_ms", (lua_Integer)result->execution_time_ms);
   larvak_set_string(L, "metadata_json", result->metadata_json);
-  if (box) {
-    lua_pushvalue(L, box);
+  if (result->size >= LAZY_COUNTS) {
+    push_packed(L, result->counts, result->size);
     lua_rawsetp(L, -2, &large_key);
   } else {
     push_counts(L, result->counts, result->size);
@@ -104,10 +119,6 @@ static void push_backends(lua_State *L, const arvak_response *response) {
   }
 }
 
-static void push_shared_result(lua_State *L, const arvak_result *result, arvak_response *response) {
-  push_result(L, result, result->size >= LAZY_COUNTS ? push_box(L, response) : 0);
-}
-
 void larvak_record_push_ids(lua_State *L, const arvak_response *response) {
   lua_createtable(L, (int)response->as.jobs.size, 0);
   for (size_t i = 0; i < response->as.jobs.size; i++) {
@@ -116,12 +127,12 @@ void larvak_record_push_ids(lua_State *L, const arvak_response *response) {
   }
 }
 
-void larvak_record_push_response(lua_State *L, arvak_response *response) {
+void larvak_record_push_response(lua_State *L, const arvak_response *response) {
   switch (response->rpc) {
     case ARVAK_SUBMIT_JOB: lua_pushstring(L, response->as.job_id); break;
     case ARVAK_SUBMIT_BATCH: larvak_record_push_ids(L, response); break;
     case ARVAK_GET_JOB_STATUS: push_job(L, &response->as.job); break;
-    case ARVAK_GET_JOB_RESULT: push_shared_result(L, &response->as.result, response); break;
+    case ARVAK_GET_JOB_RESULT: push_result(L, &response->as.result); break;
     case ARVAK_CANCEL_JOB: lua_pushboolean(L, 1); break;
     case ARVAK_LIST_BACKENDS: push_backends(L, response); break;
     case ARVAK_GET_BACKEND_INFO: push_backend(L, &response->as.backends.list[0]); break;
@@ -131,7 +142,7 @@ void larvak_record_push_response(lua_State *L, arvak_response *response) {
 
 /* ---- messages of streams ---- */
 
-static int push_batch_answer(lua_State *L, arvak_response *message) {
+static int push_batch_answer(lua_State *L, const arvak_response *message) {
   static const char *const events[] = {"unknown", "submitted", "completed", "error"};
   const arvak_batch_answer *answer = &message->as.batch;
   lua_pushstring(L, events[answer->event]);
@@ -141,14 +152,12 @@ static int push_batch_answer(lua_State *L, arvak_response *message) {
     lua_pushstring(L, answer->error);
     return 4;
   }
-  int top = lua_gettop(L);
-  push_shared_result(L, &answer->result, message);
-  if (lua_gettop(L) > top + 1) lua_remove(L, top + 1); /* the box */
+  push_result(L, &answer->result);
   return 4;
 }
 
 int larvak_record_push_message(lua_State *L) {
-  arvak_response *message = lua_touserdata(L, 1);
+  const arvak_response *message = lua_touserdata(L, 1);
   switch (message->rpc) {
     case ARVAK_WATCH_JOB:
       push_state(L, message->as.update.state);
@@ -167,35 +176,17 @@ int larvak_record_push_message(lua_State *L) {
 
 /* ---- large results ---- */
 
-static int close_box(lua_State *L) {
-  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
-  arvak_response_unref(*box);
-  *box = NULL;
-  return 0;
-}
-
-/* The kept answer is a GetJobResultResponse, or a message of a batch stream. */
-static const arvak_result *result_in(const arvak_response *response) {
-  return response->rpc == ARVAK_GET_JOB_RESULT ? &response->as.result : &response->as.batch.result;
-}
-
-/* A finalizer may still hold a result whose box has been finalized before it. */
-static const arvak_result *check_large(lua_State *L) {
-  arvak_response **box = luaL_checkudata(L, 1, LARGE_RESULT);
-  if (!*box) luaL_error(L, "the counts of this result have been collected");
-  return result_in(*box);
-}
-
-/* raw_of(result): the kept answer of a large result, or nil. */
+/* raw_of(result): the packed counts of a large result, or nil. */
 static int record_raw_of(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_rawgetp(L, 1, &large_key);
+  if (!luaL_testudata(L, -1, LARGE_RESULT)) lua_pushnil(L); /* next() shows the key to a program */
   return 1;
 }
 
 /* counts_of(raw): the table of counts. */
 static int record_counts_of(lua_State *L) {
-  const arvak_result *result = check_large(L);
+  const packed *result = luaL_checkudata(L, 1, LARGE_RESULT);
   push_counts(L, result->counts, result->size);
   return 1;
 }
@@ -213,8 +204,6 @@ static int compare(const void *a, const void *b) {
 }
 
 static int next_ordered(lua_State *L) {
-  lua_getiuservalue(L, lua_upvalueindex(1), 1);
-  if (!*(arvak_response **)lua_touserdata(L, -1)) return luaL_error(L, "the counts of this result have been collected");
   const ordered *entries = lua_touserdata(L, lua_upvalueindex(1));
   size_t size = (size_t)lua_tointeger(L, lua_upvalueindex(2)), i = (size_t)lua_tointeger(L, lua_upvalueindex(3));
   /* Of equal keys the last received wins (protobuf's rule for maps); sorting kept their order. */
@@ -229,7 +218,7 @@ static int next_ordered(lua_State *L) {
 
 /* iterate(raw): an iterator of bits, count in ascending order, without building a table. */
 static int record_iterate(lua_State *L) {
-  const arvak_result *result = check_large(L);
+  const packed *result = luaL_checkudata(L, 1, LARGE_RESULT);
   ordered *entries = lua_newuserdatauv(L, (result->size + 1) * sizeof *entries, 1);
   for (size_t i = 0; i < result->size; i++)
     entries[i] = (ordered){result->counts[i].bits, result->counts[i].count, i};
@@ -247,9 +236,6 @@ void larvak_record_open(lua_State *L) {
       {"raw_of", record_raw_of}, {"counts_of", record_counts_of}, {"iterate", record_iterate}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, LARGE_RESULT);
-  lua_pushcfunction(L, close_box);
-  lua_setfield(L, -2, "__gc");
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
+  larvak_names_protect(L);
   lua_pop(L, 1);
 }

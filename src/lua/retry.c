@@ -11,6 +11,7 @@
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
+#include "taken.h"
 
 enum { MAX_ATTEMPTS = 1000, GRPC_CODES = 17 };
 
@@ -32,8 +33,8 @@ static int retry_gc(lua_State *L) {
 
 /* The bit of the status that the value on top names. */
 static uint32_t code_bit(lua_State *L, const char *name) {
-  for (int code = 1; code < GRPC_CODES && lua_type(L, -1) == LUA_TSTRING; code++)
-    if (strcmp(lua_tostring(L, -1), arvak_code_name(code)) == 0) return 1u << code;
+  for (int code = 1; code < GRPC_CODES; code++)
+    if (larvak_taken_is(L, -1, arvak_code_name(code))) return 1u << code;
   larvak_misuse(L, "%s: got %s, expected a status of gRPC such as \"UNAVAILABLE\"", name, larvak_describe(L, -1));
   return 0;
 }
@@ -73,7 +74,7 @@ static void read_budget(lua_State *L, int options, const char *what, arvak_budge
 
 static arvak_jitter read_jitter(lua_State *L, int options, const char *what) {
   static const char *const names[] = {"full", "equal", NULL};
-  lua_getfield(L, options, "jitter");
+  larvak_taken_field(L, options, "jitter");
   bool is_boolean = lua_isboolean(L, -1), is_on = lua_toboolean(L, -1);
   lua_pop(L, 1);
   if (is_boolean) return is_on ? ARVAK_JITTER_FULL : ARVAK_JITTER_NONE;
@@ -123,7 +124,7 @@ arvak_retry *larvak_retry_read(lua_State *L, int index, const char *what, const 
   if (is_table) read_retry(L, index, what, &options);
   int status = arvak_retry_new(&options, address, box);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
-  if (status == ARVAK_ENOMEM) luaL_error(L, "not enough memory");
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
   /* The client itself says what is wrong with its address. */
   return *box;
 }
@@ -160,6 +161,13 @@ static int retry_delay(lua_State *L) {
   arvak_retry *retry = check_retry(L, "backoff");
   int attempt = (int)larvak_option_integer(L, 2, "attempt", 1, 1, INT32_MAX);
   lua_pushnumber(L, (lua_Number)arvak_retry_delay_ns(retry, attempt, luaL_checknumber(L, 3)) / 1e9);
+  return 1;
+}
+
+/* retry_obeys(policy, seconds): whether to wait for so long because the server requests it. */
+static int retry_obeys(lua_State *L) {
+  double ns = luaL_checknumber(L, 2) * 1e9;
+  lua_pushboolean(L, ns < 0x1p62 && arvak_retry_obeys(check_retry(L, "wrap"), (int64_t)ns));
   return 1;
 }
 
@@ -205,7 +213,8 @@ static int retry_tell(lua_State *L) {
 
 void larvak_retry_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"retry_new", retry_new},     {"retry_limits", retry_limits},
-                                       {"retry_delay", retry_delay}, {"retry_is_worth", retry_is_worth},
+                                       {"retry_delay", retry_delay}, {"retry_obeys", retry_obeys},
+                                       {"retry_is_worth", retry_is_worth},
                                        {"retry_spend", retry_spend}, {"retry_earn", retry_earn},
                                        {"retry_tell", retry_tell},   {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

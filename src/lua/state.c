@@ -21,7 +21,8 @@ void larvak_state_new(lua_State *L, lua_CFunction finalizer) {
   lua_pop(L, 1);
   state->ready.end = &state->ready.first;
   state->tasks.unreported_end = &state->tasks.unreported;
-  state->waits.ended_end = &state->waits.ended;
+  state->waits.ended.end = &state->waits.ended.first;
+  state->waits.woken.end = &state->waits.woken.first;
   state->hooks.events_end = &state->hooks.events;
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, finalizer);
@@ -53,25 +54,11 @@ arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state) {
     larvak_error_push_forked(L);
     lua_error(L);
   }
-  if (status != ARVAK_OK) luaL_error(L, "not enough memory");
+  if (status != ARVAK_OK) larvak_no_memory(L);
   return state->loop;
 }
 
-bool larvak_state_has_work(const larvak_state *state) {
-  return state->ready.first || state->waits.ended || state->tasks.unreported || state->hooks.events;
-}
-
-bool larvak_state_is_idle(const larvak_state *state) {
-  return !state->ready.first && !state->waits.ended && !state->tasks.unreported &&
-         (!state->loop || (arvak_loop_call_count(state->loop) == 0 && state->waits.timer_count == 0));
-}
-
 /* ---- for the Lua layer ---- */
-
-static int state_is_idle(lua_State *L) {
-  lua_pushboolean(L, larvak_state_is_idle(larvak_state_get(L)));
-  return 1;
-}
 
 /* counts(): what is alive in this Lua state, for tests. */
 static int state_counts(lua_State *L) {
@@ -90,7 +77,6 @@ static int state_now(lua_State *L) {
 }
 
 void larvak_state_open(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"is_idle", state_is_idle}, {"counts", state_counts}, {"now", state_now}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"counts", state_counts}, {"now", state_now}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

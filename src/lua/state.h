@@ -14,14 +14,20 @@ typedef struct larvak_task larvak_task;
 typedef struct larvak_wait larvak_wait;
 typedef struct larvak_event larvak_event;
 typedef struct larvak_hook larvak_hook;
+typedef struct larvak_user larvak_user;
 
 /* wait.c */
+typedef struct larvak_wait_list {
+  larvak_wait *first, **end;
+} larvak_wait_list;
+
 struct larvak_waits {
   larvak_wait **blocks; /* owned; waits never move */
   size_t block_count;
   larvak_wait *free;
-  larvak_wait *ended, **ended_end; /* detached waits whose end Lua has not been told */
-  size_t count, timer_count;       /* in use; of parks, running */
+  larvak_wait_list ended; /* which the Lua layer has to be told of */
+  larvak_wait_list woken; /* of coroutines of an attached loop, which has to resume them */
+  size_t count, woken_count; /* in use; in woken */
 };
 
 /* ready.c */
@@ -48,19 +54,27 @@ struct larvak_hooks {
   bool is_telling;                    /* a hook runs */
 };
 
-/* descriptor.c */
-struct larvak_descriptor {
-  int users;        /* who waits for the loop on its descriptor */
-  int64_t told_ns;  /* when they mean to step at the latest; 0: they will look before they wait */
-  bool is_attached; /* a foreign loop is: its coroutines are suspended instead of blocked */
-  bool has_watcher; /* a loop that is attached, or was while some of its coroutines still wait */
-  bool is_watched;  /* the descriptor is, in that loop */
+/* descriptor.c: who waits for the loop on its descriptor; a userdata */
+struct larvak_user {
+  larvak_state *state;
+  int64_t told_ns; /* when he means to step at the latest; 0: he looks before he waits */
+  int fd;
+  bool is_open;
+  larvak_user *next;
+};
+
+/* work.c; users: descriptor.c */
+struct larvak_work {
+  larvak_user *users; /* borrowed; linked while they are open */
+  bool has_strays;    /* errors that nobody has read */
+  bool is_attached;   /* a foreign loop is: its coroutines are suspended instead of blocked */
+  bool has_watcher;   /* a loop that is attached, or was while some of its coroutines still wait */
+  bool is_watched;    /* the descriptor is, in that loop */
 };
 
 /* step.c */
 struct larvak_stepping {
   bool is_running;
-  bool has_news;  /* the last step had something to do */
   int drive_mask; /* the mask of the main thread's debug hook when the loop was last driven */
 };
 
@@ -75,7 +89,7 @@ struct larvak_state {
   struct larvak_ready ready;
   struct larvak_tasks tasks;
   struct larvak_hooks hooks;
-  struct larvak_descriptor descriptor;
+  struct larvak_work work;
   struct larvak_stepping step;
 };
 
@@ -85,10 +99,6 @@ larvak_state *larvak_state_get(lua_State *L); /* NULL before larvak_state_new */
 /* Cancels what is in flight and closes the loop. False: it is closed already. Raises nothing. */
 bool larvak_state_close(larvak_state *state);
 arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state); /* borrowed; raises when closed or out of memory */
-/* True: the next step has something to do without waiting, whatever the core has. */
-bool larvak_state_has_work(const larvak_state *state);
-/* True: nothing is in flight, no timer runs and no task is ready, so no step can ever bring anything. */
-bool larvak_state_is_idle(const larvak_state *state);
 void larvak_state_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 
 #include "client.h"
+#include "misuse.h"
 #include "names.h"
 #include "set.h"
 
@@ -52,6 +53,7 @@ static void set_policies(lua_State *L, const larvak_client *client) {
 
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
+  larvak_misuse_check_count(L, "stats", lua_gettop(L), 2, 1, "");
   arvak_client_stats stats;
   arvak_latency latencies[ARVAK_WATCH_JOB];
   arvak_client_get_stats(client->core, &stats); /* all of it before a table is made: that may close the client */

@@ -6,12 +6,12 @@
 
 #include <lauxlib.h>
 
-#include "descriptor.h"
 #include "errors.h"
 #include "headers.h"
 #include "misuse.h"
 #include "outcome.h"
 #include "task.h"
+#include "work.h"
 
 static int deliver(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
@@ -29,21 +29,20 @@ static void raise_forked(lua_State *L, larvak_state *state) {
   lua_error(L);
 }
 
-void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
+bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   arvak_loop *loop = larvak_loop_get(L, state);
   luaL_checkstack(L, 4, "stepping");
   state->step.is_running = true;
-  bool has_news = larvak_state_has_work(state);
+  bool has_news = larvak_has_ready(state);
   int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
-  state->step.has_news = has_news || ran > 0;
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);
   state->step.is_running = false;
-  if (status == LUA_OK) return;
-  larvak_descriptor_wake(state); /* for what is left of it */
-  lua_error(L);
+  if (status == LUA_OK) return has_news || ran > 0;
+  larvak_work_changed(state); /* what is left of it */
+  return lua_error(L) != 0;
 }
 
 void larvak_step_check(lua_State *L, larvak_state *state) {
@@ -75,11 +74,13 @@ static int step_once(lua_State *L) {
   double seconds = luaL_checknumber(L, 1);
   int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
   int mask_before = lua_gethookmask(state->main);
+  bool has_news;
   do {
     int64_t air = arvak_now_ns() + LARVAK_AIR_NS;
-    larvak_step(L, state, until < air ? until : air);
+    has_news = larvak_step(L, state, until < air ? until : air);
     larvak_step_breathe(L, state, mask_before);
-  } while (!state->step.has_news && arvak_now_ns() < until);
+  } while (!has_news && arvak_now_ns() < until);
+  larvak_work_hand_over(L, state);
   return 0;
 }
 
@@ -90,7 +91,7 @@ static int step_drive(lua_State *L) {
   int64_t until = arvak_now_ns() + LARVAK_AIR_NS;
   uint64_t ends = state->tasks.end_count;
   do larvak_step(L, state, until);
-  while (state->tasks.end_count == ends && !larvak_state_is_idle(state) && arvak_now_ns() < until);
+  while (state->tasks.end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until);
   larvak_step_breathe(L, state, state->step.drive_mask);
   state->step.drive_mask = lua_gethookmask(state->main);
   return 0;

@@ -11,8 +11,9 @@
 /* A blocking wait comes up this often, so that a pending debug hook (Ctrl-C) can raise in it. */
 #define LARVAK_AIR_NS 100000000
 
-/* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. */
-void larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
+/* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. True:
+ * there was something to do. */
+bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 void larvak_step_check(lua_State *L, larvak_state *state); /* raises where the loop must not be stepped */
 /* Lets a pending debug hook raise. lua.c sets its own on the main thread alone, so a debug hook by count that appeared
  * there since the wait began (mask_before is from then) is moved to the thread that waits. */

@@ -1,20 +1,35 @@
 /* Tasks: coroutines that the loop resumes. Invariant: a task is anchored from spawn until its end is reported, and
  * is resumed only by larvak_tasks_run, between two other resumes, but for its first run, which may be at once.
+ * What an event does, by the state that the task is in:
+ *
+ *                     NEW        RUNNING                  SUSPENDED                       ENDED
+ *  is queued          its turn comes (of one that waits: when the wait ends)               -
+ *  its turn           RUNNING    -                        RUNNING                         its end is reported
+ *  turn, lost         ENDED      queued again             ENDED: somebody else has        -
+ *                                                         ended its coroutine
+ *  waits              -          SUSPENDED                -                               -
+ *  yields             -          SUSPENDED, queued        -                               -
+ *  returns, raises    -          ENDED                    -                               -
+ *  is canceled        ENDED      its next waits end so    its wait ends so, and the next  -
+ *
+ * A task that has ended is reported as soon as it stands in no queue.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task.h"
 
 #include <lauxlib.h>
 #include <string.h>
 
-#include "descriptor.h"
 #include "misuse.h"
 #include "ready.h"
 #include "upcall.h"
 #include "wait.h"
+#include "work.h"
 
 /* In the registry: the table of tasks not ended, by address. */
 static const char tasks_key = 0;
 #define TASK "arvak.task"
+/* Its user values: the coroutine; and what the Lua layer has to do with it, where no program can reach it. */
+enum { TASK_COROUTINE = 1, TASK_SCOPE, TASK_OWNER, TASK_ON_END };
 
 /* Tasks started inside each other take C stack, of which Lua allows 200 levels. */
 enum { MAX_DEPTH = 16 };
@@ -25,11 +40,12 @@ static void report_later(larvak_state *state, larvak_task *task) {
   task->next_unreported = NULL;
   *state->tasks.unreported_end = task;
   state->tasks.unreported_end = &task->next_unreported;
+  larvak_work_changed(state);
 }
 
 /* Reporting lets go of the task, so one that is still queued to run is reported when its turn comes. */
 static void end_task(larvak_state *state, larvak_task *task, int status, int count) {
-  task->is_ended = true;
+  task->at = TASK_ENDED;
   task->status = status;
   task->result_count = count;
   state->tasks.count--;
@@ -117,8 +133,9 @@ void larvak_tasks_report(lua_State *L, larvak_state *state) {
 /* A task whose coroutine somebody else resumed or closed behind our back. True: dealt with. */
 static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
   lua_Debug ar;
-  bool is_whole = task->is_started || lua_gettop(task->co) > task->argument_count;
-  if (is_whole && (!task->is_started || lua_status(task->co) == LUA_YIELD)) return false;
+  bool is_whole = task->at == TASK_NEW ? lua_gettop(task->co) > task->argument_count
+                                       : lua_status(task->co) == LUA_YIELD;
+  if (is_whole) return false;
   if (lua_status(task->co) == LUA_OK && lua_getstack(task->co, 0, &ar)) {
     larvak_ready_push(state, task); /* running below us; look again later */
     return true;
@@ -131,9 +148,9 @@ static bool is_out_of_hand(larvak_state *state, larvak_task *task) {
 
 static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
   if (is_out_of_hand(state, task)) return;
-  int arguments = task->is_started ? 0 : task->argument_count, count = 0;
+  int arguments = task->at == TASK_NEW ? task->argument_count : 0, count = 0;
   larvak_task *outer = state->tasks.current;
-  task->is_started = true;
+  task->at = TASK_RUNNING;
   task->innermost = task->co;
   state->tasks.current = task;
   int status = lua_resume(task->co, L, arguments, &count);
@@ -142,6 +159,7 @@ static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
     end_task(state, task, status, count);
     return;
   }
+  task->at = TASK_SUSPENDED;
   lua_pop(task->co, count);
   if (!task->wait) larvak_ready_push(state, task); /* a bare coroutine.yield(): the next turn */
 }
@@ -149,33 +167,39 @@ static void run_task(lua_State *L, larvak_state *state, larvak_task *task) {
 void larvak_tasks_run(lua_State *L, larvak_state *state) {
   for (size_t n = state->ready.count; n > 0; n--) {
     larvak_task *task = larvak_ready_pop(state);
-    if (task->is_ended) report_later(state, task);
+    if (task->at == TASK_ENDED) report_later(state, task);
     else run_task(L, state, task);
   }
 }
 
 /* ---- for the Lua layer ---- */
 
-/* new_task(fn, ...): a task that is to be queued or run at once. */
+/* new_task(scope, owner, on_end, fn, ...): a task that is to be queued or run at once. scope, owner and on_end are the
+ * Lua layer's. */
 static int task_new(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_loop_get(L, state);
-  larvak_descriptor_attend(L, state);
-  int count = lua_gettop(L);
-  larvak_task *task = lua_newuserdatauv(L, sizeof *task, 1);
+  larvak_work_watch(L, state);
+  int count = lua_gettop(L) - 3;
+  larvak_task *task = lua_newuserdatauv(L, sizeof *task, TASK_ON_END);
   memset(task, 0, sizeof *task);
   luaL_setmetatable(L, TASK);
+  lua_insert(L, 1);
+  for (int i = 0; i < 3; i++) {
+    lua_pushvalue(L, 2 + i);
+    lua_setiuservalue(L, 1, TASK_SCOPE + i);
+  }
   task->co = lua_newthread(L);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, 1, TASK_COROUTINE);
   if (!lua_checkstack(task->co, count + 1)) return luaL_error(L, "too many arguments of a task");
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
-  lua_pushvalue(L, -2);
+  lua_pushvalue(L, 1);
   lua_rawsetp(L, -2, task);
   lua_pop(L, 1);
-  lua_insert(L, 1);
   lua_xmove(L, task->co, count);
   task->argument_count = count - 1;
   state->tasks.count++;
+  lua_settop(L, 1);
   return 1;
 }
 
@@ -183,7 +207,6 @@ static int task_new(lua_State *L) {
 static int task_queue(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_ready_push(state, luaL_checkudata(L, 1, TASK));
-  larvak_descriptor_notice(state);
   return 0;
 }
 
@@ -198,20 +221,20 @@ static int task_run(lua_State *L) {
   run_task(L, state, task);
   state->tasks.depth--;
   state->hooks.depth = hook_depth;
-  larvak_descriptor_notice(state);
+  larvak_work_changed(state); /* its end may have left nothing to wait for */
   return 0;
 }
 
 /* Its waits now end as canceled. True: it had not started, and never will. */
 static bool cancel(larvak_state *state, larvak_task *task) {
-  if (task->is_ended) return false;
+  if (task->at == TASK_ENDED) return false;
   task->is_canceled = true;
-  if (!task->is_started) {
+  if (task->at == TASK_NEW) {
     end_task(state, task, LUA_OK, 0);
     return true;
   }
   larvak_wait *wait = task->wait;
-  if (wait && wait->reason == REASON_PENDING) {
+  if (wait && wait->at == WAIT_PENDING) {
     wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
     if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
     larvak_wait_end(wait, REASON_CANCELED);
@@ -222,29 +245,54 @@ static bool cancel(larvak_state *state, larvak_task *task) {
 /* cancel_task(task): true when it had not started, and never will. */
 static int task_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_descriptor_attend(L, state);
-  lua_pushboolean(L, cancel(state, luaL_checkudata(L, 1, TASK)));
-  larvak_descriptor_notice(state);
+  larvak_task *task = luaL_checkudata(L, 1, TASK);
+  larvak_work_watch(L, state);
+  lua_pushboolean(L, cancel(state, task));
   return 1;
 }
 
-/* cancel_tasks(table): every task among its values. Allocates nothing, so that a run can end without memory. */
+/* cancel_tasks(scope): every task of the scope. Allocates nothing, so that a run can end without memory. */
 static int task_cancel_all(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-    larvak_task *task = lua_touserdata(L, -1); /* NULL: the place of a task that never came to be */
-    if (task) cancel(state, task);
+  lua_settop(L, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
+  for (lua_pushnil(L); lua_next(L, 2); lua_settop(L, 3)) {
+    lua_getiuservalue(L, 4, TASK_SCOPE);
+    if (lua_rawequal(L, 1, 5)) cancel(state, lua_touserdata(L, 4));
   }
   return 0;
 }
 
-/* current_task(): the task that is running, or nil. */
-static int task_current(lua_State *L) {
+/* current_scope(): of the task that is running, or nil. */
+static int task_current_scope(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   if (!state->tasks.current) return 0;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);
   lua_rawgetp(L, -1, state->tasks.current);
+  lua_getiuservalue(L, -1, TASK_SCOPE);
   return 1;
+}
+
+static int task_in_task(lua_State *L) {
+  lua_pushboolean(L, larvak_state_get(L)->tasks.current != NULL);
+  return 1;
+}
+
+/* task_owner(task): on_end, owner, scope; on_end is nil when it has been told. */
+static int task_owner(lua_State *L) {
+  luaL_checkudata(L, 1, TASK);
+  lua_settop(L, 1);
+  for (int i = TASK_ON_END; i >= TASK_SCOPE; i--) lua_getiuservalue(L, 1, i);
+  return 3;
+}
+
+/* set_told(task): on_end has returned. Allocates nothing. */
+static int task_set_told(lua_State *L) {
+  luaL_checkudata(L, 1, TASK);
+  lua_settop(L, 1);
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, TASK_ON_END);
+  return 0;
 }
 
 /* ---- arvak.wrap: a coroutine.wrap whose waits are the task's ---- */
@@ -289,7 +337,11 @@ static int wrap_continue(lua_State *L, int status, lua_KContext context) {
   /* A stray resume, not the task's turn: wait on. */
   if (larvak_state_get(L)->tasks.current != (larvak_task *)context) return lua_yieldk(L, 0, context, wrap_continue);
   set_waiting(L, false);
-  return wrap_resume(L, lua_tothread(L, lua_upvalueindex(1)), 0);
+  lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+  larvak_task *task = (larvak_task *)context;
+  if (lua_status(co) == LUA_YIELD) return wrap_resume(L, co, 0);
+  if (task->wait) larvak_wait_free(task->wait); /* somebody closed the coroutine that it was for */
+  return larvak_misuse(L, "cannot resume dead coroutine");
 }
 
 static int wrap_call(lua_State *L) {
@@ -323,7 +375,10 @@ void larvak_task_open(lua_State *L) {
                                        {"run_task", task_run},
                                        {"cancel_task", task_cancel},
                                        {"cancel_tasks", task_cancel_all},
-                                       {"current_task", task_current},
+                                       {"current_scope", task_current_scope},
+                                       {"in_task", task_in_task},
+                                       {"task_owner", task_owner},
+                                       {"set_told", task_set_told},
                                        {"wrap", task_wrap},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

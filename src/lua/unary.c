@@ -9,7 +9,6 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
-#include "descriptor.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
@@ -19,23 +18,28 @@
 #include "outcome.h"
 #include "ready.h"
 #include "state.h"
+#include "taken.h"
 #include "wait.h"
+#include "work.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
 #define CANCEL_NS 100000000
 
 typedef struct method {
-  const char *name;
+  const char *name, *parameters;
   arvak_rpc rpc;
   int id_index;      /* of the backend or job id; 0: none */
   int options_index;
 } method;
 
 static const method methods[] = {
-    {"submit_qasm", ARVAK_SUBMIT_JOB, 3, 4},      {"submit_batch", ARVAK_SUBMIT_BATCH, 3, 4},
-    {"get_job_status", ARVAK_GET_JOB_STATUS, 2, 3}, {"get_job_result", ARVAK_GET_JOB_RESULT, 2, 3},
-    {"cancel_job", ARVAK_CANCEL_JOB, 2, 3},       {"list_backends", ARVAK_LIST_BACKENDS, 0, 2},
-    {"get_backend_info", ARVAK_GET_BACKEND_INFO, 2, 3},
+    {"submit_qasm", "qasm, backend_id, options", ARVAK_SUBMIT_JOB, 3, 4},
+    {"submit_batch", "circuits, backend_id, options", ARVAK_SUBMIT_BATCH, 3, 4},
+    {"get_job_status", "job_id, options", ARVAK_GET_JOB_STATUS, 2, 3},
+    {"get_job_result", "job_id, options", ARVAK_GET_JOB_RESULT, 2, 3},
+    {"cancel_job", "job_id, options", ARVAK_CANCEL_JOB, 2, 3},
+    {"list_backends", "options", ARVAK_LIST_BACKENDS, 0, 2},
+    {"get_backend_info", "backend_id, options", ARVAK_GET_BACKEND_INFO, 2, 3},
 };
 
 typedef struct call_options {
@@ -62,31 +66,36 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
     return;
   }
   if (!lua_istable(L, index))
-    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe_type(L, index),
+    larvak_misuse(L, "%s: got %s, expected %s", m->name,
+                  circuit ? larvak_describe(L, index) : larvak_describe_type(L, index),
                   circuit ? "a number of shots or a table of options" : "a table of options");
   larvak_options_check(L, index, m->name, circuit ? submit_keys : call_keys);
   if (circuit) {
-    lua_getfield(L, index, "shots");
+    larvak_taken_field(L, index, "shots");
     circuit->shots = larvak_entry_read_shots(L, -1, "shots");
-    lua_getfield(L, index, "optimization_level");
+    larvak_taken_field(L, index, "optimization_level");
     circuit->optimization_level = larvak_entry_read_level(L, -1, "optimization_level");
     lua_pop(L, 2);
   }
-  lua_getfield(L, index, "timeout");
+  larvak_taken_field(L, index, "timeout");
   out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
-  lua_getfield(L, index, "attempt_timeout");
+  larvak_taken_field(L, index, "attempt_timeout");
   out->attempt_timeout_ns = larvak_option_seconds(L, -1, "attempt_timeout");
-  lua_getfield(L, index, "queue_timeout");
+  larvak_taken_field(L, index, "queue_timeout");
   out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
   lua_pop(L, 3);
   larvak_call_policies_read(L, index, client, &out->policies);
-  lua_getfield(L, index, "metadata");
+  larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
 }
 
-/* Reads the arguments of m. False: pushed nil and an error. */
-static bool read_call(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
-                      arvak_circuit *circuit, call_options *options) {
+/* Reads the arguments of m, but for headers that functions give. False: pushed nil and an error. */
+static bool read_arguments(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
+                           arvak_circuit *circuit, call_options *options) {
+  int count = lua_gettop(L);
+  if (count > m->options_index) larvak_misuse_check_count(L, m->name, count, 2, m->options_index, m->parameters);
+  luaL_checkstack(L, 30, NULL);
+  lua_settop(L, m->options_index);
   memset(request, 0, sizeof *request);
   memset(circuit, 0, sizeof *circuit);
   request->rpc = m->rpc;
@@ -103,7 +112,13 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
   read_options(L, m, client, is_submit ? circuit : NULL, options);
   if (is_batch && !larvak_entries_read(L, 2, request)) return false;
   options->fixed_header_count = options->header_count;
-  return larvak_headers_add(L, client, m->rpc, &options->headers, &options->header_count);
+  return true;
+}
+
+static bool read_call(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
+                      arvak_circuit *circuit, call_options *options) {
+  return read_arguments(L, m, client, request, circuit, options) &&
+         larvak_headers_add(L, client, m->rpc, &options->headers, &options->header_count);
 }
 
 /* ---- calls ---- */
@@ -137,7 +152,8 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
     larvak_error_push_forked(L);
     return NULL;
   }
-  luaL_error(L, status == ARVAK_ENOMEM ? "not enough memory" : "the call could not be started (%d)", status);
+  if (status == ARVAK_ENOMEM) larvak_no_memory(L);
+  luaL_error(L, "the call could not be started (%d)", status);
   return NULL;
 }
 
@@ -157,8 +173,6 @@ static int unary_call(lua_State *L) {
   if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_error_push_closed(L);
   client = larvak_client_check(L, 1, m->name);
   bool is_foreign = larvak_await_check(L, client->state, m->name);
-  luaL_checkstack(L, 30, NULL);
-  lua_settop(L, m->options_index);
   arvak_request request;
   arvak_circuit circuit;
   call_options options;
@@ -166,28 +180,36 @@ static int unary_call(lua_State *L) {
   larvak_task *task = client->state->tasks.current;
   bool is_canceled = task && task->is_canceled;
   larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
-  if (wait) return larvak_await(L, wait, is_foreign);
-  larvak_descriptor_notice(client->state);
-  return 2;
+  return wait ? larvak_await(L, wait, is_foreign) : 2;
 }
 
 /* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
 static int unary_start(lua_State *L) {
   const method *m = lua_touserdata(L, lua_upvalueindex(1));
   larvak_client *client = larvak_client_check(L, 1, m->name);
-  luaL_checkstack(L, 30, NULL);
-  lua_settop(L, m->options_index);
   arvak_request request;
   arvak_circuit circuit;
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
-  larvak_descriptor_attend(L, client->state);
+  larvak_work_watch(L, client->state);
   larvak_wait *wait = start(L, client, &request, &options);
-  larvak_descriptor_notice(client->state);
+  larvak_work_changed(client->state); /* catching up with the connections may have brought ends of others */
   if (!wait) return 2;
-  wait->is_detached = true;
+  wait->waiter = WAITER_LAYER;
   lua_pushinteger(L, larvak_wait_ticket(wait));
   return 1;
+}
+
+/* The same, without sending: raises what is wrong with the arguments. Of text that no server could take it says
+ * nothing. */
+static int unary_check(lua_State *L) {
+  const method *m = lua_touserdata(L, lua_upvalueindex(1));
+  larvak_client *client = larvak_client_check(L, 1, m->name);
+  arvak_request request;
+  arvak_circuit circuit;
+  call_options options;
+  read_arguments(L, m, client, &request, &circuit, &options);
+  return 0;
 }
 
 /* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns. At once can be a
@@ -195,11 +217,12 @@ static int unary_start(lua_State *L) {
 static int unary_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
-  if (!wait || !wait->call) return 0;
+  if (!wait || !wait->call || wait->waiter != WAITER_LAYER) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
-  for (; now < end && wait->reason == REASON_PENDING; now = arvak_now_ns())
+  for (; now < end && wait->at == WAIT_PENDING; now = arvak_now_ns())
     arvak_loop_step(state->loop, now + CANCEL_NS / 100);
+  larvak_work_changed(state);
   larvak_outcomes_report(L, state);
   return 0;
 }
@@ -226,6 +249,7 @@ void larvak_unary_open(lua_State *L) {
   set_methods(L, "call", unary_call, false);
   set_methods(L, "try", unary_call, true);
   set_methods(L, "start", unary_start, false);
+  set_methods(L, "check", unary_check, false);
   lua_pushcfunction(L, unary_cancel);
   lua_setfield(L, -2, "cancel_call");
   lua_pushcfunction(L, unary_is_sent);

@@ -13,7 +13,7 @@ typedef enum larvak_upcall {
   UPCALL_POLICY_EVENT, /* (hook, values…): the function of the user and what it is told */
   UPCALL_RUNNING,      /* (): nil outside the attached loop, false where it cannot suspend */
   UPCALL_SUSPEND,      /* (ticket) */
-  UPCALL_WOKEN,        /* (ticket): a wait of the attached loop's coroutine has ended */
+  UPCALL_GONE,         /* (ticket): the coroutine of an attached loop that waited has died */
   UPCALL_BUSY,         /* (): something is in flight from now on */
   UPCALL_COUNT
 } larvak_upcall;

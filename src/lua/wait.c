@@ -1,13 +1,24 @@
 /* The waits of a Lua state. They live in blocks that never move, since the core holds their addresses.
  * Invariant: a wait is in use from larvak_wait_new until larvak_wait_free, and whoever is suspended on one is anchored
- * in the table of tasks.
+ * in the table of tasks. What an event does, by the state that the wait is in:
+ *
+ *            PENDING                                  OVER                           TOLD
+ *  end       OVER; in a list, or its task is ready    -                              -
+ *  pop       -                                        TOLD; freed if WAITER_GONE     -
+ *  report    -                                        FREE                           -
+ *  abandon   FREE; of a task: canceled, and so OVER   WAITER_GONE; of a task: -      FREE
+ *  free      FREE                                     FREE (of no list)              FREE
+ *
+ * pop is of a coroutine of an attached loop, report of the Lua layer's; every other waiter frees the wait by himself.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "wait.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "misuse.h"
 #include "ready.h"
+#include "work.h"
 
 enum { WAITS_PER_BLOCK = 64 };
 
@@ -22,7 +33,7 @@ static bool add_block(larvak_state *state) {
   for (size_t i = WAITS_PER_BLOCK; i-- > 0;) {
     block[i].state = state;
     block[i].index = (uint32_t)(state->waits.block_count * WAITS_PER_BLOCK + i);
-    block[i].next_free = state->waits.free;
+    block[i].next = state->waits.free;
     state->waits.free = &block[i];
   }
   state->waits.blocks[state->waits.block_count++] = block;
@@ -30,43 +41,80 @@ static bool add_block(larvak_state *state) {
 }
 
 larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
-  if (!state->waits.free && !add_block(state)) luaL_error(L, "not enough memory");
+  if (!state->waits.free && !add_block(state)) larvak_no_memory(L);
   larvak_wait *wait = state->waits.free;
-  state->waits.free = wait->next_free;
+  state->waits.free = wait->next;
   wait->generation++;
   state->waits.count++;
-  wait->reason = REASON_PENDING;
-  wait->is_detached = wait->was_in_flight = wait->is_foreign = wait->is_told = wait->is_orphan = false;
+  wait->at = WAIT_PENDING;
+  wait->waiter = WAITER_CALLER;
+  wait->was_in_flight = wait->can_be_woken = false;
   wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }
 
 void larvak_wait_free(larvak_wait *wait) {
   larvak_state *state = wait->state;
-  if (wait->timer.place) {
-    arvak_loop_stop_timer(state->loop, &wait->timer);
-    state->waits.timer_count--;
-  }
+  if (wait->timer.place) arvak_loop_stop_timer(state->loop, &wait->timer);
   if (wait->call) arvak_call_release(wait->call);
   if (wait->task) wait->task->wait = NULL;
   wait->call = NULL;
   wait->task = NULL;
+  wait->at = WAIT_FREE;
   wait->generation++;
   state->waits.count--;
-  wait->next_free = state->waits.free;
+  wait->next = state->waits.free;
   state->waits.free = wait;
 }
 
-void larvak_waits_free(larvak_state *state) {
+/* Finalizers that run after the loop's end find no wait any more. */
+void larvak_waits_close(larvak_state *state) {
   for (size_t i = 0; i < state->waits.block_count; i++) {
-    for (size_t j = 0; j < WAITS_PER_BLOCK; j++)
-      if (state->waits.blocks[i][j].call) arvak_call_release(state->waits.blocks[i][j].call);
+    for (size_t j = 0; j < WAITS_PER_BLOCK; j++) {
+      larvak_wait *wait = &state->waits.blocks[i][j];
+      if (wait->call) arvak_call_release(wait->call);
+      if (wait->task) wait->task->wait = NULL;
+    }
     free(state->waits.blocks[i]);
   }
   free(state->waits.blocks);
-  state->waits.blocks = NULL;
-  state->waits.block_count = 0;
-  state->waits.free = NULL;
+  state->waits = (struct larvak_waits){.ended = {.end = &state->waits.ended.first},
+                                       .woken = {.end = &state->waits.woken.first}};
+}
+
+/* ---- lists ---- */
+
+static void append(larvak_wait_list *list, larvak_wait *wait) {
+  wait->next = NULL;
+  *list->end = wait;
+  list->end = &wait->next;
+}
+
+static larvak_wait *pop(larvak_wait_list *list) {
+  larvak_wait *wait = list->first;
+  if (!wait) return NULL;
+  list->first = wait->next;
+  if (!list->first) list->end = &list->first;
+  return wait;
+}
+
+larvak_wait *larvak_waits_pop_ended(larvak_state *state) { return pop(&state->waits.ended); }
+
+void larvak_waits_push_back(larvak_state *state, larvak_wait *wait) {
+  larvak_wait_list *list = &state->waits.ended;
+  wait->next = list->first;
+  if (!list->first) list->end = &wait->next;
+  list->first = wait;
+}
+
+larvak_wait *larvak_waits_pop_woken(larvak_state *state) {
+  larvak_wait *wait = pop(&state->waits.woken);
+  if (!wait) return NULL;
+  state->waits.woken_count--;
+  wait->at = WAIT_TOLD;
+  if (wait->waiter != WAITER_GONE) return wait;
+  larvak_wait_free(wait);
+  return NULL;
 }
 
 /* ---- tickets ---- */
@@ -94,6 +142,7 @@ void larvak_wait_note_ticket(lua_State *L, larvak_wait *wait, int index) {
   lua_pushcfunction(L, note_ticket);
   lua_pushvalue(L, index);
   lua_pushinteger(L, larvak_wait_ticket(wait));
+  wait->can_be_woken = true;
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
   larvak_wait_free(wait);
   lua_error(L);
@@ -102,14 +151,39 @@ void larvak_wait_note_ticket(lua_State *L, larvak_wait *wait, int index) {
 /* ---- ends ---- */
 
 void larvak_wait_end(larvak_wait *wait, larvak_reason reason) {
-  if (wait->reason != REASON_PENDING) return;
+  if (wait->at != WAIT_PENDING) return;
+  larvak_state *state = wait->state;
+  wait->at = WAIT_OVER;
   wait->reason = reason;
+  switch (wait->waiter) {
+    case WAITER_CALLER: return;
+    case WAITER_TASK: larvak_ready_push(state, wait->task); return;
+    case WAITER_LAYER: append(&state->waits.ended, wait); break;
+    case WAITER_FOREIGN: case WAITER_GONE:
+      append(&state->waits.woken, wait);
+      state->waits.woken_count++;
+  }
+  larvak_work_changed(state);
+}
+
+void larvak_wait_suspend(larvak_wait *wait, larvak_task *task) {
+  wait->waiter = WAITER_TASK;
+  wait->task = task;
+  task->wait = wait;
+  if (wait->at == WAIT_OVER) larvak_ready_push(wait->state, task);
+  else if (task->is_canceled) larvak_wait_end(wait, REASON_CANCELED);
+}
+
+void larvak_wait_abandon(larvak_wait *wait) {
+  larvak_state *state = wait->state;
+  if (wait->at == WAIT_PENDING && wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   if (wait->task) {
-    larvak_ready_push(wait->state, wait->task);
-  } else if (wait->is_detached || wait->is_foreign) {
-    wait->next_ended = NULL;
-    *wait->state->waits.ended_end = wait;
-    wait->state->waits.ended_end = &wait->next_ended;
+    larvak_wait_end(wait, REASON_CANCELED);
+  } else if (wait->at == WAIT_OVER) {
+    wait->waiter = WAITER_GONE;
+  } else {
+    larvak_wait_free(wait);
+    larvak_work_changed(state);
   }
 }
 
@@ -120,9 +194,7 @@ void larvak_wait_on_call_end(arvak_call *call, void *ud) {
 
 static void on_park_timeout(arvak_timer *timer, void *ud) {
   (void)timer;
-  larvak_wait *wait = ud;
-  wait->state->waits.timer_count--;
-  larvak_wait_end(wait, REASON_TIMEOUT);
+  larvak_wait_end(ud, REASON_TIMEOUT);
 }
 
 void larvak_wait_start_timer(lua_State *L, larvak_wait *wait, double seconds) {
@@ -131,20 +203,7 @@ void larvak_wait_start_timer(lua_State *L, larvak_wait *wait, double seconds) {
   int64_t delay = seconds < 3e9 ? (int64_t)(seconds * 1e9) : (int64_t)3000000000 * 1000000000;
   if (arvak_loop_set_timer(wait->state->loop, &wait->timer, arvak_now_ns() + delay) != ARVAK_OK) {
     larvak_wait_free(wait);
-    luaL_error(L, "not enough memory");
+    larvak_no_memory(L);
   }
-  wait->state->waits.timer_count++;
-}
-
-larvak_wait *larvak_waits_pop_ended(larvak_state *state) {
-  larvak_wait *wait = state->waits.ended;
-  state->waits.ended = wait->next_ended;
-  if (!state->waits.ended) state->waits.ended_end = &state->waits.ended;
-  return wait;
-}
-
-void larvak_waits_push_back(larvak_state *state, larvak_wait *wait) {
-  wait->next_ended = state->waits.ended;
-  if (!state->waits.ended) state->waits.ended_end = &wait->next_ended;
-  state->waits.ended = wait;
+  larvak_work_changed(wait->state);
 }

@@ -1,9 +1,8 @@
 -- Other people's event loops. Invariant: whoever is suspended in one stands in owners until its loop has been told to
--- go on; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
+-- go on, or it has died; and nothing of ours stays in the loop while nothing is in flight, so that the loop can end.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
-local queue = require "arvak.base.queue"
 local strays = require "arvak.async.strays"
 
 local M = {}
@@ -16,7 +15,6 @@ local current = nil              -- the attachment, until it is detached
 local lingering = {}             -- those that were detached while coroutines of their loops wait
 local watcher = nil              -- the one in whose loop the descriptor is watched
 local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
-local woken = queue.new()        -- tickets of waits that are over, whose owners have not been told
 local pump
 
 local function note_attached()
@@ -53,21 +51,14 @@ local function finish(self)
   stop_watching(self)
   lingering[self] = nil
   note_attached()
-  if self.fd then core.close_fd() end
-  self.fd = nil
-end
-
--- Its loop was dropped with all that is in it, or the Lua state is closing: no function of the driver's is called.
-function Attachment.__gc(self)
-  if self.fd then core.close_fd() end
-  self.fd = nil
+  core.close_fd(self.user)
 end
 
 -- After a step: when the next one is to come.
 local function plan(self)
-  if not self.fd then return core.rouse(0) end
-  local due = core.due()
-  if due == 0 or not woken:is_empty() or strays.exist() then
+  if not core.fd_of(self.user) then return core.hand_over() end
+  local due = core.due(self.user)
+  if due == 0 then
     core.kick()
   elseif due then
     arm(self, due)
@@ -76,39 +67,46 @@ local function plan(self)
   end
 end
 
--- Tells the loop of the first who waited, unless he has gone on or is gone. Where there is no memory for one of these
--- calls, the ticket is still first in line.
-local function resume_first()
-  local ticket = woken:peek()
-  if not ticket then return end
+-- The token of who waited, and his attachment, who have it no longer.
+local function forget(ticket)
   local owner, token = owners[ticket], tokens[ticket]
-  woken:pop()
   owners[ticket], tokens[ticket] = nil, nil
-  if not owner then return end   -- told twice, since there was no memory the first time
-  owner.waiting = owner.waiting - 1
-  local ok, err = true, nil
-  if core.is_waiting(ticket) then ok, err = pcall(owner.driver.resume, token) end
-  if owner.is_detached and owner.waiting == 0 then finish(owner) end
+  if owner then owner.waiting = owner.waiting - 1 end
+  return owner, token
+end
+
+local function finish_if_left(self)
+  if self.is_detached and self.waiting == 0 then finish(self) end
+end
+
+-- Tells the loop of the first who waited, unless he is gone.
+local function resume_first()
+  local ticket = core.next_woken()
+  if not ticket then return end
+  local owner, token = forget(ticket)
+  if not owner then return end   -- he has not come to suspend himself
+  local ok, err = pcall(owner.driver.resume, token)
+  finish_if_left(owner)
   if not ok then strays.add(err) end
 end
 
 -- Tells the loops of those whose waits are over. Who is resumed may end others' waits; these go on in the next turn.
 function M.resume_woken()
-  for _ = 1, woken:count() do
+  for _ = 1, core.woken_count() do
     resume_first()
   end
 end
 
-local function turn()
-  core.pump()
+local function turn(self)
+  core.pump(self.user)
   M.resume_woken()
 end
 
 -- One turn, called by the loop. Whatever fails in it, another follows.
 function pump(self)
-  if self.is_pumping or not self.fd then return end
+  if self.is_pumping or not core.fd_of(self.user) then return end
   self.is_pumping = true
-  local ok, err = pcall(turn)
+  local ok, err = pcall(turn, self)
   self.is_pumping = false
   local is_planned, reason = pcall(plan, self)
   if not is_planned then core.kick() end
@@ -125,26 +123,22 @@ core.set_upcall("suspend", function(ticket)
   if not owner then
     owner = current
     local token = owner.driver.running()
-    owners[ticket] = owner
-    tokens[ticket] = token   -- last: it holds the coroutine, and there may be no memory for either
+    tokens[ticket] = token
+    owners[ticket] = owner   -- last: there may be no memory for either
     owner.waiting = owner.waiting + 1
   end
   owner.driver.suspend(tokens[ticket])
 end)
 
-core.set_upcall("woken", function(ticket)
-  local owner = owners[ticket]
-  if not owner or tokens[ticket] == nil then
-    owners[ticket] = nil
-    return
-  end
-  woken:push(ticket)
-  if not owner.is_pumping then core.kick() end
+-- The coroutine that waited was closed or collected, maybe with its whole loop. It may happen in any finalizer.
+core.set_upcall("gone", function(ticket)
+  local owner = forget(ticket)
+  if owner then finish_if_left(owner) end
 end)
 
 core.set_upcall("busy", function()
   local self = current or next(lingering)
-  self.stop_watch = self.stop_watch or self.driver.watch_fd(self.fd, function() pump(self) end)
+  self.stop_watch = self.stop_watch or self.driver.watch_fd(core.fd_of(self.user), function() pump(self) end)
   watcher = self
 end)
 
@@ -166,13 +160,16 @@ function M.attach(driver)
   for _, name in ipairs { "running", "suspend", "resume", "watch_fd", "timer" } do
     check.callable(driver[name], "attach: " .. name)
   end
+  if current then   -- a loop that was dropped is detached when it is collected
+    collectgarbage()
+    collectgarbage()
+  end
   if current then check.misuse("attach: a loop is attached already; detach it first") end
-  local self = setmetatable({ driver = driver, fd = false, waiting = 0, is_detached = false }, Attachment)
-  self.fd = core.open_fd()
+  local self = setmetatable({ driver = driver, user = core.open_fd(), waiting = 0, is_detached = false }, Attachment)
   if watcher then stop_being_watcher(watcher) end   -- one that lingers, or could not stop for want of memory
   current = self
   note_attached()
-  local ok, err = pcall(core.rouse, 0)   -- it watches from now on if something is in flight
+  local ok, err = pcall(core.hand_over)   -- it watches from now on if something is in flight
   if ok then return self end
   self:detach()
   error(err, 0)
@@ -185,8 +182,8 @@ function attachment:detach()
   if self.waiting > 0 then lingering[self] = true end
   stop_being_watcher(self)
   note_attached()
-  if self.waiting == 0 then finish(self) end
-  core.rouse(0)
+  finish_if_left(self)
+  core.hand_over()
 end
 
 Attachment.__close = attachment.detach

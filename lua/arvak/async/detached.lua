@@ -59,13 +59,23 @@ end
 
 -- What runs on f's timer is told in the next turn of the loop.
 function M.stop_timer(f)
-  if f._timer then core.unpark(f._timer) end
+  if pending[f._timer] == f then core.stop_timer(f._timer) end
+end
+
+-- Cancels f's call, whose end has been told when this returns, but for a busy connection.
+function M.cancel_call(f)
+  if pending[f._ticket] == f then core.cancel_call(f._ticket) end
+end
+
+-- Whether f's call is with gRPC, or has ended.
+function M.is_sent(f)
+  return pending[f._ticket] ~= f or core.is_sent(f._ticket)
 end
 
 -- Those that wait for a timer do not wait to learn that their client was closed.
 function M.stop_timers_of(client)
   for ticket, f in pairs(pending) do
-    if f._timer == ticket and f._client == client then core.unpark(ticket) end
+    if f._timer == ticket and f._client == client then core.stop_timer(ticket) end
   end
 end
 

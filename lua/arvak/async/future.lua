@@ -31,7 +31,7 @@ function M.failed(err)
 end
 
 function M.is_future(value)
-  return getmetatable(value) == Future
+  return core.metatable_of(value) == Future
 end
 
 local function is_cancellation(err) return errors.is_error(err) and err.kind == "canceled" end
@@ -46,23 +46,19 @@ end
 
 -- The owner of a task that runs a callback. Nobody reads what becomes of it, so its error goes to whoever drives the
 -- loop, with its traceback.
-local Callback = {}
-Callback.__index = Callback
-
-function Callback:_on_task_end(ok, _, err, traceback)
-  if ok or self.is_noted or self._scope == scopes.detached then return end
+local function on_callback_end(callback, _, ok, _, err, traceback)
+  if ok or callback.is_noted then return end
   err = scopes.error_of(err, traceback)
   if is_cancellation(err) then return end
   strays.add(type(err) == "string" and traceback and err .. "\n" .. traceback or err)
-  self.is_noted = true
+  callback.is_noted = true
 end
 
 local function run_callback(fn, f) fn(f) end
 
 -- callback: fn and scope, that of who added it, which may be over by now. start: as of scopes.spawn.
 local function start_callback(callback, f, start)
-  local scope = callback.scope.is_over and scopes.root or callback.scope
-  scopes.spawn(setmetatable({ is_noted = false }, Callback), scope, start, run_callback, callback.fn, f)
+  scopes.spawn({ is_noted = false }, scopes.living(callback.scope), on_callback_end, start, run_callback, callback.fn, f)
 end
 
 -- ---- the end
@@ -126,7 +122,7 @@ function M.fail(self, err, traceback)
 end
 
 local function check_self(self, method)
-  if getmetatable(self) ~= Future then
+  if core.metatable_of(self) ~= Future then
     check.misuse("%s: got %s as the future, expected future:%s(...)", method, core.describe(self), method)
   end
 end
@@ -154,11 +150,15 @@ end
 function methods:wait(timeout)
   check_self(self, "wait")
   check.seconds(timeout, "timeout")
-  if self._state ~= "pending" then return true end
-  self._tickets = self._tickets or {}
-  local woken, err = M.park(self._tickets, "wait", timeout)
-  if woken == nil then return nil, err end
-  return self._state ~= "pending"
+  local ends_at = timeout and core.now() + timeout
+  while self._state == "pending" do
+    self._tickets = self._tickets or {}
+    local woken, err = M.park(self._tickets, "wait", timeout)
+    if woken == nil then return nil, err end
+    if not woken then return self._state ~= "pending" end
+    timeout = ends_at and math.max(0, ends_at - core.now())
+  end
+  return true
 end
 
 local function await(self, timeout)

@@ -13,10 +13,9 @@ local M = {}
 -- all). True while anything is in flight. Raises the errors that nobody has read.
 function M.poll(timeout)
   check.seconds(timeout, "timeout")
-  if core.current_task() then check.misuse("poll: cannot step the loop inside a task") end
+  if core.in_task() then check.misuse("poll: cannot step the loop inside a task") end
   core.step(math.min(timeout or 0, 1e9))
   attached.resume_woken()
-  core.rouse(0)
   strays.raise()
   return not core.is_idle()
 end
@@ -27,23 +26,26 @@ local Pollable = core.metatables["arvak.pollable"]
 local pollable = {}
 Pollable.__index = pollable
 
+-- The user of the descriptor, and the descriptor.
 local function check_open(self, method)
-  if getmetatable(self) ~= Pollable then
+  if core.metatable_of(self) ~= Pollable then
     check.misuse("%s: got %s as the pollable, expected pollable:%s(...)", method, core.describe(self), method)
   end
-  if not self._fd then check.misuse("%s: the pollable is closed", method) end
+  local fd = core.fd_of(self._user)
+  if not fd then check.misuse("%s: the pollable is closed", method) end
+  return self._user, fd
 end
 
 -- What an event loop needs to drive this library: a descriptor, the events to wait for, and how long at most. Opening
--- it starts a thread that waits inside gRPC; closing the last one ends the thread.
+-- it starts a thread that waits inside gRPC; closing the last one, or its collection, ends the thread.
 function M.pollable()
-  return setmetatable({ _fd = core.open_fd() }, Pollable)
+  return setmetatable({ _user = core.open_fd() }, Pollable)
 end
 
 -- The descriptor, only to be polled; it stays the same.
 function pollable:pollfd()
-  check_open(self, "pollfd")
-  return self._fd
+  local _, fd = check_open(self, "pollfd")
+  return fd
 end
 
 -- The same, under the name that socket.select looks for.
@@ -57,21 +59,19 @@ end
 
 -- Seconds after which step has to be called though the descriptor is silent, or nil. To be called before each wait.
 function pollable:timeout()
-  check_open(self, "timeout")
-  return core.due()
+  return core.due(check_open(self, "timeout"))
 end
 
 -- Runs what is ready; waits timeout seconds at most for it (default 0: not at all). True while anything is in flight.
 -- Raises the errors that nobody has read, one a call.
 function pollable:step(timeout)
-  check_open(self, "step")
+  local user = check_open(self, "step")
   check.seconds(timeout, "timeout")
-  if core.current_task() then check.misuse("step: cannot step the loop inside a task") end
+  if core.in_task() then check.misuse("step: cannot step the loop inside a task") end
   if timeout and timeout > 0 then
     core.step(math.min(timeout, 1e9))
-    core.rouse(1)
   else
-    core.pump()
+    core.pump(user)
   end
   attached.resume_woken()
   strays.raise()
@@ -80,11 +80,9 @@ end
 
 -- Idempotent.
 function pollable:close()
-  if self._fd then core.close_fd() end
-  self._fd = nil
+  if core.fd_of(self._user) then core.close_fd(self._user) end
 end
 
 Pollable.__close = pollable.close
-Pollable.__gc = pollable.close
 
 return M

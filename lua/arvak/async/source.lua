@@ -4,7 +4,6 @@
 local core = require "arvak.core"
 local future = require "arvak.async.future"
 local raised = require "arvak.base.raised"
-local scopes = require "arvak.async.scopes"
 local task = require "arvak.async.task"
 
 local M = {}
@@ -43,7 +42,7 @@ Iterator.__index = Iterator
 function M.from_iterator(draw, wake)
   return setmetatable({ draw = draw, wake = wake, queue = {}, first = 1, last = 0, wanted = 0, drawn = 0, tickets = {},
     is_over = false, is_stopped = false, has_started = false, raised = false, total = false,
-    task = { false },   -- a place for it: a task that could not be noted for want of memory would go on for ever
+    future = false,   -- of its task; a place for it, since there may be no memory for one later
   }, Iterator)
 end
 
@@ -75,7 +74,7 @@ function Iterator:want(count)
   local wanted = count - (self.last - self.first + 1)
   if wanted <= 0 or self.is_over or self.is_stopped or wanted == self.wanted then return end
   self.wanted = wanted
-  if not self.task[1] then self.task[1] = scopes.task_of(task.spawn_detached(run_iterator, self)) end
+  if not self.future then self.future = task.spawn_detached(run_iterator, self) end
   future.wake(self.tickets)
 end
 
@@ -98,7 +97,7 @@ end
 function Iterator:stop()
   if self.is_stopped then return end
   self.is_stopped = true
-  if self.task[1] and not self.is_over then core.cancel_tasks(self.task) end
+  if self.future and not self.is_over then core.cancel_task(self.future._task) end
   if not self.has_started then self.is_over = true end
 end
 

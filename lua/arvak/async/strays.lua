@@ -1,6 +1,8 @@
 -- Errors without a reader. Invariant: each is raised once by whoever drives the loop, or given to warn when the state
--- closes; none is lost.
+-- closes; none is lost. While there are any, who drives has something to do.
 -- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+
 local M = {}
 
 local strays = setmetatable({}, {   -- in order
@@ -11,13 +13,17 @@ local strays = setmetatable({}, {   -- in order
   end,
 })
 
-function M.add(err) strays[#strays + 1] = err end
-
-function M.exist() return #strays > 0 end
+function M.add(err)
+  strays[#strays + 1] = err
+  core.set_strays(true)
+end
 
 -- Raises the first one, if there is any.
 function M.raise()
-  if #strays > 0 then error(table.remove(strays, 1), 0) end
+  if #strays == 0 then return end
+  local err = table.remove(strays, 1)
+  core.set_strays(#strays > 0)
+  error(err, 0)
 end
 
 return M

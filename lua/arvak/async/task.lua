@@ -1,5 +1,5 @@
 -- Tasks, and the loop that runs them. Invariant: the error of a user's task is read from its future, or raised by the
--- run around the task, or goes to the strays; so it is never lost.
+-- run around the task, or goes to the strays; so it is never lost. A run raises one error, the others go to the strays.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
@@ -34,19 +34,26 @@ local function watch_unread(f)
   })
 end
 
+-- A future that no run waits for has its reader; only what a task raised may surprise him.
+local function is_watched(f, scope)
+  return f._state == "failed" and not f._is_read and not f._is_noted
+    and (scope ~= scopes.detached or f._has_raised)
+end
+
 local function note_failure(f, scope)
-  if f._state ~= "failed" or f._is_read or f._is_noted or scope == scopes.detached then return end
-  if scope == scopes.root then
+  if not is_watched(f, scope) then return end
+  local living = scopes.living(scope)
+  if living == scopes.root then
     watch_unread(f)
   else
-    scope.unread[#scope.unread + 1] = f
+    living.unread[#living.unread + 1] = f
   end
   f._is_noted = true
 end
 
-local function on_task_end(f, ...)
+local function on_task_end(f, scope, ...)
   settle(f, ...)
-  note_failure(f, f._scope)
+  note_failure(f, scope)
 end
 
 -- ---- spawning
@@ -58,8 +65,8 @@ end
 
 local function spawn_in(scope, fn, ...)
   local f = future.new(cancel)
-  f._on_task_end, f._has_raised = on_task_end, false
-  scopes.spawn(f, scope, core.queue_task, fn, ...)
+  f._has_raised = false
+  scopes.spawn(f, scope, on_task_end, core.queue_task, fn, ...)
   return f
 end
 
@@ -81,7 +88,7 @@ local GRACE = 2.0   -- seconds that canceled tasks may take to end before a run 
 local function drive(scope, main)
   while scope.open > 0 and not (scope.ends_at and core.now() > scope.ends_at) do
     if core.is_idle() then
-      core.cancel_tasks(scope.tasks)
+      core.cancel_tasks(scope)
       if core.is_idle() then break end
       if not scope.is_canceled then
         scope.deadlock = "deadlock: every task waits for something that nothing in flight can bring"
@@ -91,7 +98,7 @@ local function drive(scope, main)
     core.drive()
     if main._has_raised and not scope.is_canceled then
       scope.is_canceled, scope.ends_at = true, core.now() + GRACE
-      core.cancel_tasks(scope.tasks)
+      core.cancel_tasks(scope)
     end
   end
 end
@@ -99,41 +106,43 @@ end
 -- When driving itself is interrupted (Ctrl-C, no memory), the tasks are canceled and their ends awaited.
 local function drive_to_end(scope, main)
   local ok, err = pcall(drive, scope, main)
-  if ok then return core.rouse(0) end
+  if ok then return core.hand_over() end
   scope.is_canceled, scope.ends_at = true, core.now() + GRACE
-  core.cancel_tasks(scope.tasks)
+  core.cancel_tasks(scope)
   pcall(drive, scope, main)
-  pcall(core.rouse, 0)
+  pcall(core.hand_over)
   error(err, 0)
 end
 
-local function raise_unread(scope)
+-- From now on nobody reads an error in it.
+local function leave(scope)
+  scope.is_over = true
   for _, f in ipairs(scope.unread) do
     if not f._is_read then
       f._is_read = true
       strays.add(f._values[2])
     end
   end
-  strays.raise()
 end
 
 -- Runs fn(...) as a task and drives the loop until it and the tasks spawned in it have ended: its results. An error
 -- is raised as the same object; then the other tasks are canceled, and given two seconds to end. An unread error of a
--- spawned task is raised too.
+-- spawned task is raised too; of several errors one is raised, that of fn first, and the others by whoever drives next.
 function M.run(fn, ...)
   check.callable(fn, "run")
-  if core.current_task() then check.misuse("run: already inside a task; call the function, or spawn it") end
+  if core.in_task() then check.misuse("run: already inside a task; call the function, or spawn it") end
   if core.is_foreign("run") then
     check.misuse("run: inside a coroutine of the attached loop; call the function, or spawn it")
   end
   local scope = scopes.new()
   local main = spawn_in(scope, fn, ...)
   main._is_read = true
-  drive_to_end(scope, main)
-  scope.is_over = true
+  local ok, err = pcall(drive_to_end, scope, main)
+  leave(scope)
+  if not ok then error(err, 0) end
   if main._has_raised then error(main._values[2], 0) end
   if scope.deadlock then error(scope.deadlock, 0) end
-  raise_unread(scope)
+  strays.raise()
   return table.unpack(main._values, 1, main._values.n)
 end
 
@@ -148,7 +157,7 @@ end
 
 -- True inside a task.
 function M.in_task()
-  return core.current_task() ~= nil
+  return core.in_task()
 end
 
 -- A coroutine.wrap whose function may wait: inside a task its waits are the task's.

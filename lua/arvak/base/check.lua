@@ -9,11 +9,20 @@ function M.misuse(format, ...)
   return core.misuse(format:format(...))
 end
 
+-- Makes each function of a table one that checks its arguments' number, and its object where the metatable of its class
+-- is given. A program gets no others.
+function M.seal(functions, class)
+  for name, fn in pairs(functions) do
+    if type(fn) == "function" then functions[name] = core.method(fn, name, class) end
+  end
+  return functions
+end
+
 -- A callable, or misuse.
 function M.callable(value, name)
   if type(value) == "function" then return value end
-  local meta = getmetatable(value)
-  if type(meta) == "table" and meta.__call then return value end
+  local meta = core.metatable_of(value)
+  if meta and rawget(meta, "__call") then return value end
   return M.misuse("%s: got %s, expected a function", name, core.describe(value))
 end
 
@@ -21,6 +30,9 @@ function M.string(value, name)
   if type(value) ~= "string" then M.misuse("%s: got %s, expected a string", name, core.describe(value)) end
   return value
 end
+
+-- A name that goes to the server: UTF-8 without NUL bytes.
+M.text = core.check_text
 
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
@@ -34,27 +46,30 @@ end
 function M.seconds(value, name, positive)
   if value == nil then return nil end
   if type(value) ~= "number" or value ~= value or value < 0 or (positive and value == 0) then
-    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe_type(value),
+    M.misuse("%s: got %s, expected a number of seconds %s", name, core.describe(value),
       positive and "above 0" or "from 0 on")
   end
   return value
 end
 
--- An option table with only these names, or nil (then an empty one).
+-- The options in a table, which may only have these names: a plain table of their own, since a table of options is read
+-- once and without its metamethods. nil: none.
 function M.options(options, method, names)
   if options == nil then return {} end
   if type(options) ~= "table" then
     M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
   end
-  for name in pairs(options) do
+  local copy = {}
+  for name, value in next, options do
     if not names[name] then
       local known = {}
       for known_name in pairs(names) do known[#known + 1] = known_name end
       table.sort(known)
       M.misuse("%s: unknown option %s, expected one of %s", method, core.describe(name), table.concat(known, ", "))
     end
+    copy[name] = value
   end
-  return options
+  return copy
 end
 
 -- The options of every call. Methods that are made of several calls hand them on.

@@ -15,7 +15,7 @@ function M.new(kind, message, fields)
 end
 
 function M.is_error(value)
-  return getmetatable(value) == Error
+  return core.metatable_of(value) == Error
 end
 
 local function notes_of(err)

@@ -345,7 +345,9 @@ function M.journal(path)
 end
 
 local function check_reader(self, method)
-  if getmetatable(self) ~= Reader then check.misuse("%s: got %s, expected a journal", method, core.describe(self)) end
+  if core.metatable_of(self) ~= Reader then
+    check.misuse("%s: got %s, expected a journal", method, core.describe(self))
+  end
   if not self._connection then check.misuse("%s: the journal was closed", method) end
 end
 

@@ -36,7 +36,7 @@ function M.batch_manager(client, options)
 end
 
 local function check_manager(self, method)
-  if getmetatable(self) ~= Manager then
+  if core.metatable_of(self) ~= Manager then
     check.misuse("%s: got %s, expected a batch_manager", method, core.describe(self))
   end
   if self._is_closed then check.misuse("%s: the batch_manager was closed", method) end
@@ -79,8 +79,8 @@ end
 
 -- A list or an iterator function. A list is checked whole.
 local function check_circuits(circuits, backend_id)
-  if backend_id ~= nil then check.string(backend_id, "backend_id") end
-  if type(circuits) == "table" and not (getmetatable(circuits) or {}).__call then
+  if backend_id ~= nil then check.text(backend_id, "backend_id") end
+  if type(circuits) == "table" and not (core.metatable_of(circuits) or {}).__call then
     entries.check_list(circuits, backend_id)
     return true
   end
@@ -228,7 +228,7 @@ end
 
 -- Stops every batch of this manager that runs: nothing more is submitted, and what is open ends as canceled.
 function methods:cancel()
-  if getmetatable(self) ~= Manager then
+  if core.metatable_of(self) ~= Manager then
     check.misuse("cancel: got %s, expected a batch_manager", core.describe(self))
   end
   for batch in pairs(self._runs) do batch:stop(errors.new("canceled", "the batch was canceled")) end

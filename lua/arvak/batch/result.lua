@@ -75,7 +75,7 @@ end
 -- ---- methods
 
 local function check_items(self, method)
-  if getmetatable(self) ~= Result then
+  if core.metatable_of(self) ~= Result then
     check.misuse("%s: got %s, expected a batch_result", method, core.describe(self))
   end
   if not self.items then

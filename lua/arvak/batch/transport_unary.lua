@@ -102,7 +102,7 @@ function Unary:stop()
   local waiting = {}
   for _, call in pairs(self.in_flight) do waiting[#waiting + 1] = call end
   for _, call in ipairs(waiting) do
-    if call._ticket and not core.is_sent(call._ticket) then core.cancel_call(call._ticket) end
+    if not detached.is_sent(call) then detached.cancel_call(call) end
   end
 end
 

@@ -121,8 +121,8 @@ local function start_canceling(f)
   f._canceling, f._is_cancel_wanted = canceling, true
   if f.job_id or core.is_closed(f._client) then
     send_cancel(canceling)
-  elseif not core.is_sent(f._ticket) then
-    core.cancel_call(f._ticket)
+  elseif not detached.is_sent(f) then
+    detached.cancel_call(f)
   end
   return canceling
 end

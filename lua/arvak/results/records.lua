@@ -138,7 +138,7 @@ end
 
 local M = { is_terminal = terminal }
 
-function M.is_result(value) return getmetatable(value) == Result end
+function M.is_result(value) return core.metatable_of(value) == Result end
 
 -- A result with these fields: job_id, counts, shots, execution_time_ms, metadata_json.
 function M.new_result(fields) return setmetatable(fields, Result) end

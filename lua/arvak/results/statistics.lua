@@ -12,7 +12,7 @@ local Result = core.metatables["arvak.result"]
 
 -- ---- what everything here stands on
 
-local function is_result(value) return getmetatable(value) == Result end
+local function is_result(value) return core.metatable_of(value) == Result end
 
 local function check_result(value, name)
   if not is_result(value) then check.misuse("%s: got %s, expected a result", name, core.describe(value)) end

@@ -263,7 +263,7 @@ local function step(self) return rest(self, advance(self)) end
 -- {qasm =, shots =, optimization_level =, backend_id =}. options: idle_timeout, timeout (of the RPC; none), metadata.
 function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
-  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  if backend_id ~= nil then check.text(backend_id, "backend_id") end
   options = stream.options(options, "submit_batch_stream")
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",

@@ -65,7 +65,7 @@ end
 -- in a chunk; 0, the default: the server's 1000), or a table: chunk_size, idle_timeout, timeout, metadata.
 function M.stream_results(client, job_id, options)
   local target = core.check_client(client, "stream_results")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   if type(options) == "number" then options = { chunk_size = options } end
   options = stream.options(options, "stream_results", "chunk_size")
   local size = options.chunk_size

@@ -97,7 +97,7 @@ end
 -- options: every_tick (also states that repeat), idle_timeout, timeout (of the RPC; none), metadata.
 function M.watch_job(client, job_id, options)
   local target, patience = core.check_client(client, "watch_job")
-  check.string(job_id, "job_id")
+  check.text(job_id, "job_id")
   options = stream.options(options, "watch_job", "every_tick")
   return stream.for_loop(stream.new(client, "watch_job", advance, {
     _job_id = job_id, _options = options, _patience = patience, _target = target, _rpc = "WatchJob",

@@ -52,7 +52,7 @@ local function keep_end(self, value, ...)
 end
 
 -- The next values; nil at the end, nil and an error when it has failed.
-function methods:next()
+function methods:next(_)   -- what a generic for hands to its iterator
   if self._is_over then return nil, self._error end
   core.check_wait(self._method)
   if self._step._is_running then check.misuse("%s: another task waits on this stream", self._method) end

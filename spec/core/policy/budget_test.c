@@ -33,6 +33,20 @@ static void half_of_the_tokens_are_for_retries(void **state) {
   arvak__budget_unref(budget);
 }
 
+static void it_may_be_of_any_size(void **state) {
+  (void)state;
+  static const double sizes[] = {1e-300, 1e-9, 1, 1e300, INFINITY};
+  for (int n = 0; n < 25; n++) {
+    arvak_budget_options options = {sizes[n % 5], sizes[n / 5]};
+    arvak__budget *budget = arvak__budget_get(NULL);
+    assert_int_equal(arvak__budget_spend(budget, &options), options.max_tokens > 2);
+    for (int i = 0; i < 10; i++) arvak__budget_earn(budget, &options);
+    for (int i = 0; i < 10; i++) arvak__budget_spend(budget, &options);
+    assert_true(arvak__budget_tokens(budget, &options) >= 0);
+    arvak__budget_unref(budget);
+  }
+}
+
 static void a_target_has_one_budget(void **state) {
   (void)state;
   arvak__budget *a = arvak__budget_get("dns:///a:1"), *again = arvak__budget_get("dns:///a:1");
@@ -114,7 +128,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(half_of_the_tokens_are_for_retries), cmocka_unit_test(a_target_has_one_budget),
       cmocka_unit_test(the_threshold_is_exact),             cmocka_unit_test(retries_stay_within_the_bound),
-      cmocka_unit_test(threads_share_the_table),
+      cmocka_unit_test(threads_share_the_table),            cmocka_unit_test(it_may_be_of_any_size),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* Token arithmetic against a plain bucket, and AIMD. SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -53,6 +54,28 @@ static void what_comes_too_late_takes_nothing(void **state) {
   arvak__limiter_reserve(&limiter, 1, START, ARVAK_NEVER);
   assert_int_equal(arvak__limiter_reserve(&limiter, 1, START, START + 99 * MS), ARVAK_NEVER);
   assert_int_equal(arvak__limiter_reserve(&limiter, 1, START, START + 100 * MS), START + 100 * MS);
+}
+
+/* Rates down to nothing, bursts and costs up to anything: no sum or product wraps around, so nothing that was paced
+ * becomes free. */
+static void any_rate_burst_and_cost_may_be_given(void **state) {
+  (void)state;
+  static const double rates[] = {1e-300, 1e-12, 1e-9, 1e-3, 1, 1e9, 1e300, INFINITY};
+  static const int numbers[] = {1, 2, 1000000, INT32_MAX};
+  for (int n = 0; n < 8 * 4 * 4; n++) {
+    arvak__limiter limiter = paced(rates[n % 8], numbers[n / 8 % 4]);
+    int cost = numbers[n / 32];
+    int64_t before = START;
+    for (int i = 0; i < 100; i++) {
+      int64_t at = arvak__limiter_reserve(&limiter, cost, START, ARVAK_NEVER);
+      assert_true(at >= before);
+      before = at;
+      double tokens = arvak__limiter_tokens(&limiter, START);
+      assert_true(tokens >= 0 && tokens <= numbers[n / 8 % 4]);
+      if (at < ARVAK_NEVER && i % 3 == 2) arvak__limiter_give_back(&limiter, cost, at), before = START;
+    }
+    if (rates[n % 8] < 1e-10 && numbers[n / 8 % 4] == 1) assert_int_equal(before, ARVAK_NEVER);
+  }
 }
 
 static int64_t reserve(arvak__limiter *limiter) { return arvak__limiter_reserve(limiter, 1, START, ARVAK_NEVER); }
@@ -182,6 +205,7 @@ int main(void) {
       cmocka_unit_test(without_a_burst_the_first_goes_at_once),
       cmocka_unit_test(a_batch_costs_as_many_tokens_as_it_has_jobs),
       cmocka_unit_test(what_comes_too_late_takes_nothing),
+      cmocka_unit_test(any_rate_burst_and_cost_may_be_given),
       cmocka_unit_test(what_is_given_back_goes_to_whoever_comes_next),
       cmocka_unit_test(what_is_given_back_is_given_out_once),
       cmocka_unit_test(without_a_rate_nothing_waits),

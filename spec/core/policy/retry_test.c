@@ -1,5 +1,6 @@
 /* Every pause of the three strategies and jitters, what is worth a retry, and what a server's pushback means.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -81,6 +82,26 @@ static arvak_failure unavailable(bool is_submit, bool is_unanswered, bool maybe_
   return (arvak_failure){UNAVAILABLE, is_submit, false, is_unanswered, maybe_executed, by_table, true};
 }
 
+/* What a host may write for "never", and what overflows on the way there. */
+static void any_duration_gives_a_pause_within_its_bound(void **state) {
+  (void)state;
+  static const int64_t durations[] = {ARVAK_NEVER, ARVAK_NEVER - 1, ARVAK_NEVER - 1000, INT64_MIN, -1, 1, 3600000 * MS};
+  static const double factors[] = {1e308, INFINITY, NAN, -INFINITY, 1e-308, 1, 2};
+  enum { DURATIONS = sizeof durations / sizeof *durations, FACTORS = sizeof factors / sizeof *factors };
+  for (int n = 0; n < DURATIONS * DURATIONS * FACTORS * 9; n++) {
+    arvak_retry_options options = {.initial_backoff_ns = durations[n % DURATIONS],
+                                   .max_backoff_ns = durations[n / DURATIONS % DURATIONS],
+                                   .backoff_multiplier = factors[n / DURATIONS / DURATIONS % FACTORS],
+                                   .strategy = (arvak_strategy)(n % 3),
+                                   .jitter = (arvak_jitter)(n / 3 % 3)};
+    options = arvak__retry_resolve(&options);
+    for (int attempt = 1; attempt <= 1001; attempt += 100) {
+      int64_t delay = arvak__retry_delay_ns(&options, attempt, ALMOST_ONE);
+      assert_true(delay >= 0 && delay <= options.max_backoff_ns);
+    }
+  }
+}
+
 static void submits_are_repeated_only_where_nothing_can_happen_twice(void **state) {
   (void)state;
   arvak_retry_options options = {0};
@@ -135,16 +156,29 @@ static void pushback_is_a_number_or_means_no(void **state) {
   assert_int_equal(ns, 250 * MS);
 }
 
+static void pushback_is_obeyed_up_to_a_minute_or_the_longest_backoff(void **state) {
+  (void)state;
+  arvak_retry_options hasty = {.max_backoff_ns = MS}, patient = {.max_backoff_ns = 3600000 * MS};
+  assert_true(arvak__retry_obeys(&hasty, 0));
+  assert_true(arvak__retry_obeys(&hasty, 60000 * MS));
+  assert_false(arvak__retry_obeys(&hasty, 60000 * MS + 1));
+  assert_false(arvak__retry_obeys(&hasty, ARVAK_NEVER));
+  assert_true(arvak__retry_obeys(&patient, 3600000 * MS));
+  assert_false(arvak__retry_obeys(&patient, 3600000 * MS + 1));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(zero_means_the_documented_defaults),
       cmocka_unit_test(strategies_grow_as_they_say),
       cmocka_unit_test(jitter_stays_within_its_bounds),
       cmocka_unit_test(a_pause_never_overflows),
+      cmocka_unit_test(any_duration_gives_a_pause_within_its_bound),
       cmocka_unit_test(submits_are_repeated_only_where_nothing_can_happen_twice),
       cmocka_unit_test(a_list_of_codes_takes_the_place_of_the_table),
       cmocka_unit_test(what_we_made_ourselves_is_final),
       cmocka_unit_test(pushback_is_a_number_or_means_no),
+      cmocka_unit_test(pushback_is_obeyed_up_to_a_minute_or_the_longest_backoff),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

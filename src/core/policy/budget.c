@@ -70,7 +70,7 @@ void arvak__budget_unref(arvak__budget *budget) {
 
 /* Rounded against the caller: a token is never cheaper, and never earned faster, than it should be. */
 bool arvak__budget_spend(arvak__budget *budget, const arvak_budget_options *options) {
-  int64_t token = (int64_t)ceil((double)FULL / options->max_tokens);
+  int64_t token = (int64_t)fmin(ceil((double)FULL / options->max_tokens), (double)FULL);
   pthread_mutex_lock(&mu);
   budget->fill = budget->fill > token ? budget->fill - token : 0;
   bool allowed = budget->fill > FULL / 2;
@@ -79,7 +79,7 @@ bool arvak__budget_spend(arvak__budget *budget, const arvak_budget_options *opti
 }
 
 void arvak__budget_earn(arvak__budget *budget, const arvak_budget_options *options) {
-  int64_t share = (int64_t)((double)FULL / options->max_tokens * options->token_ratio);
+  int64_t share = (int64_t)fmin((double)FULL / options->max_tokens * options->token_ratio, (double)FULL);
   pthread_mutex_lock(&mu);
   budget->fill = FULL - budget->fill > share ? budget->fill + share : FULL;
   pthread_mutex_unlock(&mu);

@@ -3,7 +3,10 @@
 
 #include <math.h>
 
+#include "clock.h"
+
 enum { DEFAULT_ATTEMPTS = 3, UNAVAILABLE = 14, MAX_PUSHBACK_DIGITS = 12 };
+#define PATIENCE_NS 60000000000
 #define DEFAULT_INITIAL_NS 1000000000
 #define DEFAULT_MAX_NS 60000000000
 #define DEFAULT_MULTIPLIER 2.0
@@ -45,7 +48,12 @@ int64_t arvak__retry_delay_ns(const arvak_retry_options *options, int attempt, d
     case ARVAK_JITTER_EQUAL: delay = delay / 2 * (1 + random); break;
     case ARVAK_JITTER_NONE: break;
   }
-  return (int64_t)delay;
+  int64_t whole = arvak__to_ns(delay);
+  return whole < options->max_backoff_ns ? whole : options->max_backoff_ns; /* a double rounds, up too */
+}
+
+bool arvak__retry_obeys(const arvak_retry_options *options, int64_t pushback_ns) {
+  return pushback_ns <= PATIENCE_NS || pushback_ns <= options->max_backoff_ns;
 }
 
 bool arvak__retry_read_pushback(const char *text, size_t size, int64_t *ns) {

@@ -23,7 +23,7 @@ TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)
 # These build, install or compare texts; once is enough.
 BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua
 
-.PHONY: lint format examples asan tsan valgrind fuzz check-debian repeat tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz check-grpc check-debian repeat tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
 lint:
@@ -88,6 +88,11 @@ fuzz:
 	  seeds=spec/fuzz/$$(basename $$fuzzer).lua; [ ! -f $$seeds ] || $(LUA) $$seeds $$fuzzer.corpus || exit 1; \
 	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
 	    -artifact_prefix=$$fuzzer- $$fuzzer.corpus || exit 1; done
+
+#: make check-grpc    all tests with the gRPC that is installed below GRPC=/prefix; docs/internals/grpc.md
+check-grpc:
+	@[ -n '$(GRPC)' ] || { echo 'check-grpc: expected GRPC=/prefix' >&2; exit 1; }
+	@$(MAKE) --no-print-directory BUILD=build/grpc test
 
 #: make check-debian  demo and test on fresh Debian 12 and 13 (root, mmdebstrap, the network); RELEASE=trixie: one of them
 check-debian:

@@ -48,7 +48,7 @@ local function split_options(options, method)
   if type(options) ~= "table" then
     check.misuse("%s: got %s, expected a number of shots or a table of options", method, core.describe(options))
   end
-  check.options(options, method, execute_names)
+  options = check.options(options, method, execute_names)
   local submit, waiting = {}, {}
   for name, value in pairs(options) do
     if name == "shots" or name == "optimization_level" then

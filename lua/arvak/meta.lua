@@ -65,7 +65,8 @@ local arvak = {}
 function arvak.connect(address, options) end
 
 ---Runs fn as a task and drives the loop until it and the tasks spawned in it have ended. An error is raised as the
----same object; so is the error of a spawned task that nobody has read. Raises inside a task.
+---same object; so is the error of a spawned task that nobody has read. Of several errors one is raised, that of fn first,
+---and the others by whoever drives next. Raises inside a task.
 ---@param fn function
 ---@param ... any
 ---@return any ... its results
@@ -380,7 +381,7 @@ function client:submit_batch_future(circuits, backend_id, options) end
 ---@return arvak.error err
 function client:submit_circuit_json(circuit_json, backend_id, options) end
 
----@param circuits arvak.circuit[] at most 50 unless options.split
+---@param circuits arvak.circuit[] at most 50 unless options.split; fields by name may come from a metamethod, asked once
 ---@param backend_id string
 ---@param options? arvak.batch_options
 ---@return string[]|nil job_ids

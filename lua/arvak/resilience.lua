@@ -11,7 +11,6 @@ local task = require "arvak.async.task"
 local M = {}
 
 local Policy = core.metatables["arvak.retry_policy"].__index
-core.metatables["arvak.retry_policy"].word = "policy"   -- in errors
 local Breaker = core.metatables["arvak.breaker"].__index
 
 -- A hook's error goes to whoever drives the loop.

@@ -72,6 +72,23 @@ describe("an address", function()
     os.remove(path .. ".sock")
   end)
 
+  it("may be a unix socket whose path holds what means something to others", function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert.is_true(os.execute("mkdir " .. folder))
+    for _, name in ipairs { "a b", "a{b}", "é", 'q"x', "a|b", "a\\b", "a%41", "a[1]", "a:b", "a@b", "a;b=c", "a&b",
+        "a#b?c", "a'b", "a\1b", "unix:", "%2C" } do
+      local path = folder .. "/" .. name
+      server = helper.start { unix = path }
+      client = arvak.connect("unix:" .. path, { timeout = TEST_TIMEOUT })
+      assert.is_table(client:list_backends(), name)
+      client:close()
+      server:stop()
+      os.remove(path)
+    end
+    os.remove(folder)
+  end)
+
   it("may be \"embedded\": a server in this process, which ends with its client", function()
     client = arvak.connect("embedded")
     local port = port_of(tostring(client):match("%((.*)%)"))

@@ -289,6 +289,49 @@ describe("a Lua state that is closed", function()
     ]])
   end)
 
+  -- The finalizer runs when the library has closed its loop; each line finds what was in flight ended, or is refused.
+  it("with a finalizer older than the library, which cancels, sets, starts and steps, ends well", function()
+    local acts = {
+      "task:cancel()", "sleeping:cancel()", "fresh:cancel()", "call:cancel()", "job:cancel()", "resolve(1)",
+      "client:close()", "stream:cancel()", "pollable:step()", "pollable:timeout()", "pollable:close()", "arvak.poll(0)",
+      "arvak.spawn(print)", "arvak.sleep(0)", "arvak.run(print)", "coroutine.close(inner)",
+      "coroutine.close(waiting)", "arvak.pollable()", "task:result()",
+      "client.async:list_backends()", "task:add_done_callback(print)",
+    }
+    local setup = [[
+      server:fault { rpc = "ListBackends", hang = true }
+      server:fault { job = "hang" }
+      task = arvak.spawn(client.list_backends, client)
+      sleeping = arvak.spawn(arvak.sleep, 1000)
+      call = client.async:list_backends()
+      job = client:submit_qasm_future(bell, "simulator")
+      promise, resolve = arvak.future()
+      stream = client:watch_job(client:submit_qasm(bell, "simulator"))
+      arvak.spawn(function() stream:next() end)
+      arvak.spawn(promise.result, promise)
+      promise:add_done_callback(print)
+      local function generate()
+        inner = coroutine.running()
+        arvak.sleep(1000)
+      end
+      waiting = coroutine.create(arvak.wrap(generate))
+      arvak.spawn(function() arvak.wrap(generate)() end)
+      pollable = arvak.pollable()
+      arvak.poll(0.01)
+      fresh = arvak.spawn(print, "never")
+    ]]
+    for i = 1, #acts do
+      local order = table.concat(acts, " end, function() ", i) .. " end, function() "
+        .. table.concat(acts, " end, function() ", 1, i)
+      assert_child("finalized\n", ([[
+        keep = setmetatable({}, { __gc = function()
+          for _, act in ipairs { function() %s end } do pcall(act) end
+          print "finalized"
+        end })
+      ]]):format(order) .. prelude .. setup)
+    end
+  end)
+
   it("gives an error that nobody read to warn", function()
     local output = run_child('warn("@on") local arvak = require "arvak" arvak.spawn(error, "unread") arvak.sleep(0.01)')
     assert.matches("Lua warning: arvak: an error that nobody read: unread", output)

@@ -28,6 +28,9 @@ local bad_connects = {
   { { metadata = { ["x-team"] = 5 } }, 'metadata%["x%-team"%]: got a number, expected a string' },
   { { metadata = { "qc" } }, "metadata: got 1 as a name, expected a string" },
   { { tls = 5 }, "tls: got 5, expected true or a table" },
+  { { tls = { server_name = "a b" } }, 'tls.server_name: expected a host name, as in "localhost", got "a b"' },
+  { { tls = { server_name = "a\r\nx: y" } }, 'tls.server_name: expected a host name, as in "localhost", got "a' },
+  { { tls = { server_name = "" } }, 'tls.server_name: expected a host name, as in "localhost", got ""' },
   { { tls = { chain = "x" } }, 'tls: unknown option "chain", expected one of ca, cert, key, server_name' },
   { { tls = { ca = "/no/such/file" } }, 'tls%.ca: "/no/such/file" is neither PEM text' },
   { { tls = { ca = 5 } }, "tls%.ca: got .*, expected PEM text or a path" },
@@ -40,7 +43,8 @@ local bad_connects = {
 }
 
 local bad_addresses = { "", "localhost", "localhost:", "localhost:0", "localhost:65536", "localhost:http", "a b:1",
-  "::1:50051", "[::1]", "unix:", "ipv4:", "ipv4:1.2.3.4", "http://localhost:50051", "host:1,host:2" }
+  "::1:50051", "[::1]", "unix:", "ipv4:", "ipv4:1.2.3.4", "http://localhost:50051", "host:1,host:2",
+  "unix:/tmp/a,b", "unix:a,b", "ho,st:1", "host:1\n" }
 
 -- Calls of client methods that are wrong; each is a function of one line, so that its line is known.
 local bad_calls = {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "arvak.pb-c.h"
+#include "answer.h"
 #include "codec.h"
 
 static const char qasm[] = "OPENQASM 3.0; qubit q; h q;";

@@ -52,6 +52,14 @@ static void spells_addresses(void **state) {
       {"ipv4:1.2.3.4:1,", NULL},
       {"[::1:1", NULL},
       {"unix:", NULL},
+      {"unix:/tmp/a,b", NULL}, /* gRPC would take it for a list */
+      {"unix:///tmp/a,b", NULL},
+      {"unix:a,b", NULL},
+      {"unix:,", NULL},
+      {"unix:/tmp/a;b=c&d", "unix:///tmp/a;b=c&d"},
+      {"local,host:1", NULL},
+      {"localhost\n:1", NULL},
+      {"localhost:1\r\n", NULL},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char *target = NULL;
@@ -68,6 +76,14 @@ static void spells_addresses(void **state) {
     }
     free(target);
   }
+}
+
+static void knows_a_host(void **state) {
+  (void)state;
+  static const char *const hosts[] = {"localhost", "a.b-c_d", "127.0.0.1", "[::1]", "[fe80::1%eth0]"};
+  static const char *const others[] = {"", "a b", "a,b", "a/b", "a\r\nb", "a:1", "[::1", "::1", "\xc3\xa9", "[]"};
+  for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) assert_true(arvak__address_is_host(hosts[i]));
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_false(arvak__address_is_host(others[i]));
 }
 
 static void makes_relative_unix_paths_absolute(void **state) {
@@ -239,7 +255,8 @@ static void believes_a_text_only_where_it_is_careful(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(spells_addresses),       cmocka_unit_test(makes_relative_unix_paths_absolute),
+      cmocka_unit_test(spells_addresses),
+      cmocka_unit_test(knows_a_host),       cmocka_unit_test(makes_relative_unix_paths_absolute),
       cmocka_unit_test(classifies_by_rpc_and_code), cmocka_unit_test(follows_the_retry_table),
       cmocka_unit_test(knows_when_a_batch_may_half_run), cmocka_unit_test(knows_the_core_of_grpc_by_its_messages),
       cmocka_unit_test(doubts_what_an_unknown_grpc_may_have_made),

@@ -21,6 +21,7 @@ typedef struct heap {
   size_t bytes;
   long until_failure; /* allocations that still succeed; negative: all do */
   long failures;
+  size_t limit; /* of bytes; 0: none */
 } heap;
 
 static void *allocate(void *ud, void *block, size_t old, size_t size) {
@@ -36,6 +37,7 @@ static void *allocate(void *ud, void *block, size_t old, size_t size) {
     h->failures++;
     return NULL;
   }
+  if (h->limit > 0 && size > old && h->bytes + (size - old) > h->limit) return NULL;
   void *moved = realloc(block, size);
   if (moved) h->bytes += size - old;
   return moved;
@@ -127,6 +129,16 @@ static const char *const scenarios[] = {
     "local m <close> = arvak.batch_manager(client, { max_workers = 2 }) local i, n = 0, 0"
     "  local r = m:execute_batch(function() i = i + 1 if i < 4 then return { bell, i } end end, 'simulator',"
     "    { transport = 'unary', on_result = function(index) n = n + index end }) return n == 6 and r.ok",
+    "local Circuit = { __index = function(_, key) return key == 'qasm' and bell .. ' ' or nil end }"
+    "  local ids = client:submit_batch({ setmetatable({ shots = 2 }, Circuit), { bell, 3 } }, 'simulator',"
+    "    { metadata = { ['x-a'] = 'b', ['x-b'] = 'c' }, timeout = 5 }) return #ids == 2",
+    "local c <close> = arvak.connect(address, { metadata = { ['x-a'] = 'b' }, channel_args = { ['grpc.x'] = 1, y = 'z' },"
+    "    api_key = 'k' }) return c:list_backends { metadata = { ['x-c'] = 'd' } } ~= nil",
+    "for _, call in ipairs { function() return client:execute(5) end, function() return client.async:execute(6) end,"
+    "    function() client:get_job_status('a\\0b') end, function() client:list_backends({}, 1) end,"
+    "    function() arvak.future().done() end, function() arvak.sleep(('x'):rep(99)) end } do"
+    "  local ok, err = pcall(call) if ok or type(err) ~= 'string' then return false end end"
+    "  return true",
 };
 
 static lua_State *open_state(heap *h) {
@@ -187,10 +199,31 @@ static char address[64];
 
 static void every_entry_point_survives(void **state) {
   (void)state;
-  heap h = {0, -1, 0};
+  heap h = {.until_failure = -1};
   lua_State *L = open_state(&h);
   prepare(L, address);
   for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) run_scenario(L, &h, scenarios[i]);
+  lua_close(L);
+  assert_int_equal(h.bytes, 0);
+}
+
+/* What results hold is the allocator's to count and to refuse, and dropping them gives it back. */
+static void an_allocator_counts_what_results_hold(void **state) {
+  (void)state;
+  heap h = {.until_failure = -1};
+  lua_State *L = open_state(&h);
+  prepare(L, address);
+  lua_gc(L, LUA_GCCOLLECT);
+  size_t before = h.bytes;
+  must(L, "held = {} for i = 1, 20 do held[i] = assert(client:get_job_result(large)) end collectgarbage()");
+  size_t held = h.bytes - before;
+  assert_true(held > 20 * 1000 * (sizeof(void *) + sizeof(uint64_t) + 11)); /* 1,000 outcomes of 10 qubits and more */
+  must(L, "held = nil collectgarbage() collectgarbage()");
+  assert_true(h.bytes < before + held / 4);
+  h.limit = h.bytes + held;
+  must(L, "for i = 1, 200 do local r = assert(client:get_job_result(large)) end");
+  must(L, "local held, ok, err = {} for i = 1, 200 do ok, err = pcall(client.get_job_result, client, large)\n"
+          "held[i] = err if not ok then break end end assert(not ok and err == 'not enough memory', err)");
   lua_close(L);
   assert_int_equal(h.bytes, 0);
 }
@@ -200,7 +233,7 @@ static void opening_survives(void **state) {
   (void)state;
   bool succeeded = false;
   for (long n = 0; !succeeded; n++) {
-    heap h = {0, -1, 0};
+    heap h = {.until_failure = -1};
     lua_State *L = lua_newstate(allocate, &h);
     luaL_openlibs(L);
     lua_pushcfunction(L, luaopen_arvak);
@@ -215,7 +248,9 @@ static void opening_survives(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(opening_survives), cmocka_unit_test(every_entry_point_survives)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(opening_survives),
+                                     cmocka_unit_test(an_allocator_counts_what_results_hold),
+                                     cmocka_unit_test(every_entry_point_survives)};
   lua_State *server = luaL_newstate();
   luaL_openlibs(server);
   if (luaL_dostring(server, server_source) != LUA_OK) {

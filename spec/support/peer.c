@@ -68,6 +68,8 @@ typedef struct peer {
   session *sessions;
   bool stopping;
   uint64_t *executed; /* mu: hashes of what was executed; owned */
+  char heard[1024];   /* mu, with the next: the beginning of the first request's headers, as they came */
+  size_t heard_size;
 } peer;
 
 /* A request whose end has not been seen, with what is planned for it. */
@@ -220,8 +222,18 @@ static void note_executed(peer *p, uint64_t hash) {
   pthread_mutex_unlock(&p->mu);
 }
 
-static bool on_headers(session *l, uint32_t stream) {
+static void note_headers(peer *p, const unsigned char *block, size_t size) {
+  pthread_mutex_lock(&p->mu);
+  if (p->heard_size == 0) {
+    p->heard_size = size < sizeof p->heard ? size : sizeof p->heard;
+    memcpy(p->heard, block, p->heard_size);
+  }
+  pthread_mutex_unlock(&p->mu);
+}
+
+static bool on_headers(session *l, uint32_t stream, size_t size) {
   peer *p = l->peer;
+  note_headers(p, l->payload, size);
   count(p, &p->seen.begun);
   step s = plan_take(p, &p->requests);
   if (s.at == AT_HEADERS) return act(l, &s, stream);
@@ -268,7 +280,7 @@ static bool on_frame(session *l, const unsigned char *head, uint32_t size, step 
     case SETTINGS: return on_settings(l, head[4], first);
     case PING: return head[4] & FLAG_ACK || size != 8 || send_frame(l, PING, FLAG_ACK, 0, l->payload, 8);
     case RST_STREAM: count(l->peer, &l->peer->seen.canceled); return true;
-    case HEADERS: goes_on = on_headers(l, stream); break;
+    case HEADERS: goes_on = on_headers(l, stream, size); break;
     case DATA:
       note_body(l, stream, size);
       goes_on = give_window(l, stream, size);
@@ -501,6 +513,18 @@ static int peer_stats(lua_State *L) {
   return 1;
 }
 
+/* peer:heard(): the headers of the first request, in HPACK; gRPC writes names and values as they are. */
+static int peer_heard(lua_State *L) {
+  peer *p = check_peer(L);
+  char block[sizeof p->heard];
+  pthread_mutex_lock(&p->mu);
+  size_t size = p->heard_size;
+  memcpy(block, p->heard, size);
+  pthread_mutex_unlock(&p->mu);
+  lua_pushlstring(L, block, size);
+  return 1;
+}
+
 /* Ends every connection. */
 static int peer_drop(lua_State *L) {
   peer *p = check_peer(L);
@@ -532,6 +556,7 @@ static int peer_gc(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"listen", peer_listen}, {"plan", peer_plan},       {"stats", peer_stats},
                                    {"drop", peer_drop},     {"address", peer_address}, {"stop", peer_stop},
+                                   {"heard", peer_heard},
                                    {"__gc", peer_gc},       {"__close", peer_stop},    {NULL, NULL}};
 
 __attribute__((visibility("default"))) int luaopen_peer(lua_State *L);

@@ -86,6 +86,15 @@ function M.unframed(flag, length, bytes)
     headers(END_STREAM, { "grpc-status", "0" }) }
 end
 
+-- An answer whose message is compressed by this encoding. In frames as long as a client must take.
+function M.compressed(encoding, bytes)
+  local said = { headers(0, { ":status", "200", "content-type", "application/grpc", "grpc-encoding", encoding }) }
+  local framed = string.pack(">Bs4", 1, bytes)
+  for i = 1, #framed, 16384 do said[#said + 1] = frame(DATA, 0, THIS_STREAM, framed:sub(i, i + 16383)) end
+  said[#said + 1] = headers(END_STREAM, { "grpc-status", "0" })
+  return { say = table.concat(said) }
+end
+
 -- What an HTTP proxy says, which knows nothing of gRPC.
 function M.http(status)
   return { say = headers(END_STREAM, { ":status", tostring(status), "content-type", "text/html" }) }

@@ -114,7 +114,9 @@ static int spell_endpoints(const char *prefix, const char *text, int family, cha
   return why ? refuse(reason, why) : join(prefix, text, out);
 }
 
+/* gRPC splits a target at commas after it has decoded it, so there is no way to spell one that belongs to a path. */
 static int spell_absolute(const char *path, char **out, const char **reason) {
+  if (strchr(path, ',')) return refuse(reason, "address: expected a unix path without a comma, which gRPC takes for a list");
   if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
     return refuse(reason, "address: expected a unix path of at most 107 bytes");
   return join("unix://", path, out);
@@ -142,6 +144,11 @@ static const char *after(const char *address, const char *scheme) {
   size_t n = strlen(scheme);
   if (strncmp(address, scheme, n) != 0) return NULL;
   return strncmp(address + n, "///", 3) == 0 ? address + n + 3 : address + n;
+}
+
+bool arvak__address_is_host(const char *text) {
+  size_t size = host_length(text);
+  return size > 0 && text[size] == '\0';
 }
 
 int arvak__address_spell(const char *address, char **out, const char **reason) {

@@ -4,7 +4,11 @@
 #ifndef ARVAK_ADDRESS_H
 #define ARVAK_ADDRESS_H
 
+#include <stdbool.h>
+
 /* *out is owned. ARVAK_EINVAL: *reason is static; ARVAK_ENOMEM. Else *out and *reason are untouched. */
 int arvak__address_spell(const char *address, char **out, const char **reason);
+/* Whether text is a host as in an address: a name, an IPv4 address, or an IPv6 address in brackets. */
+bool arvak__address_is_host(const char *text);
 
 #endif

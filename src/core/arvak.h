@@ -423,6 +423,7 @@ typedef struct arvak_update {
 } arvak_update;
 
 typedef struct arvak_chunk {
+  const char *job_id;
   const arvak_count *counts; /* of this chunk alone */
   size_t size;
   bool is_final;

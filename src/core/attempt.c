@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "client.h"
-#include "codec.h"
 #include "compat.h"
 #include "policy/retry.h"
 #include "stats.h"
@@ -236,6 +236,9 @@ void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outc
 static const char *refusal_text(int status) {
   switch (status) {
     case ARVAK_ENOMEM: return "out of memory while decoding the answer";
+    case ARVAK__EOTHER: return "the server's answer is about another job than the one it was asked about";
+    case ARVAK__ECOMPRESSED: return "the server's answer is compressed, which it was not asked to be";
+    case ARVAK__EBLOATED: return "the server's answer would take more than 4 times its size in memory";
     case ARVAK__EABSENT: return "the server answered with OK, but without what was asked for";
     default: return "the server's answer is not a valid protobuf message, or holds a count over 2^63 - 1";
   }

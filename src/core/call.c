@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "client.h"
 #include "clock.h"
 #include "codec.h"
@@ -116,15 +117,11 @@ static void set_timer(arvak_call *call, int64_t at_ns, arvak_timer_fn fn) {
 
 /* ---- after an attempt ---- */
 
-/* Ids are missing: those that came stay in the response. */
-static bool is_short_batch(const arvak_call *call) {
-  return call->attempt.rpc == ARVAK_SUBMIT_BATCH && call->response->as.jobs.size != call->attempt.circuit_count;
-}
-
+/* Of a batch with too few ids those that came stay in the response. */
 static void decode_answer(arvak_call *call) {
   int status = ARVAK__EABSENT;
   if (call->recv) status = arvak__response_decode_buffer(call->attempt.rpc, call->recv, &call->response);
-  if (status == ARVAK_OK && is_short_batch(call)) status = ARVAK__EABSENT;
+  if (status == ARVAK_OK) status = arvak__response_match(call->response, call->request);
   if (status != ARVAK_OK) arvak__attempt_refuse_answer(&call->attempt, &call->outcome, status);
 }
 

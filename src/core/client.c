@@ -43,6 +43,10 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  /* No compression is offered; and what is compressed all the same stays so, to be refused (answer.c). gRPC would inflate
+   * a message of 60 KB to 60 MB before it looks at what it has offered. */
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
+  args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
   if (options->tls_server_name) {
     args[n++] = string_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->tls_server_name);
@@ -91,6 +95,13 @@ static int make_credentials(arvak_client *client, const arvak_client_options *op
   return ARVAK_EINVAL;
 }
 
+/* It goes into the headers of every call, and so does nothing but a host. */
+static int check_server_name(const arvak_client_options *options, const char **reason) {
+  if (!options->tls_server_name || arvak__address_is_host(options->tls_server_name)) return ARVAK_OK;
+  *reason = "tls.server_name: expected a host name, as in \"localhost\"";
+  return ARVAK_EINVAL;
+}
+
 static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
@@ -110,6 +121,7 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   client->channels = calloc((size_t)client->pool_size, sizeof *client->channels);
   if (!client->address || !client->channels) return ARVAK_ENOMEM;
   int status = arvak__address_spell(options->address, &client->target, reason);
+  if (status == ARVAK_OK) status = check_server_name(options, reason);
   if (status == ARVAK_OK) status = arvak__client_headers_init(&client->headers, options, reason);
   if (status == ARVAK_OK) status = make_args(client, options);
   if (status == ARVAK_OK) status = make_credentials(client, options, reason);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "attempt.h"
 #include "client.h"
 #include "clock.h"
@@ -43,7 +44,8 @@ struct arvak_stream {
   bool is_ending; /* the status has been requested */
   bool has_status, has_ended;
   bool has_brought; /* a message */
-  grpc_byte_buffer *request; /* of a stream that only reads; until its start is through */
+  grpc_slice packed;         /* the request of a stream that only reads; until the end */
+  grpc_byte_buffer *request; /* the same, until its start is through */
   grpc_byte_buffer *recv, *send;
   arvak_response *message; /* owned until taken */
   int64_t started_ns;
@@ -109,6 +111,7 @@ static void end_stream(arvak_stream *stream) {
   stream->has_ended = true;
   arvak__attempt_close(&stream->attempt);
   arvak__headers_fini(&stream->headers);
+  grpc_slice_unref(stream->packed);
   unlink_stream(stream->loop, stream);
   notify(stream);
   stream_unref(stream);
@@ -207,6 +210,7 @@ static void decode(arvak_stream *stream) {
   size_t size = grpc_byte_buffer_length(stream->recv);
   arvak__stats_count_bytes(stream->attempt.client, (arvak__traffic){.received = size});
   int status = arvak__response_decode_buffer(stream->attempt.rpc, stream->recv, &stream->message);
+  if (status == ARVAK_OK) status = arvak__response_match(stream->message, stream->packed);
   grpc_byte_buffer_destroy(stream->recv);
   stream->recv = NULL;
   if (status == ARVAK_OK) {
@@ -214,6 +218,8 @@ static void decode(arvak_stream *stream) {
     stream->has_brought = true;
     return;
   }
+  arvak_response_unref(stream->message);
+  stream->message = NULL;
   arvak__attempt_refuse_answer(&stream->attempt, &stream->outcome, status);
   cancel_rpc(stream);
 }
@@ -257,19 +263,18 @@ static void start_probe(arvak_stream *stream) {
 static int prepare(arvak_stream *stream, const arvak_request *request, const arvak_call_options *options) {
   int status = arvak__headers_init(&stream->headers, &stream->attempt.client->headers, options);
   if (status != ARVAK_OK || request->rpc == ARVAK_SUBMIT_BATCH_STREAM) return status;
-  grpc_slice slice;
-  status = arvak__request_encode(request, &slice);
+  status = arvak__request_encode(request, &stream->packed);
   if (status != ARVAK_OK) {
     arvak__headers_fini(&stream->headers);
     return status;
   }
-  stream->request = grpc_raw_byte_buffer_create(&slice, 1);
-  grpc_slice_unref(slice);
+  stream->request = grpc_raw_byte_buffer_create(&stream->packed, 1);
   return ARVAK_OK;
 }
 
 static void free_request(arvak_stream *stream) {
   if (stream->request) grpc_byte_buffer_destroy(stream->request);
+  grpc_slice_unref(stream->packed);
   arvak__headers_fini(&stream->headers);
 }
 

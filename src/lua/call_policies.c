@@ -35,3 +35,18 @@ arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, co
 arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client) {
   return policies->has_breaker ? policies->breaker : client->breaker;
 }
+
+/* check_policies(options): raises what is wrong with the keys retry and breaker. */
+static int policies_check(lua_State *L) {
+  larvak_call_policies policies = {0};
+  lua_settop(L, 1);
+  read_breaker(L, 1, &policies);
+  larvak_taken_field(L, 1, "retry");
+  larvak_retry_read(L, -1, "retry", NULL);
+  return 0;
+}
+
+void larvak_call_policies_open(lua_State *L) {
+  lua_pushcfunction(L, policies_check);
+  lua_setfield(L, -2, "check_policies");
+}

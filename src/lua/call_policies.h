@@ -18,5 +18,6 @@ typedef struct larvak_call_policies {
 void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out);
 arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, const larvak_client *client);
 arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client);
+void larvak_call_policies_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

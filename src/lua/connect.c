@@ -99,6 +99,14 @@ static int client_view(lua_State *L) {
   return 1;
 }
 
+/* What is wrong, and the value that is: that of the address, or of tls.server_name; certificates and keys are secret. */
+static int raise_refusal(lua_State *L, const arvak_client_options *options, const char *reason) {
+  if (!reason || strncmp(reason, "tls:", 4) == 0) return larvak_misuse(L, "%s", reason ? reason : "connect: bad options");
+  if (strncmp(reason, "tls.", 4) == 0) lua_pushstring(L, options->tls_server_name);
+  else lua_pushvalue(L, 1);
+  return larvak_misuse(L, "%s, got %s", reason, larvak_describe(L, -1));
+}
+
 /* connect(address, options | nil): a client; opens nothing yet. */
 static int client_connect(lua_State *L) {
   arvak_client_options options;
@@ -120,8 +128,7 @@ static int client_connect(lua_State *L) {
     return lua_error(L);
   }
   if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
-  if (status != ARVAK_OK)
-    return larvak_misuse(L, "%s, got %s", reason ? reason : "connect: bad options", larvak_describe(L, 1));
+  if (status != ARVAK_OK) return raise_refusal(L, &options, reason);
   lua_pushvalue(L, 3);
   return 1;
 }

@@ -1,4 +1,4 @@
-/* Methods of the Lua layer as a program gets them: each checks its object and the number of its arguments before it runs.
+/* Methods of the Lua layer as a program gets them: each checks its object and the number of its arguments, then runs.
  * Being a C function it stays on the stack when a program tail-calls it, and with it the line of the call.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_METHOD_H

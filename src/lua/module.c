@@ -10,6 +10,7 @@
 #include "attached.h"
 #include "await.h"
 #include "breaker.h"
+#include "call_policies.h"
 #include "client.h"
 #include "connect.h"
 #include "descriptor.h"
@@ -95,8 +96,9 @@ static void push_core(lua_State *L) {
       larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
       larvak_upcall_open, larvak_state_open, larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
-      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_connect_open,
-      larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open, larvak_sha256_open};
+      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_call_policies_open,
+      larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open,
+      larvak_sha256_open};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof units / sizeof *units; i++) units[i](L);
   lua_pushstring(L, ARVAK_VERSION);

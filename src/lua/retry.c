@@ -11,6 +11,7 @@
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
+#include "set.h"
 #include "taken.h"
 
 enum { MAX_ATTEMPTS = 1000, GRPC_CODES = 17 };
@@ -221,6 +222,7 @@ void larvak_retry_open(lua_State *L) {
   luaL_newmetatable(L, LARVAK_RETRY);
   lua_pushcfunction(L, retry_gc);
   lua_setfield(L, -2, "__gc");
+  larvak_set_string(L, "word", "policy"); /* in errors of its methods */
   lua_newtable(L);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);

@@ -8,6 +8,7 @@
 
 #include "errors.h"
 #include "headers.h"
+#include "hooks.h"
 #include "misuse.h"
 #include "outcome.h"
 #include "task.h"
@@ -20,6 +21,7 @@ static int deliver(lua_State *L) {
   larvak_tasks_report(L, state);
   larvak_tasks_run(L, state);
   larvak_tasks_report(L, state);
+  larvak_hooks_tell(L, state); /* of calls that tasks made, and lets go of those whose last call has ended */
   return 0;
 }
 

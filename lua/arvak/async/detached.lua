@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local strays = require "arvak.async.strays"
 
 local M = {}
 
@@ -22,12 +23,14 @@ core.set_upcall("call_end", function(ticket, value, err)
   if not f then return end   -- there was no memory to note it, and that was raised then
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
   if f._timer == ticket then f._timer = nil end
+  local ok, reason
   if err == nil then
-    tell(f, value)   -- and no nil after it
+    ok, reason = core.protect(tell, f, value)   -- and no nil after it
   else
-    tell(f, value, err)
+    ok, reason = core.protect(tell, f, value, err)
   end
   pending[ticket] = nil
+  if not ok then strays.add(reason) end   -- somebody wrote into the future
 end)
 
 -- Starts a call of the core for f: on_end(f, value | nil, err) is told of its end; nil: f settles with it.

@@ -58,7 +58,8 @@ local function run_callback(fn, f) fn(f) end
 
 -- callback: fn and scope, that of who added it, which may be over by now. start: as of scopes.spawn.
 local function start_callback(callback, f, start)
-  scopes.spawn({ is_noted = false }, scopes.living(callback.scope), on_callback_end, start, run_callback, callback.fn, f)
+  local scope = scopes.living(callback.scope)
+  scopes.spawn({ is_noted = false }, scope, on_callback_end, start, run_callback, callback.fn, f)
 end
 
 -- ---- the end

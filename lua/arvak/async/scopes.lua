@@ -4,6 +4,7 @@
 -- returned once before a task leaves its scope, and is called again when it raised for want of memory.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local strays = require "arvak.async.strays"
 
 local M = {}
 
@@ -44,11 +45,15 @@ function M.spawn(owner, scope, on_end, start, fn, ...)
   start(task)
 end
 
--- What needs no memory comes last.
-local function tell(task, ...)
+-- A task whose end cannot be told is told to have failed for that reason. What needs no memory comes last.
+local function tell(task, ok, ...)
   local on_end, owner, scope = core.task_owner(task)
   if not on_end then return end
-  on_end(owner, scope, ...)
+  local is_told, reason = core.protect(on_end, owner, scope, ok, ...)
+  if not is_told then
+    if ok then error(reason, 0) end
+    strays.add(reason)
+  end
   core.set_told(task)
   scope.open = scope.open - 1
 end

@@ -168,14 +168,13 @@ function M.options(options, method, extra)
   local names = { timeout = true, idle_timeout = true, metadata = true, retry = true, breaker = true }
   if extra then names[extra] = option_names[extra] end
   options = check.options(options, method, names)
+  core.check_policies(options)
   check.seconds(options.timeout, "timeout", true)
   check.seconds(options.idle_timeout, "idle_timeout", true)
   if options.metadata ~= nil and type(options.metadata) ~= "table" then
     check.misuse("metadata: got a %s, expected a table of strings", type(options.metadata))
   end
-  local copy = {}
-  for name, value in pairs(options) do copy[name] = value end
-  return copy
+  return options
 end
 
 return M

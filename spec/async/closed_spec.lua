@@ -1,0 +1,221 @@
+-- Whatever ends a coroutine ends what it waited for: one inside arvak.wrap, one of an attached loop, a whole loop.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local helper = require "spec.helper"
+local loops = require "spec.support.loops"
+
+local TEST_TIMEOUT = helper.TEST_TIMEOUT
+local server, client
+local fixture, close = helper.fixture(function() return server, client end, function(s, c) server, client = s, c end)
+
+local function open()
+  fixture { faults = { { rpc = "ListBackends", hang = true } } }
+end
+
+-- ---- inside arvak.wrap
+
+-- What becomes of a task that waits in a generator which somebody closes meanwhile; wait: what it waits for in there.
+local function close_generator(wait)
+  local inner
+  return arvak.run(function()
+    arvak.spawn(function()
+      arvak.sleep(0.002)
+      assert(coroutine.close(inner))
+    end)
+    local generator = arvak.wrap(function()
+      inner = coroutine.running()
+      wait()
+    end)
+    local ok, err = pcall(generator)
+    coroutine.yield()            -- the task goes on,
+    assert(arvak.sleep(0.001))   -- and can wait
+    return ok, err
+  end)
+end
+
+describe("a generator of arvak.wrap that is closed while it waits", function()
+  before_each(open)
+  after_each(close)
+
+  local waits = {
+    ["a sleep"] = function() arvak.sleep(TEST_TIMEOUT) end,
+    ["a call"] = function() client:list_backends() end,
+    ["what never ends"] = function() arvak.future():result() end,
+  }
+  for name, wait in pairs(waits) do
+    it("raises at once in its task, which goes on, when it waits for " .. name, function()
+      local started = os.time()
+      local ok, err = close_generator(wait)
+      assert.is_false(ok)
+      assert.matches("^[^:]*closed_spec.lua:%d+: cannot resume dead coroutine$", err)
+      assert.is_true(os.time() - started < TEST_TIMEOUT / 2)
+      assert.equal(0, arvak._counts().waits)
+    end)
+  end
+
+  it("raises in the task also when it stands around the one that waits", function()
+    local middle
+    local ok, err = arvak.run(function()
+      arvak.spawn(function()
+        arvak.sleep(0.002)
+        assert(coroutine.close(middle))
+      end)
+      local ok, err = pcall(arvak.wrap(function()
+        middle = coroutine.running()
+        arvak.wrap(function() arvak.sleep(0.01) end)()
+      end))
+      assert(arvak.sleep(0.001))
+      return ok, err
+    end)
+    assert.is_false(ok)
+    assert.matches("cannot resume dead coroutine", err)
+    assert.equal(0, arvak._counts().waits)
+  end)
+
+  it("can be closed by what its own task spawned and then canceled", function()
+    local inner
+    local ok = pcall(arvak.run, function()
+      local f = arvak.spawn(function()
+        arvak.wrap(function()
+          inner = coroutine.running()
+          arvak.sleep(TEST_TIMEOUT)
+        end)()
+      end)
+      arvak.sleep(0.002)
+      f:cancel()
+      coroutine.close(inner)
+      return f:result()
+    end)
+    assert.is_true(ok)
+  end)
+
+  it("gives nothing to a stray resume between the end of the wait and the task's turn", function()
+    local inner, got
+    arvak.run(function()
+      local f, resolve = arvak.future()
+      arvak.spawn(function()
+        arvak.sleep(0.002)
+        resolve "value"
+        assert(coroutine.resume(inner))
+        assert.is_nil(got)
+      end)
+      arvak.wrap(function()
+        inner = coroutine.running()
+        got = f:result()
+      end)()
+    end)
+    assert.equal("value", got)
+  end)
+end)
+
+-- ---- in an attached loop
+
+describe("in a luv loop, a coroutine that is closed while it waits", function()
+  local loop, attachment
+  before_each(function()
+    open()
+    loop = loops.all[2].open()
+    attachment = loop.attach()
+  end)
+  after_each(function()
+    attachment:detach()
+    loop.run(1)
+    close()
+  end)
+
+  local waits = {
+    ["a call that hangs"] = function() client:list_backends() end,
+    ["a sleep"] = function() arvak.sleep(3 * TEST_TIMEOUT) end,
+    ["what never ends"] = function() arvak.future():result() end,
+    ["a stream"] = function() for _ in client:watch_job(client:submit_qasm(helper.bell, "simulator")) do end end,
+  }
+  for name, wait in pairs(waits) do
+    it("lets the loop end, when it waits for " .. name, function()
+      server:fault { rpc = "SubmitJob", job = "hang" }
+      local co = loop.spawn(wait)
+      loop.spawn(function()
+        loop.sleep(0.05)
+        assert(coroutine.close(co))
+      end)
+      assert.is_true(loop.run(TEST_TIMEOUT), "the loop does not end")
+      assert.equal(0, arvak._counts().waits)
+    end)
+  end
+
+  it("lets the loop end also after a detach", function()
+    local co = loop.spawn(waits["a call that hangs"])
+    loop.spawn(function()
+      loop.sleep(0.01)
+      attachment:detach()
+      loop.sleep(0.01)
+      assert(coroutine.close(co))
+    end)
+    assert.is_true(loop.run(TEST_TIMEOUT), "the loop does not end")
+    assert.equal(0, arvak._counts().waits)
+  end)
+end)
+
+describe("a cqueues controller", function()
+  local cqueues = require "cqueues"
+  before_each(open)
+  after_each(close)
+
+  -- A controller in which several coroutines wait, attached from the inside by one that never detaches.
+  local function new_busy()
+    local controller = cqueues.new()
+    controller:wrap(function()
+      require("arvak.cqueues").attach()
+      controller:wrap(function() client:list_backends() end)
+      controller:wrap(function() arvak.sleep(2 * TEST_TIMEOUT) end)
+      controller:wrap(function() arvak.future():result() end)
+      cqueues.sleep(2 * TEST_TIMEOUT)
+    end)
+    for _ = 1, 3 do controller:step(0.01) end
+    assert.equal(3, arvak._counts().waits)
+    return controller
+  end
+
+  -- Another loop can be attached, and serves.
+  local function assert_free(kind)
+    local loop = kind.open()
+    local attachment <close> = loop.attach()
+    local state
+    loop.spawn(function() state = select(2, client:get_job_status "none").kind end)
+    assert.is_true(loop.run(TEST_TIMEOUT))
+    assert.equal("job_not_found", state)
+    assert(attachment)
+  end
+
+  for _, kind in ipairs(loops.all) do
+    it("that is dropped leaves its place to a " .. kind.name .. " loop, and no wait behind", function()
+      new_busy()
+      assert_free(kind)
+      assert.equal(0, arvak._counts().waits)
+    end)
+  end
+
+  it("that is closed leaves its place to the next", function()
+    local controller = new_busy()
+    controller:close()
+    collectgarbage()   -- the coroutines, which keep what is in flight for them
+    assert_free(loops.all[1])
+    assert.equal(0, arvak._counts().waits)
+  end)
+
+  it("that was dropped after a detach leaves no thread behind, though coroutines waited in it", function()
+    local controller = cqueues.new()
+    controller:wrap(function()
+      local attachment = require("arvak.cqueues").attach()
+      controller:wrap(function() client:list_backends() end)
+      cqueues.sleep(0.01)
+      attachment:detach()
+      cqueues.sleep(2 * TEST_TIMEOUT)
+    end)
+    for _ = 1, 10 do controller:step(0.005) end
+    controller = nil   -- luacheck: ignore
+    collectgarbage()
+    collectgarbage()
+    assert.equal(0, arvak._counts().waits)
+    assert_free(loops.all[2])
+  end)
+end)

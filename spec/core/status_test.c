@@ -180,8 +180,8 @@ static void knows_when_a_batch_may_half_run(void **state) {
 }
 
 static arvak__delivery deliver(arvak__origin origin, int code, const char *message) {
-  arvak__evidence evidence = {.was_sent = true, .is_ready = true, .has_refusal_text = origin != ORIGIN_UNKNOWN,
-                              .origin = origin, .code = code, .message = message};
+  arvak__evidence evidence = {
+      .was_sent = true, .is_ready = true, .origin = origin, .code = code, .message = message};
   return arvak__delivery_of(&evidence);
 }
 

@@ -2,8 +2,6 @@
  * that comes with a status, and the version. Invariant: nothing else that gRPC says is changed.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <grpc/grpc.h>
-#include <grpc/support/alloc.h>
-#include <grpc/support/string_util.h>
 #include <lauxlib.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,13 +21,12 @@ __attribute__((visibility("default"))) int luaopen_foreign(lua_State *L);
 typedef struct status {
   void *tag;
   grpc_slice *details;
-  const char **error_string;
   struct status *next;
 } status;
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
-static status *requested;                                    /* mu; owned */
-static const char *details = "foreign", *error = "foreign"; /* mu; NULL: as gRPC says it */
+static status *requested;                 /* mu; owned */
+static const char *text = "foreign";      /* mu; NULL: as gRPC says it */
 static const char *version = "999.0.0";
 
 const char *__wrap_grpc_version_string(void) { return version; }
@@ -40,8 +37,7 @@ grpc_call_error __wrap_grpc_call_start_batch(grpc_call *call, const grpc_op *ops
     if (ops[i].op != GRPC_OP_RECV_STATUS_ON_CLIENT) continue;
     status *one = malloc(sizeof *one);
     pthread_mutex_lock(&mu);
-    *one = (status){tag, ops[i].data.recv_status_on_client.status_details,
-                    ops[i].data.recv_status_on_client.error_string, requested};
+    *one = (status){tag, ops[i].data.recv_status_on_client.status_details, requested};
     requested = one;
     pthread_mutex_unlock(&mu);
   }
@@ -49,14 +45,9 @@ grpc_call_error __wrap_grpc_call_start_batch(grpc_call *call, const grpc_op *ops
 }
 
 static void replace(const status *one) {
-  if (details) {
-    grpc_slice_unref(*one->details);
-    *one->details = grpc_slice_from_static_string(details);
-  }
-  if (error && one->error_string && *one->error_string) {
-    gpr_free((char *)*one->error_string);
-    *one->error_string = gpr_strdup(error);
-  }
+  if (!text) return;
+  grpc_slice_unref(*one->details);
+  *one->details = grpc_slice_from_static_string(text);
 }
 
 grpc_event __wrap_grpc_completion_queue_next(grpc_completion_queue *cq, gpr_timespec deadline, void *reserved) {
@@ -75,13 +66,12 @@ grpc_event __wrap_grpc_completion_queue_next(grpc_completion_queue *cq, gpr_time
   return event;
 }
 
-/* say(details, error string, version): what gRPC says from now on; nil for one of the first two: its own words. */
+/* say(text, version): what gRPC says from now on; no text: its own. */
 static int say(lua_State *L) {
   pthread_mutex_lock(&mu);
-  details = luaL_optstring(L, 1, NULL);
-  error = luaL_optstring(L, 2, NULL);
-  version = luaL_checkstring(L, 3);
-  for (int i = 1; i <= 3; i++) { /* anchored for good */
+  text = luaL_optstring(L, 1, NULL);
+  version = luaL_checkstring(L, 2);
+  for (int i = 1; i <= 2; i++) { /* anchored for good */
     lua_pushvalue(L, i);
     luaL_ref(L, LUA_REGISTRYINDEX);
   }

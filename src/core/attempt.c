@@ -39,8 +39,6 @@ void arvak__attempt_close(arvak__attempt *attempt) {
   grpc_metadata_array_destroy(&attempt->initial);
   grpc_metadata_array_destroy(&attempt->trailing);
   grpc_slice_unref(attempt->details);
-  gpr_free((char *)attempt->error_string);
-  attempt->error_string = NULL;
 }
 
 /* ---- what it came to ---- */
@@ -64,8 +62,8 @@ static bool has_grpc_trailers(const grpc_metadata_array *trailing) {
 }
 
 static arvak__origin origin_of(const arvak__attempt *attempt) {
-  if (grpc_compat_is_from_peer(attempt->error_string) || has_grpc_trailers(&attempt->trailing)) return ORIGIN_PEER;
-  return grpc_compat_has_texts_alone() ? ORIGIN_TEXTS : ORIGIN_UNKNOWN;
+  if (has_grpc_trailers(&attempt->trailing)) return ORIGIN_PEER;
+  return grpc_compat_is_tested() ? ORIGIN_TEXTS : ORIGIN_UNKNOWN;
 }
 
 /* gRPC forgets the peer of a call that has been canceled, so then the peer says nothing. */
@@ -80,7 +78,6 @@ static bool was_sent(const arvak__attempt *attempt) {
 static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
   arvak__evidence evidence = {.was_sent = was_sent(attempt),
                               .is_ready = arvak__channel_is_ready(attempt->channel),
-                              .has_refusal_text = grpc_compat_is_tested(),
                               .origin = origin_of(attempt),
                               .code = (int)attempt->status,
                               .message = message};

@@ -25,10 +25,9 @@ typedef struct arvak__attempt {
   int64_t opened_ns;
   uint64_t *random;       /* the loop's, for jitter; borrowed as long as the attempt lives */
   arvak_channel *channel;
-  grpc_call *grpc; /* owned from open to close, as are the next four */
+  grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
   grpc_slice details;
-  const char *error_string; /* what gRPC says of a failure to those who look for its cause; or NULL */
   grpc_status_code status;
   /* Of a failure, filled by judge: */
   arvak__delivery delivery;

@@ -221,7 +221,6 @@ static grpc_call_error start_batch(arvak_call *call) {
   ops[5].data.recv_status_on_client.trailing_metadata = &attempt->trailing;
   ops[5].data.recv_status_on_client.status = &attempt->status;
   ops[5].data.recv_status_on_client.status_details = &attempt->details;
-  ops[5].data.recv_status_on_client.error_string = &attempt->error_string;
   return grpc_call_start_batch(attempt->grpc, ops, 6, &call->tag, NULL);
 }
 

@@ -120,7 +120,7 @@ static bool is_of_server_alone(int code) {
 arvak__delivery arvak__delivery_of(const arvak__evidence *evidence) {
   bool is_unavailable = evidence->code == GRPC_STATUS_UNAVAILABLE;
   if (!evidence->was_sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
-  if (evidence->has_refusal_text && is_refused_stream(evidence->message)) return DELIVERY_ANSWERED;
+  if (evidence->origin != ORIGIN_UNKNOWN && is_refused_stream(evidence->message)) return DELIVERY_ANSWERED;
   if (is_own_message(evidence->message)) return DELIVERY_BROKEN;
   if (is_unavailable && !evidence->is_ready) return DELIVERY_BROKEN;
   bool is_doubtful = evidence->origin == ORIGIN_UNKNOWN && !is_of_server_alone(evidence->code);

@@ -12,15 +12,14 @@
 /* What became of a request that failed: see "Sent? Answered?" in docs/design.md. */
 typedef enum arvak__delivery { DELIVERY_NOT_SENT, DELIVERY_ANSWERED, DELIVERY_BROKEN } arvak__delivery;
 
-/* Who made a status, as far as gRPC tells. TEXTS: it does not tell, but the tests know the texts of this version.
- * UNKNOWN: it does not tell, and may have other texts. */
+/* What tells who made a status. PEER: the answer itself, it was the server. TEXTS: the tests know all texts of this
+ * version of gRPC, so one that is not among them is the server's. UNKNOWN: nothing. */
 typedef enum arvak__origin { ORIGIN_PEER, ORIGIN_TEXTS, ORIGIN_UNKNOWN } arvak__origin;
 
 /* What is known of a request that failed. */
 typedef struct arvak__evidence {
-  bool was_sent;           /* a transport has had it */
-  bool is_ready;           /* the channel is, after the failure */
-  bool has_refusal_text;   /* the version is tested: its text of a refused stream means what it says */
+  bool was_sent; /* a transport has had it */
+  bool is_ready; /* the channel is, after the failure */
   arvak__origin origin;
   int code;
   const char *message;

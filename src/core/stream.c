@@ -188,7 +188,6 @@ static void start_status(arvak_stream *stream) {
   op.data.recv_status_on_client.trailing_metadata = &stream->attempt.trailing;
   op.data.recv_status_on_client.status = &stream->attempt.status;
   op.data.recv_status_on_client.status_details = &stream->attempt.details;
-  op.data.recv_status_on_client.error_string = &stream->attempt.error_string;
   start_batch(stream, &op, 1, &stream->status_tag, on_status);
 }
 

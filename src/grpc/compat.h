@@ -50,23 +50,12 @@ static inline gpr_timespec grpc_compat_timespec(int64_t ns) {
   return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
 }
 
-/* ---- who made a status ------------------------------------------------------------------------------------------ */
-
-/* The versions that all tests have run with, as grpc_version_string numbers them: 1.51, 1.56, 1.83. */
+/* Whether all tests have run with this version, so that its texts are those of status.c; as grpc_version_string numbers
+ * them: 1.51, 1.83. What an error string says of its origin is no help: up to 1.76 it begins with "Error received from
+ * peer" for most of what gRPC makes itself, too. */
 static inline bool grpc_compat_is_tested(void) {
   const char *version = grpc_version_string();
-  return strcmp(version, "29.0.0") == 0 || strcmp(version, "33.0.0") == 0 || strcmp(version, "56.0.0") == 0;
-}
-
-/* Of those, the ones that do not say any more whether a status came from the peer. */
-static inline bool grpc_compat_has_texts_alone(void) { return strcmp(grpc_version_string(), "56.0.0") == 0; }
-
-/* Until 1.76 the error string of a status that came over the connection begins so, after the name of a code, and that
- * of a status which gRPC made itself does not. By 1.83 both begin with the message. NULL: of an OK. */
-static inline bool grpc_compat_is_from_peer(const char *error_string) {
-  static const char mark[] = "Error received from peer ";
-  const char *colon = error_string ? strchr(error_string, ':') : NULL;
-  return colon && strncmp(colon + 1, mark, sizeof mark - 1) == 0;
+  return strcmp(version, "29.0.0") == 0 || strcmp(version, "56.0.0") == 0;
 }
 
 #endif

@@ -6,14 +6,15 @@ local batch = require "arvak.streams.batch"
 local check = require "arvak.base.check"
 local counts = require "arvak.streams.counts"
 local detached = require "arvak.async.detached"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
 local job_result = require "arvak.jobs.result"
-local poll = require "arvak.jobs.poll"
 local ready = require "arvak.async.ready"
 local task = require "arvak.async.task"
+local wait = require "arvak.jobs.wait"
 
 local M = {}
 local Client = core.metatables["arvak.client"]
@@ -21,7 +22,7 @@ local methods = Client.methods
 local MAX_BATCH = 50
 
 for name, call in pairs(core.call) do methods[name] = call end
-methods.stats = core.stats
+methods.stats, methods.configure, methods.breaker = core.stats, core.configure, core.breaker
 
 -- ---- results
 
@@ -33,14 +34,14 @@ function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.text(job_id, "job_id")
-  poll.check_options(options, "wait_for_job")
-  return poll.wait_for_job(client, target, timeout, job_id, options)
+  wait.check_options(options, "wait_for_job")
+  return wait.wait_for_job(client, target, timeout, job_id, options)
 end
 
 -- ---- submits
 
 local execute_names = { shots = true, optimization_level = true }
-for name in pairs(poll.option_names) do execute_names[name] = true end
+for name in pairs(wait.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
 local function split_options(options, method)
@@ -58,7 +59,7 @@ local function split_options(options, method)
     end
   end
   check.pick_call_options(options, submit)
-  poll.check_options(waiting, method)
+  wait.check_options(waiting, method)
   return submit, waiting
 end
 
@@ -70,14 +71,14 @@ function methods.execute(client, qasm, backend_id, options)
   local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
-  return poll.wait_for_job(client, target, timeout, job_id, waiting)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting)
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
 function methods.submit_qasm_future(client, qasm, backend_id, options)
   core.check_client(client, "submit_qasm_future")
   local submit, waiting = split_options(options, "submit_qasm_future")
-  local f = job_future.submit(client, qasm, backend_id, submit, waiting)
+  local f = job_future.submit(client, job_future.rules(client, "submit_qasm_future", waiting), qasm, backend_id, submit)
   core.flush(client)
   return f
 end
@@ -100,15 +101,13 @@ end
 -- One job future for each circuit, each with a SubmitJob of its own. options: as of submit_qasm_future.
 function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch_future")
-  if type(circuits) ~= "table" then
-    check.misuse("circuits: got %s, expected a list of circuits", core.describe(circuits))
-  end
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
   check.text(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
   core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
-  local futures = {}
+  local futures, shared = {}, job_future.rules(client, "submit_batch_future", waiting)
   for i, entry in ipairs(circuits) do
-    futures[i] = submit_one(client, entry.qasm or entry[1], backend_id, entry_options(submit, entry), waiting)
+    futures[i] = submit_one(client, shared, entry.qasm or entry[1], backend_id, entry_options(submit, entry))
   end
   core.flush(client)
   return futures
@@ -123,20 +122,30 @@ function methods.submit_circuit_json(client, circuit_json, backend_id, _)
     "the service takes no circuits as JSON; submit OpenQASM 3 with submit_qasm", { attempts = 0 })
 end
 
--- Several SubmitBatch of at most 50 circuits, one after the other. When one fails, err.job_ids are the ids so far.
+-- The error of the first circuit that no message can carry, or nil.
+local function find_too_large(circuits, target)
+  for i, entry in ipairs(circuits) do
+    local err = entries.size_error({ qasm = entry.qasm or entry[1] }, target)
+    if err then
+      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      return err
+    end
+  end
+end
+
+-- Several SubmitBatch of at most 50 circuits, and of as many bytes as one message takes, one after the other. When one
+-- fails, err.job_ids are the ids so far.
 local function submit_in_parts(client, circuits, backend_id, options)
-  local ok, err = core.check_batch(circuits)
-  if not ok then return nil, err end
-  local job_ids = {}
-  for first = 1, #circuits, MAX_BATCH do
-    local part = table.move(circuits, first, math.min(first + MAX_BATCH - 1, #circuits), 1, {})
-    local ids
-    ids, err = core.try.submit_batch(client, part, backend_id, options)
+  local job_ids, first = {}, 1
+  while first <= #circuits do
+    local last = entries.find_part(circuits, first, MAX_BATCH)
+    local ids, err = core.try.submit_batch(client, table.move(circuits, first, last, 1, {}), backend_id, options)
     if not ids then
       err.job_ids = table.move(err.job_ids or {}, 1, #(err.job_ids or {}), #job_ids + 1, job_ids)
       return nil, err
     end
     table.move(ids, 1, #ids, #job_ids + 1, job_ids)
+    first = last + 1
   end
   return job_ids
 end
@@ -144,14 +153,21 @@ end
 local batch_names = check.pick_call_options(check.call_options, { split = true })
 
 -- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
--- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several.
+-- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several: as many as their number and
+-- their bytes want.
 function methods.submit_batch(client, circuits, backend_id, options)
-  core.check_client(client, "submit_batch")
+  local target = core.check_client(client, "submit_batch")
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
   local call_options = check.pick_call_options(options)
-  if options.split and type(circuits) == "table" and #circuits > MAX_BATCH then
-    return submit_in_parts(client, circuits, backend_id, call_options)
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  if options.split then
+    local ok, err = core.check_batch(circuits)
+    if ok then err = find_too_large(circuits, target) end
+    if err then return nil, err end
+    if entries.find_part(circuits, 1, MAX_BATCH) < #circuits then
+      return submit_in_parts(client, circuits, backend_id, call_options)
+    end
   end
   return core.call.submit_batch(client, circuits, backend_id, call_options)
 end
@@ -217,7 +233,19 @@ local function start_call(name, client, ...)
   return f
 end
 
-local async = {}
+-- How client.async does each method of the client:
+--   call     one RPC, as it is
+--   task     several RPCs, as a task of their own
+--   stream   a stream, which is there at once: its first step does the sending
+--   none     not at all, since it waits for nothing
+-- A method that is not here fails the loading of the library.
+local kinds = {
+  submit_qasm = "call", get_job_status = "call", cancel_job = "call", list_backends = "call",
+  get_backend_info = "call", get_job_result = "task", submit_batch = "task", execute = "task", wait_for_job = "task",
+  submit_circuit_json = "task", wait_for_ready = "task", watch_job = "stream", stream_results = "stream",
+  submit_batch_stream = "stream", submit_qasm_future = "none", submit_batch_future = "none", stats = "none",
+  configure = "none", breaker = "none", close = "none",
+}
 
 -- What the methods made of several RPCs raise before they begin.
 local checks = {}
@@ -227,7 +255,7 @@ function checks.execute(client, qasm, backend_id, options)
 end
 
 function checks.wait_for_job(client, job_id, options)
-  poll.check_options(options, "wait_for_job")
+  wait.check_options(options, "wait_for_job")
   core.check.get_job_status(client, job_id, options and check.pick_call_options(options))
 end
 
@@ -235,12 +263,9 @@ function checks.get_job_result(client, job_id, options) core.check.get_job_resul
 
 function checks.submit_batch(client, circuits, backend_id, options)
   local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
-  if options and options.split and type(circuits) == "table" then
-    core.check.submit_batch(client, {}, backend_id, call_options)
-    core.check_batch(circuits)
-  else
-    core.check.submit_batch(client, circuits, backend_id, call_options)
-  end
+  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  core.check.submit_batch(client, options and options.split and {} or circuits, backend_id, call_options)
+  core.check_batch(circuits)
 end
 
 function checks.submit_circuit_json(_, circuit_json, backend_id, _)
@@ -250,26 +275,36 @@ end
 
 function checks.wait_for_ready(_, timeout) check.seconds(timeout, "timeout", true) end
 
-for name in pairs(core.start) do
-  async[name] = function(self, ...) return start_call(name, self._client, ...) end
+check.seal(checks, Client)
+
+local makers = {}
+
+function makers.call(name)
+  return function(self, ...) return start_call(name, self._client, ...) end
 end
 
--- Those made of several RPCs run as tasks.
-for name, check_arguments in pairs(check.seal(checks, Client)) do
-  async[name] = function(self, ...)
+function makers.task(name)
+  local check_arguments = checks[name]
+  return function(self, ...)
     core.check_client(self._client, name)
     check_arguments(self._client, ...)   -- here, at the line of the call, and not only in the task
     return task.spawn_detached(methods[name], self._client, ...)
   end
 end
 
--- A stream is there at once; its first step does the sending.
-for _, name in ipairs { "watch_job", "stream_results", "submit_batch_stream" } do
-  async[name] = function(self, ...)
+function makers.stream(name)
+  return function(self, ...)
     local f = future.new()
     future.settle(f, (methods[name](self._client, ...)))
     return f
   end
+end
+
+local async = {}
+
+for name in pairs(methods) do
+  local kind = kinds[name] or error("client.async: nobody has said how it does " .. name)
+  if kind ~= "none" then async[name] = makers[kind](name) end
 end
 
 local Async = { __index = async, __name = "arvak.client.async", __metatable = false, methods = async }
@@ -300,9 +335,6 @@ function M.resilient(client, options)
   end
   return view
 end
-
-methods.configure = core.configure
-methods.breaker = core.breaker
 
 core.set_upcall("adopt", M.adopt)   -- for clients that a host pushes
 

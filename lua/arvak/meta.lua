@@ -151,6 +151,9 @@ function arvak.with_timeout(seconds, fn, ...) end
 ---@param futures arvak.future[]
 ---@param timeout? number seconds, for all of them together
 ---@return fun(): arvak.future, integer
+---@return nil
+---@return nil
+---@return any closed by the loop when it is left, which lets go of the futures
 function arvak.as_completed(futures, timeout) end
 
 ---@class arvak.wait_condition
@@ -322,7 +325,7 @@ local client = {}
 ---@field optimization_level? integer 0 (default) to 3; from 1 on the keys of counts cover the whole device
 
 ---@class arvak.wait_options: arvak.call_options
----@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has failed without a break for one timeout
+---@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has given no usable answer (an error, a state that is not known) for one timeout
 ---@field poll_interval? number seconds between looks at most (default 1.0; the first looks come sooner)
 ---@field on_progress? fun(job: arvak.job) called with each look; must not wait
 ---@field strategy? "poll"
@@ -332,7 +335,7 @@ local client = {}
 ---@field optimization_level? integer
 
 ---@class arvak.batch_options: arvak.call_options
----@field split? boolean send several SubmitBatch when there are more than 50 circuits
+---@field split? boolean send several SubmitBatch when there are more than 50 circuits, or more bytes than one message takes
 
 ---@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
 
@@ -394,6 +397,7 @@ function client:submit_batch(circuits, backend_id, options) end
 ---@return arvak.error|nil err
 function client:get_job_status(job_id, options) end
 
+---The result of a job. One that is too large for a message is fetched in chunks.
 ---@param job_id string
 ---@param options? arvak.call_options
 ---@return arvak.result|nil result
@@ -448,7 +452,7 @@ function client:wait_for_ready(timeout) end
 function client:stats() end
 
 ---@class arvak.stream_options
----@field timeout? number seconds for the whole RPC; default: none
+---@field timeout? number seconds for the whole RPC, of watch_job for all its connections together; default: none
 ---@field idle_timeout? number seconds that may pass without a message; default: none
 ---@field metadata? table<string, string>
 ---@field retry? arvak.retry_options|arvak.retry_policy|boolean in the place of the client's: whether one that failed before its first message is opened again
@@ -618,6 +622,9 @@ function manager:wait_all(futures, options) end
 ---@param futures arvak.future[]
 ---@param options? { timeout?: number, progress_callback?: fun(progress: arvak.batch_progress) }
 ---@return fun(): arvak.future, integer
+---@return nil
+---@return nil
+---@return any closed by the loop when it is left, which lets go of the futures
 function manager:as_completed(futures, options) end
 
 ---fn(result, index) of each that succeeds, as they end. What fn raises is raised.

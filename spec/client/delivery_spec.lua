@@ -88,7 +88,13 @@ for _, target in ipairs(targets) do
       peer:plan("requests", { raw.both(raw.goaway(true), raw.submitted("job-1")), raw.submitted("job-2") })
       client = arvak.connect(target[2](peer), { pool_size = 1 })
       assert.equal("job-1", assert(client:submit_qasm(helper.bell, "simulator", 1)))
-      assert.equal("job-2", assert(client:submit_qasm(helper.bell, "simulator", 1)))
+      -- By gRPC 1.83 the channel may learn of the GOAWAY after the next call has met it, which then was not sent.
+      assert.equal("job-2", helper.eventually(function()
+        local job_id, err = client:submit_qasm(helper.bell, "simulator", 1)
+        assert.is_true(job_id ~= nil or not err.maybe_executed)
+        return job_id
+      end))
+      assert.equal(2, peer:stats().whole)
       assert.equal(2, peer:stats().connections)
     end)
 

@@ -8,12 +8,6 @@ local server, client
 
 local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
--- Output without what gRPC logs by itself where nobody can stop it (docs/internals/grpc.md).
-local function without_log(output)
-  output = output:gsub("WARNING: All log messages before absl::InitializeLog[^\n]*\n", "")
-  return (("\n" .. output):gsub("\n[IWE]%d%d%d%d [^\n]*", ""):sub(2))
-end
-
 -- Runs a Lua program in a process of its own: what it printed, and how it ended.
 local function run_child(program)
   local path = os.tmpname()
@@ -25,7 +19,7 @@ local function run_child(program)
   local output = pipe:read("a")
   local _, how, code = pipe:close()
   os.remove(path)
-  return without_log(output), how .. " " .. code
+  return helper.without_log(output), how .. " " .. code
 end
 
 local function assert_child(expected, program)

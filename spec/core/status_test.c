@@ -11,68 +11,69 @@
 #include "address.h"
 #include "status.h"
 
+static const struct {
+  const char *address, *target; /* NULL: refused */
+} addresses[] = {
+    {"localhost:50051", "dns:///localhost:50051"},
+    {"127.0.0.1:1", "dns:///127.0.0.1:1"},
+    {"[::1]:50051", "dns:///%5B::1%5D:50051"},
+    {"dns:///h.example:65535", "dns:///h.example:65535"},
+    {"dns:h:1", "dns:///h:1"},
+    {"ipv4:1.2.3.4:1", "ipv4:///1.2.3.4:1"},
+    {"ipv4:1.2.3.4:1,5.6.7.8:2", "ipv4:///1.2.3.4:1,5.6.7.8:2"},
+    {"ipv4:///1.2.3.4:1", "ipv4:///1.2.3.4:1"},
+    {"ipv6:[::1]:7", "ipv6:///%5B::1%5D:7"},
+    {"unix:/tmp/s", "unix:///tmp/s"},
+    {"unix:///tmp/s", "unix:///tmp/s"},
+    {"unix:/tmp/a#b?c%41 d", "unix:///tmp/a%23b%3Fc%2541%20d"},
+    {"ipv6:[fe80::1%eth0]:7", "ipv6:///%5Bfe80::1%25eth0%5D:7"},
+    {"ipv4:foo:1", NULL},
+    {"ipv4:999.1.1.1:1", NULL},
+    {"ipv4:[::1]:1", NULL},
+    {"ipv6:1.2.3.4:1", NULL},
+    {"ipv6:[fe80]:1", NULL},
+    {"[fe80]:1", NULL},
+    {"unix:/01234567890123456789012345678901234567890123456789012345678901234567890123456789"
+     "0123456789012345678901234567",
+     NULL},
+    {"", NULL},
+    {"localhost", NULL},
+    {"localhost:", NULL},
+    {"localhost:0", NULL},
+    {"localhost:65536", NULL},
+    {"localhost:99999999999", NULL},
+    {"localhost:12x", NULL},
+    {":50051", NULL},
+    {"a b:1", NULL},
+    {"http://localhost:1", NULL},
+    {"localhost:1,other:2", NULL},
+    {"ipv4:1.2.3.4:1,", NULL},
+    {"[::1:1", NULL},
+    {"unix:", NULL},
+    {"unix:/tmp/a,b", NULL}, /* gRPC would take it for a list */
+    {"unix:///tmp/a,b", NULL},
+    {"unix:a,b", NULL},
+    {"unix:,", NULL},
+    {"unix:/tmp/a;b=c&d", "unix:///tmp/a;b=c&d"},
+    {"local,host:1", NULL},
+    {"localhost\n:1", NULL},
+    {"localhost:1\r\n", NULL},
+};
+
 static void spells_addresses(void **state) {
   (void)state;
-  static const struct {
-    const char *address, *target; /* NULL: refused */
-  } cases[] = {
-      {"localhost:50051", "dns:///localhost:50051"},
-      {"127.0.0.1:1", "dns:///127.0.0.1:1"},
-      {"[::1]:50051", "dns:///%5B::1%5D:50051"},
-      {"dns:///h.example:65535", "dns:///h.example:65535"},
-      {"dns:h:1", "dns:///h:1"},
-      {"ipv4:1.2.3.4:1", "ipv4:///1.2.3.4:1"},
-      {"ipv4:1.2.3.4:1,5.6.7.8:2", "ipv4:///1.2.3.4:1,5.6.7.8:2"},
-      {"ipv4:///1.2.3.4:1", "ipv4:///1.2.3.4:1"},
-      {"ipv6:[::1]:7", "ipv6:///%5B::1%5D:7"},
-      {"unix:/tmp/s", "unix:///tmp/s"},
-      {"unix:///tmp/s", "unix:///tmp/s"},
-      {"unix:/tmp/a#b?c%41 d", "unix:///tmp/a%23b%3Fc%2541%20d"},
-      {"ipv6:[fe80::1%eth0]:7", "ipv6:///%5Bfe80::1%25eth0%5D:7"},
-      {"ipv4:foo:1", NULL},
-      {"ipv4:999.1.1.1:1", NULL},
-      {"ipv4:[::1]:1", NULL},
-      {"ipv6:1.2.3.4:1", NULL},
-      {"ipv6:[fe80]:1", NULL},
-      {"[fe80]:1", NULL},
-      {"unix:/01234567890123456789012345678901234567890123456789012345678901234567890123456789"
-       "0123456789012345678901234567",
-       NULL},
-      {"", NULL},
-      {"localhost", NULL},
-      {"localhost:", NULL},
-      {"localhost:0", NULL},
-      {"localhost:65536", NULL},
-      {"localhost:99999999999", NULL},
-      {"localhost:12x", NULL},
-      {":50051", NULL},
-      {"a b:1", NULL},
-      {"http://localhost:1", NULL},
-      {"localhost:1,other:2", NULL},
-      {"ipv4:1.2.3.4:1,", NULL},
-      {"[::1:1", NULL},
-      {"unix:", NULL},
-      {"unix:/tmp/a,b", NULL}, /* gRPC would take it for a list */
-      {"unix:///tmp/a,b", NULL},
-      {"unix:a,b", NULL},
-      {"unix:,", NULL},
-      {"unix:/tmp/a;b=c&d", "unix:///tmp/a;b=c&d"},
-      {"local,host:1", NULL},
-      {"localhost\n:1", NULL},
-      {"localhost:1\r\n", NULL},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
     char *target = NULL;
     const char *reason = NULL;
-    int status = arvak__address_spell(cases[i].address, &target, &reason);
-    if (!cases[i].target) {
+    int status = arvak__address_spell(addresses[i].address, &target, &reason);
+    if (!addresses[i].target) {
       assert_int_equal(status, ARVAK_EINVAL);
       assert_non_null(reason);
       assert_null(target);
     } else {
       assert_int_equal(status, ARVAK_OK);
       assert_null(reason);
-      assert_string_equal(target, cases[i].target);
+      assert_string_equal(target, addresses[i].target);
     }
     free(target);
   }

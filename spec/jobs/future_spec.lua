@@ -45,7 +45,7 @@ describe("a job future", function()
 
   it("has no job_id until the server has answered, and submitted waits for it", function()
     open { job_latency = 60 }
-    server:fault { rpc = "SubmitJob", latency = 0.02 }
+    server:fault { rpc = "SubmitJob", latency = 0.5 }
     local f = submit()
     assert.is_nil(f.job_id)
     local id, err = f:submitted(0.001)
@@ -145,7 +145,7 @@ describe("a job future", function()
   end)
 
   it("tells on_progress of each look, last of the end; its error goes to who drives the loop", function()
-    open { job_latency = 0.01 }
+    open { job_latency = 0.3 }
     local states, object = {}, {}
     assert.is_truthy(submit { on_progress = function(job) states[#states + 1] = job.state end }:result(TEST_TIMEOUT))
     assert.equal("RUNNING", states[1])

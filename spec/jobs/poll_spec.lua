@@ -1,316 +1,268 @@
--- Waiting for jobs: the schedule of polls, its bounds, what is tolerated and what ends a wait.
+-- What follows of a job that is polled: the decisions alone, with a clock of their own.
 -- SPDX-License-Identifier: Apache-2.0
-local arvak = require "arvak"
-local helper = require "spec.helper"
-local monotime = require("system").monotime
+local parts = {
+  ["arvak.base.errors"] = {
+    new = function(kind, message, fields)
+      local err = { kind = kind, message = message }
+      for name, value in pairs(fields or {}) do err[name] = value end
+      return err
+    end,
+  },
+  ["arvak.results.records"] = {
+    is_terminal = { COMPLETED = true, FAILED = true, CANCELED = true, RESULT_EXPIRED = true },
+  },
+}
+local environment = setmetatable({ require = function(name) return parts[name] end }, { __index = _G })
+local poll = assert(loadfile("lua/arvak/jobs/poll.lua", "t", environment))()
 
-local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
-local server, client
+local PATIENCE, INTERVAL = 30, 1
 
-local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
+local function no_jitter() return 0.5 end
 
-local function submit()
-  return assert(client:submit_qasm(bell, "simulator", 10))
+local function new_rules(more)
+  local rules = { interval = INTERVAL, patience = PATIENCE, target = "there:1", random = no_jitter }
+  for name, value in pairs(more or {}) do rules[name] = value end
+  return rules
 end
 
--- How many status polls the schedule (2 ms, then times 1.5 up to the interval, within 20 %) allows in seconds.
-local function most_polls(seconds, interval)
-  local polls, at, delay = 0, 0, 0.002
-  while at <= seconds do
-    at = at + 0.8 * math.min(delay, interval)
-    delay = math.min(1.5 * delay, interval)
-    polls = polls + 1
+local function unavailable(more)
+  local err = { kind = "unavailable", message = "gone", retryable = true }
+  for name, value in pairs(more or {}) do err[name] = value end
+  return err
+end
+
+-- Follows a job with answers from give(action, now), a call taking no time: the result or nil, the error, the time, and
+-- the times of the calls.
+local function follow(rules, give, followed)
+  followed = followed or {}
+  followed.job_id = followed.job_id or "j"
+  local action, at, err = "look", poll.start(followed, rules, 0), nil
+  local now, times = 0, {}
+  while action ~= "end" do
+    assert.is_true(at >= now, "the next step lies in the past")
+    now = at
+    times[#times + 1] = now
+    assert.is_true(#times < 100000, "this goes on for ever")
+    action, at, err = poll.decide(followed, rules, now, give(action, now))
   end
-  return polls
+  return at, err, now, times
 end
 
-describe("client:wait_for_job", function()
-  after_each(close)
+local function status(state) return "status", { job_id = "j", state = state } end
 
-  it("finds a short job soon after it has ended: at the polls of the schedule", function()
-    open { job_latency = 0.005 }
-    assert(client:list_backends())
-    local late = {}
-    for i = 1, 21 do
-      local job_id = submit()
-      local submitted_at = monotime()
-      assert.is_truthy(client:wait_for_job(job_id))
-      late[i] = monotime() - submitted_at - 0.005
-    end
-    local calls = server:stats().calls
-    -- 2, 5 and 9.5 ms after the submit: a third poll always finds it, unless this process was not run meanwhile.
-    assert.is_true(calls.GetJobStatus >= 21)
-    assert.is_true(calls.GetJobStatus <= 21 * 4, calls.GetJobStatus .. " polls")
-    assert.equal(21, calls.GetJobResult)
-    table.sort(late)
-    assert.is_true(late[11] < TEST_TIMEOUT)
-  end)
-
-  it("polls less and less often, up to poll_interval", function()
-    open { job_latency = 60 }
-    local job_id = submit()
-    local value, err = client:wait_for_job(job_id, { max_wait = 0.3, poll_interval = 0.05 })
-    assert.is_nil(value)
-    assert.equal("timeout", err.kind)
-    local polls = server:stats().calls.GetJobStatus
-    assert.is_true(polls >= 3 and polls <= most_polls(0.3, 0.05) + 1, polls .. " polls")
-    assert(client:cancel_job(job_id))
-  end)
-
-  it("polls again and again at poll_interval when that is below the schedule's first delay", function()
-    open { job_latency = 60 }
-    local job_id = submit()
-    client:wait_for_job(job_id, { max_wait = 0.05, poll_interval = 0.0005 })
-    local polls = server:stats().calls.GetJobStatus
-    assert.is_true(polls <= most_polls(0.05, 0.0005) + 1, polls .. " polls")
-    assert(client:cancel_job(job_id))
-  end)
-
-  it("ends with a timeout at max_wait, neither before nor one interval later, and the job goes on", function()
-    open { job_latency = 60 }
-    local job_id = submit()
-    local started_at = monotime()
-    local value, err = client:wait_for_job(job_id, { max_wait = 0.05, poll_interval = TEST_TIMEOUT * 10 })
-    local elapsed = monotime() - started_at
-    assert.is_nil(value)
-    assert.equal("timeout", err.kind)
-    assert.equal("wait", err.scope)
-    assert.equal(job_id, err.job_id)
-    assert.is_false(err.maybe_executed)
-    assert.is_true(elapsed >= 0.05 and elapsed < TEST_TIMEOUT)
-    assert.is_true(err.elapsed >= 0.05)
-    assert.matches("RUNNING", err.message)
-    assert.equal("RUNNING", client:get_job_status(job_id).state)
-    assert(client:cancel_job(job_id))
-  end)
-
-  it("ends at max_wait when the server hangs too", function()
-    open()
-    local job_id = submit()
-    server:fault { rpc = "GetJobStatus", hang = true }
-    local value, err = client:wait_for_job(job_id, { max_wait = 0.05 })
-    assert.is_nil(value)
-    assert.equal("timeout", err.kind)
-    assert.equal("wait", err.scope)
-  end)
-
-  it("ends at max_wait when only the result hangs", function()
-    open()
-    local job_id = submit()
-    server:fault { rpc = "GetJobResult", hang = true }
-    local value, err = client:wait_for_job(job_id, { max_wait = 0.1 })
-    assert.is_nil(value)
-    assert.equal("timeout", err.kind)
-  end)
-
-  for _, fault in ipairs {
-    { rpc = "GetJobStatus", status = "UNAVAILABLE", count = 3 },
-    { rpc = "GetJobStatus", status = "INTERNAL", tag = "transient", count = 3 },
-    { rpc = "GetJobStatus", status = "RESOURCE_EXHAUSTED", count = 3 },
-    { rpc = "GetJobStatus", drop = true, count = 2 },
-    { rpc = "GetJobResult", status = "UNAVAILABLE", count = 3 },
-    { rpc = "GetJobResult", drop = "after", count = 1 },
-  } do
-    it(("tolerates %s at %s"):format(fault.status or "a cut connection", fault.rpc), function()
-      open()
-      local job_id = submit()
-      server:fault(fault)
-      local result, err = client:wait_for_job(job_id, { max_wait = TEST_TIMEOUT })
-      assert.is_nil(err)
-      assert.equal(10, result.shots)
-      assert.equal(fault.count, server:stats().faults_fired)
+describe("a job that is polled", function()
+  it("is looked at after 2 ms, then at pauses that grow up to the interval", function()
+    local count = 0
+    local result, err, _, times = follow(new_rules(), function(action)
+      count = count + 1
+      if action == "fetch" then return "result", "the result" end
+      return status(count < 30 and "RUNNING" or "COMPLETED")
     end)
-  end
-
-  it("tolerates a call that hangs, by asking again after timeout", function()
-    open()
-    local job_id = submit()
-    server:fault { rpc = "GetJobStatus", hang = true, count = 2 }
-    assert.equal(10, client:wait_for_job(job_id, { timeout = 0.02, max_wait = TEST_TIMEOUT }).shots)
+    assert.equal("the result", result)
+    assert.is_nil(err)
+    assert.equal(0.002, times[1])
+    for i = 3, 10 do
+      assert.near(1.5, (times[i + 1] - times[i]) / (times[i] - times[i - 1]), 1e-6)
+    end
+    assert.near(INTERVAL, times[30] - times[29], 1e-6)
+    assert.equal(times[30], times[31])   -- the result is fetched at once
   end)
 
-  it("without max_wait gives up when the server has failed without a break for one timeout", function()
-    open()
-    local job_id = submit()
-    server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE", message = "gone" }
-    local value, err = client:wait_for_job(job_id, { timeout = 0.05, poll_interval = 0.01 })
-    assert.is_nil(value)
-    assert.equal("unavailable", err.kind)
-    assert.equal("gone", err.message)
-    assert.is_true(server:stats().calls.GetJobStatus > 2)
-  end)
-
-  it("stops at once at an error that repeating cannot mend", function()
-    open()
-    for _, status in ipairs { "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "INTERNAL", "INVALID_ARGUMENT" } do
-      local job_id = submit()
-      local before = server:stats().calls.GetJobStatus
-      server:fault { rpc = "GetJobStatus", status = status }
-      local value, err = client:wait_for_job(job_id)
-      assert.is_nil(value)
-      assert.equal(status, err.name)
-      assert.equal(job_id, err.job_id)
-      assert.equal(before + 1, server:stats().calls.GetJobStatus)
-      server:clear_faults()
+  it("keeps its pauses within a fifth, whatever chance says", function()
+    for _, random in ipairs { function() return 0 end, function() return 1 end, math.random } do
+      local rules = new_rules { random = random }
+      local followed = { job_id = "j" }
+      local at = poll.start(followed, rules, 0, 0.5, 0.5)
+      assert.is_true(at >= 0.4 and at <= 0.6)
+      local _, next_at = poll.decide(followed, rules, at, status("QUEUED"))
+      assert.is_true(next_at - at >= 0.4 - 1e-9 and next_at - at <= 0.6 + 1e-9)
     end
   end)
 
-  it("says job_not_found for a job that has vanished", function()
-    open { job_latency = 60 }
-    local job_id, err = submit(), nil
-    arvak.run(function()
-      local f = arvak.spawn(client.wait_for_job, client, job_id)
-      arvak.sleep(0.01)
-      assert.is_true(server:evict(job_id))
-      err = select(2, f:result())
-    end)
-    assert.equal("job_not_found", err.kind)
-  end)
-
-  it("gives job_failed with the server's message", function()
-    open()
-    server:fault { job = "fail" }
-    local job_id = submit()
-    local value, err = client:wait_for_job(job_id)
-    assert.is_nil(value)
-    assert.equal("job_failed", err.kind)
-    assert.equal(job_id, err.job_id)
-    assert.equal(client:get_job_status(job_id).error_message, err.message)
-    assert.equal(0, server:stats().calls.GetJobResult)
-  end)
-
-  it("gives job_canceled and result_expired for jobs that ended so, whoever did it", function()
-    open { job_latency = 60 }
-    for state, kind in pairs { CANCELED = "job_canceled", RESULT_EXPIRED = "result_expired" } do
-      local job_id, err = submit(), nil
-      arvak.run(function()
-        local f = arvak.spawn(client.wait_for_job, client, job_id)
-        arvak.sleep(0.005)
-        assert.is_true(server:set_job_state(job_id, state))
-        err = select(2, f:result())
-      end)
+  it("ends with the error of its state, and what comes later changes nothing", function()
+    for state, kind in pairs { FAILED = "job_failed", CANCELED = "job_canceled", RESULT_EXPIRED = "result_expired" } do
+      local followed, rules = { job_id = "j" }, new_rules()
+      poll.start(followed, rules, 0)
+      local action, result, err = poll.decide(followed, rules, 1, status(state))
+      assert.equal("end", action)
+      assert.is_nil(result)
       assert.equal(kind, err.kind)
-      assert.equal(job_id, err.job_id)
+      assert.equal("there:1", err.target)
+      for _, event in ipairs { "status", "result", "error" } do
+        assert.equal("over", (poll.decide(followed, rules, 2, event, { state = "COMPLETED" })))
+      end
     end
   end)
 
-  it("takes the first terminal state it sees as final", function()
-    open { job_latency = 60 }
-    local job_id, err = submit(), nil
-    arvak.run(function()
-      local f = arvak.spawn(client.wait_for_job, client, job_id, {
-        on_progress = function(job)
-          if job.state == "CANCELED" then server:set_job_state(job_id, "RUNNING") end
-        end,
-      })
-      arvak.sleep(0.005)
-      server:set_job_state(job_id, "CANCELED")
-      err = select(2, f:result())
-    end)
-    assert.equal("job_canceled", err.kind)
-    server:set_job_state(job_id, "CANCELED")
+  it("ends at once with an error that repeating cannot mend, at a look and at the result", function()
+    for _, at_fetch in ipairs { false, true } do
+      local final = { kind = "job_not_found", message = "no" }
+      local _, err, now = follow(new_rules(), function(action)
+        if at_fetch and action == "look" then return status("COMPLETED") end
+        return "error", final
+      end)
+      assert.equal(final, err)
+      assert.equal(0.002, now)
+    end
   end)
 
-  it("ends as closed when the client is closed meanwhile", function()
-    open { job_latency = 60 }
-    local job_id, is_between_polls, err = submit(), false, nil
-    arvak.run(function()
-      local function note() is_between_polls = true end
-      local f = arvak.spawn(client.wait_for_job, client, job_id, { on_progress = note })
-      while not is_between_polls do coroutine.yield() end
-      client:close()
-      err = f:exception()
-    end)
-    assert.is_true(arvak.is_error(err), tostring(err))
-    assert.equal("closed", err.kind)
-    assert.equal(job_id, err.job_id)
-  end)
-
-  it("waits for many jobs at once in tasks", function()
-    open { job_latency = 0.02 }
-    local shots = 0
-    arvak.run(function()
-      for _ = 1, 100 do
-        arvak.spawn(function()
-          local result = client:wait_for_job(submit())
-          shots = shots + result.shots
-        end)
-      end
-    end)
-    assert.equal(1000, shots)
-  end)
-end)
-
-describe("on_progress", function()
-  after_each(close)
-
-  it("is called with the job at every poll, last with the state it ended in", function()
-    open { job_latency = 0.02 }
-    local states = {}
-    assert.is_truthy(client:wait_for_job(submit(), { on_progress = function(job)
-      assert.equal("job", arvak.type(job))
-      states[#states + 1] = job.state
-    end }))
-    assert.equal(server:stats().calls.GetJobStatus, #states)
-    assert.equal("RUNNING", states[1])
-    assert.equal("COMPLETED", states[#states])
-  end)
-
-  it("must not wait", function()
-    open()
-    local messages = {}
-    assert.is_truthy(client:wait_for_job(submit(), { on_progress = function()
-      messages[1] = select(2, pcall(function() local _ = client:list_backends() end))
-      messages[2] = select(2, pcall(function() local _ = arvak.sleep(0) end))
-    end }))
-    assert.matches("^spec/jobs/poll_spec%.lua:%d+: list_backends: a hook must not wait", messages[1])
-    assert.matches("^spec/jobs/poll_spec%.lua:%d+: sleep: a hook must not wait", messages[2])
-  end)
-
-  it("that raises does not end the wait; its error is raised by the next run or poll", function()
-    open()
-    local object = {}
-    local function fail() error(object) end
-    assert.equal(10, client:wait_for_job(submit(), { on_progress = fail }).shots)
-    local ok, err = pcall(arvak.poll, 0)
-    assert.is_false(ok)
-    assert.equal(object, err)
-    while not pcall(arvak.poll, 0) do assert.is_false(ok) end
-  end)
-end)
-
-describe("the error of an on_progress", function()
-  after_each(close)
-
-  it("carries its traceback", function()
-    open()
-    local object = {}
-    client:wait_for_job(submit(), { on_progress = function(job)
-      if job.state == "COMPLETED" then error(object) end
-    end })
-    assert.is_false((pcall(arvak.poll, 0)))
-    assert.matches("stack traceback", object.traceback)
-  end)
-end)
-
-describe("client:execute", function()
-  after_each(close)
-
-  it("bounds the wait alone by max_wait, and tells the job's id", function()
-    open { job_latency = 60 }
-    local value, err = client:execute(bell, "simulator", { max_wait = 0.05 })
-    assert.is_nil(value)
+  it("is looked at at the end of max_wait, and not after it", function()
+    local rules = new_rules { max_wait = 7.3 }
+    local _, err, now, times = follow(rules, function() return status("RUNNING") end, { _ends_at = 7.3 })
+    assert.equal(7.3, now)
+    assert.equal(7.3, times[#times])
     assert.equal("timeout", err.kind)
-    assert.equal("RUNNING", client:get_job_status(err.job_id).state)
-    assert(client:cancel_job(err.job_id))
+    assert.equal("wait", err.scope)
+    assert.equal(7.3, err.elapsed)
+    assert.matches("max_wait = 7.3 s %(last seen RUNNING%)", err.message)
   end)
 
-  it("returns the error of the submit as it is", function()
-    open()
-    local value, err = client:execute(bell, "nowhere")
-    assert.is_nil(value)
-    assert.equal("backend_not_found", err.kind)
-    assert.equal("SubmitJob", err.rpc)
-    assert.equal(0, server:stats().calls.GetJobStatus)
+  it("tolerates errors that may pass until max_wait, and says the server's words then", function()
+    local _, err, now = follow(new_rules { max_wait = 100 }, function(_, time)
+      if time == 100 then return "error", { kind = "timeout", message = "Deadline Exceeded", retryable = true } end
+      return "error", unavailable()
+    end, { _ends_at = 100 })
+    assert.equal(100, now)
+    assert.equal("timeout", err.kind)
+    assert.matches("last seen never.*gone", err.message)
+    assert.equal("gone", err.cause.message)
+  end)
+
+  it("tolerates them for one patience without max_wait, counted from the last usable answer", function()
+    local _, err, now = follow(new_rules(), function(_, time)
+      if time < 100 then return status("RUNNING") end
+      return "error", unavailable { elapsed = 0 }
+    end)
+    assert.is_true(now >= 100 + PATIENCE and now <= 102 + PATIENCE, tostring(now))
+    assert.equal("unavailable", err.kind)
+    assert.equal("the server has failed for 30 s without a break: gone", err.message)
+  end)
+
+  it("counts the time that a failed call took", function()
+    local followed, rules = { job_id = "j" }, new_rules()
+    poll.start(followed, rules, 0)
+    local action, _, err = poll.decide(followed, rules, 31, "error", { kind = "timeout", message = "late",
+      retryable = true, elapsed = 30.5 })
+    assert.equal("end", action)
+    assert.equal("timeout", err.kind)
+  end)
+
+  it("gets over any failure that is shorter than the patience", function()
+    local result = follow(new_rules(), function(action, time)
+      if time % 40 > 12 then return "error", unavailable() end
+      if action ~= "look" then return "result", true end
+      return status(time > 400 and "COMPLETED" or "QUEUED")
+    end)
+    assert.is_true(result)
+  end)
+
+  for _, state in ipairs { "UNSPECIFIED", "UNKNOWN(77)", "UNKNOWN(-1)" } do
+    it(("ends after one patience of %s, with an error that names it"):format(state), function()
+      local _, err, now = follow(new_rules(), function() return status(state) end)
+      assert.is_true(now >= PATIENCE and now <= PATIENCE + 2)
+      assert.equal("timeout", err.kind)
+      assert.equal("wait", err.scope)
+      assert.matches("for 30 s", err.message)
+      assert.is_truthy(err.message:find(state, 1, true))
+    end)
+
+    it(("is waited for over a time of %s, and until max_wait if there is one"):format(state), function()
+      assert.is_true((follow(new_rules(), function(action, time)
+        if action ~= "look" then return "result", true end
+        return status(time < PATIENCE - 2 and state or "COMPLETED")
+      end)))
+      local _, err, now = follow(new_rules { max_wait = 100 }, function() return status(state) end, { _ends_at = 100 })
+      assert.equal(100, now)
+      assert.is_truthy(err.message:find("last seen " .. state, 1, true))
+    end)
+  end
+
+  it("has one patience for errors and unknown states together", function()
+    local count = 0
+    local _, err, now = follow(new_rules(), function()
+      count = count + 1
+      if count % 2 == 0 then return status("UNSPECIFIED") end
+      return "error", unavailable()
+    end)
+    assert.is_true(now >= PATIENCE and now <= PATIENCE + 2)
+    assert.is_string(err.message)
+  end)
+
+  it("obeys the server's pushback, but looks once more at the bound", function()
+    local wait_s = { 0.5, 5, 29 }
+    for _, pushback in ipairs(wait_s) do
+      local followed, rules = { job_id = "j" }, new_rules()
+      poll.start(followed, rules, 0)
+      local action, at = poll.decide(followed, rules, 1, "error", unavailable { retry_after = pushback })
+      assert.equal("look", action)
+      assert.near(1 + pushback, at, 1e-9)
+    end
+    local _, err, now, times = follow(new_rules(), function() return "error", unavailable { retry_after = 3600 } end)
+    assert.equal(2, #times)
+    assert.near(0.002 + PATIENCE, now, 1e-9)
+    assert.matches("gone", err.message)
+    local _, _, ended = follow(new_rules { max_wait = 5 }, function()
+      return "error", unavailable { retry_after = 3600 }
+    end, { _ends_at = 5 })
+    assert.equal(5, ended)
+  end)
+
+  it("waits for a breaker that says when, one more patience at most, and not for one that is forced open", function()
+    local function open(retry_after)
+      return { kind = "circuit_open", message = "the breaker is open", retry_after = retry_after }
+    end
+    assert.is_true((follow(new_rules(), function(action, time)
+      if time < 45 then return "error", open(45 - time) end
+      if action == "look" then return status("COMPLETED") end
+      return "result", true
+    end)))
+    for _, retry_after in ipairs { false, 60, math.huge } do
+      local _, err, now = follow(new_rules(), function() return "error", open(retry_after or nil) end)
+      assert.is_true(now >= PATIENCE and now <= 2 * PATIENCE + 2, tostring(now))
+      assert.equal("circuit_open", err.kind)
+      assert.matches("the breaker has refused every call for 30 s", err.message)
+    end
+  end)
+
+  it("is fetched in chunks when its result does not fit into one message, for the server or for us", function()
+    for _, code in ipairs { 8, 11 } do
+      local too_large = { code = code, kind = code == 8 and "resource_exhausted" or "rpc", retryable = false }
+      local asked = {}
+      local result = follow(new_rules(), function(action)
+        asked[#asked + 1] = action
+        if action == "look" then return status("COMPLETED") end
+        if action == "fetch" then return "error", too_large end
+        if #asked < 5 then return "error", unavailable() end
+        return "result", "all"
+      end)
+      assert.equal("all", result)
+      assert.same({ "look", "fetch", "chunks", "chunks", "chunks" }, asked)
+    end
+  end)
+
+  it("ends within its bounds whatever comes in which order", function()
+    local events = {
+      function() return status("QUEUED") end, function() return status("RUNNING") end,
+      function() return status("UNSPECIFIED") end, function() return status("UNKNOWN(9)") end,
+      function() return "error", unavailable() end,
+      function() return "error", unavailable { retry_after = 3600 } end,
+      function() return "error", { kind = "circuit_open", message = "open", retry_after = 7 } end,
+      function() return "error", { kind = "timeout", message = "late", retryable = true, elapsed = 3 } end,
+    }
+    math.randomseed(1)
+    for _ = 1, 2000 do
+      local usable_at, first = 0, math.random(3, #events)
+      local with_max_wait = math.random() < 0.3
+      local _, err, now = follow(new_rules { max_wait = with_max_wait and 50 or nil, random = math.random },
+        function(_, time)
+          local index = time < 60 and math.random(#events) or math.random(first, #events)
+          if index <= 2 then usable_at = time end
+          return events[index]()
+        end, { _ends_at = with_max_wait and 50 or nil })
+      assert.is_table(err)
+      assert.is_string(err.message)
+      if with_max_wait then assert.equal(50, now) end
+      assert.is_true(now <= math.max(60, usable_at) + 2 * PATIENCE + 2)
+    end
   end)
 end)

@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"
+local peer = require "spec.support.peer"
 local monotime = require("system").monotime
 
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
@@ -191,34 +192,30 @@ describe("stream_results of a job without a result", function()
   end)
 end)
 
--- No dev server sends such chunks, so here they come from a list, each {is_final, index, total}.
+-- No dev server sends such chunks, so here they come from a raw peer, each {is_final, index, total, job id ("j")}.
 describe("stream_results of chunks that do not fit", function()
+  local there
+
+  after_each(function()
+    if there then there:stop() end
+    there = nil
+    close()
+  end)
+
+  -- A ResultChunk without counts, encoded.
+  local function encode(chunk)
+    local is_final, index, total, job_id = table.unpack(chunk, 1, 4)
+    return string.pack("Bs1BBBBBB", 10, job_id or "j", 24, is_final and 1 or 0, 32, index, 40, total)
+  end
+
+  -- What a peer that sends these chunks leads to.
   local function flaw_of(chunks)
-    local stubs = {
-      ["arvak.base.check"] = { text = function() end },
-      ["arvak.base.errors"] = {
-        new = function(kind, message, fields) return { kind = kind, message = message, job_id = fields.job_id } end,
-      },
-      ["arvak.jobs.result"] = {},
-      ["arvak.streams.stream"] = {
-        options = function() return {} end,
-        open = function() return true end,
-        for_loop = function(s) return s end,
-        new = function(_, _, advance, fields)
-          fields.next = advance
-          return fields
-        end,
-        receive = function()
-          local chunk = table.remove(chunks, 1)
-          if chunk then return "message", {}, table.unpack(chunk) end
-          return "end"
-        end,
-      },
-    }
-    stubs["arvak.core"] = { check_client = function() return "target" end }
-    local environment = setmetatable({ require = function(name) return stubs[name] end }, { __index = _G })
-    local module = assert(loadfile("lua/arvak/streams/counts.lua", "t", environment))()
-    local s = module.stream_results({}, "j")
+    there = peer.start()
+    client = arvak.connect(there:address())
+    local messages = {}
+    for i, chunk in ipairs(chunks) do messages[i] = encode(chunk) end
+    there:plan("requests", { peer.stream(messages, peer.trailers(0, "")) })
+    local s = client:stream_results("j")
     local value, err
     repeat value, err = s:next() until not value
     if not err then return nil end
@@ -229,7 +226,7 @@ describe("stream_results of chunks that do not fit", function()
 
   it("has nothing to say about those that fit", function()
     assert.is_nil(flaw_of { { false, 0, 2 }, { true, 1, 2 } })
-    assert.is_nil(flaw_of { { true, 0, 1 } })
+    assert.is_nil(flaw_of { { true, 0, 1, "" } })
   end)
 
   for flaw, chunks in pairs {
@@ -241,6 +238,8 @@ describe("stream_results of chunks that do not fit", function()
     ["chunk 1 of 2 is not called the final one"] = { { false, 0, 2 }, { false, 1, 2 } },
     ["it ended after 1 chunks, before the final one"] = { { false, 0, 2 } },
     ["it ended after 0 chunks, before the final one"] = {},
+    ["a chunk of job other came"] = { { true, 0, 1, "other" } },
+    ["a chunk of job k came"] = { { false, 0, 2 }, { true, 1, 2, "k" } },
     ["chunk 0 came of only 0"] = { { false, 0, 0 } },
     ["chunk 2 came of only 2"] = { { false, 0, 2 }, { true, 1, 2 }, { false, 2, 2 } },
     ["chunk 1 came where chunk 2 was expected"] = { { false, 0, 2 }, { true, 1, 2 }, { true, 1, 2 } },

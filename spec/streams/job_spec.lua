@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"
+local peer = require "spec.support.peer"
 local monotime = require("system").monotime
 
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
@@ -42,6 +43,9 @@ local function until_calls(rpc, count)
     arvak.sleep(0.002)
   end
 end
+
+-- A JobStatusUpdate, encoded.
+local function encode(job_id, state) return string.pack("Bs1BB", 10, job_id, 16, state) end
 
 describe("watch_job", function()
   after_each(close)
@@ -136,7 +140,7 @@ describe("watch_job over a connection that breaks", function()
     ["an INTERNAL before any message"] = { status = "INTERNAL" },
   } do
     it("survives " .. what, function()
-      open { job_latency = 0.1 }
+      open { job_latency = 0.5 }
       fault.rpc, fault.count = "WatchJob", 2
       server:fault(fault)
       assert.same({ "RUNNING", "COMPLETED" }, states_of(submit()))
@@ -237,6 +241,108 @@ describe("watch_job over a connection that breaks", function()
     assert.is_nil(state)
     assert.equal("closed", err.kind)
   end)
+end)
+
+describe("watch_job that is ended again and again", function()
+  after_each(close)
+
+  local function break_after_a_message() server:fault { rpc = "WatchJob", status = "UNAVAILABLE", messages = 1 } end
+
+  it("is opened again at pauses that grow, also when each watch brings a message", function()
+    open()
+    break_after_a_message()
+    arvak.run(function()
+      local s <close> = client:watch_job(submit_hung())
+      local f = arvak.spawn(function()
+        s:next()
+        return s:next()
+      end)
+      assert.is_false(f:wait(0.5))
+      s:cancel()
+    end)
+    assert.is_true(calls("WatchJob") >= 3 and calls("WatchJob") <= 20, calls("WatchJob"))   -- 13 of the schedule
+  end)
+
+  for name, options in pairs { ["states"] = {}, ["every tick"] = { every_tick = true } } do
+    it(("ends after one timeout of the client's without a new state, watching %s"):format(name), function()
+      open(nil, { timeout = 0.3 })
+      break_after_a_message()
+      local ok, err = pcall(function()
+        for state in client:watch_job(submit_hung(), options) do assert.equal("RUNNING", state) end
+      end)
+      assert.is_false(ok)
+      assert.equal("unavailable", err.kind)
+      assert.matches("for 0.3 s the watch has broken again and again", err.message)
+    end)
+  end
+
+  it("that ends well each time ends with an error that says so", function()
+    local there = peer.start()
+    there:plan("requests", { peer.stream({ encode("j", 2) }, peer.trailers(0, "")) })
+    client = arvak.connect(there:address(), { timeout = 0.3 })
+    local s = client:watch_job("j")
+    assert.equal("RUNNING", (s:next()))
+    local state, err = s:next()
+    assert.is_nil(state)
+    assert.equal("rpc", err.kind)
+    assert.matches("for 0.3 s .*ends the watch again and again", err.message)
+    there:stop()
+  end)
+
+  it("goes on when the state changes between its connections, however many they are", function()
+    open(nil, { timeout = 0.5 })
+    local job_id = submit_hung()
+    break_after_a_message()
+    arvak.run(function()
+      local s <close> = client:watch_job(job_id)
+      assert.equal("RUNNING", (s:next()))
+      for _, state in ipairs { "QUEUED", "RUNNING", "QUEUED", "RUNNING", "COMPLETED" } do
+        arvak.spawn(function()
+          arvak.sleep(0.15)
+          server:set_job_state(job_id, state)
+        end)
+        assert.equal(state, (s:next()))
+      end
+      assert.is_nil((s:next()))
+    end)
+  end)
+
+  it("is bounded by its timeout over all its connections", function()
+    open(nil, { timeout = TEST_TIMEOUT })
+    break_after_a_message()
+    local since = monotime()
+    local s = client:watch_job(submit_hung(), { timeout = 0.2 })
+    assert.equal("RUNNING", (s:next()))
+    local _, err = s:next()
+    assert.equal("timeout", err.kind)
+    assert.is_true(monotime() - since >= 0.2 and monotime() - since < TEST_TIMEOUT / 2)
+  end)
+end)
+
+describe("watch_job that is told of another job", function()
+  after_each(close)
+
+  for name, messages in pairs {
+    ["at first"] = { { "other", 2 } },
+    ["later"] = { { "j", 1 }, { "other", 3 } },
+    ["with the same state"] = { { "j", 1 }, { "other", 1 } },
+  } do
+    it(("refuses the broken answer, %s"):format(name), function()
+      local there <close> = peer.start()
+      local encoded = {}
+      for i, message in ipairs(messages) do encoded[i] = encode(message[1], message[2]) end
+      there:plan("requests", { peer.stream(encoded, peer.trailers(0, "")) })
+      client = arvak.connect(there:address(), { timeout = 1 })
+      local s = client:watch_job("j")
+      local state, err = s:next()
+      if #messages > 1 then state, err = s:next() end
+      if state then state, err = s:next() end
+      assert.is_nil(state)
+      assert.equal("rpc", err.kind)
+      assert.matches("the server's answer is broken: a state of job other", err.message)
+      assert.equal("j", err.job_id)
+    end)
+  end
 end)
 
 describe("watch_job of a job that is not there", function()

@@ -116,7 +116,8 @@ static int spell_endpoints(const char *prefix, const char *text, int family, cha
 
 /* gRPC splits a target at commas after it has decoded it, so there is no way to spell one that belongs to a path. */
 static int spell_absolute(const char *path, char **out, const char **reason) {
-  if (strchr(path, ',')) return refuse(reason, "address: expected a unix path without a comma, which gRPC takes for a list");
+  if (strchr(path, ','))
+    return refuse(reason, "address: expected a unix path without a comma, which gRPC takes for a list");
   if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
     return refuse(reason, "address: expected a unix path of at most 107 bytes");
   return join("unix://", path, out);

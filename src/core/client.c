@@ -43,8 +43,8 @@ static int make_args(arvak_client *client, const arvak_client_options *options) 
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  /* No compression is offered; and what is compressed all the same stays so, to be refused (answer.c). gRPC would inflate
-   * a message of 60 KB to 60 MB before it looks at what it has offered. */
+  /* No compression is offered; and what is compressed all the same stays so, to be refused (answer.c). gRPC would
+   * inflate a message of 60 KB to 60 MB before it looks at what it has offered. */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);

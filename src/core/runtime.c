@@ -4,7 +4,10 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "arvak.h"
 #include "compat.h"
@@ -17,13 +20,21 @@ static unsigned owner_generation; /* mu: of the process that gRPC runs in, while
 
 static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
 
-static void drop_log(grpc_compat_log_args *args) { (void)args; }
+/* The last words of gRPC before it aborts, as GPR_ASSERT and gpr_unreachable_code write them. The level does not tell
+ * them from the rest: what peers do wrong, and certificates that cannot be read, are errors as well. */
+static const char *const last_words[] = {"assertion failed", "UNREACHABLE CODE"};
 
-/* gRPC writes to stderr what our errors say anyway. Silent, then, unless the environment sets a level, or the
- * process uses gRPC otherwise and may want to hear it. */
+static void log_fatal(grpc_compat_log_args *args) {
+  for (size_t i = 0; i < sizeof last_words / sizeof *last_words; i++)
+    if (strncasecmp(args->message, last_words[i], strlen(last_words[i])) == 0)
+      fprintf(stderr, "gRPC: %s:%d: %s\n", args->file, args->line, args->message);
+}
+
+/* gRPC writes to stderr what our errors say anyway. Silent, then, but for what ends the process; unless the environment
+ * sets a level, or the process uses gRPC otherwise and may want to hear all of it. */
 static void prepare_process(void) {
   pthread_atfork(NULL, NULL, count_fork);
-  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) grpc_compat_set_log_function(drop_log);
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) grpc_compat_set_log_function(log_fatal);
 }
 
 bool arvak__grpc_ref(void) {

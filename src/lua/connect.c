@@ -99,9 +99,10 @@ static int client_view(lua_State *L) {
   return 1;
 }
 
-/* What is wrong, and the value that is: that of the address, or of tls.server_name; certificates and keys are secret. */
+/* The reason, and the value: of the address, or of tls.server_name. Certificates and keys are secret. */
 static int raise_refusal(lua_State *L, const arvak_client_options *options, const char *reason) {
-  if (!reason || strncmp(reason, "tls:", 4) == 0) return larvak_misuse(L, "%s", reason ? reason : "connect: bad options");
+  if (!reason) return larvak_misuse(L, "connect: bad options");
+  if (strncmp(reason, "tls:", 4) == 0) return larvak_misuse(L, "%s", reason);
   if (strncmp(reason, "tls.", 4) == 0) lua_pushstring(L, options->tls_server_name);
   else lua_pushvalue(L, 1);
   return larvak_misuse(L, "%s, got %s", reason, larvak_describe(L, -1));

@@ -3,6 +3,8 @@
 #include "errors.h"
 
 #include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "names.h"
 #include "set.h"
@@ -55,20 +57,64 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
   lua_setfield(L, -2, "retry_after");
 }
 
-/* protect(fn, ...): as pcall, but that a lack of memory is raised: what failed for that reason is to be tried again. */
+/* ---- interrupts ---- */
+
+/* In the registry: what a debug hook has raised last (the interpreter's, for Ctrl-C, or a host's limit), or false. */
+static const char interrupt_key = 0;
+
+/* Whether the function at this level was called from within a hook: a message handler was, when the hook has raised. */
+static bool is_in_hook(lua_State *L, int level) {
+  lua_Debug where;
+  return lua_getstack(L, level, &where) && lua_getinfo(L, "n", &where) && strcmp(where.namewhat, "hook") == 0;
+}
+
+static void note_interrupt(lua_State *L, int err) {
+  lua_pushvalue(L, err);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key); /* allocates nothing: the key is there */
+}
+
+static int message_handler(lua_State *L) {
+  if (is_in_hook(L, 0)) note_interrupt(L, 1);
+  return 1;
+}
+
+static bool is_interrupt(lua_State *L, int err) {
+  err = lua_absindex(L, err);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &interrupt_key);
+  bool is_same = lua_toboolean(L, -1) && lua_rawequal(L, -1, err);
+  lua_pop(L, 1);
+  return is_same;
+}
+
+/* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not the function that ran. */
+static int errors_is_interrupt(lua_State *L) {
+  luaL_checkany(L, 1);
+  if (is_in_hook(L, 1)) note_interrupt(L, 1);
+  lua_pushboolean(L, is_interrupt(L, 1));
+  return 1;
+}
+
+/* protect(fn, ...): as pcall, but that a lack of memory is raised, since what failed for that reason is to be tried
+ * again, and an interrupt, which is for the program and not for what it met. */
 static int errors_protect(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, 1);
   lua_insert(L, 1);
-  int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
-  if (status == LUA_OK) return lua_gettop(L);
-  if (status == LUA_ERRMEM) return lua_error(L);
+  lua_pushcfunction(L, message_handler);
+  lua_insert(L, 1);
+  int status = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 1);
+  if (status == LUA_OK) return lua_gettop(L) - 1;
+  if (status == LUA_ERRMEM || is_interrupt(L, -1)) return lua_error(L);
   lua_pushboolean(L, 0);
-  lua_replace(L, 1);
+  lua_insert(L, -2);
   return 2;
 }
 
 void larvak_errors_open(lua_State *L) {
+  lua_pushboolean(L, 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key);
   lua_pushcfunction(L, errors_protect);
   lua_setfield(L, -2, "protect");
+  lua_pushcfunction(L, errors_is_interrupt);
+  lua_setfield(L, -2, "is_interrupt");
 }

@@ -163,13 +163,15 @@ int larvak_record_push_message(lua_State *L) {
       push_state(L, message->as.update.state);
       lua_pushinteger(L, message->as.update.timestamp);
       lua_pushstring(L, message->as.update.error_message);
-      return 3;
+      lua_pushstring(L, message->as.update.job_id);
+      return 4;
     case ARVAK_STREAM_RESULTS:
       push_counts(L, message->as.chunk.counts, message->as.chunk.size);
       lua_pushboolean(L, message->as.chunk.is_final);
       lua_pushinteger(L, message->as.chunk.index);
       lua_pushinteger(L, message->as.chunk.total);
-      return 4;
+      lua_pushstring(L, message->as.chunk.job_id);
+      return 5;
     default: return push_batch_answer(L, message);
   }
 }

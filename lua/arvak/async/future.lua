@@ -207,10 +207,11 @@ end
 -- The id of the job of a job future, once the server has answered: id, or nil and an error (a timeout when timeout
 -- seconds are over first).
 function methods:submitted(timeout)
-  if not self._await_submit then
+  check_self(self, "submitted")
+  if not self._job then
     check.misuse("submitted: this future is not a job's; submit_qasm_future makes those")
   end
-  return self:_await_submit(timeout)
+  return self._job.submitted(self, timeout)
 end
 
 return M

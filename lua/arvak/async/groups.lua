@@ -11,68 +11,88 @@ local M = {}
 
 -- ---- a group of futures
 
+-- futures: what is watched, a copy of the list. count. places: future → its places in the list, where it may stand
+-- twice. ended: those that have ended, in that order, each once. open, completed, failed: how many places. Closed by
+-- leaving its block.
 local Group = {}
 Group.__index = Group
 
 -- Called by a future that has ended: remembers the order, and the first that came to nothing.
 function Group:note(f)
+  local places = #self.places[f]
   self.ended[#self.ended + 1] = f
-  self.open = self.open - 1
-  if f._state ~= "done" then self.first_failure = self.first_failure or f end
+  self.open = self.open - places
+  if f._state == "done" then
+    self.completed = self.completed + places
+  else
+    self.failed = self.failed + places
+    self.first_failure = self.first_failure or f
+  end
   if f._state == "failed" then self.has_exception = true end
   future.wake(self.tickets)
 end
 
-local function check_futures(futures, method)
-  if type(futures) ~= "table" or future.is_future(futures) then
-    check.misuse("%s: got %s, expected a list of futures", method, core.describe(futures))
-  end
-  for i, f in ipairs(futures) do
-    if not future.is_future(f) then
-      check.misuse("%s: futures[%d]: got %s, expected a future", method, i, core.describe(f))
-    end
-  end
-end
-
--- Watches a list of futures, in which one may stand twice.
-local function new_group(futures, method, timeout)
-  check_futures(futures, method)
-  check.seconds(timeout, "timeout")
-  local group = setmetatable({ ended = {}, open = 0, tickets = {}, places = {}, futures = futures }, Group)
-  for i, f in ipairs(futures) do
-    local places = group.places[f]
-    if not places then
-      places = {}
-      group.places[f] = places
-      group.open = group.open + 1
-    end
-    places[#places + 1] = i
-  end
-  for f in pairs(group.places) do
-    if not f:done() then future.observe(f, group) end
-  end
-  -- Those that have ended already come first, in the order of the list.
-  for i, f in ipairs(futures) do
-    if f:done() and group.places[f][1] == i then group:note(f) end
-  end
-  group.ends_at = timeout and core.now() + timeout
-  return group
-end
-
--- Waits for the next end: true, false when the time is over, nil and an error when the task was canceled.
-function Group:wait(method)
-  local left = self.ends_at and math.max(0, self.ends_at - core.now())
-  return future.park(self.tickets, method, left)
-end
-
+-- Takes the group out of its futures.
 function Group:close()
   for f in pairs(self.places) do future.unobserve(f, self) end
 end
 
+Group.__close = Group.close
+
+-- A list of futures, copied, and how many there are.
+function M.check_futures(futures, method)
+  if future.is_future(futures) then
+    check.misuse("%s: got %s, expected a list of futures", method, core.describe(futures))
+  end
+  local copy, count = check.list(futures, method, method .. ": futures", "future")
+  for i, f in ipairs(copy) do
+    if not future.is_future(f) then
+      check.misuse("%s: futures[%d]: got %s, expected a future", method, i, core.describe(f))
+    end
+  end
+  return copy, count
+end
+
+local function find_places(futures)
+  local places = {}
+  for i, f in ipairs(futures) do
+    local list = places[f]
+    if not list then
+      list = {}
+      places[f] = list
+    end
+    list[#list + 1] = i
+  end
+  return places
+end
+
+-- Watches a list of futures. timeout: seconds that its waits may take together, or nil.
+function M.watch(futures, method, timeout)
+  check.seconds(timeout, "timeout")
+  local copy, count = M.check_futures(futures, method)
+  local group = setmetatable({ futures = copy, count = count, places = find_places(copy), ended = {}, open = count,
+    completed = 0, failed = 0, tickets = {}, method = method, started_at = core.now(), timeout = timeout }, Group)
+  group.ends_at = timeout and group.started_at + timeout
+  for f in pairs(group.places) do
+    if not f:done() then future.observe(f, group) end
+  end
+  -- Those that have ended already come first, in the order of the list.
+  for i, f in ipairs(copy) do
+    if f:done() and group.places[f][1] == i then group:note(f) end
+  end
+  return group
+end
+
+-- Waits for the next end, or until a time: true, false when it is over, nil and an error when the task was canceled.
+function Group:wait(until_time)
+  local time = math.min(until_time or math.huge, self.ends_at or math.huge)
+  return future.park(self.tickets, self.method, time < math.huge and math.max(0, time - core.now()) or nil)
+end
+
 -- Waits until enough(group) or the time is over: true or false, nil and an error.
-function Group:wait_until(method, enough)
+function Group:wait_until(enough)
   while not enough(self) do
-    local woken, err = self:wait(method)
+    local woken, err = self:wait()
     if woken == nil then return nil, err end
     if not woken and not enough(self) then return false end
   end
@@ -83,32 +103,37 @@ local function all_ended(group) return group.open == 0 end
 
 -- ---- as_completed
 
--- An iterator of future, index (its place in the list) in the order in which they end. Raises the timeout error object
--- when timeout seconds are over first, and the canceled one when the task is canceled.
-function M.as_completed(futures, timeout)
-  local group = new_group(futures, "as_completed", timeout)
-  local next_end, queue = 1, {}
+-- The next future and place in the order of the ends, or nil; raises when there is none in time.
+local function step_of(group)
+  local next_end, next_place = 1, 1
+  local function has_next() return next_end <= #group.ended or all_ended(group) end
   return function()
-    if queue[1] then
-      local again = table.remove(queue, 1)
-      return again[1], again[2]
-    end
-    local ok, err = group:wait_until("as_completed", function()
-      return next_end <= #group.ended or all_ended(group)
-    end)
+    local ok, err = group:wait_until(has_next)
     if not ok then
       group:close()
       error(err or errors.new("timeout", ("%d of %d futures have not ended within %g s")
-        :format(group.open, #futures, timeout), { scope = "wait" }), 0)
+        :format(group.open, group.count, group.timeout), { scope = "wait" }), 0)
     end
     local f = group.ended[next_end]
     if not f then return nil end
-    next_end = next_end + 1
     local places = group.places[f]
-    for i = 2, #places do queue[#queue + 1] = { f, places[i] } end
-    return f, places[1]
+    local place = places[next_place]
+    next_place = next_place + 1
+    if next_place > #places then next_end, next_place = next_end + 1, 1 end
+    return f, place
   end
 end
+
+-- What as_completed gives. method: who says so in messages.
+function M.in_order(futures, timeout, method)
+  local group = M.watch(futures, method, timeout)
+  return step_of(group), nil, nil, group
+end
+
+-- For a generic for: future and index (its place in the list) in the order in which they end. Raises the timeout error
+-- object when timeout seconds are over first, and the canceled one when the task is canceled. Leaving the loop lets go
+-- of the futures: the fourth value, which the loop closes.
+function M.as_completed(futures, timeout) return M.in_order(futures, timeout, "as_completed") end
 
 -- ---- wait
 
@@ -128,12 +153,11 @@ function M.wait(futures, options)
     check.misuse('return_when: got %s, expected "ALL_COMPLETED", "FIRST_COMPLETED" or "FIRST_EXCEPTION"',
       core.describe(return_when))
   end
-  local group = new_group(futures, "wait", options.timeout)
-  local ok, err = group:wait_until("wait", enough)
-  group:close()
+  local group <close> = M.watch(futures, "wait", options.timeout)
+  local ok, err = group:wait_until(enough)
   if ok == nil then return nil, err end
   local done, not_done = {}, {}
-  for _, f in ipairs(futures) do
+  for _, f in ipairs(group.futures) do
     local list = f:done() and done or not_done
     list[#list + 1] = f
   end
@@ -143,7 +167,7 @@ end
 -- ---- gather, all
 
 -- What a future that has ended came to, as one value.
-local function outcome_of(f)
+function M.outcome_of(f)
   f._is_read = true
   if f._state == "done" then return { ok = true, value = f._values[1] } end
   return { ok = false, err = f._values[2] }
@@ -152,12 +176,11 @@ end
 -- Waits for all: a list of { ok = true, value = v } or { ok = false, err = e }, in the order of the list. nil and an
 -- error when the task was canceled.
 function M.gather(futures)
-  local group = new_group(futures, "gather")
-  local ok, err = group:wait_until("gather", all_ended)
-  group:close()
+  local group <close> = M.watch(futures, "gather")
+  local ok, err = group:wait_until(all_ended)
   if not ok then return nil, err end
   local outcomes = {}
-  for i, f in ipairs(futures) do outcomes[i] = outcome_of(f) end
+  for i, f in ipairs(group.futures) do outcomes[i] = M.outcome_of(f) end
   return outcomes
 end
 
@@ -167,9 +190,9 @@ local function cancel_rest(futures)
   local waiting = {}
   for _, f in ipairs(futures) do
     if f:done() then goto continue end
-    if not f._cancel_soon then
+    if not f._job then
       f:cancel()
-    elseif not f:_cancel_soon().is_over then
+    elseif f._job.start_canceling(f).step ~= "over" then
       waiting[#waiting + 1] = f
     end
     ::continue::
@@ -183,32 +206,31 @@ end
 -- Waits for all to succeed: the list of their values; or nil, the error and its place in the list as soon as one
 -- fails, and then the others are canceled.
 function M.all(futures)
-  local group = new_group(futures, "all")
-  local ok, err = group:wait_until("all", function() return all_ended(group) or group.first_failure end)
-  group:close()
+  local group <close> = M.watch(futures, "all")
+  local ok, err = group:wait_until(function() return all_ended(group) or group.first_failure end)
   if not ok then return nil, err end
   local failed = group.first_failure
   if failed then
-    cancel_rest(futures)
-    return nil, outcome_of(failed).err, group.places[failed][1]
+    group:close()
+    cancel_rest(group.futures)
+    return nil, M.outcome_of(failed).err, group.places[failed][1]
   end
   local values = {}
-  for i, f in ipairs(futures) do values[i] = outcome_of(f).value end
+  for i, f in ipairs(group.futures) do values[i] = M.outcome_of(f).value end
   return values
 end
 
 -- ---- map
 
--- Draws from a list, with its index, or from an iterator function.
-local function drawer(source, method)
-  if type(source) == "table" then
-    local i = 0
-    return function()
-      i = i + 1
-      return source[i]
-    end
+-- Draws from a list, as it is now, or from an iterator function. A table that can be called and holds nothing is one.
+local function drawer(source)
+  if check.is_callable(source) and (type(source) ~= "table" or next(source) == nil) then return source end
+  if type(source) ~= "table" then return check.callable(source, "map") end
+  local items, i = check.list(source, "map", "map: items", "value"), 0
+  return function()
+    i = i + 1
+    return items[i]
   end
-  return check.callable(source, method)
 end
 
 -- The tasks of one map: how many run, and what those that have ended came to.
@@ -216,7 +238,7 @@ local Crew = {}
 Crew.__index = Crew
 
 function Crew:note(f)
-  self.outcomes[self.running[f]] = outcome_of(f)
+  self.outcomes[self.running[f]] = M.outcome_of(f)
   self.running[f] = nil
   self.count = self.count - 1
   future.wake(self.tickets)
@@ -267,8 +289,9 @@ function M.map(source, fn, options)
     check.misuse("concurrency: got %s, expected an integer from 1 on", core.describe(concurrency))
   end
   core.check_wait("map")
+  local draw = drawer(source)
   local crew = setmetatable({ outcomes = {}, running = {}, count = 0, tickets = {} }, Crew)
-  local has_run, ok, err = pcall(start_each, crew, drawer(source, "map"), fn, concurrency)
+  local has_run, ok, err = pcall(start_each, crew, draw, fn, concurrency)
   if has_run and ok then return crew.outcomes end
   crew:cancel()
   if not has_run then error(ok, 0) end

@@ -83,7 +83,8 @@ end
 
 -- ---- driving
 
-local GRACE = 2.0   -- seconds that canceled tasks may take to end before a run leaves them behind
+local GRACE = 2.0    -- seconds that canceled tasks may take to end before a run leaves them behind
+local LINGER = 0.5   -- seconds, after an interrupt, in which what they have asked of the server can leave
 
 local function drive(scope, main)
   while scope.open > 0 and not (scope.ends_at and core.now() > scope.ends_at) do
@@ -103,6 +104,12 @@ local function drive(scope, main)
   end
 end
 
+-- A batch whose task was canceled has its jobs canceled, and cannot wait for it.
+local function linger()
+  local ends_at = core.now() + LINGER
+  while core.now() < ends_at and not core.is_idle() do core.drive() end
+end
+
 -- When driving itself is interrupted (Ctrl-C, no memory), the tasks are canceled and their ends awaited.
 local function drive_to_end(scope, main)
   local ok, err = pcall(drive, scope, main)
@@ -110,6 +117,7 @@ local function drive_to_end(scope, main)
   scope.is_canceled, scope.ends_at = true, core.now() + GRACE
   core.cancel_tasks(scope)
   pcall(drive, scope, main)
+  pcall(linger)
   pcall(core.hand_over)
   error(err, 0)
 end

@@ -9,6 +9,13 @@ function M.misuse(format, ...)
   return core.misuse(format:format(...))
 end
 
+-- Whether it can be called.
+function M.is_callable(value)
+  if type(value) == "function" then return true end
+  local meta = core.metatable_of(value)
+  return meta ~= nil and rawget(meta, "__call") ~= nil
+end
+
 -- Makes each function of a table one that checks its arguments' number, and its object where the metatable of its class
 -- is given. A program gets no others.
 function M.seal(functions, class)
@@ -20,10 +27,32 @@ end
 
 -- A callable, or misuse.
 function M.callable(value, name)
-  if type(value) == "function" then return value end
-  local meta = core.metatable_of(value)
-  if meta and rawget(meta, "__call") then return value end
+  if M.is_callable(value) then return value end
   return M.misuse("%s: got %s, expected a function", name, core.describe(value))
+end
+
+-- What a list holds, read once: a table of its own without holes, and how many there are. Its metatable's __len,
+-- __index and __pairs are honoured. A hole, or a key beside the list (but for the n of table.pack), is a mistake:
+-- nobody would read what is there. name: of the argument; items: of its places; each: what stands in one.
+function M.list(value, name, items, each)
+  if type(value) ~= "table" then
+    M.misuse("%s: got %s, expected a list of %ss", name, core.describe(value), each)
+  end
+  local copy, count = {}, #value
+  if math.type(count) ~= "integer" then
+    M.misuse("%s: got a table whose length is %s, expected a list of %ss", name, core.describe(count), each)
+  end
+  for i = 1, count do
+    local item = value[i]
+    if item == nil then M.misuse("%s[%d]: got nil, expected a %s", items, i, each) end
+    copy[i] = item
+  end
+  for key, item in pairs(value) do
+    if copy[key] == nil and not (key == "n" and item == count) then
+      M.misuse("%s: got the key %s in a list of %d entries", items, core.describe(key), count)
+    end
+  end
+  return copy, count
 end
 
 function M.string(value, name)

@@ -1,9 +1,11 @@
 -- The commits of a run, between it and its journal: what an earlier run has left, what is written when, and what waits
 -- for the disk.
--- Invariant: an input is sent only after its intent was committed, and told of only after its end was.
+-- Invariant: an input is sent only after its intent was committed, its job canceled only after the reason was, and its
+-- end told only after that was.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
+local inputs = require "arvak.batch.inputs"
 local journal = require "arvak.batch.journal"
 local queue = require "arvak.base.queue"
 
@@ -13,23 +15,56 @@ local LINGER = 0.002     -- seconds that what has happened may wait for more, so
 local LONGEST = 0.05     -- or as long as the last commit took, where the disk is slow, but not longer than this
 local GROUP = 3 / 8      -- of max_workers: with as many free places a commit is worth it
 
+-- ---- what an earlier run has left
+
+local function unknown_error(run)
+  return errors.new("rpc", "an earlier run ended after it had noted that it would submit this circuit, and before it "
+    .. "knew the job's id: it may have been executed", { target = run.target, maybe_executed = true })
+end
+
+-- Tells a drawn input what an earlier run has left of it: an item, as of inputs.plan.
+local function resume(self, input, item)
+  local run = self.run
+  local plan = inputs.plan(item, run.options.on_unknown == "resubmit", self.is_retry)
+  run:tell(input, "restore", item.attempts, plan == "again")
+  if plan == "keep" then
+    run:tell(input, "keep", item.result, item.err, item.job_id)
+  elseif plan == "attach" then
+    run:tell(input, "attach", item.job_id, item.state == "failed")
+  elseif plan == "unknown" then
+    run:tell(input, "fail", unknown_error(run))
+  else
+    self:intend(input)
+  end
+end
+
 -- ---- without a journal: nothing waits
 
 local Direct = {}
 Direct.__index = Direct
 
-function M.direct(run) return setmetatable({ run = run }, Direct) end
+-- earlier: the items of an earlier run whose failures are run once more, by index; or nil.
+function M.direct(run, earlier) return setmetatable({ run = run, earlier = earlier or {}, is_retry = true }, Direct) end
+
+function Direct:admit(input)
+  local item = self.earlier[input.index]
+  if not item then return self:intend(input) end
+  local state = item.err.maybe_executed and not item.job_id and "unknown" or "failed"
+  resume(self, input, { state = state, attempts = 0, job_id = item.job_id, err = item.err })
+end
 
 function Direct.holds() return false end
-function Direct:intend(input) self.run.ready:push(input) end
-function Direct.admit() return "new" end
+function Direct:intend(input)
+  if not self.run.stopped_by then self.run:tell(input, "release") end
+end
+
 function Direct.note_submitted() end
+function Direct.note_canceling() end
 function Direct:note_end(input) self.run.ended:push(input) end
 function Direct.turn() end
+function Direct.flush() end
 function Direct.next_time() return nil end
 function Direct.is_empty() return true end
-function Direct.waiting() return 0 end
-function Direct.take_intended() return nil end
 function Direct.close() end
 
 -- ---- with one
@@ -54,7 +89,7 @@ end
 
 -- Whether inputs are left undrawn for a moment, so that several go into one transaction.
 function Commits:holds(room, now)
-  if room >= self.group or self.run.open_count == 0 then
+  if room >= self.group or self.run.inputs.open_count == 0 then
     self.held_since = nil
     return false
   end
@@ -64,8 +99,10 @@ function Commits:holds(room, now)
   return false
 end
 
--- An input that is to be sent.
+-- An input that is to be sent, unless the batch has stopped.
 function Commits:intend(input)
+  if self.run.stopped_by then return end
+  self.run:tell(input, "intend")
   note(self, input, "intent", input.hash, not input.has_row)
   input.has_row = true
   self.intended:push(input)
@@ -73,85 +110,39 @@ end
 
 function Commits:note_submitted(input) note(self, input, "submitted") end
 
-local function state_of(input)
-  if input.result then return "completed" end
-  return input.err.maybe_executed and "unknown" or "failed"
+-- An input whose job is to be canceled, and why: a later run knows from it that this was no failure of the job.
+function Commits:note_canceling(input)
+  if not self.journal.err then note(self, input, inputs.journal_state(input)) end
 end
 
 -- An input that has ended. What comes from the journal, or never had a circuit, is not written.
 function Commits:note_end(input)
   local is_written = input.has_row or (input.hash and input.attempts > 0)
   if input.is_kept or not is_written or self.journal.err then return self.run.ended:push(input) end
-  note(self, input, state_of(input), input.hash, not input.has_row)
+  note(self, input, inputs.journal_state(input), input.hash, not input.has_row)
   input.has_row = true
   self.unwritten:push(input)
 end
 
--- ---- what an earlier run has left
-
--- Only these say how a job ended; any other failure is of the batch or the way to the server, and the job is looked at.
-local ends = { job_failed = true, job_canceled = true, result_expired = true, job_not_found = true }
-
--- With these a submit that surely made no job is made again, and one that was never made, whatever stopped the batch.
-local passing = { unavailable = true, circuit_open = true, resource_exhausted = true, timeout = true, canceled = true,
-  closed = true, forked = true, unauthenticated = true }
-
-local function is_submitted_again(err)
-  return passing[err.kind] or (err.attempts == 0 and err.kind ~= "invalid_circuit")
+-- The journal knows another circuit in this place: it belongs to another batch.
+local function refuse(self, input)
+  local err = errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
+    :format(self.journal.path, input.index))
+  self.run.is_refused = true
+  self.run:stop(err)
+  self.run:tell(input, "keep", nil, err)
 end
 
-local function plan_for(self, item)
-  local has_failed = item.state == "failed"
-  if item.state == "completed" and item.result then return "keep" end
-  if item.job_id and not (has_failed and ends[item.err.kind]) then return "attach" end
-  if has_failed then
-    return (self.is_retry or (not item.job_id and is_submitted_again(item.err))) and "new" or "keep"
-  end
-  if self.run.options.on_unknown == "resubmit" then return "new" end
-  return item.state == "unknown" and item.err and "keep" or "unknown"
-end
-
-local function unknown_error(self)
-  return errors.new("rpc", "an earlier run ended after it had noted that it would submit this circuit, and before it "
-    .. "knew the job's id: it may have been executed", { target = self.run.target, maybe_executed = true })
-end
-
--- An input that has just been opened: "new" when it is to be sent, "attached" when its job is looked at, "kept" when it
--- has ended, "refused" when the journal knows another circuit in its place.
+-- An input that has just been drawn: it is to be sent, or goes on where an earlier run has left it.
 function Commits:admit(input)
   input.hash = journal.hash(input)
   local item, err = self.journal:read(input.index)
-  if err then
-    self.run:stop(err)
-    return "new"
-  end
-  if not item then return "new" end
-  if item.circuit_hash ~= input.hash then
-    input.is_kept = true
-    return "refused"
-  end
-  input.has_row, input.attempts, input.state = true, item.attempts, item.state
+  if err then return self.run:stop(err) end
+  if not item then return self:intend(input) end
+  if item.circuit_hash ~= input.hash then return refuse(self, input) end
+  input.has_row = true
   input.sent_time = item.sent_at and ("%d"):format(item.sent_at)
-  local plan = plan_for(self, item)
-  if plan == "new" then return "new" end
-  if plan == "attach" then
-    input.was_stopped = item.state == "failed"
-    self.run:attach(input, item.job_id)
-    return "attached"
-  end
-  input.job_id, input.is_kept = item.job_id, plan == "keep"
-  if input.is_kept then
-    self.run:finish(input, item.result, item.err)
-  else
-    self.run:finish(input, nil, unknown_error(self))
-  end
-  return "kept"
-end
-
--- What ends a batch that admit refuses.
-function Commits:refusal(input)
-  return errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
-    :format(self.journal.path, input.index))
+  resume(self, input, item)
 end
 
 -- ---- commits
@@ -172,14 +163,20 @@ local function commit(self)
   while true do
     local input = self.intended:pop()
     if not input then break end
-    self.run.ready:push(input)
+    self.run:tell(input, "release")
   end
+end
+
+-- Commits what there is, at once.
+function Commits:flush()
+  if self.journal.dirty_count > 0 and not self.journal.err then commit(self) end
 end
 
 -- Commits when enough has come together, when it has waited long enough, or when nothing more can come.
 function Commits:turn(now)
   if self.journal.dirty_count == 0 or self.journal.err then return end
-  if self.intended:count() >= self.group or now >= self.due_at or self.run.open_count <= self.intended:count() then
+  local is_all = self.run.inputs.open_count <= self.intended:count()
+  if self.intended:count() >= self.group or now >= self.due_at or is_all then
     commit(self)
   end
 end
@@ -191,12 +188,6 @@ function Commits:next_time()
 end
 
 function Commits:is_empty() return self.unwritten:is_empty() end
-
--- How many inputs wait for their intent to be on the disk.
-function Commits:waiting() return self.intended:count() end
-
--- The next input that waits to be sent, of a batch that has stopped.
-function Commits:take_intended() return self.intended:pop() end
 
 -- The last words: what is known is written once more, as far as the disk takes it.
 function Commits:close()

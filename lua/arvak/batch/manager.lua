@@ -8,6 +8,7 @@ local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local futures = require "arvak.batch.futures"
 local journal = require "arvak.batch.journal"
+local places = require "arvak.batch.places"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
 local source = require "arvak.async.source"
@@ -24,7 +25,8 @@ function Manager.__tostring(self)
   return ("arvak.batch_manager (%s)"):format(self._is_closed and "closed" or self._max_workers .. " workers")
 end
 
--- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once (default 32).
+-- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once, of all its
+-- batches together (default 32).
 function M.batch_manager(client, options)
   core.check_client(client, "batch_manager")
   options = check.options(options, "batch_manager", { max_workers = true })
@@ -32,7 +34,7 @@ function M.batch_manager(client, options)
   if math.type(workers) ~= "integer" or workers < 1 then
     check.misuse("max_workers: got %s, expected an integer from 1 on", core.describe(workers))
   end
-  return setmetatable({ _client = client, _max_workers = workers, _runs = {} }, Manager)
+  return setmetatable({ _client = client, _max_workers = workers, _places = places.new(workers), _runs = {} }, Manager)
 end
 
 local function check_manager(self, method)
@@ -77,31 +79,24 @@ local function check_options(options, method)
   return copy
 end
 
--- A list or an iterator function. A list is checked whole.
+-- A list, copied, or nil and an iterator function.
 local function check_circuits(circuits, backend_id)
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
-  if type(circuits) == "table" and not (core.metatable_of(circuits) or {}).__call then
-    entries.check_list(circuits, backend_id)
-    return true
-  end
-  if type(circuits) ~= "function" and type(circuits) ~= "table" then
-    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
-  end
-  return false
+  return entries.check_circuits(circuits, backend_id)
 end
 
 -- ---- execute_batch
 
 -- What a journal knows a batch by.
-local function identify(circuits, is_list, backend_id)
+local function identify(list, backend_id)
   local i, hashes = 0, nil
-  if is_list then
+  if list then
     function hashes()
       i = i + 1
-      return circuits[i] ~= nil and journal.hash(entries.read(circuits[i], i, backend_id)) or nil
+      return list[i] ~= nil and journal.hash(entries.read(list[i], i, backend_id)) or nil
     end
   end
-  return { backend_id = backend_id, total = is_list and #circuits or nil,
+  return { backend_id = backend_id, total = list and #list or nil,
     fingerprint = journal.fingerprint(backend_id, hashes) }
 end
 
@@ -115,25 +110,27 @@ local function retry(self, batch, r, options)
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
   local indexes = result.failed_indexes(r, merged.on_unknown)
   return execute(self, {
-    source = source.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
+    earlier = r.items, source = source.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
     identity = batch.identity, is_retry = true, collector = result.collector_after(r, indexes),
   })
 end
 
--- A run of this manager, not yet started.
-local function new_run(self, from, backend_id, options, sink, on_submitted)
+-- A run of this manager, not yet started. more: sink, on_submitted, earlier, as of run.new.
+local function new_run(self, from, backend_id, options, more)
   local target, patience = core.check_client(self._client, "execute_batch")
   local batch = run.new {
-    client = self._client, target = target, patience = patience, max_workers = self._max_workers,
-    backend_id = backend_id, options = options, source = from, sink = sink, on_submitted = on_submitted,
+    client = self._client, target = target, patience = patience, places = self._places, backend_id = backend_id,
+    options = options, source = from, sink = more.sink, on_submitted = more.on_submitted,
+    earlier = more.earlier,
     on_end = function(batch) self._runs[batch] = nil end,
   }
-  from.wake = function() batch:wake() end
+  from.wake = function() batch:note_source() end
   self._runs[batch] = true
   return batch
 end
 
--- batch: source, backend_id, options, collector, identity (for a journal), is_retry.
+-- batch: source, backend_id, options, collector, identity (for a journal), is_retry, earlier (with it: the items of the
+-- batch whose failures are run again).
 function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
   local opened, err
@@ -142,9 +139,10 @@ function execute(self, batch)
     if not opened then return nil, err end
   end
   local collector = batch.collector
-  local running = new_run(self, batch.source, batch.backend_id, batch.options, function(item, input)
-    collector:add(item, input.entry)
-  end)
+  local before = collector.success_count + collector.failure_count
+  local running = new_run(self, batch.source, batch.backend_id, batch.options, {
+    sink = function(item, input) collector:add(item, input.entry) end, earlier = batch.earlier,
+  })
   if opened then
     running.commits = commits.new(running, opened,
       { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
@@ -152,7 +150,7 @@ function execute(self, batch)
   running:execute()
   local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
     return retry(self, batch, ...)
-  end, running.is_refused)
+  end, before + running.inputs.kept, running.is_refused)
   return r, r.err
 end
 
@@ -163,13 +161,13 @@ function methods:execute_batch(circuits, backend_id, options)
   check_manager(self, "execute_batch")
   core.check_wait("execute_batch")
   options = check_options(options, "execute_batch")
-  local is_list = check_circuits(circuits, backend_id)
+  local list, draw = check_circuits(circuits, backend_id)
   local collects = options.collect
-  if collects == nil then collects = is_list or options.on_result == nil end
+  if collects == nil then collects = list ~= nil or options.on_result == nil end
   return execute(self, {
-    source = is_list and source.from_list(circuits) or source.from_iterator(circuits), backend_id = backend_id,
+    source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
     options = options, collector = result.collector(collects),
-    identity = options.journal and identify(circuits, is_list, backend_id),
+    identity = options.journal and identify(list, backend_id),
   })
 end
 
@@ -192,11 +190,10 @@ function methods:submit_many(circuits, backend_id, options)
   core.check_client(self._client, "submit_many")
   check.options(options, "submit_many", { transport = true, on_unknown = true })
   options = check_options(options, "submit_many")
-  if type(circuits) ~= "table" or not check_circuits(circuits, backend_id) then
-    check.misuse("circuits: got %s, expected a list", core.describe(circuits))
-  end
-  return futures.submit_many(self._client, #circuits, function(...)
-    return new_run(self, source.from_list(circuits), backend_id, options, ...)
+  if backend_id ~= nil then check.string(backend_id, "backend_id") end
+  local list, count = entries.check_list(circuits, backend_id)
+  return futures.submit_many(self._client, count, function(more)
+    return new_run(self, source.from_list(list), backend_id, options, more)
   end)
 end
 

@@ -126,7 +126,7 @@ local modules = {}
 
 local function load(name)
   if not modules[name] then
-    local ok, module = pcall(require, name)
+    local ok, module = core.protect(require, name)
     modules[name] = ok and type(module) == "table" and module or {}
   end
   return modules[name]
@@ -136,7 +136,7 @@ end
 local function is_terminal(stream)
   for _, name in ipairs { "system", "term" } do
     local isatty = load(name).isatty
-    local ok, answer = pcall(isatty, stream)
+    local ok, answer = core.protect(isatty, stream)
     if isatty and ok then return answer == true end
   end
   return false
@@ -145,9 +145,9 @@ end
 -- Of lua-system (newer ones), or of stty, which inherits our standard error.
 local function find_columns()
   local termsize = load("system").termsize
-  local ok, rows, columns = pcall(termsize)
+  local ok, rows, columns = core.protect(termsize)
   if termsize and ok and rows and columns then return columns end
-  local opened, pipe = pcall(io.popen, "stty size <&2 2>/dev/null")
+  local opened, pipe = core.protect(io.popen, "stty size <&2 2>/dev/null")
   if not opened or not pipe then return nil end
   local answer = pipe:read("a") or ""
   pipe:close()

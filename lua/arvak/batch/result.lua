@@ -43,11 +43,23 @@ local function status_of(collector, stopped_by)
   return collector.success_count > 0 and "partial" or "failed"
 end
 
+-- A result that has its place as index; a copy, where it has another place already.
+local function placed(result, index)
+  if not records.is_result(result) or result.index == index then return result end
+  if result.index ~= nil then
+    local copy = {}
+    for key, value in next, result do copy[key] = value end
+    result = records.new_result(copy)
+  end
+  result.index = index
+  return result
+end
+
 local function list_ends(r)
   r.results, r.failures = {}, {}
   for index, item in ipairs(r.items) do
     if item.err == nil then
-      if records.is_result(item.result) then item.result.index = index end
+      item.result = placed(item.result, index)
       r.results[#r.results + 1] = item.result
     else
       r.failures[#r.failures + 1] = { index = index, id = item.id, job_id = item.job_id, err = item.err }
@@ -55,12 +67,13 @@ local function list_ends(r)
   end
 end
 
--- The batch_result of a run that has ended. again(r, options): runs what failed once more. is_refused: the journal was.
-function M.finish(collector, total_time, stopped_by, again, is_refused)
+-- The batch_result of a run that has ended. kept: how many ends an earlier run has left, which say nothing about how
+-- fast this one was. again(r, options): runs what failed once more. is_refused: the journal was.
+function M.finish(collector, total_time, stopped_by, again, kept, is_refused)
   local finished = collector.success_count + collector.failure_count
   local r = setmetatable({
     status = is_refused and "failed" or status_of(collector, stopped_by), err = stopped_by, total_time = total_time,
-    throughput = total_time > 0 and finished / total_time or 0.0,
+    throughput = total_time > 0 and (finished - (kept or 0)) / total_time or 0.0,
     success_count = collector.success_count, failure_count = collector.failure_count, total_count = finished,
     _entries = collector.entries, _again = again,
   }, Result)
@@ -107,18 +120,19 @@ function methods:to_json(path)
 end
 
 -- Runs the inputs that failed once more, all but those that may have been executed (unless options.on_unknown is
--- "resubmit"): a batch_result of all inputs, in which their new outcomes stand. options: as of execute_batch, by
--- default those of this batch.
+-- "resubmit"). One whose job is known, but not how that ended, is looked at first. A batch_result of all inputs, in
+-- which their new outcomes stand. options: as of execute_batch, by default those of this batch.
 function methods:retry_failed(options)
   check_items(self, "retry_failed")
   return self._again(self, options)
 end
 
--- The places of the inputs that retry_failed runs.
+-- The places of the inputs that retry_failed runs, or looks at where their job is known.
 function M.failed_indexes(r, on_unknown)
   local indexes = {}
   for index, item in ipairs(r.items) do
-    if item.err and (on_unknown == "resubmit" or not item.err.maybe_executed) then indexes[#indexes + 1] = index end
+    local is_unknown = item.err and item.err.maybe_executed and not item.job_id
+    if item.err and (on_unknown == "resubmit" or not is_unknown) then indexes[#indexes + 1] = index end
   end
   return indexes
 end

@@ -1,6 +1,6 @@
--- One batch while it runs: entries in, at most max_workers jobs open, outcomes out. It runs in the caller, who is a
--- task or is not; what comes in between (answers, an entry, a cancel from outside) only wakes it.
--- Invariant: an entry that was drawn becomes one input, which ends in finish, once, whatever happens.
+-- One batch while it runs: entries in, outcomes out, as many jobs open as its manager has places for. It runs in the
+-- caller, who is a task or is not; what comes in between (answers, an entry, a cancel from outside) only wakes it.
+-- Invariant: an entry that was drawn becomes one input (inputs.lua), and its end is told once, whatever happens.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local commits = require "arvak.batch.commits"
@@ -8,9 +8,12 @@ local detached = require "arvak.async.detached"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local inputs = require "arvak.batch.inputs"
+local patience = require "arvak.batch.patience"
 local progress = require "arvak.batch.progress"
 local queue = require "arvak.base.queue"
 local raised = require "arvak.base.raised"
+local strays = require "arvak.async.strays"
 local transport_stream = require "arvak.batch.transport_stream"
 local transport_unary = require "arvak.batch.transport_unary"
 local watcher = require "arvak.batch.watcher"
@@ -19,27 +22,9 @@ local M = {}
 
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
-local MAX_ATTEMPTS = 5          -- submits of one input, where the options want repetitions
-local REFUSAL_PATIENCE = 300.0  -- seconds that a server may refuse every submit while no job of ours is unfinished
 
 local Run = {}
 Run.__index = Run
-
--- client, target, patience (seconds that the server may fail without a break), max_workers, backend_id, options,
--- source, sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; on_end(run).
-function M.new(spec)
-  local run = setmetatable({
-    has_news = false, open = {}, open_count = 0, acknowledged = 0, completed = 0, failed = 0, kept = 0,
-    ready = queue.new(), ended = queue.new(), skipped = {}, tickets = {}, started_at = core.now(), next_report = 0,
-  }, Run)
-  run.answered_at = run.started_at
-  for name, value in pairs(spec) do run[name] = value end
-  run.watcher, run.commits = watcher.new(run), commits.direct(run)
-  local transport = run.options.transport or "auto"
-  run.transport = transport == "unary" and transport_unary.new(run) or transport_stream.new(run, transport == "auto")
-  if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end
-  return run
-end
 
 -- Ends the wait of whoever runs it.
 function Run:wake()
@@ -53,135 +38,159 @@ end
 function Run:stop(err)
   if self.stopped_by then return end
   self.stopped_by, self.stops_at = err, core.now() + LINGER
+  self.inputs:stop()
   self:wake()
 end
 
 function Run:closed_error() return errors.new("closed", "the client was closed", { target = self.target }) end
 
--- The server has answered, whatever it was.
-function Run:note_answer()
-  self.failing_since, self.answered_at = nil, core.now()
+-- reason: as of patience, nil as long as the server is borne.
+local function give_up(self, reason, err)
+  if reason then self:stop(errors.new(err.kind, reason, { cause = err, target = self.target })) end
 end
 
--- The server has failed; when it does so without a break for as long as a call may take, it is given up. A breaker that
--- is open refuses on its own; its probe will tell.
-function Run:note_failure(err)
-  if err.kind == "circuit_open" then return end
-  local now = core.now()
-  self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
-  if now - self.failing_since < self.patience then return end
-  self:stop(errors.new(err.kind, ("the server has failed for %g s without a break: %s")
-    :format(self.patience, err.message or err.kind), { cause = err, target = self.target }))
-end
-
--- The server has refused a submit as too much.
+-- The server has answered, whatever it was; has failed; has refused a submit as too much.
+function Run:note_answer() self.bounds:note_answer(core.now()) end
+function Run:note_failure(err) give_up(self, self.bounds:note_failure(core.now(), err), err) end
 function Run:note_refusal(err)
-  local now = core.now()
-  self:note_answer()
-  if self.acknowledged > 0 then self.refused_since = nil end
-  self.refused_since = self.refused_since or now
-  if now - self.refused_since < REFUSAL_PATIENCE then return end
-  self:stop(errors.new(err.kind, ("the server has refused every submit for %g s: %s")
-    :format(REFUSAL_PATIENCE, err.message or err.kind), { cause = err, target = self.target }))
+  give_up(self, self.bounds:note_refusal(core.now(), err, self.inputs:unfinished()), err)
 end
 
 -- What an open input ends with once the batch has stopped. All that were never sent share one.
 local function stop_error(self, input)
   local by = self.stopped_by
-  if not input.is_sent and not input.job_id then
+  if inputs.is_unsent(input) then
     self.unsent_error = self.unsent_error or errors.new(by.kind, "not submitted: " .. by.message,
       { cause = by, scope = by.scope, target = self.target, attempts = 0 })
     return self.unsent_error
   end
   return errors.new(by.kind, by.message, { cause = by, scope = by.scope, target = self.target, job_id = input.job_id,
-    maybe_executed = not input.job_id })
+    maybe_executed = not inputs.has_job(input) })
 end
 
 -- ---- inputs
 
--- Ends an input. What comes later for it is ignored.
-function Run:finish(input, result, err)
-  if self.open[input.index] ~= input then return end
-  self.open[input.index] = nil
-  self.open_count = self.open_count - 1
-  if input.is_acknowledged then self.acknowledged = self.acknowledged - 1 end
-  input.result, input.err = result, err
-  if input.is_kept then self.kept = self.kept + 1 end
-  if result then
-    self.completed = self.completed + 1
-    if input.sent_at then self.watcher:note_duration(core.now() - input.sent_at) end
+local function ignore() end
+
+local function on_cancel(call, ok, err)
+  local self, input = call.run, call.input
+  self.canceling[input] = nil
+  if ok then
+    self:tell(input, "cancel")
   else
-    self.failed = self.failed + 1
-    if input.job_id then err.job_id = err.job_id or input.job_id end
-    if self.options.fail_fast and not self.stopped_by and not input.is_kept then
-      self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
-        { cause = err, target = self.target }))
-    end
+    self:tell(input, "refuse_cancel", err)
+  end
+  self:wake()
+end
+
+local function send_cancel(self, input)
+  self.canceling[input] = true
+  detached.go_on({ run = self, input = input, job_id = input.job_id }, self.on_cancel, "cancel_job", self.client,
+    input.job_id)
+end
+
+-- Requests the cancellations that are due. Why they were requested is on the disk before.
+local function send_cancels(self)
+  if self.cancels:is_empty() then return end
+  self.commits:flush()
+  while true do
+    local input = self.cancels:pop()
+    if not input then return end
+    local is_due = inputs.is_canceling(input) and not self.canceling[input] and not self.keeps_jobs
+    if is_due and not core.is_closed(self.client) then send_cancel(self, input) end
+  end
+end
+
+local function note_end(self, input)
+  self.watcher:forget(input)
+  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.sent_at) end
+  if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
+    self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
+      { cause = input.err, target = self.target }))
   end
   self.commits:note_end(input)
   self:wake()
 end
 
-local function on_cancel(call, ok, err)
-  local self, input = call.run, call.input
-  self:wake()
-  if self.open[input.index] ~= input then return end
-  if ok then return self:finish(input, nil, stop_error(self, input)) end
-  if err.kind == "not_cancelable" then return self.watcher:look_now(input, core.now()) end   -- it has ended: how?
-  self:finish(input, nil, stop_error(self, input))
+-- What follows from a change of an input's state.
+local effects = { ["end"] = note_end }
+
+function effects.queue(self, input) self.ready:push(input) end
+function effects.look(self, input) self.watcher:look_now(input, core.now()) end
+
+function effects.requeue(self, input)
+  local err = self.skipped[input.index]
+  if not err then return self.ready:push_front(input) end
+  err.maybe_executed = input.may_have_run == true
+  self:tell(input, "fail", err)
 end
 
-local function ignore() end
-
--- Requests the cancellation of a job; on_end is told what the server said.
-local function cancel_job(self, input, job_id, on_end)
-  if input.is_canceling or core.is_closed(self.client) then return end
-  input.is_canceling = true
-  detached.go_on({ run = self, input = input, job_id = job_id }, on_end, "cancel_job", self.client, job_id)
-end
-
--- An input's job is known from an earlier run.
-function Run:attach(input, job_id)
-  input.job_id, input.is_sent, input.is_acknowledged = job_id, true, true
-  self.acknowledged = self.acknowledged + 1
-  self.watcher:look_now(input, core.now())
-end
-
--- That job was canceled when its batch was stopped.
-function Run:submit_anew(input)
-  self.acknowledged = self.acknowledged - 1
-  input.job_id, input.is_sent, input.is_acknowledged, input.was_stopped = nil, false, false, nil
+function effects.again(self, input)
+  self.watcher:forget(input)
   self.commits:intend(input)
 end
 
--- The server has taken an input's circuit.
-function Run:acknowledge(input, job_id)
-  input.job_id, input.is_sent, input.is_acknowledged = job_id, true, true
-  self.acknowledged, self.refused_since = self.acknowledged + 1, nil
-  self:note_answer()
+function effects.follow(self, input)
   self.commits:note_submitted(input)
-  if self.on_submitted then self.on_submitted(input) end
-  if self.stopped_by then cancel_job(self, input, job_id, on_cancel) end
+  self.transport:watch(input, core.now())
 end
 
--- The same when the input has ended meanwhile: nobody waits for that job any more.
-function Run:note_late_id(input, job_id)
-  if job_id then cancel_job(self, input, job_id, ignore) end
+function effects.cancel(self, input)
+  self.commits:note_canceling(input)
+  self.cancels:push(input)
+  self:wake()
 end
 
--- A submit that made no job.
-function Run:send_again(input)
-  if input.cancel_error then return self:finish(input, nil, input.cancel_error) end
-  self.ready:push_front(input)
+function effects.cancel_stray(self, _, job_id)
+  if core.is_closed(self.client) then return end
+  detached.go_on({ job_id = job_id }, ignore, "cancel_job", self.client, job_id)
 end
 
--- A submit of which nobody knows whether it made a job.
+-- Tells an input of an event (inputs.lua), and does what follows.
+function Run:tell(input, event, ...)
+  local effect = self.inputs:tell(input, event, ...)
+  if effect then effects[effect](self, input, ...) end
+end
+
+-- The server has taken an input's circuit.
+function Run:accept(input, job_id)
+  local is_open = inputs.is_open(input)
+  self.bounds:note_acceptance(core.now())
+  self:tell(input, "accept", job_id)
+  if is_open and self.on_submitted then self.on_submitted(input) end
+end
+
+-- Nobody knows whether the server has a circuit that was sent.
 function Run:lose(input, err)
-  if self.options.on_unknown ~= "resubmit" or input.attempts >= MAX_ATTEMPTS or self.stopped_by then
-    return self:finish(input, nil, self.stopped_by and stop_error(self, input) or err)
+  self:tell(input, "lose", self.stopped_by and stop_error(self, input) or err)
+end
+
+-- Protects a function that is told the ends of calls: what is raised in it ends the batch.
+function Run:answer(fn)
+  return function(...)
+    local ok, err = core.protect(fn, ...)
+    if ok then return end
+    self.broken_by = table.pack(err)
+    self:wake()
   end
-  input.is_sent = false
-  self:send_again(input)
+end
+
+-- An input that was not sent ends with this error, now or when it is drawn: true. One that was sent does when it turns
+-- out that its submit has made no job: false.
+function Run:withdraw(index, err)
+  local input = self.inputs:get(index)
+  if input and inputs.is_unsent(input) then
+    self:tell(input, "fail", err)
+    return true
+  end
+  self.skipped[index] = err
+  return input == nil
+end
+
+-- An input's job was canceled on the server, for its future.
+function Run:end_canceled(index, err)
+  local input = self.inputs:get(index)
+  if input then self:tell(input, "fail", err) end
 end
 
 -- Whether an input is to be sent. Those that ended in the queue are dropped.
@@ -189,7 +198,7 @@ function Run:has_ready()
   while true do
     local input = self.ready:peek()
     if not input then return false end
-    if self.open[input.index] == input then return true end
+    if inputs.is_ready(input) then return true end
     self.ready:pop()
   end
 end
@@ -203,92 +212,104 @@ end
 
 -- ---- drawing
 
+-- The next index and entry, or nil.
+local function take_entry(self)
+  local held = self.held
+  if not held then return self.source:take() end
+  self.held = nil
+  return held[1], held[2]
+end
+
+-- Whether there is one; it is held until it is taken.
+local function has_entry(self)
+  if self.held then return true end
+  local index, entry = self.source:take()
+  if index then self.held = { index, entry } end
+  return index ~= nil
+end
+
 local function open_input(self, index, entry)
+  entry = entries.copy(entry)
   local input, problem = entries.read(entry, index, self.backend_id)
   local err
   if not input then
     input, err = {}, errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
   end
-  input.index, input.entry, input.attempts, input.is_sent = index, entry, 0, false
-  self.open[index] = input
-  self.open_count = self.open_count + 1
+  input.index, input.entry = index, entry
+  self.inputs:draw(input)
+  self.places:take(self)
   err = err or self.skipped[index]
-  if err then self:finish(input, nil, err) end
-  if err then return input, "ended" end
-  return input, self.commits:admit(input)
+  if err then
+    self:tell(input, "fail", err)
+  else
+    self.commits:admit(input)
+  end
+  return input
 end
 
--- The journal knows another circuit in this place: it belongs to another batch.
-local function refuse(self, input)
-  local err = self.commits:refusal(input)
-  self.is_refused = true
-  self:stop(err)
-  self:finish(input, nil, err)
-end
-
--- An input that was not sent ends with this error, now or when it is drawn.
-function Run:skip(index, err)
-  local input = self.open[index]
-  if input then return self:finish(input, nil, err) end
-  self.skipped[index] = err
-end
-
--- What a function of the user's raised stops the batch. caught: as of raised.note.
+-- What a function of the user's raised stops the batch, and is the cause of its error. What is raised after the batch
+-- has stopped is the cause if there is none yet, and else a stray. caught: as of raised.note.
 local function stop_by_user(self, name, caught)
   local err, traceback = raised.read(caught)
+  local by = self.stopped_by
+  if by and by.cause == nil then
+    by.cause, by.traceback = err, traceback
+  elseif by then
+    strays.add(err)
+  end
   self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(err)),
     { cause = err, traceback = traceback }))
 end
 
-local function check_source(self)
+-- The iterator of the circuits has something, or has ended.
+function Run:note_source()
   local caught = self.source.raised
-  if caught and not self.stopped_by then stop_by_user(self, "the iterator of the circuits", caught) end
+  if caught and not self.has_raised.iterator then
+    self.has_raised.iterator = true
+    if self.is_over then
+      strays.add((raised.read(caught)))
+    else
+      stop_by_user(self, "the iterator of the circuits", caught)
+    end
+  end
+  self:wake()
 end
 
 local function feed(self, now)
-  local source = self.source
-  local room = math.min(self.max_workers, self.transport:room()) - self.open_count
-  if room > 0 then source:want(room) end
-  if self.commits:holds(room, now) then return end
+  local places = self.places
+  local room = math.min(self.max_workers, self.transport:room()) - self.inputs.open_count
+  if room <= 0 then return end
+  local wanted = math.min(room, places:free(self))
+  if wanted == 0 and places:are_shared() then wanted = 1 end
+  if wanted > 0 then self.source:want(wanted) end
+  if self.commits:holds(wanted, now) then return end
   for _ = 1, DRAWN_A_TURN do
-    if room <= 0 then return end
-    local index, entry = source:take()
-    if not index then return check_source(self) end
-    local input, kind = open_input(self, index, entry)
-    if kind == "refused" then return refuse(self, input) end
-    if kind == "new" then self.commits:intend(input) end
-    if kind == "new" or kind == "attached" then room = room - 1 end
+    if self.inputs.open_count >= math.min(self.max_workers, self.transport:room()) or self.stopped_by then return end
+    if places:free(self) == 0 then
+      if places:are_shared() and has_entry(self) then places:stand_in_line(self) end
+      return
+    end
+    local index, entry = take_entry(self)
+    if not index then return end
+    open_input(self, index, entry)
   end
   self.has_news = true
 end
 
 -- ---- stopping
 
--- What was drawn or waits to be sent ends at once.
-local function end_unsent(self)
+-- What was drawn meanwhile ends at once.
+local function end_drawn(self)
   while true do
-    local index, entry = self.source:take()
-    if not index then break end
-    local input, kind = open_input(self, index, entry)
-    if kind ~= "kept" and kind ~= "ended" then self:finish(input, nil, stop_error(self, input)) end
-  end
-  while true do
-    local input = self.commits:take_intended() or self:has_ready() and self.ready:pop()
-    if not input then break end
-    self:finish(input, nil, stop_error(self, input))
+    local index, entry = take_entry(self)
+    if not index then return end
+    local input = open_input(self, index, entry)
+    self:tell(input, "expire", stop_error(self, input))
   end
 end
 
-local function end_all(self)
-  local rest = {}
-  for _, input in pairs(self.open) do rest[#rest + 1] = input end
-  for _, input in ipairs(rest) do self:finish(input, nil, stop_error(self, input)) end
-end
-
-local function cancel_jobs(self)
-  for _, input in pairs(self.open) do
-    if input.job_id then cancel_job(self, input, input.job_id, on_cancel) end
-  end
+local function tell_all(self, event)
+  for _, input in ipairs(self.inputs:list()) do self:tell(input, event, stop_error(self, input)) end
 end
 
 local function wind_down(self, now)
@@ -296,17 +317,19 @@ local function wind_down(self, now)
     self.is_winding = true
     self.source:stop()
     self.transport:stop()
-    if not self.keeps_jobs then cancel_jobs(self) end
+    self.places:step_out(self)
+    if not self.keeps_jobs then tell_all(self, "recall") end
   end
-  end_unsent(self)
+  end_drawn(self)
   if now < self.stops_at then return end
+  send_cancels(self)
   self.source.is_over = true
-  end_all(self)
+  tell_all(self, "expire")
 end
 
--- The task was canceled: nothing can be waited for any more. With a journal the jobs are left to a later run.
+-- Its task was canceled: nothing can be waited for any more. With a journal the jobs are left to a later run.
 local function abandon(self, err)
-  self.keeps_jobs = self.commits.keeps_jobs
+  self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
   self:stop(err)
   self.stops_at = core.now()
   wind_down(self, self.stops_at)
@@ -317,24 +340,28 @@ end
 -- A function that has raised is not called again.
 local function call_user(self, name, ...)
   local fn = self.options[name]
-  if not fn or self.has_raised == name then return end
+  if not fn or self.has_raised[name] or self.is_interrupted then return end
   local ok, caught = xpcall(fn, raised.note, ...)
   if ok then return end
-  self.has_raised = name
+  local err, _, is_interrupt = raised.read(caught)
+  if is_interrupt then error(err, 0) end
+  self.has_raised[name] = true
   stop_by_user(self, name, caught)
 end
 
 function Run:progress()
+  local ledger = self.inputs
   return progress.of {
-    total = self.source.total or nil, drawn = self.source.drawn, completed = self.completed, failed = self.failed,
-    kept = self.kept, running = math.max(0, self.open_count - self.ready:count() - self.commits:waiting()),
-    started_at = self.started_at,
+    total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
+    kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
   }
 end
 
 local function report(self, now)
   if not self.options.progress_callback or now < self.next_report then return end
+  self.places:lend(self)
   call_user(self, "progress_callback", self:progress())
+  self.places:take_home(self)
   self.next_report = core.now() + progress.INTERVAL   -- after the callback, which may take long itself
 end
 
@@ -342,6 +369,7 @@ local function deliver(self)
   while true do
     local input = self.ended:pop()
     if not input then return end
+    self.places:give_back(self)   -- before on_result, which may run another batch of the manager
     local item = { index = input.index, id = input.id, job_id = input.job_id, result = input.result, err = input.err,
       attempts = input.attempts }
     self.sink(item, input)
@@ -352,28 +380,33 @@ end
 
 -- ---- the loop
 
+local function check_time(self, now)
+  if self.stopped_by or not self.ends_at or now < self.ends_at then return end
+  local trouble, err = self.bounds:trouble(now)
+  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %g s%s"):format(self.options.timeout,
+    trouble and "; " .. trouble or ""), { scope = "batch", target = self.target, cause = err }))
+end
+
 -- Does what can be done now, and waits for nothing (but for functions of the user's, if they wait).
 function Run:turn()
   local now = core.now()
   self.has_news = false
+  if self.broken_by then error(self.broken_by[1], 0) end
   self.watcher:look(now)
   self.transport:advance(now)
-  if self.ends_at and now >= self.ends_at then
-    self:stop(errors.new("timeout", ("the batch has not ended within timeout = %g s"):format(self.options.timeout),
-      { scope = "batch", target = self.target }))
-  end
-  if not self.stopped_by then feed(self, now) end
-  if self.stopped_by then
-    wind_down(self, now)
-  end
-  self.commits:turn(now)
-  if not self.stopped_by then self.transport:send(now) end
+  check_time(self, now)
   deliver(self)
+  if not self.stopped_by then feed(self, now) end
+  if self.stopped_by then wind_down(self, now) end
+  self.commits:turn(now)
+  send_cancels(self)
+  if not self.stopped_by then self.transport:send(now) end
   report(self, now)
 end
 
 local function is_over(self)
-  return self.open_count == 0 and self.ended:is_empty() and self.commits:is_empty() and self.source:is_exhausted()
+  return self.inputs.open_count == 0 and self.ended:is_empty() and self.commits:is_empty() and not self.held
+    and self.source:is_exhausted()
 end
 
 local function earliest(time, other)
@@ -386,7 +419,7 @@ local function wait(self)
   time = earliest(time, self.commits:next_time())
   time = earliest(time, self.stopped_by and self.stops_at or self.ends_at)
   if self.options.progress_callback then time = earliest(time, self.next_report) end
-  if self.has_news then time = 0 end
+  if self.has_news or not self.ended:is_empty() then time = 0 end
   return self.transport:wait(time and math.max(0, time - core.now()))
 end
 
@@ -399,36 +432,86 @@ local function loop(self)
   end
 end
 
-local function close(self)
+-- What would go on for ever is stopped. Needs no memory.
+local function let_go(self)
+  self.is_over = true
   self.on_end(self)
   self.source:stop()
   self.transport:close()
+end
+
+local function close(self)
+  let_go(self)
+  self.places:leave(self)
   self.commits:close()
   self.total_time = core.now() - self.started_at
 end
 
--- Without a journal nobody could find the jobs again.
-local function break_off(self, err)
-  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
-  if not self.commits.keeps_jobs then cancel_jobs(self) end
+-- Ends it in the middle, where nobody is told of ends any more. Without a journal nobody could find the jobs again, so
+-- they are canceled.
+local function break_off(self)
+  if not self.keeps_jobs then tell_all(self, "recall") end
+  send_cancels(self)
   close(self)
 end
 
--- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory. Then at least what
--- would go on for ever is stopped, which needs none.
+-- From now on no function of the user's is called.
+local function interrupt(self, err)
+  self.is_interrupted, self.broken_by = true, nil
+  self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
+  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
+end
+
+-- On the stack of whoever runs it: when that ends in the middle, the coroutine closed or collected, the batch does too.
+local Guard = {}
+
+function Guard.__close(guard)
+  local self = guard.run
+  if self.is_over then return end
+  pcall(interrupt, self, "its coroutine was closed")
+  let_go(self)
+  pcall(break_off, self)
+end
+
+Guard.__gc = Guard.__close
+
+-- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory.
 function Run:execute()
-  local ok, err = pcall(loop, self)
+  local guard <close> = setmetatable({ run = self }, Guard)
+  local ok, err = pcall(loop, guard.run)
   if not ok then
-    self.on_end(self)
-    self.source:stop()
-    self.transport:close()
-    pcall(break_off, self, err)
+    pcall(interrupt, self, err)
+    if not self.keeps_jobs then pcall(loop, self) end   -- for a moment, so that the cancellations leave
+    let_go(self)
+    pcall(break_off, self)
     error(err, 0)
   end
   close(self)
   self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())
+end
+
+-- ---- made from outside
+
+-- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
+-- sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; earlier: items of an
+-- earlier run by index, or nil; on_end(run).
+function M.new(spec)
+  local run = setmetatable({
+    has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},
+    tickets = {}, has_raised = {}, started_at = core.now(), next_report = 0,
+  }, Run)
+  for name, value in pairs(spec) do run[name] = value end
+  run.max_workers = run.places.limit
+  run.inputs = inputs.new(run.options.on_unknown == "resubmit")
+  run.bounds, run.on_cancel = patience.new(run.started_at, run.patience), run:answer(on_cancel)
+  run.watcher, run.commits = watcher.new(run), commits.direct(run, run.earlier)
+  local transport = run.options.transport or "auto"
+  run.transport = transport == "unary" and transport_unary.new(run) or transport_stream.new(run, transport == "auto")
+  if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end
+  run.places:enter(run)
+  return run
 end
 
 return M

@@ -1,28 +1,33 @@
 -- The jobs of a batch over SubmitBatchStream: one stream at a time, and a new one when it breaks.
 -- It stands on the steps of the core and not on client:submit_batch_stream, since it has to wait for a message, for
 -- answers of calls beside the stream and for whoever stops the batch, all at once.
--- Invariant: an input is in unanswered from the moment it was written until the server has said something about it, or
--- its stream has ended.
+-- Invariant: an input is in written from the moment it was written until the server has said something about it, or
+-- its stream has ended; one that the server passes over for too long is lost. A stream that has not spoken yet has one
+-- input at most, so that a stream that breaks at once takes no more with it.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local answers = require "arvak.streams.answers"
+local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
-local watcher = require "arvak.batch.watcher"
+local inputs = require "arvak.batch.inputs"
+local pacing = require "arvak.batch.pacing"
+local poll = require "arvak.jobs.poll"
+local queue = require "arvak.base.queue"
 
 local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
-local MOST_BYTES = 16 * 1024 * 1024 - 4096  -- of a circuit: what the service takes (contract 2.2), less the rest
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
 local Streaming = {}
 Streaming.__index = Streaming
 
--- run: as of a unary transport, and stop, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary calls.
+-- run: as of a unary transport, and stop, note_answer, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary
+-- calls.
 function M.new(run, may_fall_back)
-  return setmetatable({ run = run, may_fall_back = may_fall_back, unanswered = {}, unanswered_count = 0,
-    pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
+  return setmetatable({ run = run, may_fall_back = may_fall_back, reader = answers.reader(run.target), written = {},
+    line = queue.new(), waited = 0, progress = 0, pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
 end
 
 function Streaming.room() return math.huge end
@@ -30,22 +35,24 @@ function Streaming.room() return math.huge end
 -- ---- its end
 
 local function take_unanswered(self)
-  local inputs = {}
-  for index in pairs(self.unanswered) do inputs[#inputs + 1] = index end
-  table.sort(inputs, function(a, b) return a > b end)   -- each goes back before the last one
-  for i, index in ipairs(inputs) do inputs[i] = self.unanswered[index] end
-  self.unanswered, self.unanswered_count = {}, 0
-  return inputs
+  local list, indexes = {}, self.reader:take_rest()
+  for i = #indexes, 1, -1 do   -- each goes back before the last one
+    list[#list + 1] = self.written[indexes[i]].input
+  end
+  self.written, self.line = {}, queue.new()
+  return list
 end
 
--- The server does not serve us.
-local function is_refusal(err)
+-- The server does not serve us, and a new stream would only meet with the same.
+local function is_barred(err)
   return err.kind == "unauthenticated" or err.code == PERMISSION_DENIED or err.code == UNIMPLEMENTED
 end
 
--- An error with which a new stream would only meet again.
+-- The same, or not now: of a stream that has said nothing, nothing was taken.
+local function is_refusal(err) return is_barred(err) or err.kind == "resource_exhausted" end
+
 local function is_final(err)
-  return is_refusal(err) or err.kind == "closed" or err.kind == "forked" or err.kind == "canceled"
+  return is_barred(err) or err.kind == "closed" or err.kind == "forked" or err.kind == "canceled"
 end
 
 local function reopen_later(self, now)
@@ -57,22 +64,21 @@ local function reopen_later(self, now)
   end
 end
 
--- What has been submitted is looked at; what was not answered is the run's to decide, unless it surely was not taken.
+-- What has been submitted is looked at; what was not answered is lost, unless it surely was not taken.
 local function on_stream_end(self, err, now)
   local run = self.run
   if self.raw then core.stream_cancel(self.raw) end
   self.raw = nil
   local is_untouched = err.maybe_executed == false or (is_refusal(err) and not self.has_news)
   for _, input in ipairs(take_unanswered(self)) do
-    if not is_untouched then
-      run:lose(input, answers.unanswered(err, run.target))
+    if is_untouched then
+      run:tell(input, "unsend", err)
     else
-      input.is_sent = false
-      run:send_again(input)
+      run:lose(input, answers.unanswered(err, run.target))
     end
   end
-  for _, input in pairs(run.open) do
-    if input.job_id then run.watcher:look_now(input, now) end
+  for _, input in ipairs(run.inputs:list()) do
+    if inputs.has_job(input) then run.watcher:look_now(input, now) end
   end
   if err.code == UNIMPLEMENTED and self.may_fall_back then return run:use_unary() end
   reopen_later(self, now)
@@ -82,33 +88,30 @@ end
 
 -- ---- answers
 
-local function answered(self, input)
-  self.unanswered[input.index] = nil
-  self.unanswered_count = self.unanswered_count - 1
+-- The answer to a submission.
+local function on_answer(self, written, event, job_id, data)
+  written.answered_at = self.waited
+  self.written[written.input.index] = nil
+  if event == "error" then return self.run:tell(written.input, "fail", data) end
+  self.run:accept(written.input, job_id)
 end
 
-local function on_message(self, event, request_id, job_id, data)
+local function on_message(self, ...)
   local run = self.run
   self.has_news = true
   run:note_answer()
-  local index = math.tointeger(tonumber(request_id))
-  local input = index and run.open[index]
-  if event == "completed" then
-    if input and input.job_id == job_id then run:finish(input, data) end
-    return
-  end
-  local written = self.unanswered[index]
-  if not written then return end
-  answered(self, written)
-  if written ~= input then return run:note_late_id(written, job_id) end
-  if event == "error" then return run:finish(input, nil, answers.refusal(data, run.target)) end
-  run:acknowledge(input, job_id)
-  run.watcher:expect(input, core.now())
+  local event, index, job_id, data = self.reader:read(...)
+  if not event then return end
+  local written = self.written[index]
+  if written then return on_answer(self, written, event, job_id, data) end
+  local input = run.inputs:get(index)
+  if not input or input.job_id ~= job_id then return end
+  run:tell(input, event == "error" and "fail" or "complete", data)
 end
 
 local function take(self, now, what, ...)
   if what == "message" then
-    self.silence = 0
+    self.heard = self.waited
     on_message(self, ...)
     return true
   end
@@ -119,13 +122,42 @@ local function take(self, now, what, ...)
   return false
 end
 
+-- ---- what is never answered
+
+-- What has been unanswered for longest, or nil; and since when (on the clock `waited`) the server could have answered:
+-- it was written, or the server answered one that was written before it.
+local function longest_unanswered(self)
+  while true do
+    local written = self.line:peek()
+    if not written then return nil end
+    if not written.answered_at and not written.is_passed_over then
+      return written, math.max(written.written_at, self.progress)
+    end
+    self.progress = math.max(self.progress, written.answered_at or 0)
+    self.line:pop()
+  end
+end
+
+local function pass_over(self, written)
+  written.is_passed_over = true
+  self.run:lose(written.input, errors.new("timeout",
+    ("no answer to this submission within %g s, while the stream was busy"):format(self.run.patience),
+    { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }))
+end
+
 -- A peer that is gone without a word leaves a stream that looks open: submissions without an answer tell. What counts
 -- is the time that was waited: nothing comes in while a function of the user's computes.
 local function check_silence(self, now)
   local patience = self.run.patience
-  if self.unanswered_count == 0 or self.silence < patience then return end
-  on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
-    { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
+  while self.raw do
+    local written, since = longest_unanswered(self)
+    if not written or self.waited - since < patience then return end
+    if self.waited - self.heard >= patience then
+      return on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
+        { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
+    end
+    pass_over(self, written)
+  end
 end
 
 -- Takes every message that has come.
@@ -139,37 +171,37 @@ end
 
 -- ---- sending
 
+local function is_passing(err) return poll.is_transient(err) or err.kind == "resource_exhausted" end
+
 -- An open breaker lets the next one through later.
 local function on_refusal(self, err, now)
-  if not watcher.is_passing(err) then return self.run:stop(err) end
-  self.opens_at = now + math.max(self.pause, err.retry_after or 0)
+  if not is_passing(err) then return self.run:stop(err) end
+  self.opens_at = now + pacing.pause(self.pause, err.retry_after)
   self.run:note_failure(err)
 end
 
 local function open(self, now)
   if core.is_closed(self.run.client) then return self.run:stop(self.run:closed_error()) end
-  local ok, raw, err = pcall(core.stream_open, self.run.client, "submit_batch_stream")
+  local ok, raw, err = core.protect(core.stream_open, self.run.client, "submit_batch_stream")
   if not ok then   -- what api_key or metadata gave may be no header
     return self.run:stop(errors.new("unauthenticated", tostring(raw), { cause = raw, attempts = 0 }))
   end
   if not raw then return on_refusal(self, err, now) end
-  self.raw, self.has_news, self.silence = raw, false, 0
+  self.raw, self.has_news, self.heard = raw, false, self.waited
 end
 
 local function write(self, input, now)
-  if #input.circuit.qasm > MOST_BYTES then   -- it would take the stream with it
-    return self.run:finish(input, nil, errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
-      :format(#input.circuit.qasm, MOST_BYTES), { attempts = 0, target = self.run.target }))
-  end
-  input.is_sent, input.sent_at, input.attempts = true, now, input.attempts + 1
+  local run = self.run
+  local too_large = entries.size_error(input.circuit, run.target)
+  if too_large then return run:tell(input, "fail", too_large) end
+  run:tell(input, "send", now)
   local ok, err = core.stream_write(self.raw, input.circuit, input.index, input.backend_id)
-  if not ok then
-    input.is_sent = false
-    return self.run:finish(input, nil, err)
-  end
-  self.unanswered[input.index] = input
-  self.unanswered_count = self.unanswered_count + 1
-  self.silence = 0
+  if not ok then return run:tell(input, "fail", err) end
+  if self.reader.unanswered_count == 0 then self.heard = self.waited end
+  local written = { input = input, written_at = self.waited, answered_at = false, is_passed_over = false }
+  self.written[input.index] = written
+  self.reader:note_written(input.index)
+  self.line:push(written)
 end
 
 -- Writes what is ready, as far as the connection takes it.
@@ -181,15 +213,19 @@ function Streaming:send(now)
       open(self, now)
     end
     if not self.raw or not core.stream_can_write(self.raw) then return end
+    if not self.has_news and self.reader.unanswered_count > 0 then return end
     write(self, run.ready:pop(), now)
   end
 end
+
+-- Of its job the stream tells, unless it is silent.
+function Streaming:watch(input, now) self.run.watcher:expect(input, now) end
 
 -- ---- waiting and stopping
 
 function Streaming:next_time()
   if not self.raw then return self.run:has_ready() and self.opens_at or nil end
-  if self.unanswered_count == 0 then return nil end
+  if self.reader.unanswered_count == 0 then return nil end
   return core.now() + self.run.patience / LOOKS
 end
 
@@ -199,7 +235,7 @@ function Streaming:wait(seconds)
   if self.raw then
     core.stream_read(self.raw)
     woken, err, ticket = core.stream_wait(self.raw, "execute_batch", seconds, run.tickets)
-    self.silence = self.silence + math.min(core.now() - since, run.patience / LOOKS)
+    self.waited = self.waited + math.min(core.now() - since, run.patience / LOOKS)
   else
     woken, err, ticket = core.park("execute_batch", seconds, run.tickets)
   end

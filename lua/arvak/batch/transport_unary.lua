@@ -1,12 +1,12 @@
 -- The jobs of a batch over unary calls: SubmitJob each, then looks until it has ended.
--- Invariant: a submit that surely made no job goes back to the front of the queue or ends its input; one that may have
--- made a job is never sent again but by the run's own rule for that.
+-- Invariant: each submit tells its input what came of it, once: taken, refused, unsent, or lost.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
+local entries = require "arvak.streams.entries"
 local future = require "arvak.async.future"
 local pacing = require "arvak.batch.pacing"
-local watcher = require "arvak.batch.watcher"
+local poll = require "arvak.jobs.poll"
 
 local M = {}
 
@@ -15,24 +15,20 @@ local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds without submits when the 
 local Unary = {}
 Unary.__index = Unary
 
--- run: the queue `ready`, acknowledge, finish, send_again, lose, note_failure, note_refusal, client, watcher.
-function M.new(run)
-  return setmetatable({ run = run, pacing = pacing.new(run.max_workers), pause = FIRST_PAUSE, in_flight = {} }, Unary)
-end
-
 -- ---- answers
 
 local function on_refusal(self, input, err, now)
-  self.pacing:note_refusal(now, self.run.acknowledged, err.retry_after)
-  self.run:note_refusal(err)
-  self.run:send_again(input)
+  local run = self.run
+  self.pacing:note_refusal(now, run.inputs:unfinished(), err.retry_after)
+  run:note_refusal(err)
+  run:tell(input, "unsend", err)
 end
 
 local function on_outage(self, input, err, now)
-  self.pacing:pause(now, math.max(self.pause, err.retry_after or 0))
+  self.pacing:pause(now, self.pause, err.retry_after)
   self.pause = math.min(2 * self.pause, LAST_PAUSE)
   self.run:note_failure(err)
-  self.run:send_again(input)
+  self.run:tell(input, "unsend", err)
 end
 
 local function on_submit(call, job_id, err)
@@ -40,22 +36,19 @@ local function on_submit(call, job_id, err)
   local run, now = self.run, core.now()
   self.in_flight[input] = nil
   run:wake()
-  if run.open[input.index] ~= input then return run:note_late_id(input, job_id) end
   if job_id then
     self.pause = FIRST_PAUSE
     self.pacing:note_acceptance()
-    run:acknowledge(input, job_id)
-    return run.watcher:follow(input, now)
+    return run:accept(input, job_id)
   end
   if err.maybe_executed then
     run:note_failure(err)
     return run:lose(input, err)
   end
-  input.is_sent = false
-  if err.kind == "canceled" and run.stopped_by then return run:send_again(input) end   -- by stop, below
+  if err.kind == "canceled" and run.stopped_by then return run:tell(input, "unsend", err) end   -- by stop, below
   if err.kind == "resource_exhausted" then return on_refusal(self, input, err, now) end
-  if watcher.is_passing(err) then return on_outage(self, input, err, now) end
-  run:finish(input, nil, err)
+  if poll.is_transient(err) then return on_outage(self, input, err, now) end
+  run:tell(input, "fail", err)
 end
 
 -- ---- the steps of a turn
@@ -64,13 +57,18 @@ function Unary:room() return self.pacing:room() end
 
 function Unary.advance() end
 
+-- Of a job nobody tells but the looks.
+function Unary:watch(input, now) self.run.watcher:follow(input, now) end
+
 local function submit(self, input)
   local run, circuit = self.run, input.circuit
   if core.is_closed(run.client) then return run:stop(run:closed_error()) end
-  input.is_sent, input.sent_at, input.attempts = true, core.now(), input.attempts + 1
+  local too_large = entries.size_error(circuit, run.target)
+  if too_large then return run:tell(input, "fail", too_large) end
+  run:tell(input, "send", core.now())
   local call = { transport = self, input = input }
   self.in_flight[input] = call
-  detached.go_on(call, on_submit, "submit_qasm", run.client, circuit.qasm, input.backend_id,
+  detached.go_on(call, self.on_submit, "submit_qasm", run.client, circuit.qasm, input.backend_id,
     { shots = circuit.shots, optimization_level = circuit.optimization_level })
 end
 
@@ -107,5 +105,11 @@ function Unary:stop()
 end
 
 function Unary.close() end
+
+-- run: the queue `ready`, inputs, tell, accept, lose, note_failure, note_refusal, answer, client, watcher, max_workers.
+function M.new(run)
+  return setmetatable({ run = run, pacing = pacing.new(run.max_workers), pause = FIRST_PAUSE, in_flight = {},
+    on_submit = run:answer(on_submit) }, Unary)
+end
 
 return M

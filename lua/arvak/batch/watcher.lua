@@ -1,10 +1,11 @@
--- What became of submitted jobs that say nothing by themselves: GetJobStatus, and GetJobResult when they completed.
--- Invariant: of each input at most one such call is in flight, and none once the input has ended.
+-- What became of submitted jobs that say nothing by themselves: the calls that jobs/poll.lua asks for.
+-- Invariant: of each input at most one such call is in flight, and none is started once the input has ended.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local chunks = require "arvak.jobs.chunks"
 local detached = require "arvak.async.detached"
-local errors = require "arvak.base.errors"
 local heap = require "arvak.base.heap"
+local inputs = require "arvak.batch.inputs"
 local poll = require "arvak.jobs.poll"
 local records = require "arvak.results.records"
 
@@ -16,11 +17,6 @@ local LAST_DELAY = 1.0            -- seconds between two looks at most
 
 local Watcher = {}
 Watcher.__index = Watcher
-
--- run: finish(input, result, err), note_answer(), note_failure(err), wake(), client, target, open.
-function M.new(run)
-  return setmetatable({ run = run, heap = heap.new(), durations = {}, count = 0 }, Watcher)
-end
 
 -- ---- how long jobs take
 
@@ -38,112 +34,108 @@ end
 
 -- ---- when to look
 
-local function look_at(self, input, time)
-  input.look_at = time
-  self.heap:add(time, input)
+local function look_at(self, followed, time)
+  followed.at = time
+  self.heap:add(time, followed)
+end
+
+-- first, delay: as of poll.start.
+local function begin(self, input, now, first, delay, growth)
+  local followed = self.followed[input]
+  if followed and followed.is_requested then return end   -- its answer will tell
+  followed = { input = input, job_id = input.job_id, watcher = self, is_requested = false, _growth = growth }
+  self.followed[input] = followed
+  look_at(self, followed, poll.start(followed, self.rules, now, first, delay))
 end
 
 -- A job of which a stream should tell: only its silence makes it of interest.
 function Watcher:expect(input, now)
-  input.delay = math.max(LEAST_SILENCE, 4 * (self.median or 0))
-  input.growth = poll.GROWTH
-  look_at(self, input, now + input.delay)
+  local silence = math.max(LEAST_SILENCE, 4 * (self.median or 0))
+  begin(self, input, now, silence, silence)
 end
 
 -- A job of which nobody tells. Once it is known how long jobs take, the looks are close around that time.
 function Watcher:follow(input, now)
   local median = self.median
-  local first = poll.FIRST_DELAY
-  input.delay, input.growth = first, poll.GROWTH
-  if median and median > 4 * first then
-    first = 0.75 * median
-    input.delay, input.growth = math.max(poll.FIRST_DELAY, median / 16), 1.1
-  end
-  look_at(self, input, now + math.min(poll.jittered(first), LAST_DELAY))
+  if not median or median <= 4 * poll.FIRST_DELAY then return begin(self, input, now) end
+  begin(self, input, now, math.min(0.75 * median, LAST_DELAY), math.max(poll.FIRST_DELAY, median / 16), 1.1)
 end
 
 -- Looks as soon as the loop turns: its stream has ended, or a cancellation came too late.
-function Watcher:look_now(input, now)
-  input.delay, input.growth = poll.FIRST_DELAY, poll.GROWTH
-  look_at(self, input, now)
-end
+function Watcher:look_now(input, now) begin(self, input, now, 0, poll.FIRST_DELAY) end
 
-local function look_again(self, input, retry_after)
-  local delay = math.max(math.min(input.delay, LAST_DELAY), retry_after or 0)
-  input.delay = math.min(input.delay * input.growth, LAST_DELAY)
-  look_at(self, input, core.now() + poll.jittered(delay))
-end
+-- The input has ended, or has no job any more.
+function Watcher:forget(input) self.followed[input] = nil end
 
 -- ---- looking
 
-local on_status, on_result
-
-local function request(self, input, method, on_end)
-  local run = self.run
-  if core.is_closed(run.client) then
-    return run:stop(errors.new("closed", "the client was closed", { target = run.target }))
+-- What follows from an answer. state: the job's, when that was the answer.
+local function go_on(followed, event, value)
+  local self, input = followed.watcher, followed.input
+  local action, at_or_result, err = poll.decide(followed, self.rules, core.now(), event, value)
+  if action == "look" or action == "fetch" or action == "chunks" then look_at(self, followed, at_or_result) end
+  if action == "fetch" and event == "status" then self.run:tell(input, "see", value.state) end
+  if action ~= "end" then return end
+  if at_or_result ~= nil then return self.run:tell(input, "complete", at_or_result) end
+  if event == "status" and records.is_terminal[value.state] then
+    self.run:tell(input, "see", value.state, err)
+  else
+    self.run:tell(input, "fail", err)
   end
-  input.is_requested = true
-  detached.go_on({ watcher = self, input = input, job_id = input.job_id }, on_end, method, run.client, input.job_id)
 end
 
--- An answer about an input that has ended meanwhile is of no interest.
-local function take_answer(call)
-  local self, input = call.watcher, call.input
-  input.is_requested = false
+-- An answer about an input that has ended meanwhile, or runs once more, is of no interest.
+local function on_answer(followed, event, value, err)
+  local self = followed.watcher
+  followed.is_requested = false
   self.run:wake()
-  return self, input, self.run.open[input.index] == input
-end
-
-local function on_error(self, input, err)
-  if not M.is_passing(err) then return self.run:finish(input, nil, err) end
-  self.run:note_failure(err)
-  look_again(self, input, err.retry_after)
-end
-
--- An error that may be gone at the next try.
-function M.is_passing(err)
-  return poll.is_transient(err) or err.kind == "resource_exhausted" or err.kind == "circuit_open"
-end
-
-function on_status(call, job, err)
-  local self, input, is_open = take_answer(call)
-  if not is_open then return end
-  if not job then return on_error(self, input, err) end
-  self.run:note_answer()
-  if job.state == "COMPLETED" then
-    input.has_completed = true
-    return request(self, input, "get_job_result", on_result)
+  if self.followed[followed.input] ~= followed then return end
+  if value == nil then
+    if poll.is_transient(err) then self.run:note_failure(err) end
+    return go_on(followed, "error", err)
   end
-  if not records.is_terminal[job.state] then return look_again(self, input) end
-  if input.was_stopped and job.state == "CANCELED" then return self.run:submit_anew(input) end
-  self.run:finish(input, nil, poll.end_error(job, self.run.target))
+  self.run:note_answer()
+  go_on(followed, event, value)
 end
 
-function on_result(call, result, err)
-  local self, input, is_open = take_answer(call)
-  if not is_open then return end
-  if not result then return on_error(self, input, err) end
-  self.run:note_answer()
-  self.run:finish(input, result)
+local steps = {}
+
+function steps.look(self, followed)
+  detached.go_on(followed, self.on_status, "get_job_status", self.run.client, followed.job_id)
+end
+
+function steps.fetch(self, followed)
+  detached.go_on(followed, self.on_result, "get_job_result", self.run.client, followed.job_id)
+end
+
+function steps.chunks(self, followed)
+  chunks.start(function(...) self.on_result(followed, ...) end, self.run.client, self.rules, followed.job_id)
 end
 
 -- Looks at every job whose time has come.
 function Watcher:look(now)
-  local open = self.run.open
   while true do
-    local input = self.heap:take(now)
-    if not input then return end
-    if open[input.index] == input and input.look_at <= now and not input.is_requested and input.job_id then
-      if input.has_completed then
-        request(self, input, "get_job_result", on_result)
-      else
-        request(self, input, "get_job_status", on_status)
-      end
+    local followed = self.heap:take(now)
+    if not followed then return end
+    local is_due = self.followed[followed.input] == followed and followed.at <= now and not followed.is_requested
+    if is_due and inputs.has_job(followed.input) then
+      if core.is_closed(self.run.client) then return self.run:stop(self.run:closed_error()) end
+      followed.is_requested = true
+      steps[followed._step](self, followed)
     end
   end
 end
 
 function Watcher:next_time() return self.heap:next_time() end
+
+-- run: tell, note_answer, note_failure, stop, wake, answer, client, target, patience.
+function M.new(run)
+  return setmetatable({
+    run = run, heap = heap.new(), followed = {}, durations = {}, count = 0,
+    rules = { interval = LAST_DELAY, patience = run.patience, target = run.target },
+    on_status = run:answer(function(followed, job, err) on_answer(followed, "status", job, err) end),
+    on_result = run:answer(function(followed, result, err) on_answer(followed, "result", result, err) end),
+  }, Watcher)
+end
 
 return M

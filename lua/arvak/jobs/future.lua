@@ -1,171 +1,23 @@
--- Futures of jobs, without a coroutine: submit, look, fetch, each step started by the end of the last.
+-- Futures of jobs, without a coroutine: submit, look, fetch, each step started by the end of the last. What is next is
+-- decided in jobs/poll.lua, the cancellation in jobs/cancellation.lua.
 -- Invariant: a future whose job was canceled on the server settles as canceled, and nothing overwrites that.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local cancellation = require "arvak.jobs.cancellation"
 local check = require "arvak.base.check"
+local chunks = require "arvak.jobs.chunks"
 local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local poll = require "arvak.jobs.poll"
-local records = require "arvak.results.records"
+local wait = require "arvak.jobs.wait"
 
 local M = {}
 
--- ---- the steps
-
-local look, fetch
-
-local function settle(f, ...)
-  if f:done() then return end
-  future.settle(f, ...)
-  detached.stop_timer(f)
-  f._options, f._client, f._ticket = nil, nil, nil
-end
-
-local function fail(f, err)
-  err.job_id = err.job_id or f.job_id
-  settle(f, nil, err)
-end
-
-local function closed_error(f)
-  return errors.new("closed", "the client was closed; the job goes on", { job_id = f.job_id, target = f._target })
-end
-
--- Tells step when a jittered delay is over, or at the end of the wait, which comes first.
-local function go_on_later(f, step)
-  local options = f._options
-  local ends_at = options and options.ends_at
-  if not ends_at then return detached.start_timer(f, poll.jittered(f._delay), step) end
-  local left = ends_at - core.now()
-  if left <= 0 then return fail(f, poll.timeout_error(options, options.last_state)) end
-  detached.start_timer(f, math.min(poll.jittered(f._delay), left), step)
-end
-
--- The pause before the next look grows as in wait_for_job.
-local function look_later(f)
-  local interval = f._options and f._options.poll_interval or poll.POLL_INTERVAL
-  f._delay = math.min(f._delay and f._delay * poll.GROWTH or poll.FIRST_DELAY, interval)
-  go_on_later(f, look)
-end
-
--- A transient error is tolerated within max_wait, or until the server has failed without a break for one timeout.
-local function tolerate(f, err, again)
-  if f:done() then return end
-  if not poll.is_transient(err) then return fail(f, err) end
-  f._failing_since = f._failing_since or core.now() - (err.elapsed or 0)
-  local options = f._options
-  if not (options and options.ends_at) and core.now() - f._failing_since >= f._timeout then return fail(f, err) end
-  f._delay = math.min(f._delay * poll.GROWTH, options and options.poll_interval or poll.POLL_INTERVAL)
-  go_on_later(f, again)
-end
-
-local function on_result(f, result, err)
-  if result then return settle(f, result) end
-  tolerate(f, err, fetch)
-end
-
-local function on_status(f, job, err)
-  if f:done() then return end
-  if not job then return tolerate(f, err, look) end
-  f._failing_since = nil
-  if f._options then
-    f._options.last_state = job.state
-    poll.report_progress(f._options, job)
-  end
-  if not records.is_terminal[job.state] then return look_later(f) end
-  if job.state == "COMPLETED" then return fetch(f) end
-  err = poll.end_error(job, f._target)
-  if f._is_cancel_wanted and job.state == "CANCELED" then err.kind = "canceled" end
-  settle(f, nil, err)
-end
-
-local function start(f, method, on_end)
-  if f:done() then return end
-  if core.is_closed(f._client) then return fail(f, closed_error(f)) end
-  detached.go_on(f, on_end, method, f._client, f.job_id, f._options and poll.call_options(f._options))
-end
-
-function look(f) start(f, "get_job_status", on_status) end
-function fetch(f) start(f, "get_job_result", on_result) end
-
--- ---- canceling on the server
-
--- A cancellation under way is a table of its own, since the future's looks go on beside it. Whoever waits for it may
--- be canceled; it goes on all the same.
-local function on_cancel(canceling, ok, err)
-  local f = canceling.future
-  f._canceling = nil
-  canceling.is_over, canceling.err = true, err
-  if ok then
-    settle(f, nil, errors.new("canceled", "the job was canceled", { job_id = f.job_id, target = f._target }))
-  elseif not err.maybe_executed then
-    f._is_cancel_wanted = nil
-  end
-  future.wake(canceling.tickets)
-end
-
-local function send_cancel(canceling)
-  local f = canceling.future
-  if core.is_closed(f._client) then return on_cancel(canceling, nil, closed_error(f)) end
-  local options = f._options
-  canceling.job_id = f.job_id
-  detached.go_on(canceling, on_cancel, "cancel_job", f._client, f.job_id,
-    options and check.pick_call_options(options))
-end
-
--- Starts a cancellation, which waits for the answer to the submit when that is under way; it may be over at once.
-local function start_canceling(f)
-  local canceling = f._canceling
-  if canceling then return canceling end
-  canceling = { future = f, tickets = {} }
-  f._canceling, f._is_cancel_wanted = canceling, true
-  if f.job_id or core.is_closed(f._client) then
-    send_cancel(canceling)
-  elseif not detached.is_sent(f) then
-    detached.cancel_call(f)
-  end
-  return canceling
-end
-
--- A submit that has not left our queue is taken back; one in flight is waited for, since the server may have the job.
-local function cancel(f)
-  core.check_wait("cancel")
-  local canceling = start_canceling(f)
-  while not canceling.is_over and not f:done() do
-    local woken, err = future.park(canceling.tickets, "cancel")
-    if woken == nil then return nil, err end
-  end
-  if f:canceled() then return true end
-  return nil, canceling.err or errors.new("not_cancelable", "the job has ended already", { job_id = f.job_id })
-end
-
--- ---- submitting
-
-local function on_submit(f, job_id, err)
-  f._ticket = nil
-  f.job_id = job_id
-  local canceling = f._canceling
-  if job_id then
-    local options = f._options
-    if options then
-      options.job_id, options.started_at = job_id, core.now()
-      options.ends_at = options.max_wait and options.started_at + options.max_wait
-    end
-    look_later(f)
-    if canceling then send_cancel(canceling) end
-  elseif canceling then
-    settle(f, nil, errors.new("canceled", "canceled before the server had answered the submit",
-      { cause = err, rpc = err.rpc, target = err.target, maybe_executed = err.maybe_executed }))
-    on_cancel(canceling, true)
-  else
-    settle(f, nil, err)
-  end
-  if f._submit_tickets then future.wake(f._submit_tickets) end
-  f._submit_tickets = nil
-end
+-- ---- what every future of a job can do
 
 -- What future:submitted does, of any future with job_id and _submit_tickets.
-function M.submitted(f, timeout)
+local function submitted(f, timeout)
   check.seconds(timeout, "timeout")
   if not f.job_id and not f:done() then
     f._submit_tickets = f._submit_tickets or {}
@@ -178,19 +30,129 @@ function M.submitted(f, timeout)
     { scope = "wait" })
 end
 
--- ---- made from outside
+local Job = { submitted = submitted, start_canceling = cancellation.start }
+Job.__index = Job
 
--- The future of a job that is submitted now. options: as of execute.
-function M.submit(client, qasm, backend_id, submit_options, wait_options)
-  local target, timeout = core.check_client(client, "submit_qasm_future")
-  local f = future.new(cancel)
-  f._client, f._target, f._timeout, f._await_submit = client, target, timeout, M.submitted
-  f._cancel_soon = start_canceling
-  if wait_options then
-    f._timeout = wait_options.timeout or timeout
-    f._options = { target = target }
-    for name, value in pairs(wait_options) do f._options[name] = value end
+-- What many futures of jobs share: undo_submit(f) and end_canceled(f, err), as of jobs/cancellation.lua; target; calls,
+-- the options of CancelJob.
+function M.job(fields) return setmetatable(fields, Job) end
+
+-- A pending future of a job.
+function M.new(client, job)
+  local f = future.new(cancellation.cancel)
+  f._client, f._job = client, job
+  return f
+end
+
+local function wake_submitted(f)
+  if f._submit_tickets then future.wake(f._submit_tickets) end
+  f._submit_tickets = nil
+end
+
+-- The server has answered its submit.
+function M.note_submitted(f, job_id)
+  f.job_id = job_id
+  cancellation.note_submitted(f)
+  wake_submitted(f)
+end
+
+-- Settles one with settle(f, …), unless it has ended, and lets go of what it held.
+local function finish(f, settle, ...)
+  if f:done() then return end
+  f._client, f._job, f._ticket = nil, Job, nil
+  settle(f, ...)
+  detached.stop_timer(f)
+  wake_submitted(f)
+  cancellation.note_end(f)
+end
+
+-- Ends one with a result, or nil and an error.
+function M.finish(f, result, err)
+  if result then return finish(f, future.settle, result) end
+  if err.kind == "job_canceled" and cancellation.is_wanted(f) then err.kind = "canceled" end
+  err.job_id = err.job_id or f.job_id
+  finish(f, future.settle, nil, err)
+end
+
+-- Ends one with what was raised.
+function M.fail(f, err) finish(f, future.fail, err) end
+
+-- ---- the steps
+
+local steps = {}
+
+local function run_step(f)
+  if f:done() then return end
+  if core.is_closed(f._client) then
+    return M.finish(f, nil, errors.new("closed", "the client was closed; the job goes on", { target = f._job.target }))
   end
+  steps[f._step](f)
+end
+
+local function go_on(f, event, value)
+  if f:done() then return end
+  local action, at_or_result, err = poll.decide(f, f._job, core.now(), event, value)
+  if action == "end" then return M.finish(f, at_or_result, err) end
+  local pause = at_or_result - core.now()
+  if pause <= 0 or core.is_closed(f._client) then return run_step(f) end
+  detached.start_timer(f, pause, run_step)
+end
+
+local function on_status(f, job, err)
+  if f:done() then return end
+  if not job then return go_on(f, "error", err) end
+  wait.report_progress(f._job, job)
+  go_on(f, "status", job)
+end
+
+local function on_result(f, result, err)
+  if not result then return go_on(f, "error", err) end
+  go_on(f, "result", result)
+end
+
+local function request(f, method, on_end)
+  detached.go_on(f, on_end, method, f._client, f.job_id, wait.call_options(f._job, f._ends_at))
+end
+
+function steps.look(f) request(f, "get_job_status", on_status) end
+function steps.fetch(f) request(f, "get_job_result", on_result) end
+
+function steps.chunks(f)
+  chunks.start(function(...) on_result(f, ...) end, f._client, f._job, f.job_id, wait.call_options(f._job, f._ends_at))
+end
+
+-- ---- submitting
+
+local function undo_submit(f)
+  if core.is_closed(f._client) or detached.is_sent(f) then return end
+  detached.cancel_call(f)
+end
+
+local function on_submit(f, job_id, err)
+  f._ticket = nil
+  if job_id then
+    local now = core.now()
+    f.job_id, f._ends_at = job_id, wait.end_time(f._job, now)
+    detached.start_timer(f, poll.start(f, f._job, now) - now, run_step)
+    M.note_submitted(f, job_id)
+  elseif not cancellation.note_not_submitted(f, err) then
+    M.finish(f, nil, err)
+  end
+end
+
+local function end_canceled(f, err) M.finish(f, nil, err) end
+
+-- What job futures with these options of a wait share.
+function M.rules(client, method, wait_options)
+  local target, timeout = core.check_client(client, method)
+  local job = M.job(wait.rules(target, timeout, wait_options))
+  job.undo_submit, job.end_canceled = undo_submit, end_canceled
+  return job
+end
+
+-- The future of a job that is submitted now. job: of M.rules.
+function M.submit(client, job, qasm, backend_id, submit_options)
+  local f = M.new(client, job)
   detached.start(f, on_submit, "submit_qasm", client, qasm, backend_id, submit_options)
   return f
 end

@@ -1,157 +1,171 @@
--- Following a job to its end by polling. Invariant: the first terminal state seen is final, since the reference
+-- Following one job by polling: what to do after each answer. Waits, job futures and batches decide here and nowhere
+-- else; they make the calls themselves. Pure: time is passed in, randomness is a rule.
+-- Invariant: without a usable answer nothing goes on for ever, and the first end seen is final, since the reference
 -- server can move a job on after one (contract 2.9, item 12).
+--
+--   step     event                             what is next
+--   look     status: QUEUED, RUNNING           look, after the next pause
+--   look     status: unspecified, or unknown   look, after the next pause; no usable answer
+--   look     status: COMPLETED                 fetch, at once
+--   look     status: another end               end, with the error of that end
+--   fetch    result                            end, with the result
+--   fetch    error: too large for one message  chunks, at once
+--   chunks   result                            end, with the result
+--   any      error that may pass               the same step, after the next pause or the server's; no usable answer
+--   any      another error                     end, with that error
+--   over     any                               over
+--
+-- Bounds, looked at after each event: the end of the wait (_ends_at); where that is not set, `patience` seconds without
+-- a usable answer. A breaker that is open gets the time that it asks for besides, one more patience at most.
 -- SPDX-License-Identifier: Apache-2.0
-local core = require "arvak.core"
-local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local records = require "arvak.results.records"
-local strays = require "arvak.async.strays"
-local task = require "arvak.async.task"
 
 local M = {}
 
-local JITTER = 0.2   -- share of a delay
+local JITTER = 0.2                              -- share of a pause
+local RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
 M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.002, 1.5, 1.0   -- seconds, factor, seconds
 
--- A delay made a little shorter or longer, so that many waits do not fall into step.
-function M.jittered(delay)
-  return delay * (1 + JITTER * (2 * math.random() - 1))
+-- ---- what answers mean
+
+-- A pause made a little shorter or longer, so that many who wait do not fall into step.
+function M.jittered(delay, random)
+  return delay * (1 + JITTER * (2 * (random or math.random)() - 1))
 end
 
 -- An error after which looking again may help.
 function M.is_transient(err)
-  return err.retryable or err.kind == "unavailable" or err.kind == "timeout"
+  return err.retryable or err.kind == "unavailable" or err.kind == "timeout" or err.kind == "circuit_open"
 end
 
-M.option_names = check.pick_call_options(check.call_options, {
-  max_wait = true, poll_interval = true, on_progress = true, strategy = true,
-})
-
--- Checks the options of a wait: a table of its own.
-function M.check_options(options, method)
-  check.options(options, method, M.option_names)
-  options = options or {}
-  check.seconds(options.max_wait, "max_wait", true)
-  check.seconds(options.poll_interval, "poll_interval", true)
-  check.seconds(options.timeout, "timeout", true)
-  check.seconds(options.attempt_timeout, "attempt_timeout", true)
-  check.seconds(options.queue_timeout, "queue_timeout", true)
-  if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
-  local strategy = options.strategy
-  if strategy ~= nil and strategy ~= "poll" then
-    check.misuse('strategy: got %s, expected "poll"', core.describe(strategy))
-  end
-end
-
--- wait: has job_id, max_wait, target and started_at.
-function M.timeout_error(wait, state)
-  return errors.new("timeout", ("job %s has not ended within max_wait = %g s (last seen %s); it goes on")
-    :format(wait.job_id, wait.max_wait, state or "never"),
-    { scope = "wait", job_id = wait.job_id, target = wait.target, elapsed = core.now() - wait.started_at })
+-- The result does not fit into one message: for the server, or for this client.
+function M.is_too_large(err)
+  return err.code == OUT_OF_RANGE or (err.code == RESOURCE_EXHAUSTED and not err.retryable)
 end
 
 -- What a job that ended without a result comes to.
-local function end_error(job, target)
+function M.end_error(job, target)
   local fields = { job_id = job.job_id, target = target }
   if job.state == "FAILED" then return errors.new("job_failed", job.error_message or "the job failed", fields) end
   if job.state == "CANCELED" then return errors.new("job_canceled", "the job was canceled", fields) end
   return errors.new("result_expired", "the job succeeded, but its result has expired", fields)
 end
 
-M.end_error = end_error
+local is_pending = { QUEUED = true, RUNNING = true }
 
-function M.report_progress(wait, job)
-  if not wait.on_progress then return end
-  local ok, err = core.hook(wait.on_progress, job)
-  if not ok then strays.add(err) end
+-- ---- the ends
+
+local function finish(followed, result, err)
+  followed._step = "over"
+  return "end", result, err
 end
 
-local function remaining(wait)
-  return wait.ends_at and wait.ends_at - core.now() or math.huge
+local function max_wait_over(followed, rules, now)
+  local cause = followed._stuck and followed._stuck.err
+  local why = cause and "; the last answer was: " .. tostring(cause.message or cause.kind) or ""
+  return finish(followed, nil, errors.new("timeout", ("job %s has not ended within max_wait = %g s (last seen %s); it "
+    .. "goes on%s"):format(followed.job_id, rules.max_wait, followed._seen or "never", why),
+    { scope = "wait", job_id = followed.job_id, target = rules.target, cause = cause,
+      elapsed = now - (followed._ends_at - rules.max_wait) }))
 end
 
--- Sleeps a jittered delay, cut off at the end of the wait: the next delay, or nil and an error.
-local function pause(wait, delay)
-  local length = M.jittered(math.min(delay, wait.poll_interval))
-  local slept, err = task.sleep(math.max(0, math.min(length, remaining(wait))))
-  if not slept then return nil, err end
-  return math.min(delay * M.GROWTH, wait.poll_interval)
+local function state_unclear(followed, rules, state)
+  return finish(followed, nil, errors.new("timeout", ("for %g s the server has given no state of job %s that this "
+    .. "client knows (last seen %s); it may go on"):format(rules.patience, followed.job_id, state),
+    { scope = "wait", job_id = followed.job_id, target = rules.target }))
 end
 
--- The options of one call within the wait: its timeout never reaches past the end of the wait.
-function M.call_options(wait)
-  local timeout, left = wait.timeout, math.max(remaining(wait), 0.001)
-  local queue_timeout = wait.queue_timeout
-  if left < math.huge then
-    timeout, queue_timeout = math.min(timeout or left, left), math.min(queue_timeout or left, left)
-  end
-  local options = check.pick_call_options(wait)
-  options.timeout, options.queue_timeout = timeout, queue_timeout
-  return options
+local function server_failing(followed, rules, err)
+  local what = err.kind == "circuit_open" and "the breaker has refused every call for %g s: %s"
+    or "the server has failed for %g s without a break: %s"
+  err.message = what:format(rules.patience, err.message or err.kind)
+  return finish(followed, nil, err)
 end
 
--- One call within the wait.
-local function try(wait, method)
-  return core.try[method](wait.client, wait.job_id, M.call_options(wait))
+-- ---- the next time
+
+local function go_on(followed, rules, step, now)
+  followed._step, followed._delay, followed._stuck = step, math.min(M.FIRST_DELAY, rules.interval), nil
+  return step, now
 end
 
--- Transient errors are tolerated within max_wait, or until the server has failed without a break for one timeout.
-local function is_final(wait, err)
-  if not M.is_transient(err) then return true end
-  wait.failing_since = wait.failing_since or core.now() - (err.elapsed or 0)
-  return not wait.ends_at and core.now() - wait.failing_since >= wait.timeout
+-- No usable answer since then, or since earlier.
+local function note_stuck(followed, since)
+  followed._stuck = followed._stuck or { since = since }
+  return followed._stuck
 end
 
--- Calls method again and again until accept(value) gives true. The value, or nil and an error.
-local function poll(wait, method, accept)
-  local delay, state = M.FIRST_DELAY, nil
-  while true do
-    local value, err = try(wait, method)
-    if value then
-      wait.failing_since = nil
-      if accept(value) then return value end
-      state = value.state
-    elseif is_final(wait, err) then
-      return nil, err
-    end
-    if remaining(wait) <= 0 then return nil, M.timeout_error(wait, state) end
-    delay, err = pause(wait, delay)
-    if not delay then return nil, err end
-  end
+-- The same step after the next pause, or after least seconds, but before `last`, a time.
+local function again(followed, rules, now, least, last)
+  local pause = M.jittered(followed._delay, rules.random)
+  followed._delay = math.min(followed._delay * (followed._growth or M.GROWTH), rules.interval)
+  return followed._step, math.min(now + math.max(pause, least), last, followed._ends_at or math.huge)
 end
 
-local function new_wait(client, target, timeout, job_id, options)
-  local started_at = core.now()
-  local wait = check.pick_call_options(options, {
-    client = client, job_id = job_id, target = target, started_at = started_at,
-    max_wait = options.max_wait, ends_at = options.max_wait and started_at + options.max_wait,
-    poll_interval = options.poll_interval or M.POLL_INTERVAL, on_progress = options.on_progress,
-  })
-  wait.timeout = options.timeout or timeout
-  return wait
+-- ---- the events
+
+local on = { look = {}, fetch = {}, chunks = {}, over = {} }
+
+function on.look.status(followed, rules, now, job)
+  local state = job.state
+  followed._seen = state
+  if state == "COMPLETED" then return go_on(followed, rules, "fetch", now) end
+  if records.is_terminal[state] then return finish(followed, nil, M.end_error(job, rules.target)) end
+  if is_pending[state] then followed._stuck = nil end
+  if followed._ends_at and now >= followed._ends_at then return max_wait_over(followed, rules, now) end
+  if is_pending[state] then return again(followed, rules, now, 0, math.huge) end
+  local last = followed._ends_at or note_stuck(followed, now).since + rules.patience
+  if now >= last then return state_unclear(followed, rules, state) end
+  return again(followed, rules, now, 0, last)
 end
 
-local function follow(wait)
-  local _, err = pause(wait, M.FIRST_DELAY)
-  if err then return nil, err end
-  local job
-  job, err = poll(wait, "get_job_status", function(seen)
-    M.report_progress(wait, seen)
-    return records.is_terminal[seen.state]
-  end)
-  if not job then return nil, err end
-  if job.state ~= "COMPLETED" then return nil, end_error(job, wait.target) end
-  return poll(wait, "get_job_result", function() return true end)
+-- The error of a call that took err.elapsed seconds.
+function on.look.error(followed, rules, now, err)
+  if not M.is_transient(err) then return finish(followed, nil, err) end
+  local stuck = note_stuck(followed, now - (err.elapsed or 0))
+  if err.kind ~= "timeout" or not stuck.err then stuck.err = err end   -- what the server said, before its silence
+  if followed._ends_at and now >= followed._ends_at then return max_wait_over(followed, rules, now) end
+  followed._growth = nil
+  local wanted = math.min(err.retry_after or 0, rules.patience)
+  local last = followed._ends_at or stuck.since + rules.patience + (err.kind == "circuit_open" and wanted or 0)
+  if now >= last then return server_failing(followed, rules, err) end
+  return again(followed, rules, now, wanted, last)
 end
 
--- Waits for a job and fetches its result: result, or nil and an error, which names the job whatever it is. target and
--- timeout are those of the client, which may have been closed meanwhile: that is an outcome here, and no misuse.
-function M.wait_for_job(client, target, timeout, job_id, options)
-  local result, err = follow(new_wait(client, target, timeout, job_id, options or {}))
-  if result then return result end
-  err.job_id = err.job_id or job_id
-  err.target = err.target or target
-  return nil, err
+function on.fetch.result(followed, _, _, result) return finish(followed, result) end
+
+function on.fetch.error(followed, rules, now, err)
+  if not M.is_too_large(err) then return on.look.error(followed, rules, now, err) end
+  return go_on(followed, rules, "chunks", now)
+end
+
+on.chunks.result, on.chunks.error = on.fetch.result, on.look.error
+
+local function stay_over() return "over" end
+
+setmetatable(on.over, { __index = function() return stay_over end })
+
+-- ---- made from outside
+
+-- Begins to follow a job: the time of the first look. followed: any table with the job's job_id; the fields _step,
+-- _delay, _stuck and _seen of it are kept here. _ends_at, a time, and _growth (of the pauses, until something fails)
+-- are read, where they are set.
+-- first: seconds before the first look (FIRST_DELAY); delay: between it and the next one (as long as the first).
+function M.start(followed, rules, now, first, delay)
+  first = first or math.min(M.FIRST_DELAY, rules.interval)
+  followed._step, followed._delay, followed._stuck = "look", math.min(delay or first, rules.interval), nil
+  return math.min(now + M.jittered(first, rules.random), followed._ends_at or math.huge)
+end
+
+-- After an event ("status" and the job, "result" and the result, "error" and the error), what is next:
+--   "look", "fetch" or "chunks", and the time for it (a status, the result, the result in chunks);
+--   "end", the result or nil, and why there is none;
+--   "over" for an answer that came after the end.
+-- rules, which many may share: interval (seconds between two looks at most), patience (seconds, above), target,
+-- max_wait (with _ends_at, for the message), random (nil: math.random).
+function M.decide(followed, rules, now, event, value)
+  return on[followed._step][event](followed, rules, now, value)
 end
 
 return M

@@ -3,6 +3,8 @@
 -- Invariant: an error that was refined is the error that the server gave, with a kind and a message that fit the state.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local chunks = require "arvak.jobs.chunks"
+local poll = require "arvak.jobs.poll"
 
 local M = {}
 
@@ -24,10 +26,15 @@ function M.refine(client, job_id, err, options)
   return err, job.state == "COMPLETED"
 end
 
--- The result of a completed job: result, or nil and an error.
+-- The result of a completed job: result, or nil and an error. One that is too large for a message comes in chunks.
 function M.get_job_result(client, job_id, options)
   local result, err = core.call.get_job_result(client, job_id, options)
   if result then return result end
+  if poll.is_too_large(err) and not core.is_closed(client) then
+    local target, timeout = core.check_client(client, "get_job_result")
+    local patience = type(options) == "table" and options.timeout or timeout
+    return chunks.fetch(client, { target = target, patience = patience }, job_id, options)
+  end
   local has_completed
   err, has_completed = M.refine(client, job_id, err, options)
   if has_completed then return core.try.get_job_result(client, job_id, options) end

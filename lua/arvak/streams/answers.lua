@@ -1,9 +1,21 @@
--- What the answers of a batch stream mean; of use to whoever reads one.
--- Invariant: a submission without an answer may have been executed, unless the error of its stream rules that out.
+-- What a batch stream answers to what was written to it: the one reader of its messages, for streams and for batches.
+-- Invariant: each submission that was written is answered once, and has one end at most; what the server says again,
+-- or of what nobody wrote, changes nothing. A submission without an answer may have been executed, unless the error of
+-- its stream rules that out.
+--
+--   a submission is       message                          is then      event
+--   written               submitted, with a job's id       open         "submitted"
+--   written               submitted, without one           gone         "error": a broken answer
+--   written               error                            gone         "error": the server's refusal
+--   open                  completed, of its job            gone         "completed"
+--   open                  completed, of another job        gone         "error": a broken answer
+--   any other pair                                         as before    none
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
 
 local M = {}
+
+-- ---- errors
 
 -- An error carries no code; its prefix is the contract (contract 2.4).
 local function kind_of(message)
@@ -13,7 +25,7 @@ local function kind_of(message)
 end
 
 -- The error that the server gave in place of a job.
-function M.refusal(message, target)
+local function refusal(message, target)
   return errors.new(kind_of(message), message, { rpc = "SubmitBatchStream", target = target, attempts = 1 })
 end
 
@@ -21,6 +33,87 @@ end
 function M.unanswered(cause, target)
   return errors.new(cause and cause.kind or "rpc", "the stream ended before the server had answered this submission",
     { rpc = "SubmitBatchStream", target = target, maybe_executed = not cause or cause.maybe_executed, cause = cause })
+end
+
+-- ---- the reader
+
+local Reader = {}
+Reader.__index = Reader
+
+-- The reader of one stream. jobs: index → false while it is unanswered, then its job's id until its end.
+function M.reader(target)
+  return setmetatable({ jobs = {}, unanswered_count = 0, target = target }, Reader)
+end
+
+-- The submission with this index, which is its request id, has been written.
+function Reader:note_written(index)
+  self.jobs[index] = false
+  self.unanswered_count = self.unanswered_count + 1
+end
+
+local function answer(self, index, job_id)
+  self.jobs[index] = job_id
+  self.unanswered_count = self.unanswered_count - 1
+end
+
+local function broken(self, index, job_id, format, ...)
+  self.jobs[index] = nil
+  return "error", index, job_id, errors.new("rpc", "the server's answer is broken: " .. format:format(...),
+    { rpc = "SubmitBatchStream", target = self.target, attempts = 1, job_id = job_id, maybe_executed = true })
+end
+
+local on = {}
+
+function on.submitted(self, index, job_id)
+  if self.jobs[index] ~= false then return nil end
+  answer(self, index, job_id ~= "" and job_id or nil)
+  if job_id == "" then return broken(self, index, nil, "a job without an id") end
+  return "submitted", index, job_id
+end
+
+function on.error(self, index, _, message)
+  if self.jobs[index] ~= false then return nil end
+  answer(self, index, nil)
+  return "error", index, nil, refusal(message, self.target)
+end
+
+function on.completed(self, index, job_id, result)
+  local expected = self.jobs[index]
+  if not expected then return nil end
+  if job_id ~= expected or (result.job_id ~= expected and result.job_id ~= "") then
+    return broken(self, index, expected, "the result of job %s came for job %s",
+      job_id ~= expected and job_id or result.job_id, expected)
+  end
+  self.jobs[index] = nil
+  return "completed", index, job_id, result
+end
+
+-- What a message of the stream means, its values as core.stream_take gives them: an event of the table above, the
+-- index, the job's id where there is one, and the result or error; nil where it changes nothing.
+function Reader:read(event, request_id, job_id, data)
+  local index = math.tointeger(tonumber(request_id))
+  if not index or not on[event] then return nil end
+  return on[event](self, index, job_id, data)
+end
+
+-- Takes what is left when the stream has ended: the indexes of those without an answer, and of those with an open job.
+-- What is read later changes nothing.
+function Reader:take_rest()
+  local unanswered, open = {}, {}
+  for index, job_id in pairs(self.jobs) do
+    local list = job_id and open or unanswered
+    list[#list + 1] = index
+  end
+  table.sort(unanswered)
+  table.sort(open)
+  local jobs = self.jobs
+  self.jobs, self.unanswered_count = {}, 0
+  return unanswered, open, jobs
+end
+
+-- An open submission is of no interest any more.
+function Reader:forget(index)
+  if self.jobs[index] then self.jobs[index] = nil end
 end
 
 return M

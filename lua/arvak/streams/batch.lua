@@ -13,6 +13,7 @@ local records = require "arvak.results.records"
 local source = require "arvak.async.source"
 local stream = require "arvak.streams.stream"
 local task = require "arvak.async.task"
+local wait = require "arvak.jobs.wait"
 
 local M = {}
 
@@ -26,16 +27,13 @@ local function read(entry, index, backend_id)
   check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
 end
 
--- A list is checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop does.
+-- A list is copied and checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop
+-- does.
 local function source_of(self, circuits)
-  if type(circuits) == "table" then
-    for i = 1, #circuits do read(circuits[i], i, self._backend_id) end
-    return source.from_list(circuits)
-  end
-  if type(circuits) ~= "function" then
-    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
-  end
-  return source.from_iterator(circuits, function() future.wake(self._tickets) end)
+  local list, draw = entries.check_circuits(circuits, self._backend_id)
+  if not list then return source.from_iterator(entries.copying(draw), function() future.wake(self._tickets) end) end
+  for i = 1, #list do read(list[i], i, self._backend_id) end
+  return source.from_list(list)
 end
 
 local function check_end(self)
@@ -55,45 +53,25 @@ local function write_next(self)
   local submission = read(entry, index, self._backend_id)
   self._count = index
   local circuit, backend_id = submission.circuit, submission.backend_id
-  if not self._raw or not core.stream_can_write(self._raw) then
-    self._unanswered[index] = true
-    return true
+  local too_large = entries.size_error(circuit, self._target)
+  if too_large then return true, "error", index, nil, too_large end
+  if self._raw and core.stream_can_write(self._raw) then
+    local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
+    if not ok then return true, "error", index, nil, err end
+    self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
   end
-  local ok, err = core.stream_write(self._raw, circuit, index, backend_id)
-  if not ok then return true, "error", index, nil, err end
-  self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
-  self._unanswered[index] = true
+  self._reader:note_written(index)
   return true
-end
-
--- ---- answers
-
--- Events, once the answer is understood; nil for what is of no interest, or said again.
-local function on_answer(self, event, request_id, job_id, data)
-  local index = math.tointeger(tonumber(request_id))
-  if not index or index < 1 or index > self._count then return end
-  if event == "submitted" and self._unanswered[index] then
-    self._unanswered[index] = nil
-    self._open[index] = job_id
-    return "submitted", index, job_id
-  elseif event == "completed" and self._open[index] == job_id then
-    self._open[index] = nil
-    return "completed", index, job_id, data
-  elseif event == "error" and self._unanswered[index] then
-    self._unanswered[index] = nil
-    return "error", index, nil, answers.refusal(data, self._target)
-  end
 end
 
 -- ---- the end
 
--- Jobs without an answer, in the order of the inputs: the stream says nothing of those that failed.
+-- Those without an end, in the order of the inputs: the stream says nothing of jobs that failed.
 local function start_settling(self, err)
   self._stream_error = err
   self._is_late = err ~= nil and err.kind == "timeout"
-  self._settling = {}
-  for index in pairs(self._open) do self._settling[#self._settling + 1] = index end
-  for index in pairs(self._unanswered) do self._settling[#self._settling + 1] = index end
+  local unanswered, open, jobs = self._reader:take_rest()
+  self._settling, self._open = table.move(open, 1, #open, #unanswered + 1, unanswered), jobs
   table.sort(self._settling, function(a, b) return a > b end)
 end
 
@@ -115,7 +93,7 @@ local function result_of(self, job_id)
   local result
   if ok then
     local max_wait = self._options.idle_timeout or self._options.timeout
-    result, err = poll.wait_for_job(self._client, self._target, self._patience, job_id,
+    result, err = wait.wait_for_job(self._client, self._target, self._patience, job_id,
       { max_wait = max_wait, metadata = self._options.metadata })
     if result then return result end
   end
@@ -176,7 +154,6 @@ local function settle_next(self)
     return nil, err
   end
   local job_id = self._open[index]
-  self._open[index], self._unanswered[index] = nil, nil
   if job_id then return settle_open(self, index, job_id) end
   return "error", index, nil, answers.unanswered(self._stream_error, self._target)
 end
@@ -203,7 +180,7 @@ local function on_taken(self, what, ...)
     if not goes_on then start_settling(self, err) end
     return advance(self)
   end
-  local event, index, job_id, data = on_answer(self, ...)
+  local event, index, job_id, data = self._reader:read(...)
   if not event then return advance(self) end
   return event, index, job_id, data
 end
@@ -217,7 +194,7 @@ local function write_or_wait(self)
     if event then return event, index, job_id, data end
     if has_gone_on then return GO_ON end
   end
-  local is_waiting = next(self._open) ~= nil or next(self._unanswered) ~= nil or self._is_exhausted
+  local is_waiting = next(self._reader.jobs) ~= nil or self._is_exhausted
   local ok, err = stream.wait_change(self, not is_waiting)
   if ok then return GO_ON end
   if err.kind == "canceled" then return nil, err end
@@ -267,7 +244,7 @@ function M.submit_batch_stream(client, circuits, backend_id, options)
   options = stream.options(options, "submit_batch_stream")
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",
-    _count = 0, _open = {}, _unanswered = {}, _tickets = {},
+    _count = 0, _reader = answers.reader(target), _tickets = {},
   })
   self._source = source_of(self, circuits)
   return stream.for_loop(self)

@@ -2,33 +2,17 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
-local errors = require "arvak.base.errors"
+local chunks = require "arvak.jobs.chunks"
 local result = require "arvak.jobs.result"
 local stream = require "arvak.streams.stream"
 
 local M = {}
 
--- The order, the total and the final flag have to fit: what is wrong, or nil.
-local function flaw_of(self, is_final, index, total)
-  if index ~= self._expected then return ("chunk %d came where chunk %d was expected"):format(index, self._expected) end
-  if self._total and total ~= self._total then
-    return ("the number of chunks changed from %d to %d"):format(self._total, total)
-  end
-  if index >= total then return ("chunk %d came of only %d"):format(index, total) end
-  if is_final ~= (index == total - 1) then
-    return ("chunk %d of %d is %s the final one"):format(index, total, is_final and "called" or "not called")
-  end
-end
+local function refuse(self, flaw) return nil, chunks.flaw_error(flaw, self._target, self._job_id) end
 
-local function refuse(self, flaw)
-  return nil, errors.new("rpc", "the stream of results does not fit: " .. flaw,
-    { rpc = self._rpc, target = self._target, job_id = self._job_id })
-end
-
-local function on_chunk(self, counts, is_final, index, total)
-  local flaw = flaw_of(self, is_final, index, total)
+local function on_chunk(self, counts, is_final, index, total, job_id)
+  local flaw = chunks.find_flaw(self._order, is_final, index, total, job_id)
   if flaw then return refuse(self, flaw) end
-  self._expected, self._total, self._has_final = index + 1, total, is_final
   return counts, is_final, index, total
 end
 
@@ -43,13 +27,14 @@ local function on_event(self, what, ...)
     if goes_on then return advance(self) end
   end
   if what == "end" and not err then
-    if self._has_final then return nil end
-    return refuse(self, ("it ended after %d chunks, before the final one"):format(self._expected))
+    local flaw = chunks.find_flaw_at_end(self._order)
+    if flaw then return refuse(self, flaw) end
+    return nil
   end
   err.job_id = err.job_id or self._job_id
   local has_completed
   err, has_completed = result.refine(self._client, self._job_id, err, { metadata = self._options.metadata })
-  if not has_completed or self._is_second or self._expected > 0 then return nil, err end
+  if not has_completed or self._is_second or self._order.expected > 0 then return nil, err end
   self._is_second = true   -- it has completed since the request
   stream.close_rpc(self)
   return advance(self)
@@ -73,7 +58,7 @@ function M.stream_results(client, job_id, options)
     check.misuse("chunk_size: got %s, expected an integer from 0 to 4294967295", core.describe(size))
   end
   return stream.for_loop(stream.new(client, "stream_results", advance, {
-    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _expected = 0,
+    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _order = chunks.new_order(job_id),
   }))
 end
 

@@ -3,10 +3,12 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
+local errors = require "arvak.base.errors"
 
 local M = {}
 
 local DEFAULT_SHOTS, MAX_UINT32 = 1024, 0xffffffff
+local ENTRY_BYTES = 64   -- of a message, for what stands around a text, at most
 
 local names = { qasm = true, shots = true, optimization_level = true, id = true, backend_id = true }
 
@@ -36,6 +38,38 @@ local function is_text(value)
   return type(value) == "string" and not value:find("\0", 1, true) and (not utf8 or utf8.len(value) ~= nil)
 end
 
+-- ---- copies
+
+local fields = { 1, 2, "qasm", "shots", "optimization_level", "id", "backend_id" }
+
+-- In place of an entry whose metatable raised.
+local Unreadable = {}
+
+local function copy_fields(entry)
+  local copy = {}
+  for key, value in next, entry do copy[key] = value end
+  for _, key in ipairs(fields) do
+    if copy[key] == nil then copy[key] = entry[key] end
+  end
+  return copy
+end
+
+-- An entry as it is now, in a table of its own and without a metatable, whose __index has been asked once. What is no
+-- table stays what it is.
+function M.copy(entry)
+  if type(entry) ~= "table" or getmetatable(entry) == Unreadable then return entry end
+  local ok, copy = core.protect(copy_fields, entry)
+  if ok then return copy end
+  return setmetatable({ cause = type(copy) == "string" and copy or core.describe(copy) }, Unreadable)
+end
+
+-- An iterator whose entries are copied as they are drawn, since it may use one table again and again.
+function M.copying(draw)
+  return function() return M.copy(draw()) end
+end
+
+-- ---- reading
+
 -- An entry as a table of its own: circuit (for the core), shots, backend_id, id. Or nil and what is wrong with it.
 -- Whether the text can be sent is for the core to say, when it is sent.
 function M.read(entry, index, backend_id)
@@ -43,6 +77,10 @@ function M.read(entry, index, backend_id)
   if type(entry) ~= "table" then
     return nil, ("%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, backend_id =}")
       :format(place, core.describe(entry))
+  end
+  if getmetatable(entry) ~= nil then entry = M.copy(entry) end
+  if getmetatable(entry) == Unreadable then
+    return nil, ("%s: reading it raised an error: %s"):format(place, entry.cause)
   end
   local problem = find_unknown(entry, place)
   if problem then return nil, problem end
@@ -66,20 +104,47 @@ function M.read(entry, index, backend_id)
   return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, backend_id = backend, id = id }
 end
 
--- Raises for the first entry of a list that is none, and for what lies beside the list (but for the n of table.pack):
--- nobody would run it.
+-- What a user gave as circuits: a list, copied, whose entries have all been looked at, or nil and an iterator function.
+-- A table that can be called and holds nothing is an iterator. Anything else raises, since nobody would run it.
+function M.check_circuits(circuits, backend_id)
+  if check.is_callable(circuits) and (type(circuits) ~= "table" or next(circuits) == nil) then return nil, circuits end
+  if type(circuits) ~= "table" then
+    check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
+  end
+  return M.check_list(circuits, backend_id)
+end
+
+-- A list of circuits, copied. Raises for the first entry that is none.
 function M.check_list(circuits, backend_id)
-  local count = #circuits
+  local copy, count = check.list(circuits, "circuits", "circuits", "circuit")
   for i = 1, count do
-    local entry, problem = M.read(circuits[i], i, backend_id)
+    local entry, problem = M.read(copy[i], i, backend_id)
     if not entry then check.misuse("%s", problem) end
   end
-  for key, value in pairs(circuits) do
-    local is_of_list = math.type(key) == "integer" and key >= 1 and key <= count
-    if not is_of_list and not (key == "n" and value == count) then
-      check.misuse("circuits: got the key %s in a list of %d entries", core.describe(key), count)
-    end
+  return copy, count
+end
+
+-- ---- sizes
+
+local MOST_BYTES = 16 * 1024 * 1024 - 4096   -- of a message: what the service takes (contract 2.1), less what is around
+
+-- The error of a circuit that no message can carry, or nil: sent on a stream, it would take the stream with it.
+function M.size_error(circuit, target)
+  if #circuit.qasm <= MOST_BYTES then return nil end
+  return errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
+    :format(#circuit.qasm, MOST_BYTES), { attempts = 0, target = target })
+end
+
+-- The last place of a list from first on, so that the circuits up to it fit into one message and are most at most.
+function M.find_part(circuits, first, most)
+  local bytes, last = 0, first - 1
+  while last < #circuits and last - first + 1 < most do
+    local entry = circuits[last + 1]
+    bytes = bytes + #(entry.qasm or entry[1]) + ENTRY_BYTES
+    if bytes > MOST_BYTES and last >= first then break end
+    last = last + 1
   end
+  return last
 end
 
 return M

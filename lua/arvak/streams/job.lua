@@ -12,12 +12,16 @@ local task = require "arvak.async.task"
 local M = {}
 
 local INTERNAL, DEADLINE_EXCEEDED, UNAVAILABLE = 13, 4, 14
+local LEAST_LIFE = 1.0   -- seconds for which a watch tells something before its end is a trouble of its own
 
 local function remember(self, state, timestamp, message)
   self._last = state
   self._is_ended = records.is_terminal[state]
   return state, timestamp, message ~= "" and message or nil
 end
+
+-- From here on the server's patience and the pauses count anew.
+local function recovered(self) self._failing_since, self._delay = nil, nil end
 
 -- The reference server reports a job that it does not know as INTERNAL, in the stream (contract 2.9, item 2), so the
 -- status is looked up before anything is believed. A job that has ended meanwhile is told from there.
@@ -29,12 +33,26 @@ local function confirm(self)
 end
 
 -- The server ends a watch after an hour with DEADLINE_EXCEEDED; that and a broken connection only mean: again.
-local function may_reopen(self, err)
-  if self._options.timeout and err and err.code == DEADLINE_EXCEEDED then return false end
-  if err and err.code ~= UNAVAILABLE and err.code ~= DEADLINE_EXCEEDED and err.code ~= INTERNAL then return false end
+local function is_passing(self, err)
+  if err and err.code == DEADLINE_EXCEEDED then return not self._ends_at end
+  return not err or err.code == UNAVAILABLE or err.code == INTERNAL
+end
+
+-- Whether the watch may be opened once more after err, or after an end without one. A message alone is no recovery: a
+-- watch that always ends after its first one would be opened for ever.
+local function has_patience(self)
   local now = core.now()
+  if self._heard_at and self._heard_at - self._opened_at >= LEAST_LIFE then recovered(self) end
   self._failing_since = self._failing_since or now
   return now - self._failing_since < self._patience
+end
+
+local function give_up(self, err)
+  err = err or errors.new("rpc", "the server ends the watch again and again before the job has ended",
+    { rpc = self._rpc, target = self._target, job_id = self._job_id })
+  err.message = ("for %g s the watch has broken again and again, without a new state: %s")
+    :format(self._patience, err.message or err.kind)
+  return false, nil, err
 end
 
 local function reopen(self)
@@ -45,14 +63,10 @@ local function reopen(self)
   return true
 end
 
-local function too_short(self)
-  return errors.new("rpc", "the server ends the watch again and again before the job has ended",
-    { rpc = self._rpc, target = self._target, job_id = self._job_id })
-end
-
 -- After the RPC has ended before the job did: true to go on, or what the watch gives instead.
 local function recover(self, err)
-  if not may_reopen(self, err) then return false, nil, err or too_short(self) end
+  if not is_passing(self, err) then return false, nil, err end
+  if not has_patience(self) then return give_up(self, err) end
   if err and err.code == INTERNAL then
     local state, timestamp_or_err, message = confirm(self)
     if state then return false, state, timestamp_or_err, message end
@@ -70,9 +84,17 @@ local function after_recovery(self, goes_on, ...)
   return ...
 end
 
-local function on_message(self, state, timestamp, message)
-  self._failing_since, self._delay = nil, nil
-  if state == self._last and not self._options.every_tick then return advance(self) end
+local function on_message(self, state, timestamp, message, job_id)
+  if job_id ~= self._job_id and job_id ~= "" then
+    return nil, errors.new("rpc", ("the server's answer is broken: a state of job %s"):format(job_id),
+      { rpc = self._rpc, target = self._target, job_id = self._job_id })
+  end
+  self._heard_at = core.now()
+  if state ~= self._last then
+    recovered(self)
+  elseif not self._options.every_tick then
+    return advance(self)
+  end
   return remember(self, state, timestamp, message)
 end
 
@@ -82,9 +104,28 @@ local function on_event(self, what, ...)
   return nil, ...
 end
 
+local function timeout_error(self)
+  return errors.new("timeout", ("the job has not ended within timeout = %g s (last seen %s)")
+    :format(self._timeout, self._last or "never"),
+    { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
+end
+
+-- Opens the RPC if it is not open. A timeout is of the whole watch, however often it is opened.
+local function open(self)
+  if self._raw then return true end
+  local now = core.now()
+  if self._timeout then
+    self._ends_at = self._ends_at or now + self._timeout
+    if now >= self._ends_at then return nil, timeout_error(self) end
+    self._options.timeout = self._ends_at - now
+  end
+  self._opened_at, self._heard_at = now, nil
+  return stream.open(self, self._job_id)
+end
+
 function advance(self)
   if self._is_ended then return nil end
-  local ok, err = stream.open(self, self._job_id)
+  local ok, err = open(self)
   if not ok then
     -- A breaker that refuses a watch which was there before only means: later.
     if self._failing_since and err.kind == "circuit_open" then return after_recovery(self, recover(self, err)) end
@@ -94,13 +135,14 @@ function advance(self)
 end
 
 -- Each change of a job's state, until it has ended: state, timestamp (the server's clock), message (of a failure).
--- options: every_tick (also states that repeat), idle_timeout, timeout (of the RPC; none), metadata.
+-- options: every_tick (also states that repeat), idle_timeout, timeout (of the whole watch; none), metadata.
 function M.watch_job(client, job_id, options)
   local target, patience = core.check_client(client, "watch_job")
   check.text(job_id, "job_id")
   options = stream.options(options, "watch_job", "every_tick")
   return stream.for_loop(stream.new(client, "watch_job", advance, {
     _job_id = job_id, _options = options, _patience = patience, _target = target, _rpc = "WatchJob",
+    _timeout = options.timeout,
   }))
 end
 

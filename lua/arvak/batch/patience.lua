@@ -1,0 +1,62 @@
+-- How long a batch bears a server that fails, that refuses every submit, or that a breaker keeps it from.
+-- Invariant: each of the three has a bound, and the error says which, with the server's words. Pure: time is passed in.
+-- SPDX-License-Identifier: Apache-2.0
+local M = {}
+
+M.REFUSALS = 60.0   -- seconds that a server may refuse every submit while no job of the batch is unfinished
+
+local Patience = {}
+Patience.__index = Patience
+
+-- seconds: how long the server may fail without a break.
+function M.new(now, seconds)
+  return setmetatable({ seconds = seconds, answered_at = now }, Patience)
+end
+
+local function words(err) return err.message or err.kind end
+
+-- The server has answered, whatever it was.
+function Patience:note_answer(now)
+  self.failing_since, self.breaker_until, self.answered_at = nil, nil, now
+end
+
+-- The breaker lets a probe through once retry_after is over. One that is forced open never does.
+local function note_breaker(self, now, err)
+  self.breaker_until = self.breaker_until or now + (err.retry_after or 0) + self.seconds
+  if now < self.breaker_until then return nil end
+  return ("the breaker has let no call through for %g s: %s"):format(self.seconds, words(err))
+end
+
+-- A call has failed: why the server is given up, or nil.
+function Patience:note_failure(now, err)
+  if err.kind == "circuit_open" then return note_breaker(self, now, err) end
+  self.breaker_until, self.failure = nil, err
+  self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
+  if now - self.failing_since < self.seconds then return nil end
+  return ("the server has failed for %g s without a break: %s"):format(self.seconds, words(err))
+end
+
+-- The server has refused a submit as too much, while as many jobs were unfinished: why it is given up, or nil.
+function Patience:note_refusal(now, err, unfinished)
+  self:note_answer(now)
+  if unfinished > 0 then self.refused_since = nil end
+  self.refused_since, self.refusal = self.refused_since or now, err
+  if now - self.refused_since < M.REFUSALS then return nil end
+  return ("the server has refused every submit for %g s: %s"):format(M.REFUSALS, words(err))
+end
+
+-- The server has taken a submit.
+function Patience:note_acceptance(now)
+  self:note_answer(now)
+  self.refused_since, self.refusal = nil, nil
+end
+
+-- What keeps the batch from its end at the moment: a text and the last error of that kind, or nil.
+function Patience:trouble(now)
+  local since, what, err = self.refused_since, "refused every submit", self.refusal
+  if self.failing_since then since, what, err = self.failing_since, "failed", self.failure end
+  if not since then return nil end
+  return ("the server has %s for %.1f s: %s"):format(what, now - since, words(err)), err
+end
+
+return M

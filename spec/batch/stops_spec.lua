@@ -1,0 +1,288 @@
+-- What becomes of jobs and journals when a batch is stopped or its runner ends: by time, by a closed coroutine, by an
+-- interrupt, by an error of the user's.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local batches = require "spec.support.batches"
+local helper = require "spec.helper"
+
+local LUA = os.getenv "LUA" or "lua5.4"
+local server, client, manager, path
+
+local function open(options, client_options, workers)
+  server = helper.start(options)
+  client = arvak.connect(server.address, client_options)
+  manager = arvak.batch_manager(client, { max_workers = workers })
+  path = os.tmpname()
+  os.remove(path)
+end
+
+local function close()
+  manager:close()
+  client:close()
+  server:stop()
+  for _, ending in ipairs { "", "-wal", "-shm", "-lock" } do os.remove(path .. ending) end
+  manager, client, server = nil, nil, nil
+  helper.assert_clean()
+end
+
+local function states()
+  local found = {}
+  for _, job in ipairs(server:jobs()) do found[job.state] = (found[job.state] or 0) + 1 end
+  return found
+end
+
+-- Unfinished jobs of the server.
+local function unfinished() return (states().RUNNING or 0) + (states().QUEUED or 0) end
+
+describe("a job that is canceled with its batch", function()
+  after_each(close)
+
+  for _, transport in ipairs { "stream", "unary" } do
+    it("ends as its batch though the answer was lost, and runs when the batch goes on: " .. transport, function()
+      open({ job_latency = 0.3 }, { retry = { max_attempts = 5, initial_backoff = 0.01 } })
+      server:fault { rpc = "CancelJob", status = "UNAVAILABLE", when = "after", rate = 0.5 }
+      local options = { journal = path, timeout = 0.15, transport = transport }
+      local r, err = manager:execute_batch(batches.bells(20), "simulator", options)
+      batches.assert_whole(r, 20)
+      assert.equal("timeout", err.kind)
+      assert.same({ timeout = 20 }, batches.kinds(r))
+      server:clear_faults()
+      options.timeout = nil
+      r, err = manager:execute_batch(batches.bells(20), "simulator", options)
+      assert.is_nil(err)
+      batches.assert_whole(r, 20)
+      assert.is_true(r.ok)
+      assert.equal(20, states().COMPLETED)
+    end)
+
+    it("ends as its batch when a look finds it canceled before the answer comes: " .. transport, function()
+      open({ job_latency = 60 })
+      server:fault { rpc = "CancelJob", latency = 5, count = 1 }   -- this one's answer comes after the linger
+      server:fault { rpc = "CancelJob", latency = 0.2 }
+      local r, err = manager:execute_batch(batches.bells(20), "simulator", { transport = transport, timeout = 0.2 })
+      batches.assert_whole(r, 20)
+      assert.equal("timeout", err.kind)
+      assert.same({ timeout = 20 }, batches.kinds(r))
+      for _, item in ipairs(r.items) do assert.is_falsy(item.err.maybe_executed) end
+    end)
+  end
+
+  it("runs when the batch goes on, though the process was killed before it had noted an end", function()
+    open({ job_latency = 0.5 })
+    local script = ([[
+      local arvak = require "arvak"
+      local circuits = {}
+      for i = 1, 8 do circuits[i] = { %q, i } end
+      local manager = arvak.batch_manager(arvak.connect(%q))
+      manager:execute_batch(circuits, "simulator", { journal = %q, timeout = 0.2 })
+    ]]):format(helper.bell, server.address, path)
+    server:fault { rpc = "CancelJob", hang = "after" }
+    local name = os.tmpname()
+    local file <close> = assert(io.open(name, "w"))
+    file:write(script)
+    file:flush()
+    local pid = io.popen(("%s %s >/dev/null 2>&1 & echo $!"):format(LUA, name)):read "n"
+    helper.eventually(function() return (states().CANCELED or 0) == 8 end)
+    os.execute("kill -KILL " .. pid)
+    os.remove(name)
+    server:clear_faults()
+    helper.eventually(function()   -- until the dead process's lock is gone
+      local journal = arvak.journal(path)
+      if journal then journal:close() end
+      return journal
+    end)
+    local r, err = manager:execute_batch(batches.bells(8), "simulator", { journal = path })
+    assert.is_nil(err)
+    batches.assert_whole(r, 8)
+    assert.is_true(r.ok)
+    assert.equal(8, states().COMPLETED)
+  end)
+end)
+
+describe("a batch whose coroutine ends", function()
+  after_each(close)
+
+  -- Starts a batch in a coroutine of its own that is suspended inside on_result.
+  local function suspended(transport, journal)
+    local co = coroutine.create(function()
+      return manager:execute_batch(batches.bells(8), "simulator", { transport = transport, journal = journal,
+        on_result = function() coroutine.yield "inside" end })
+    end)
+    server:fault { job = "hang", after = 1 }
+    server:fault { rpc = "any", job_latency = 0.3 }   -- when the first has ended, the others are there
+    assert.same({ true, "inside" }, { coroutine.resume(co) })
+    helper.eventually(function() return (states().RUNNING or 0) == 3 end)
+    return co
+  end
+
+  for _, how in ipairs { "closed", "collected" } do
+    for _, transport in ipairs { "stream", "unary" } do
+      it(("by being %s cancels its jobs, and others can go on: %s"):format(how, transport), function()
+        open(nil, nil, 4)
+        local co = suspended(transport)
+        if how == "closed" then assert.is_true(coroutine.close(co)) end
+        co = nil   -- luacheck: ignore 311
+        collectgarbage()
+        collectgarbage()
+        helper.eventually(function() return unfinished() == 0 end)
+        server:clear_faults()
+        assert.is_true(manager:execute_batch(batches.bells(8), "simulator").ok)   -- its places are free
+      end)
+    end
+
+    it(("by being %s leaves its jobs to a later run where it has a journal, which is free"):format(how), function()
+      open(nil, nil, 4)
+      local co = suspended("unary", path)
+      if how == "closed" then assert.is_true(coroutine.close(co)) end
+      co = nil   -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      assert.equal(3, states().RUNNING)
+      server:clear_faults()
+      for _, job in ipairs(server:jobs()) do
+        if job.state == "RUNNING" then client:cancel_job(job.job_id or job.id) end
+      end
+      local r, err = manager:execute_batch(batches.bells(8), "simulator", { journal = path })
+      assert.is_nil(err)
+      batches.assert_whole(r, 8)
+      assert.same({ job_canceled = 3 }, batches.kinds(r))   -- by us, and not with the batch
+    end)
+  end
+
+  for _, transport in ipairs { "stream", "unary" } do
+    for _, has_journal in ipairs { false, true } do
+      it(("in luv's loop lets that loop end: %s, %s"):format(transport, has_journal and "journal" or "none"), function()
+        open({ job_latency = has_journal and 3 or 60 })
+        local uv = require "luv"
+        local attachment = require("arvak.luv").attach()
+        local journal = has_journal and path or nil
+        local co = coroutine.create(function()
+          return manager:execute_batch(batches.bells(30), "simulator", { transport = transport, journal = journal })
+        end)
+        assert(coroutine.resume(co))
+        local look = uv.new_timer()
+        look:start(10, 10, function()
+          if (states().RUNNING or 0) < 30 then return end
+          look:stop()
+          look:close()
+          assert(coroutine.close(co))
+        end)
+        local watchdog, is_late = uv.new_timer(), false
+        watchdog:start(1000 * math.floor(helper.TEST_TIMEOUT), 0, function()
+          is_late = true
+          uv.stop()
+        end)
+        watchdog:unref()
+        uv.run()
+        watchdog:close()
+        attachment:detach()
+        uv.run("nowait")
+        assert.is_false(is_late)
+        if has_journal then
+          assert.is_true(manager:execute_batch(batches.bells(30), "simulator", { journal = path }).ok)
+          assert.equal(30, server:stats().accepted)
+        else
+          helper.eventually(function() return unfinished() == 0 end)
+        end
+      end)
+    end
+  end
+end)
+
+describe("a batch that is interrupted by Ctrl-C without a journal", function()
+  after_each(close)
+
+  for _, where in ipairs { "outside a task", "in a task" } do
+    for _, transport in ipairs { "stream", "unary" } do
+      it(("cancels its jobs before it raises: %s, %s"):format(where, transport), function()
+        open({ job_latency = 60 })
+        local script = os.tmpname()
+        local file = assert(io.open(script, "w"))
+        file:write(([[
+          local arvak = require "arvak"
+          local circuits = {}
+          for i = 1, 20 do circuits[i] = { %q, i } end
+          local manager = arvak.batch_manager(arvak.connect(%q))
+          local function main() return manager:execute_batch(circuits, "simulator", { transport = %q }) end
+          %s
+        ]]):format(helper.bell, server.address, transport, where == "in a task" and "arvak.run(main)" or "main()"))
+        file:close()
+        local shell = ("bash -c 'set -m; %s %s & echo $!; wait $!; echo status $?' 2>&1"):format(LUA, script)
+        local pipe = assert(io.popen(shell))
+        local pid = pipe:read "n"
+        helper.eventually(function() return (states().RUNNING or 0) == 20 end)
+        os.execute("kill -INT " .. pid)
+        local output = pipe:read "a"
+        pipe:close()
+        os.remove(script)
+        assert.matches("interrupted!", output)
+        assert.matches("status 1\n", output)
+        helper.eventually(function() return unfinished() == 0 end)
+        assert.equal(20, states().CANCELED)
+      end)
+    end
+  end
+end)
+
+describe("what a function of the user's raises", function()
+  after_each(close)
+
+  it("after the batch has stopped is the cause of its error", function()
+    open({ job_latency = 60 })
+    local problem = { "mine" }
+    local r, err = manager:execute_batch(batches.bells(8), "simulator", { timeout = 0.1, on_result = function(_, _, why)
+      if why then error(problem) end
+    end })
+    batches.assert_whole(r, 8)
+    assert.equal("timeout", err.kind)
+    assert.equal(problem, err.cause)
+  end)
+
+  it("in an iterator, after the batch has stopped or is over, reaches somebody", function()
+    open()
+    for _, seconds in ipairs { 0.3, 0.9 } do   -- the batch lingers for half a second
+      local problem = setmetatable({}, { __tostring = function() return "the iterator's own" end })
+      local n = 0
+      local _, err = manager:execute_batch(function()
+        n = n + 1
+        if n < 3 then return { helper.bell, n } end
+        arvak.sleep(seconds)
+        error(problem)
+      end, "simulator", { timeout = 0.1 })
+      assert.equal("timeout", err.kind)
+      if err.cause == nil then
+        local ok, raised
+        helper.eventually(function()
+          ok, raised = pcall(arvak.poll, 0.01)
+          return not ok
+        end)
+        assert.equal(problem, raised)
+      else
+        assert.equal(problem, err.cause)
+      end
+    end
+  end)
+
+  it("has each function called once at most after it, also when two raise", function()
+    open()
+    server:fault { rpc = "CancelJob", hang = true }
+    server:fault { rpc = "SubmitJob", job = "hang", after = 5 }
+    local results, reports = 0, 0
+    local r, err = manager:execute_batch(batches.bells(20), "simulator", { transport = "unary",
+      on_result = function()
+        results = results + 1
+        error("from on_result", 0)
+      end,
+      progress_callback = function()
+        reports = reports + 1
+        if results > 0 then error("from progress_callback", 0) end
+      end,
+    })
+    batches.assert_whole(r, 20)
+    assert.equal(1, results)
+    assert.equal("from on_result", err.cause)
+    local ok, raised = pcall(arvak.poll, 0)
+    assert.same({ false, "from progress_callback" }, { ok, raised })
+    assert.is_true(reports >= 1)
+  end)
+end)

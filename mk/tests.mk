@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 FUZZ_SECONDS ?= 30
+SEED       ?= $(shell date +%s)
 SANITIZERS  = -fsanitize=address,undefined
 TSAN_C      = $(if $(findstring thread,$(SANITIZE)),tools/tsan.c)
 VALGRIND   ?= valgrind -q --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
@@ -26,7 +27,8 @@ BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
 
-.PHONY: lint format examples asan tsan valgrind fuzz check-grpc check-debian repeat tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua check-grpc check-debian repeat check-long \
+  tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
 lint:
@@ -49,17 +51,26 @@ examples:
 #: make asan          the tests and the example of a host under AddressSanitizer and UBSan with a hard-working garbage collector
 # An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
 # intercept_tls_get_addr: the leak check of gcc 12 dies of what it takes for thread-local storage of a loaded library.
-asan: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
-asan: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
-asan: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
+asan fuzz-lua: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
+asan fuzz-lua: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
+asan fuzz-lua: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
+ASAN_MAKE = BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS)
 asan:
 	@$(SETUP) test
-	@$(SUBMAKE) BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS) \
-	  all tests build/asan/bin/lua5.4 build/asan/examples/embed
+	@$(SUBMAKE) $(ASAN_MAKE) all tests build/asan/bin/lua5.4 build/asan/examples/embed
 	@PATH="$(CURDIR)/build/asan/bin:$$PATH" LUA_INIT_5_4="collectgarbage('setpause', 0)" \
 	  $(MAKE) --no-print-directory BUILD=build/asan LUA=lua5.4 \
 	  SPECS='$(filter-out $(BUILD_SPECS),$(SPECS))' run-tests
 	@$(if $(T),:,ARVAK_BUILD=build/asan tools/examples.sh embed)
+
+#: make fuzz-lua      every public function with values that play tricks, under asan: SEED, FUZZ_SECONDS
+fuzz-lua:
+	@$(SETUP) test
+	@$(SUBMAKE) $(ASAN_MAKE) all build/asan/bin/lua5.4
+	@$(MAKE) --no-print-directory BUILD=build/asan LUA=build/asan/bin/lua5.4 run-fuzz-lua
+
+run-fuzz-lua:
+	@$(RUN) $(LUA) spec/long/fuzz_lua.lua $(SEED) $(FUZZ_SECONDS)
 
 #: make tsan          the tests in C, and the example of a host, under ThreadSanitizer
 # gRPC is not built for it, so what happens inside is not looked at; what we hand from thread to thread is guarded by
@@ -106,6 +117,16 @@ repeat:
 	@$(SETUP) test
 	@$(SUBMAKE) all tests
 	@$(RUN) tools/repeat.sh $(TESTS)
+
+#: make check-long    hours: SEED's random tests, 200 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
+check-long: FUZZ_SECONDS = 1800
+check-long:
+	@$(SETUP) check
+	@$(SUBMAKE) all tests
+	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
+	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
+	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
+	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
 

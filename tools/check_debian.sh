@@ -33,8 +33,9 @@ try() {
     state=ok
     in_chroot "$root" "$2" "git clone -q /srv/arvak.bundle arvak-$target && cd arvak-$target && make $target" \
       >"$log" 2>&1 || state=failed
-    [ $state = ok ] || { failed=1; grep -E ' [1-9][0-9]* not ok |error|Error' "$log" || tail -n 20 "$log"; }
-    printf '%s, %s: make %s: %s, %d s: %s\n' "$1" "$2" $target $state $(($(date +%s) - start)) "$(tail -n 1 "$log")"
+    [ $state = ok ] || { failed=1; grep -E ' [1-9][0-9]* not ok ' "$log" || tail -n 20 "$log"; }
+    last=$(grep -E '^[0-9]+ passed' "$log" || tail -n 1 "$log")
+    printf '%s, %s: make %s: %s, %d s: %s\n' "$1" "$2" $target $state $(($(date +%s) - start)) "$last"
     mv "$log" "$work/$1-$2-$target.log"
   done
 }

@@ -237,15 +237,19 @@ function results.distance(a, b, kind) end
 
 ---@alias arvak.item { index: integer?, id: string|integer|nil, job_id: string?, attempts: integer?, result: arvak.result?, err: any }
 
+---@class arvak.csv_options
+---@field quote_formulas? boolean an apostrophe before a text that a spreadsheet would run as a formula (true)
+
 ---@class arvak.export
 local export = {}
 
 ---A line for each outcome, one for each item without any. The file appears when it is whole.
 ---@param path string
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
+---@param options? arvak.csv_options
 ---@return true|nil ok
 ---@return arvak.error|nil err
-function export.to_csv(path, items) end
+function export.to_csv(path, items, options) end
 
 ---An array with an object for each item, which loses nothing.
 ---@param path string
@@ -661,9 +665,10 @@ function batch_result:each() end
 
 ---Writes the items to a file, a line for each outcome of each.
 ---@param path string
+---@param options? arvak.csv_options
 ---@return true|nil ok
 ---@return arvak.error|nil err
-function batch_result:to_csv(path) end
+function batch_result:to_csv(path, options) end
 
 ---Writes the items to a file, as an array with an object for each.
 ---@param path string
@@ -737,11 +742,12 @@ local result = {}
 ---@return fun(): string, integer
 function result:pairs() end
 
----@return table<string, number>
+---@return table<string, number>|nil probabilities empty when nothing was counted
+---@return arvak.error|nil err what was counted is no count
 function result:probabilities() end
 
----@return string|nil bitstring of equals the smallest
----@return number|nil probability
+---@return string|nil bitstring of equals the smallest; nil when nothing was counted
+---@return number|arvak.error|nil probability, or what is wrong with the counts
 function result:most_frequent() end
 
 ---@return table|nil metadata
@@ -750,12 +756,14 @@ function result:metadata() end
 
 ---The outcomes as lines of bitstring, count, share and bar, in ascending order; of more than 32 the most frequent 32 and
 ---a last line for the others.
----@param columns? integer of the text as a whole (default 72)
----@return string
+---@param columns? integer of the text as a whole, 1 to 10000 (default 72)
+---@return string|nil text
+---@return arvak.error|nil err what was counted is no count
 function result:histogram(columns) end
 
 ---@param n integer from 0 on
----@return { bits: string, count: integer, probability: number }[] largest first, of equals the smallest bitstring
+---@return { bits: string, count: integer, probability: number }[]|nil list largest first, of equals the smallest bitstring
+---@return arvak.error|nil err what was counted is no count
 function result:top(n) end
 
 ---The result for some of the qubits, the others summed over.

@@ -38,31 +38,31 @@ describe("a generator of arvak.wrap that is closed while it waits", function()
   after_each(close)
 
   local waits = {
-    ["a sleep"] = function() arvak.sleep(TEST_TIMEOUT) end,
+    ["a sleep"] = function() arvak.sleep(1000) end,
     ["a call"] = function() client:list_backends() end,
     ["what never ends"] = function() arvak.future():result() end,
   }
   for name, wait in pairs(waits) do
     it("raises at once in its task, which goes on, when it waits for " .. name, function()
-      local started = os.time()
       local ok, err = close_generator(wait)
       assert.is_false(ok)
       assert.matches("^[^:]*closed_spec.lua:%d+: cannot resume dead coroutine$", err)
-      assert.is_true(os.time() - started < TEST_TIMEOUT / 2)
       assert.equal(0, arvak._counts().waits)
     end)
   end
 
   it("raises in the task also when it stands around the one that waits", function()
     local middle
+    local f, resolve = arvak.future()
     local ok, err = arvak.run(function()
       arvak.spawn(function()
         arvak.sleep(0.002)
         assert(coroutine.close(middle))
+        resolve()
       end)
       local ok, err = pcall(arvak.wrap(function()
         middle = coroutine.running()
-        arvak.wrap(function() arvak.sleep(0.01) end)()
+        arvak.wrap(function() f:result() end)()
       end))
       assert(arvak.sleep(0.001))
       return ok, err

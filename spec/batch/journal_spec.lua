@@ -237,7 +237,7 @@ describe("a journal", function()
       end })
       methods.commit = commit
       assert.is_true(r.ok)
-      assert.is_true(count > 10 and count <= 800 / (32 / 4) + 10, count)
+      assert.is_true(count > 10 and count <= 800 / (32 / 8) + 10, count)
     end)
   end
 
@@ -252,7 +252,7 @@ describe("a journal", function()
     local syncs = 0
     for line in io.lines(trace) do if line:find "sync%(" then syncs = syncs + 1 end end
     os.remove(trace)
-    assert.is_true(syncs > 10 and syncs <= 800 / (32 / 4) + 10, syncs)
+    assert.is_true(syncs > 10 and syncs <= 800 / (32 / 8) + 10, syncs)
   end)
 end)
 

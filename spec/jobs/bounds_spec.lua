@@ -5,7 +5,7 @@ local helper = require "spec.helper"
 local peer = require "spec.support.peer"
 
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
-local PATIENCE = 0.3   -- seconds, the client's timeout here
+local PATIENCE = 0.5   -- seconds, the client's timeout here
 local server, client, there
 
 local start, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
@@ -46,7 +46,7 @@ for name, way in pairs(ways) do
         assert.equal("wait", err.scope)
         assert.equal("j", err.job_id)
         assert.is_truthy(err.message:find(text, 1, true), err.message)
-        assert.matches("for 0.3 s", err.message)
+        assert.matches("for 0.5 s", err.message)
       end)
     end
 
@@ -74,7 +74,7 @@ for name, way in pairs(ways) do
       server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE", message = "later", pushback_ms = 3600000 }
       local _, err = way {}
       assert.equal("unavailable", err.kind)
-      assert.matches("failed for 0.3 s without a break: .*later", err.message)
+      assert.matches("failed for 0.5 s without a break: .*later", err.message)
     end)
 
     it("obeys a short pushback", function()
@@ -110,7 +110,7 @@ describe("a wait behind a breaker that is forced open", function()
     client:breaker():force_open()
     local _, err = arvak.with_timeout(TEST_TIMEOUT, client.wait_for_job, client, job_id)
     assert.equal("circuit_open", err.kind)
-    assert.matches("the breaker has refused every call for 0.3 s", err.message)
+    assert.matches("the breaker has refused every call for 0.5 s", err.message)
     assert.equal(job_id, err.job_id)
     local value, future_err = f:result(TEST_TIMEOUT)
     assert.is_true(value ~= nil or future_err.kind == "circuit_open")

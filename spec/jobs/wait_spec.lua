@@ -126,17 +126,17 @@ describe("client:wait_for_job", function()
     open()
     local job_id = submit()
     server:fault { rpc = "GetJobStatus", hang = true, count = 2 }
-    assert.equal(10, client:wait_for_job(job_id, { timeout = 0.02, max_wait = TEST_TIMEOUT }).shots)
+    assert.equal(10, client:wait_for_job(job_id, { timeout = 0.3, max_wait = TEST_TIMEOUT }).shots)
   end)
 
   it("without max_wait gives up when the server has failed without a break for one timeout", function()
     open()
     local job_id = submit()
     server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE", message = "gone" }
-    local value, err = client:wait_for_job(job_id, { timeout = 0.05, poll_interval = 0.01 })
+    local value, err = client:wait_for_job(job_id, { timeout = 0.5, poll_interval = 0.01 })
     assert.is_nil(value)
     assert.equal("unavailable", err.kind)
-    assert.equal("the server has failed for 0.05 s without a break: gone", err.message)
+    assert.equal("the server has failed for 0.5 s without a break: gone", err.message)
     assert.is_true(server:stats().calls.GetJobStatus > 2)
   end)
 

@@ -13,8 +13,8 @@ local kills, jobs = math.tointeger(arg[2] or 200), math.tointeger(arg[3] or 2000
 
 -- Runs the batch, or kills it once it has submitted something, so many seconds later: its output.
 local function run(server, path, transport, on_unknown, seconds)
-  local pipe = assert(io.popen(("%s spec/support/journal_batch.lua %s %s %d %d %s %s 2>&1 & echo $!; wait $!"):format(
-    LUA, server.address, path, jobs, WORKERS, transport, on_unknown)))
+  local command = "exec 2>/dev/null; %s spec/support/journal_batch.lua %s %s %d %d %s %s 2>&1 & echo $!; wait $!"
+  local pipe = assert(io.popen(command:format(LUA, server.address, path, jobs, WORKERS, transport, on_unknown)))
   local pid, accepted = pipe:read "n", server:stats().accepted
   if seconds then
     local ends_at = os.time() + 2

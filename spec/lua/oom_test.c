@@ -132,8 +132,8 @@ static const char *const scenarios[] = {
     "local Circuit = { __index = function(_, key) return key == 'qasm' and bell .. ' ' or nil end }"
     "  local ids = client:submit_batch({ setmetatable({ shots = 2 }, Circuit), { bell, 3 } }, 'simulator',"
     "    { metadata = { ['x-a'] = 'b', ['x-b'] = 'c' }, timeout = 5 }) return #ids == 2",
-    "local c <close> = arvak.connect(address, { metadata = { ['x-a'] = 'b' }, channel_args = { ['grpc.x'] = 1, y = 'z' },"
-    "    api_key = 'k' }) return c:list_backends { metadata = { ['x-c'] = 'd' } } ~= nil",
+    "local c <close> = arvak.connect(address, { metadata = { ['x-a'] = 'b' }, api_key = 'k',"
+    "    channel_args = { ['grpc.x'] = 1, y = 'z' } }) return c:list_backends { metadata = { ['x-c'] = 'd' } } ~= nil",
     "for _, call in ipairs { function() return client:execute(5) end, function() return client.async:execute(6) end,"
     "    function() client:get_job_status('a\\0b') end, function() client:list_backends({}, 1) end,"
     "    function() arvak.future().done() end, function() arvak.sleep(('x'):rep(99)) end } do"

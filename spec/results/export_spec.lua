@@ -84,7 +84,7 @@ thing"
 
   it("as JSON has counts and fractions with all their digits", function()
     export.to_json(path, { { result = result_of({ ["0"] = math.maxinteger, ["1"] = 1 << 53 | 1 }, 1) },
-      { attempts = 0.1, index = 0 / 0, job_id = math.huge } })
+      { attempts = 0.1, index = 0 / 0, job_id = math.huge, err = "none" } })
     local text = read(path)
     assert.truthy(text:find('"counts":{"0":9223372036854775807,"1":9007199254740993}', 1, true))
     assert.truthy(text:find('"index":null,"id":null,"job_id":null,"attempts":0.1,"error":', 1, true))
@@ -153,13 +153,37 @@ thing"
     assert.equal("", files())
   end)
 
-  it("on a full disk is nil and an error", function()
-    local open = io.open
-    rawset(io, "open", function(_, mode) return open("/dev/full", mode) end)
-    local ok, err = export.to_csv(path, function() return nil end)
-    rawset(io, "open", open)
-    assert.is_nil(ok)
-    assert.matches("No space left", err.message)
+  it("on a full disk is nil and an error, and the file before stays", function()
+    assert.is_true(export.to_csv(path, { { result = bell } }))
+    local before = read(path)
+    local script = directory .. "/fill.lua"
+    local file <close> = assert(io.open(script, "w"))
+    file:write([[
+      local arvak = require "arvak"
+      local rest = 20000
+      print(arvak.export.to_csv(arg[1], function()
+        rest = rest - 1
+        return rest > 0 and { err = "no result" } or nil
+      end))
+    ]])
+    file:flush()
+    local pipe = assert(io.popen(("trap '' XFSZ; ulimit -f 8; %s '%s' '%s' 2>&1"):format(os.getenv "LUA" or "lua5.4",
+      script, path)))
+    local output = pipe:read "a"
+    assert(pipe:close(), output)
+    assert.matches("^nil\trpc: .*/out cannot be written: File too large", output)
+    assert.equal(before, read(path))
+    assert.equal("fill.lua\nout\n", files())
+  end)
+
+  it("in a Lua state without io and os says so", function()
+    local kept = io
+    _G.io = nil
+    local ok, value, err = pcall(export.to_csv, path, { { result = bell } })
+    _G.io = kept
+    assert.is_true(ok)
+    assert.is_nil(value)
+    assert.matches("there are no io and os in this Lua state", err.message)
     assert.equal("", files())
   end)
 
@@ -167,8 +191,19 @@ thing"
     for pattern, call in pairs {
       ["path: got 5"] = function() export.to_csv(5, {}) end,
       ["to_json: items: got nil"] = function() export.to_json(path) end,
-      ["to_csv: item 2: got 5, expected a table"] = function() export.to_csv(path, { {}, 5 }) end,
+      ["to_csv: item 2: got 5, expected a table"] = function() export.to_csv(path, { { err = "e" }, 5 }) end,
       ["to_json: item 1: result: got a table"] = function() export.to_json(path, { { result = {} } }) end,
+      ["to_csv: item 1: got an arvak.result, expected"] = function() export.to_csv(path, { bell }) end,
+      ["to_json: item 2: got an arvak.error"] = function() export.to_json(path, { { result = bell }, an_error() }) end,
+      ["to_csv: items: got an arvak.result"] = function() export.to_csv(path, bell) end,
+      ["to_csv: item 1: got neither result nor err"] = function() export.to_csv(path, { { counts = {} } }) end,
+      ["to_json: item 1: got neither"] = function() export.to_json(path, function() return {} end) end,
+      ["to_csv: items: got the key \"a\""] = function() export.to_csv(path, { a = { result = bell } }) end,
+      ["to_json: items: got .*, expected a list"] = function()
+        export.to_json(path, { [1] = { result = bell }, [3] = { result = bell } })
+      end,
+      ["to_csv: unknown option \"quotes\""] = function() export.to_csv(path, {}, { quotes = true }) end,
+      ["quote_formulas: got 1"] = function() export.to_csv(path, {}, { quote_formulas = 1 }) end,
     } do
       assert.error_matches(call, "^" .. pattern)
     end

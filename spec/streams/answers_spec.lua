@@ -29,7 +29,8 @@ end
 
 local OK = peer.trailers(0, "")
 
--- The events of count submissions to a peer that says these messages and then ends well: a list of texts.
+-- The events of count submissions to a peer that says these messages and then ends well, and the error of the stream at
+-- last: a list of texts.
 local function events_of(count, messages)
   there = peer.start()
   local step = peer.stream(messages, OK)
@@ -38,14 +39,18 @@ local function events_of(count, messages)
   client = arvak.connect(there:address(), { timeout = 2 })
   local circuits, events = {}, {}
   for i = 1, count do circuits[i] = { bell, 7 } end
-  -- An iterator, whose entries are all written before anything is read of the stream.
-  for event, index, job_id, data in client:submit_batch_stream(circuits, "simulator") do
+  local s <close> = client:submit_batch_stream(circuits, "simulator")
+  while true do
+    local event, index, job_id, data = s:next()
+    if not event then
+      if index then events[#events + 1] = "at last: " .. index.message end   -- the error
+      return events
+    end
     local text = ("%s %d %s"):format(event, index, job_id or "-")
     if event == "error" then text = ("%s: %s, %s"):format(text, data.kind, data.message) end
     if event == "completed" then text = ("%s: %d"):format(text, data.counts["00"]) end
     events[#events + 1] = text
   end
-  return events
 end
 
 describe("a batch stream", function()
@@ -71,16 +76,18 @@ describe("a batch stream", function()
       { "submitted 1 j", "completed 1 j: 7" } },
     ["refuses the result of another job inside its own message"] = {
       { submitted("1", "j"), completed("1", "j", "other") },
-      { "submitted 1 j", "error 1 j: rpc, the server's answer is broken: the result of job other came for job j" } },
+      { "submitted 1 j", "error 1 j: job_not_found, no such job",
+        "at last: the server's answer is about another job than the one it was asked about" } },
     ["refuses a message that is about another job"] = {
       { submitted("1", "j"), completed("1", "other") },
       { "submitted 1 j", "error 1 j: rpc, the server's answer is broken: the result of job other came for job j" } },
     ["takes no result after it has refused one"] = {
-      { submitted("1", "j"), completed("1", "j", "other"), completed("1", "j") },
+      { submitted("1", "j"), completed("1", "other"), completed("1", "j") },
       { "submitted 1 j", "error 1 j: rpc, the server's answer is broken: the result of job other came for job j" } },
     ["refuses a job without an id"] = {
       { submitted("1", ""), completed("1", "") },
-      { "error 1 -: rpc, the server's answer is broken: a job without an id" } },
+      { "error 1 -: rpc, the stream ended before the server had answered this submission",
+        "at last: the server answered with OK, but without what was asked for" } },
     ["looks up what ended before it began"] = {
       { completed("1", "j"), submitted("1", "j") },
       { "submitted 1 j", "error 1 j: job_not_found, no such job" } },

@@ -229,6 +229,12 @@ describe("stream_results of chunks that do not fit", function()
     assert.is_nil(flaw_of { { true, 0, 1, "" } })
   end)
 
+  it("takes none of another job", function()
+    local refusal = "the server's answer is about another job than the one it was asked about"
+    assert.equal(refusal, flaw_of { { true, 0, 1, "other" } })
+    assert.equal(refusal, flaw_of { { false, 0, 2 }, { true, 1, 2, "k" } })
+  end)
+
   for flaw, chunks in pairs {
     ["chunk 1 came where chunk 0 was expected"] = { { false, 1, 3 } },
     ["chunk 2 came where chunk 1 was expected"] = { { false, 0, 3 }, { true, 2, 3 } },
@@ -238,8 +244,6 @@ describe("stream_results of chunks that do not fit", function()
     ["chunk 1 of 2 is not called the final one"] = { { false, 0, 2 }, { false, 1, 2 } },
     ["it ended after 1 chunks, before the final one"] = { { false, 0, 2 } },
     ["it ended after 0 chunks, before the final one"] = {},
-    ["a chunk of job other came"] = { { true, 0, 1, "other" } },
-    ["a chunk of job k came"] = { { false, 0, 2 }, { true, 1, 2, "k" } },
     ["chunk 0 came of only 0"] = { { false, 0, 0 } },
     ["chunk 2 came of only 2"] = { { false, 0, 2 }, { true, 1, 2 }, { false, 2, 2 } },
     ["chunk 1 came where chunk 2 was expected"] = { { false, 0, 2 }, { true, 1, 2 }, { true, 1, 2 } },

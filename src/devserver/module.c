@@ -50,17 +50,25 @@ static void set_option(lua_State *L, server_options *options, const option_spec 
   if (!ok) bad_option(L, spec, lua_absindex(L, -1));
 }
 
+/* Numbers have a point there, whatever the locale says. Pushes the text. */
+static const char *value_text(lua_State *L, int index) {
+  bool is_number = lua_type(L, index) == LUA_TNUMBER;
+  const char *text = luaL_tolstring(L, index, NULL);
+  return is_number ? luaL_gsub(L, text, ",", ".") : text;
+}
+
 /* A value in the text form of fault.c; a pair of numbers is a range, { mean = n } an exponential distribution.
  * Leaves what it needs on the stack. */
 static const char *fault_value(lua_State *L, int index) {
-  if (!lua_istable(L, index)) return luaL_tolstring(L, index, NULL);
+  if (!lua_istable(L, index)) return value_text(L, index);
   if (lua_getfield(L, index, "mean") != LUA_TNIL) {
-    const char *mean = luaL_tolstring(L, -1, NULL);
+    const char *mean = value_text(L, -1);
     return lua_pushfstring(L, "exponential:%s", mean);
   }
   lua_geti(L, index, 1);
   lua_geti(L, index, 2);
-  const char *low = luaL_tolstring(L, -2, NULL), *high = luaL_tolstring(L, -2, NULL);
+  int top = lua_gettop(L);
+  const char *low = value_text(L, top - 1), *high = value_text(L, top);
   return lua_pushfstring(L, "%s-%s", low, high);
 }
 

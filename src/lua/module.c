@@ -14,12 +14,15 @@
 #include "client.h"
 #include "connect.h"
 #include "descriptor.h"
+#include "draft.h"
 #include "embedded.h"
 #include "entry.h"
 #include "errors.h"
+#include "files.h"
 #include "guard.h"
 #include "headers.h"
 #include "hooks.h"
+#include "lockfile.h"
 #include "method.h"
 #include "misuse.h"
 #include "names.h"
@@ -98,7 +101,7 @@ static void push_core(lua_State *L) {
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
       larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_call_policies_open,
       larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open,
-      larvak_sha256_open};
+      larvak_sha256_open, larvak_files_open, larvak_lockfile_open, larvak_draft_open};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof units / sizeof *units; i++) units[i](L);
   lua_pushstring(L, ARVAK_VERSION);

@@ -163,15 +163,13 @@ int larvak_record_push_message(lua_State *L) {
       push_state(L, message->as.update.state);
       lua_pushinteger(L, message->as.update.timestamp);
       lua_pushstring(L, message->as.update.error_message);
-      lua_pushstring(L, message->as.update.job_id);
-      return 4;
+      return 3;
     case ARVAK_STREAM_RESULTS:
       push_counts(L, message->as.chunk.counts, message->as.chunk.size);
       lua_pushboolean(L, message->as.chunk.is_final);
       lua_pushinteger(L, message->as.chunk.index);
       lua_pushinteger(L, message->as.chunk.total);
-      lua_pushstring(L, message->as.chunk.job_id);
-      return 5;
+      return 4;
     default: return push_batch_answer(L, message);
   }
 }

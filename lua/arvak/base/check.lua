@@ -2,11 +2,12 @@
 -- Invariant: what is wrong raises at the line of the library's caller, and names the argument and what it got.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local text = require "arvak.base.text"
 
 local M = {}
 
 function M.misuse(format, ...)
-  return core.misuse(format:format(...))
+  return core.misuse(text.printable(format:format(...), true))
 end
 
 -- Whether it can be called.

@@ -2,6 +2,7 @@
 -- Invariant: an error is known by its metatable; what it is stands in err.kind, and no text has to be read for it.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local text = require "arvak.base.text"
 
 local M = {}
 local Error = core.metatables["arvak.error"]
@@ -20,13 +21,14 @@ end
 
 local function notes_of(err)
   local notes = {}
-  if err.job_id then notes[#notes + 1] = "job " .. err.job_id end
+  if err.job_id then notes[#notes + 1] = "job " .. text.printable(tostring(err.job_id)) end
   if err.attempts and err.attempts > 1 then notes[#notes + 1] = err.attempts .. " attempts" end
   if err.maybe_executed then notes[#notes + 1] = "may have been executed" end
   return #notes > 0 and " (" .. table.concat(notes, ", ") .. ")" or ""
 end
 
--- "SubmitJob localhost:50051: UNAVAILABLE: message (job …, 3 attempts)"
+-- "SubmitJob localhost:50051: UNAVAILABLE: message (job …, 3 attempts)". What a terminal would act upon is escaped, but
+-- for ends of lines and tabs; the fields have it as it came.
 function Error.__tostring(err)
   local where = {}
   if err.rpc then where[#where + 1] = err.rpc end
@@ -35,7 +37,7 @@ function Error.__tostring(err)
   if #where > 0 then parts[1] = table.concat(where, " ") end
   parts[#parts + 1] = err.code ~= 0 and err.name or tostring(err.kind)
   if err.message and err.message ~= "" then parts[#parts + 1] = err.message end
-  return table.concat(parts, ": ") .. notes_of(err)
+  return text.printable(table.concat(parts, ": "), true) .. notes_of(err)
 end
 
 function Error.__concat(a, b)

@@ -3,18 +3,23 @@
 -- Invariant: what is written is valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
+local text = require "arvak.base.text"
 
 local M = {}
-local decoder, absence
+local decoder, known_point
 
+-- A decoder of lua-cjson, or nil and why there is none. It looks up the locale's decimal point when it is made, and
+-- ends the process when that has more than one byte.
 local function load_decoder()
-  if decoder or absence then return end
+  local point = text.decimal_point()
+  if decoder and point == known_point then return decoder end
+  if #point > 1 then return nil, "JSON cannot be read in a locale whose decimal point is " .. point end
   local ok, cjson = pcall(require, "cjson")
-  if ok then
-    decoder = cjson.new()
-  else
-    absence = "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), which is not to be found here"
+  if not ok then
+    return nil, "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), which is not to be found here"
   end
+  decoder, known_point = cjson.new(), point
+  return decoder
 end
 
 -- cjson gives every number as a float and null as a light userdata: whole numbers become integers, nulls absent.
@@ -29,10 +34,10 @@ local function tidy(value)
 end
 
 -- The value of a JSON text (nil for null), or nil and an error.
-function M.decode(text)
-  load_decoder()
-  if absence then return nil, errors.new("rpc", absence) end
-  local ok, value = pcall(decoder.decode, text)
+function M.decode(source)
+  local codec, absence = load_decoder()
+  if not codec then return nil, errors.new("rpc", absence) end
+  local ok, value = pcall(codec.decode, source)
   if not ok then return nil, errors.new("rpc", "not valid JSON: " .. tostring(value)) end
   return tidy(value)
 end
@@ -45,31 +50,31 @@ local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r"
 local function escape(char) return escapes[char] or ("\\u%04x"):format(char:byte()) end
 
 -- JSON is UTF-8: each byte that is no part of any is replaced (in a Lua state without utf8 nobody can tell).
-local function valid_utf8(text)
-  if not utf8 then return text end
+local function valid_utf8(value)
+  if not utf8 then return value end
   local parts, from = {}, 1
   while true do
-    local ok, wrong_at = utf8.len(text, from)
+    local ok, wrong_at = utf8.len(value, from)
     if ok then break end
-    parts[#parts + 1] = text:sub(from, wrong_at - 1)
+    parts[#parts + 1] = value:sub(from, wrong_at - 1)
     parts[#parts + 1] = REPLACEMENT
     from = wrong_at + 1
   end
-  return table.concat(parts) .. text:sub(from)
+  return table.concat(parts) .. value:sub(from)
 end
 
 -- A string with its quotes.
-function M.string(text)
-  if text:find("[\128-\255]") then text = valid_utf8(text) end
-  return '"' .. text:gsub('[%c"\\]', escape) .. '"'
+function M.string(value)
+  if value:find("[\128-\255]") then value = valid_utf8(value) end
+  return '"' .. value:gsub('[\0-\31\127"\\]', escape) .. '"'
 end
 
 -- A number with all its digits; null for what JSON has no number for.
 function M.number(value)
   if math.type(value) == "integer" then return ("%d"):format(value) end
   if value ~= value or value == math.huge or value == -math.huge then return "null" end
-  local short = ("%.15g"):format(value)
-  return tonumber(short) == value and short or ("%.17g"):format(value)
+  local short = text.format_number("%.15g", value)
+  return tonumber(short) == value and short or text.format_number("%.17g", value)
 end
 
 -- A string, number, boolean or nil; of anything else its tostring.

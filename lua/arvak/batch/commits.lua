@@ -193,6 +193,8 @@ function Commits:is_empty() return self.unwritten:is_empty() end
 function Commits:close()
   if self.journal.dirty_count > 0 then commit(self) end
   if self.notes_total and self.run.source.total then self.journal:set_total(self.run.source.total) end
+  local ok, err = self.journal:check()
+  if not ok then self.run:stop(err) end
   self.journal:close()
 end
 

@@ -108,6 +108,9 @@ local function retry(self, batch, r, options)
   local merged = {}
   for name, value in pairs(batch.options) do merged[name] = value end
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
+  if merged.journal and not batch.identity then
+    check.misuse("retry_failed: journal: this batch had none, and a journal knows a batch by all its circuits")
+  end
   local indexes = result.failed_indexes(r, merged.on_unknown)
   return execute(self, {
     earlier = r.items, source = source.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
@@ -135,7 +138,8 @@ function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
   local opened, err
   if batch.options.journal then
-    opened, err = journal.open(batch.options.journal, batch.identity)
+    opened, err = journal.open(batch.options.journal, batch.identity,
+      batch.options.on_unknown == "resubmit")
     if not opened then return nil, err end
   end
   local collector = batch.collector

@@ -107,10 +107,10 @@ function methods:each()
   end
 end
 
--- Writes the items to a file, a line for each outcome of each: true, or nil and an error.
-function methods:to_csv(path)
+-- Writes the items to a file, a line for each outcome of each: true, or nil and an error. options: of export.to_csv.
+function methods:to_csv(path, options)
   check_items(self, "to_csv")
-  return export.to_csv(path, self.items)
+  return export.to_csv(path, self.items, options)
 end
 
 -- Writes the items to a file, as an array with an object for each: true, or nil and an error.

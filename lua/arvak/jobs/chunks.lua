@@ -11,12 +11,11 @@ local M = {}
 
 -- ---- the order of chunks
 
--- What is known of the chunks of a job so far.
-function M.new_order(job_id) return { job_id = job_id, expected = 0, total = false, has_final = false } end
+-- What is known of the chunks so far.
+function M.new_order() return { expected = 0, total = false, has_final = false } end
 
 -- Takes note of a chunk: nil, or what does not fit.
-function M.find_flaw(order, is_final, index, total, job_id)
-  if job_id ~= order.job_id and job_id ~= "" then return ("a chunk of job %s came"):format(job_id) end
+function M.find_flaw(order, is_final, index, total)
   if index ~= order.expected then return ("chunk %d came where chunk %d was expected"):format(index, order.expected) end
   if order.total and total ~= order.total then
     return ("the number of chunks changed from %d to %d"):format(order.total, total)
@@ -57,16 +56,16 @@ local function receive(raw, rules, job_id)
 end
 
 local function read_all(raw, rules, job_id)
-  local order, all = M.new_order(job_id), {}
+  local order, all = M.new_order(), {}
   while true do
-    local what, counts_or_err, is_final, index, total, of = receive(raw, rules, job_id)
+    local what, counts_or_err, is_final, index, total = receive(raw, rules, job_id)
     if what ~= "message" then
       if counts_or_err then return nil, counts_or_err end
       local flaw = M.find_flaw_at_end(order)
       if flaw then return nil, M.flaw_error(flaw, rules.target, job_id) end
       return all
     end
-    local flaw = M.find_flaw(order, is_final, index, total, of)
+    local flaw = M.find_flaw(order, is_final, index, total)
     if flaw then return nil, M.flaw_error(flaw, rules.target, job_id) end
     for bits, count in pairs(counts_or_err) do all[bits] = count end
   end

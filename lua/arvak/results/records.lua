@@ -6,6 +6,7 @@ local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
 local statistics = require "arvak.results.statistics"
+local text = require "arvak.base.text"
 
 local Job = core.metatables["arvak.job"]
 local Result = core.metatables["arvak.result"]
@@ -29,15 +30,15 @@ Job.__index = job
 Job.methods = job
 
 function Job.__tostring(self)
-  return ("arvak.job %s (%s)"):format(self.job_id, self.state)
+  return ("arvak.job %s (%s)"):format(text.printable(tostring(self.job_id)), self.state)
 end
 
 -- ---- result
 
 -- What docs/results.md explains comes from statistics.
 local result = {
-  top = statistics.top, histogram = statistics.histogram, marginal = statistics.marginal,
-  expectation = statistics.expectation,
+  probabilities = statistics.probabilities, most_frequent = statistics.most_frequent, top = statistics.top,
+  histogram = statistics.histogram, marginal = statistics.marginal, expectation = statistics.expectation,
 }
 
 -- Bitstrings and counts in ascending order; qubit 0 is the rightmost character. A large result is walked where it
@@ -53,30 +54,6 @@ function result:pairs()
     i = i + 1
     return keys[i], counts[keys[i]]
   end
-end
-
-local function total_of(self)
-  local total = 0
-  for _, count in pairs(self.counts) do total = total + count end
-  return total
-end
-
--- Bitstring → count / sum of counts. Empty when nothing was counted.
-function result:probabilities()
-  local total, probabilities = total_of(self), {}
-  for bits, count in pairs(self.counts) do probabilities[bits] = count / total end
-  return probabilities
-end
-
--- The bitstring counted most often and its probability; of equals the smallest. nil when nothing was counted.
-function result:most_frequent()
-  local best, most, total = nil, -1, 0
-  for bits, count in pairs(self.counts) do
-    total = total + count
-    if count > most or (count == most and bits < best) then best, most = bits, count end
-  end
-  if total == 0 then return nil end
-  return best, most / total
 end
 
 -- The decoded metadata_json: a table, empty for null. nil and an error for what is not an object or array.
@@ -114,7 +91,7 @@ end
 function Result.__pairs(self) return self:pairs() end
 
 function Result.__tostring(self)
-  return ("arvak.result %s (%d shots)"):format(self.job_id, self.shots)
+  return ("arvak.result %s (%s shots)"):format(text.printable(tostring(self.job_id)), self.shots)
 end
 
 -- ---- backend
@@ -131,7 +108,7 @@ function Backend.__index(self, key)
 end
 
 function Backend.__tostring(self)
-  return ("arvak.backend %s (%d qubits)"):format(self.backend_id, self.max_qubits)
+  return ("arvak.backend %s (%s qubits)"):format(text.printable(tostring(self.backend_id)), self.max_qubits)
 end
 
 -- ---- made from outside

@@ -6,6 +6,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local text = require "arvak.base.text"
 
 local M = {}
 local Result = core.metatables["arvak.result"]
@@ -19,11 +20,12 @@ local function check_result(value, name)
   return value
 end
 
-local function check_integer(value, name, least)
+local function check_integer(value, name, least, most)
   local integer = math.type(value) and math.tointeger(value)
   if not integer or integer < least then
     check.misuse("%s: got %s, expected an integer from %d on", name, core.describe(value), least)
   end
+  if most and integer > most then check.misuse("%s: got %d, expected at most %d", name, integer, most) end
   return integer
 end
 
@@ -41,6 +43,23 @@ local function no_use(result, format, ...)
   return nil, errors.new("rpc", format:format(...), { job_id = result.job_id })
 end
 
+local function no_count(result, bits, count)
+  return no_use(result, "the counts hold %s for %s, which is no count", core.describe(count), core.describe(bits))
+end
+
+-- The sum of the counts that a walk gives, as a float where it is too large for an integer; nil and an error when
+-- something there is no count.
+local function sum_of(result, ...)
+  local total = 0
+  for bits, count in ... do
+    if not math.type(count) or not (count >= 0 and count < math.huge) then return no_count(result, bits, count) end
+    local sum = total + count
+    total = sum < total and total + 0.0 + count or sum
+  end
+  if total == math.huge then return no_use(result, "the counts hold more than a number can") end
+  return total
+end
+
 -- The sum of the counts and the width of the bitstrings (nil when nothing was counted); nil and an error when they are
 -- not what the service promises.
 local function survey(result)
@@ -50,9 +69,8 @@ local function survey(result)
     if #bits ~= width or bits:find("[^01]") then
       return no_use(result, "the counts hold %s, which is no bitstring of %d qubits", core.describe(bits), width)
     end
-    if math.type(count) ~= "integer" or count < 0 or total + count < 0 then
-      return no_use(result, "the counts hold %s for %s, which is no count", core.describe(count), core.describe(bits))
-    end
+    if math.type(count) ~= "integer" or count < 0 then return no_count(result, bits, count) end
+    if total + count < 0 then return no_use(result, "the counts hold more in all than an integer can") end
     total = total + count
   end
   return total, width
@@ -66,13 +84,41 @@ local function derive(result, counts, shots)
   }, Result)
 end
 
+-- ---- shares
+
+-- Bitstring → count / sum of counts. Empty when nothing was counted; nil and an error for counts that are none.
+function M.probabilities(result)
+  check_result(result, "probabilities")
+  local total, err = sum_of(result, pairs(result.counts))
+  if not total then return nil, err end
+  local probabilities = {}
+  if total == 0 then return probabilities end
+  for bits, count in pairs(result.counts) do probabilities[bits] = count / total end
+  return probabilities
+end
+
+-- The bitstring counted most often and its probability; of equals the smallest. nil when nothing was counted; nil and
+-- an error for counts that are none.
+function M.most_frequent(result)
+  check_result(result, "most_frequent")
+  local total, err = sum_of(result, pairs(result.counts))
+  if not total then return nil, err end
+  if total == 0 then return nil end
+  local best, most = nil, -1
+  for bits, count in pairs(result.counts) do
+    if count > most or (count == most and bits < best) then best, most = bits, count end
+  end
+  return best, most / total
+end
+
 -- ---- the most frequent, and a picture
 
--- The n most frequent outcomes, and the sum of all counts.
-local function most_frequent(result, n)
-  local groups, sizes, total = {}, {}, 0   -- different counts are few, and bitstrings of one count come in order
+-- The n most frequent outcomes, and the sum of all counts. nil and an error for counts that are none.
+local function list_most_frequent(result, n)
+  local total, err = sum_of(result, outcomes_of(result))
+  if not total then return nil, err end
+  local groups, sizes = {}, {}   -- different counts are few, and bitstrings of one count come in order
   for bits, count in outcomes_of(result) do
-    total = total + count
     local group = groups[count]
     if not group then
       group = {}
@@ -92,19 +138,26 @@ local function most_frequent(result, n)
 end
 
 -- The n most frequent outcomes: a list of { bits =, count =, probability = }; of equals the smallest bitstring first.
+-- nil and an error for counts that are none.
 function M.top(result, n)
   check_result(result, "top")
-  return (most_frequent(result, check_integer(n, "n", 0)))
+  local list, total_or_error = list_most_frequent(result, check_integer(n, "n", 0))
+  if not list then return nil, total_or_error end
+  return list
 end
 
-local COLUMNS, LEAST_BAR, MOST_LINES = 72, 10, 32
+local COLUMNS, MOST_COLUMNS, LEAST_BAR, MOST_LINES = 72, 10000, 10, 32
 
 -- One line for each of the most frequent outcomes, and one for what is left.
 local function histogram_rows(result)
-  local rows, total = most_frequent(result, MOST_LINES)
+  local rows, total = list_most_frequent(result, MOST_LINES)
+  if not rows then return nil, total end
   table.sort(rows, function(a, b) return a.bits < b.bits end)
   local left, others = total, -#rows
-  for _, row in ipairs(rows) do left = left - row.count end
+  for _, row in ipairs(rows) do
+    left = left - row.count
+    row.bits = text.printable(tostring(row.bits))
+  end
   for _ in outcomes_of(result) do others = others + 1 end
   if others > 0 then rows[#rows + 1] = { bits = ("(%d others)"):format(others), count = left, has_no_bar = true } end
   return rows, total
@@ -116,22 +169,24 @@ local function widest(rows, field)
   return width
 end
 
-local function pad_left(text, width) return (" "):rep(width - #text) .. text end
+local function pad_left(value, width) return (" "):rep(width - #value) .. value end
 
 -- The outcomes as lines of bitstring, count, share and bar, in ascending order. Of more than 32 the 32 most frequent
--- have lines of their own, and a last line holds the others together. columns: of the text as a whole (72).
+-- have lines of their own, and a last line holds the others together. columns: of the text as a whole (72). nil and an
+-- error for counts that are none.
 function M.histogram(result, columns)
   check_result(result, "histogram")
-  columns = columns == nil and COLUMNS or check_integer(columns, "columns", 1)
+  columns = columns == nil and COLUMNS or check_integer(columns, "columns", 1, MOST_COLUMNS)
   local rows, total = histogram_rows(result)
+  if not rows then return nil, total end
   if total == 0 then return "nothing was counted\n" end
   local bits_width, count_width, most = widest(rows, "bits"), widest(rows, "count"), 0
   local bar_width = math.max(LEAST_BAR, columns - bits_width - count_width - #"    100.0 %  ")
   for _, row in ipairs(rows) do most = math.max(most, row.has_no_bar and 0 or row.count) end
   for i, row in ipairs(rows) do
     local bar = row.has_no_bar and "" or ("#"):rep(math.floor(row.count / most * bar_width + 0.5))
-    local line = ("%s  %s  %5.1f %%  %s"):format(pad_left(row.bits, bits_width),
-      pad_left(tostring(row.count), count_width), 100 * row.count / total, bar)
+    local line = ("%s  %s  %s %%  %s"):format(pad_left(row.bits, bits_width),
+      pad_left(tostring(row.count), count_width), text.format_number("%5.1f", 100 * (row.count / total)), bar)
     rows[i] = line:gsub("%s+$", "")
   end
   return table.concat(rows, "\n") .. "\n"

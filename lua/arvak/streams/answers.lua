@@ -4,8 +4,7 @@
 -- its stream rules that out.
 --
 --   a submission is       message                          is then      event
---   written               submitted, with a job's id       open         "submitted"
---   written               submitted, without one           gone         "error": a broken answer
+--   written               submitted                        open         "submitted"
 --   written               error                            gone         "error": the server's refusal
 --   open                  completed, of its job            gone         "completed"
 --   open                  completed, of another job        gone         "error": a broken answer
@@ -56,18 +55,11 @@ local function answer(self, index, job_id)
   self.unanswered_count = self.unanswered_count - 1
 end
 
-local function broken(self, index, job_id, format, ...)
-  self.jobs[index] = nil
-  return "error", index, job_id, errors.new("rpc", "the server's answer is broken: " .. format:format(...),
-    { rpc = "SubmitBatchStream", target = self.target, attempts = 1, job_id = job_id, maybe_executed = true })
-end
-
 local on = {}
 
 function on.submitted(self, index, job_id)
   if self.jobs[index] ~= false then return nil end
-  answer(self, index, job_id ~= "" and job_id or nil)
-  if job_id == "" then return broken(self, index, nil, "a job without an id") end
+  answer(self, index, job_id)
   return "submitted", index, job_id
 end
 
@@ -80,12 +72,11 @@ end
 function on.completed(self, index, job_id, result)
   local expected = self.jobs[index]
   if not expected then return nil end
-  if job_id ~= expected or (result.job_id ~= expected and result.job_id ~= "") then
-    return broken(self, index, expected, "the result of job %s came for job %s",
-      job_id ~= expected and job_id or result.job_id, expected)
-  end
   self.jobs[index] = nil
-  return "completed", index, job_id, result
+  if job_id == expected then return "completed", index, job_id, result end
+  return "error", index, expected, errors.new("rpc", ("the server's answer is broken: the result of job %s came for "
+    .. "job %s"):format(job_id, expected),
+    { rpc = "SubmitBatchStream", target = self.target, attempts = 1, job_id = expected, maybe_executed = true })
 end
 
 -- What a message of the stream means, its values as core.stream_take gives them: an event of the table above, the

@@ -10,8 +10,8 @@ local M = {}
 
 local function refuse(self, flaw) return nil, chunks.flaw_error(flaw, self._target, self._job_id) end
 
-local function on_chunk(self, counts, is_final, index, total, job_id)
-  local flaw = chunks.find_flaw(self._order, is_final, index, total, job_id)
+local function on_chunk(self, counts, is_final, index, total)
+  local flaw = chunks.find_flaw(self._order, is_final, index, total)
   if flaw then return refuse(self, flaw) end
   return counts, is_final, index, total
 end
@@ -58,7 +58,7 @@ function M.stream_results(client, job_id, options)
     check.misuse("chunk_size: got %s, expected an integer from 0 to 4294967295", core.describe(size))
   end
   return stream.for_loop(stream.new(client, "stream_results", advance, {
-    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _order = chunks.new_order(job_id),
+    _job_id = job_id, _options = options, _target = target, _rpc = "StreamResults", _order = chunks.new_order(),
   }))
 end
 

@@ -84,11 +84,7 @@ local function after_recovery(self, goes_on, ...)
   return ...
 end
 
-local function on_message(self, state, timestamp, message, job_id)
-  if job_id ~= self._job_id and job_id ~= "" then
-    return nil, errors.new("rpc", ("the server's answer is broken: a state of job %s"):format(job_id),
-      { rpc = self._rpc, target = self._target, job_id = self._job_id })
-  end
+local function on_message(self, state, timestamp, message)
   self._heard_at = core.now()
   if state ~= self._last then
     recovered(self)

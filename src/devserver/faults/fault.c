@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/rpcs.h"
 
 static const char *const status_names[] = {
@@ -74,7 +75,7 @@ static bool set_hang(fault *f, const char *value) {
 static bool parse_number(const char *text, double min, double max, double *out) {
   char *end;
   if (!*text || strspn(text, "+-.0123456789eE") != strlen(text)) return false;
-  *out = strtod(text, &end);
+  *out = number_parse(text, &end);
   return !*end && isfinite(*out) && *out >= min && *out <= max;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "rpc/sockets.h"
 
 #define AT(field) offsetof(server_options, field)
@@ -102,7 +103,7 @@ bool option_parse(server_options *options, const option_spec *spec, const char *
   if (!*text || strspn(text, "+-.0123456789eE") != strlen(text)) return false;
   errno = 0;
   if (spec->kind == OPTION_SECONDS) {
-    double value = strtod(text, &end);
+    double value = number_parse(text, &end);
     return !*end && isfinite(value) && option_set_number(options, spec, value);
   }
   long long value = strtoll(text, &end, 10);

@@ -51,10 +51,17 @@ static bool is_known(gate_kind kind, bool optimized) {
   return kind != GATE_CRX && kind != GATE_CRY && kind != GATE_RXX && kind != GATE_RYY && kind != GATE_RZZ;
 }
 
+/* With a point, whatever the locale of the process says. */
+static void format_parameter(double value, char *text, size_t size) {
+  snprintf(text, size, "(%g)", value);
+  char *comma = strchr(text, ',');
+  if (comma) *comma = '.';
+}
+
 static void explain_unknown(const gate *g, char *message, size_t size) {
   char parameter[40] = "";
   if (g->symbolic & 1) snprintf(parameter, sizeof parameter, "(symbolic)");
-  else if (g->kind != GATE_ECR) snprintf(parameter, sizeof parameter, "(%g)", g->parameter[0]);
+  else if (g->kind != GATE_ECR) format_parameter(g->parameter[0], parameter, sizeof parameter);
   snprintf(message, size, "Backend submit failed: Backend error: simulation failed: "
            "Unhandled gate type in simulation: %s%s", gate_kind_name((gate_kind)g->kind), parameter);
 }

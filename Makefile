@@ -24,16 +24,19 @@ ifdef GRPC
 export PKG_CONFIG_PATH := $(GRPC)/lib/pkgconfig:$(GRPC)/lib64/pkgconfig:$(PKG_CONFIG_PATH)
 export LD_RUN_PATH     := $(GRPC)/lib:$(GRPC)/lib64
 endif
+# What is exported reaches $(shell) only since make 4.4.
+ASK_PKG = $(if $(GRPC),PKG_CONFIG_PATH='$(PKG_CONFIG_PATH)') $(PKG_CONFIG)
 
 # pkg-config runs once, when its answer is first needed: it may not be installed before that.
 once        = $(eval $(1) := $(2))$($(1))
 LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null))
-DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null))
-DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c libcrypto 2>/dev/null))
+DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(ASK_PKG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null \
+                | sed 's/-I/-isystem /g'))
+DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(ASK_PKG) --libs-only-L grpc libprotobuf-c libcrypto 2>/dev/null))
 # Of a gRPC that is there as archives alone, each module carries a copy of its own: hence --exclude-libs below.
-GRPC_LIBDIR = $(call once,GRPC_LIBDIR,$(shell $(PKG_CONFIG) --variable=libdir grpc 2>/dev/null))
+GRPC_LIBDIR = $(call once,GRPC_LIBDIR,$(shell $(ASK_PKG) --variable=libdir grpc 2>/dev/null))
 IS_ARCHIVE  = $(if $(wildcard $(GRPC_LIBDIR)/libgrpc.so $(GRPC_LIBDIR)/libgrpc.dylib),,$(wildcard $(GRPC_LIBDIR)/libgrpc.a))
-GRPC_LIBS   = $(call once,GRPC_LIBS,$(if $(IS_ARCHIVE),$(shell $(PKG_CONFIG) --static --libs grpc) -lstdc++,-lgrpc -lgpr))
+GRPC_LIBS   = $(call once,GRPC_LIBS,$(if $(IS_ARCHIVE),$(shell $(ASK_PKG) --static --libs grpc) -lstdc++,-lgrpc -lgpr))
 LIBS        = $(DEPS_LDFLAGS) $(GRPC_LIBS) -lprotobuf-c -lcrypto -lpthread -lm
 VERSION     = $(call once,VERSION,$(shell sed -n 's/^.define ARVAK_VERSION "\(.*\)"/\1/p' src/core/arvak.h))
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough

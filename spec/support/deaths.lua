@@ -93,9 +93,10 @@ M.cases = {
   { "told RST_STREAM, CANCEL", on_request(raw.reset_stream(8)), { "rpc", "CANCELLED" }, BROKEN },
   { "told RST_STREAM, ENHANCE_YOUR_CALM",
     on_request(raw.reset_stream(11)), { "resource_exhausted", "RESOURCE_EXHAUSTED" }, BROKEN },
-  { "answered by a proxy with 502", on_request(raw.http(502)), unavailable, BROKEN },
-  { "answered by a proxy with 503", on_request(raw.http(503)), unavailable, BROKEN },
-  { "answered by a proxy with 404", on_request(raw.http(404)), { "rpc", "UNIMPLEMENTED" }, BROKEN },
+  { "answered by a proxy with 502", on_request(raw.http(502)), unavailable, BROKEN, is_of_proxy = true },
+  { "answered by a proxy with 503", on_request(raw.http(503)), unavailable, BROKEN, is_of_proxy = true },
+  { "answered by a proxy with 404", on_request(raw.http(404)), { "rpc", "UNIMPLEMENTED" }, BROKEN,
+    is_of_proxy = true },
   { "answered UNAVAILABLE", on_request(raw.status(14, "down for a moment")), unavailable, ANSWERED },
   { "answered UNAVAILABLE as gRPC would say it", on_request(raw.status(14, "Socket closed")), unavailable, BROKEN },
   { "answered UNAVAILABLE by a gRPC that shuts down",
@@ -115,11 +116,13 @@ function M.peer_of(target, case)
   return peer
 end
 
--- The names that the error of a case may have, as a set.
-function M.names_of(case)
+-- Whether an error has the kind and one of the names of a case.
+function M.has_name(case, err)
+  local is_lost = case.is_of_proxy and err.name == "UNKNOWN"   -- by gRPC 1.56
+  if is_lost and err.kind == "rpc" then return true end
   local names = {}
   for i = 2, #case[3] do names[case[3][i]] = true end
-  return names
+  return err.kind == case[3][1] and names[err.name] or false
 end
 
 function M.random_step()

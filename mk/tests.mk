@@ -123,6 +123,8 @@ check-long: FUZZ_SECONDS = 1800
 check-long:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
+	@$(RUN) MOVES_SECONDS=200 MOVES_SEED=$(or $(SEED),1) STRESS_SECONDS=200 STRESS_SEED=$(or $(SEED),1) \
+	  tools/test.sh $(BUILD)/test/core/moves_test $(BUILD)/test/core/stress_test
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)

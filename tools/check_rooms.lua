@@ -13,8 +13,6 @@ local LIBRARIES = {
   protobuf = { "^protobuf%-c/", "%.pb%-c%.h$" },
   lua = { "^lua.*%.h", "^lauxlib%.h", "/lua%.h", "/lauxlib%.h" },
 }
--- Circles of files that are known; each is to be opened, and none may grow.
-local KNOWN_CIRCLES = rooms.known_circles or {}
 
 local failures, arrows = 0, {}   -- arrows: room → room → count of file pairs
 
@@ -376,16 +374,6 @@ local function circle_of(start)
   end
 end
 
-local function is_known(circle)
-  for _, known in ipairs(KNOWN_CIRCLES) do
-    local set, is_inside = {}, true
-    for _, unit in ipairs(known) do set[unit] = true end
-    for _, unit in ipairs(circle) do is_inside = is_inside and set[unit] end
-    if is_inside then return true end
-  end
-  return false
-end
-
 -- One complaint for each circle that no other complaint is about: the arrows of the shortest one through a unit.
 local function check_circles()
   local units, is_told = {}, {}
@@ -393,7 +381,7 @@ local function check_circles()
   table.sort(units)
   for _, unit in ipairs(units) do
     local circle = not is_told[unit] and circle_of(unit)
-    if circle and not is_known(circle) then
+    if circle then
       for i, member in ipairs(circle) do
         local edge = edges[member][circle[i % #circle + 1]]
         complain(edge.path, edge.line, "%s: arrow %d of %d in a circle of files", edge.what, i, #circle)

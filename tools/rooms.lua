@@ -49,9 +49,4 @@ return {
   -- What a program requires for itself, from files that are installed.
   { "lua/arvak/cqueues", knows = { "lua/arvak.lua" } },
   { "lua/arvak/luv", knows = { "lua/arvak.lua" } },
-
-  -- Files that know each other in a circle, which is to be opened; no other file may join them.
-  known_circles = {
-    { "src/core/call", "src/core/loop", "src/core/slots", "src/core/stream" },
-  },
 }

@@ -190,7 +190,7 @@ function methods.wait_for_ready(client, timeout)
   timeout = timeout or standard
   local is_ready, err = ready.until_ready(client, target, timeout)
   if is_ready ~= false then return is_ready, err end
-  return nil, errors.new("timeout", ("no connection within %g s"):format(timeout),
+  return nil, errors.new("timeout", ("no connection within %s s"):format(errors.seconds(timeout)),
     { scope = "wait", target = target, elapsed = core.now() - started_at })
 end
 

@@ -118,7 +118,7 @@ function arvak.wrap(fn) end
 function arvak.journal(path) end
 
 ---@class arvak.batch_manager_options
----@field max_workers? integer jobs that may be submitted and unfinished at once (default 32)
+---@field max_workers? integer jobs that may be submitted and unfinished at once, of all its batches (default 32)
 
 ---Runs batches: many circuits, each of which ends in exactly one place of the result.
 ---@param client arvak.client
@@ -676,7 +676,8 @@ function batch_result:to_csv(path, options) end
 ---@return arvak.error|nil err
 function batch_result:to_json(path) end
 
----Runs what failed once more, but for what may have been executed (unless on_unknown = "resubmit").
+---Runs what failed once more, but for what may have been executed (unless on_unknown = "resubmit"). A job that is known,
+---but not how it ended, is looked at first.
 ---@param options? arvak.batch_options default: those of the batch
 ---@return arvak.batch_result|nil result of all inputs
 ---@return arvak.error|nil err

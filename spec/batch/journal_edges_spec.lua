@@ -42,13 +42,13 @@ describe("a journal at the edges", function()
     manager:close()
     client:close()
     server:stop()
-    for _, ending in ipairs { "", "-wal", "-shm" } do os.remove(path .. ending) end
+    for _, ending in ipairs { "", "-wal", "-shm", "-lock" } do os.remove(path .. ending) end
     manager, client, server = nil, nil, nil
     helper.assert_clean()
   end)
 
   it("looks again at jobs that went on when the server refused to say so", function()
-    open({ job_latency = 0.05 })
+    open({ job_latency = 0.5 })
     for name, transport in pairs { UNAUTHENTICATED = "stream", PERMISSION_DENIED = "unary", INTERNAL = "unary" } do
       os.remove(path)
       local accepted = server:stats().accepted

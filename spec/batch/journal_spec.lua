@@ -10,7 +10,7 @@ local LUA = os.getenv "LUA" or "lua5.4"
 local server, client, manager, path
 
 local function remove_journal()
-  for _, ending in ipairs { "", "-wal", "-shm", "-journal" } do os.remove(path .. ending) end
+  for _, ending in ipairs { "", "-wal", "-shm", "-lock" } do os.remove(path .. ending) end
 end
 
 local function open(options, workers)
@@ -181,6 +181,7 @@ describe("a journal", function()
     open()
     for where, message in pairs {
       ["/nonexistent/run.db"] = "No such file or directory", ["/tmp"] = "is a directory",
+      ["/dev/null"] = "is no regular file",
       ["spec/batch/journal_spec.lua"] = "is no SQLite file",
     } do
       local r, err = execute(batches.bells(3), { journal = where })
@@ -207,6 +208,20 @@ describe("a journal", function()
     local bound = is_root and "setpriv --bounding-set=-dac_override" or ""
     assert.matches("^refused.*cannot be opened: .*Permission denied", (run_process(bound, 3, 2, "auto", "fail")))
     assert.equal(3, server:stats().accepted)
+  end)
+
+  it("in a Lua state without os says so", function()
+    open()
+    local kept = os
+    _G.os = nil
+    local ok, r, err = pcall(execute, batches.bells(3))
+    local read_ok, journal, read_err = pcall(arvak.journal, path)
+    _G.os = kept
+    assert.is_true(ok and read_ok, r or journal)
+    assert.is_nil(r)
+    assert.is_nil(journal)
+    assert.matches("a journal needs os%.time", err.message)
+    assert.matches("a journal needs os%.time", read_err.message)
   end)
 
   it("without LuaDBI names the Debian package", function()
@@ -319,7 +334,7 @@ describe("a batch with a journal goes on", function()
   end)
 
   it("after its task was canceled: its jobs were left to it, and none runs twice", function()
-    open({ job_latency = 0.1 }, 4)
+    open({ job_latency = 0.5 }, 4)   -- long enough for their ids to have come, and no other submit to be under way
     local circuits = batches.bells(12)
     arvak.run(function()
       local f = arvak.spawn(function() return (execute(circuits)) end)

@@ -160,9 +160,11 @@ describe("a batch whose coroutine ends", function()
           return manager:execute_batch(batches.bells(30), "simulator", { transport = transport, journal = journal })
         end)
         assert(coroutine.resume(co))
-        local look = uv.new_timer()
+        local look, looks = uv.new_timer(), 0
         look:start(10, 10, function()
-          if (states().RUNNING or 0) < 30 then return end
+          if server:stats().accepted < 30 then return end
+          looks = looks + 1   -- the batch has time to hear of it
+          if looks < 30 then return end
           look:stop()
           look:close()
           assert(coroutine.close(co))
@@ -284,5 +286,60 @@ describe("what a function of the user's raises", function()
     local ok, raised = pcall(arvak.poll, 0)
     assert.same({ false, "from progress_callback" }, { ok, raised })
     assert.is_true(reports >= 1)
+  end)
+end)
+
+describe("an interrupt", function()
+  after_each(close)
+
+  -- A debug hook that raises once, in the first Lua code that runs inside of fn, as the interpreter's does for Ctrl-C.
+  local function interrupted(fn)
+    return function(...)
+      debug.sethook(function()
+        debug.sethook()
+        error("stop here", 0)
+      end, "", 1)
+      return fn(...)
+    end
+  end
+
+  for _, name in ipairs { "on_result", "progress_callback" } do
+    it("inside of a function of the user's ends the batch, and is no error of that function: " .. name, function()
+      open({ job_latency = 0.02 }, nil, 4)
+      local calls = 0
+      local ok, err = pcall(manager.execute_batch, manager, batches.bells(60), "simulator", {
+        [name] = interrupted(function()
+          calls = calls + 1
+        end),
+      })
+      assert.same({ false, "stop here" }, { ok, err })
+      assert.equal(0, calls)
+      helper.eventually(function() return unfinished() == 0 end)
+    end)
+  end
+
+  it("passes a pcall of the library's that is around it: a module is looked for, a call is started", function()
+    open({ job_latency = 0.02 }, nil, 4)
+    local ok, err = pcall(manager.execute_batch, manager, batches.bells(60), "simulator", {
+      progress_callback = interrupted(arvak.print_progress_bar),
+    })
+    assert.same({ false, "stop here" }, { ok, err })
+    local circuits = batches.bells(8)
+    for after = 1, 400, 7 do   -- wherever it strikes
+      local count = 0
+      ok, err = pcall(function()
+        debug.sethook(function()
+          count = count + 1
+          if count < after then return end
+          debug.sethook()
+          error("stop here", 0)
+        end, "", 5)
+        return manager:execute_batch(circuits, "simulator", { transport = "unary" })
+      end)
+      debug.sethook()
+      assert.is_false(ok, "interrupted " .. after)
+      assert.equal("stop here", err)
+    end
+    helper.eventually(function() return unfinished() == 0 end)
   end)
 end)

@@ -5,20 +5,18 @@
  * STRESS_SECONDS (3) and STRESS_SEED (1) in the environment. SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "arvak.h"
+#include "server.h"
 
 enum { THREADS = 6, MAX_RECORDS = 96, MAX_CLIENTS = 4096, POOL_SIZE = 3, SLOTS = 12, LIVES_ALONE = 300 };
 #define MS 1000000
@@ -34,7 +32,7 @@ enum { THREADS = 6, MAX_RECORDS = 96, MAX_CLIENTS = 4096, POOL_SIZE = 3, SLOTS =
 
 static unsigned seed = 1;
 static int64_t stop_at;
-static char address[64];
+static char address[SERVER_ADDRESS_SIZE];
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static arvak_client *client;       /* mu: what threads use now, as the next two */
@@ -251,35 +249,18 @@ static void *run_thread(void *ud) {
 static pid_t server;
 
 static void start_server(void) {
-  const char *build = getenv("ARVAK_BUILD");
-  char path[512];
-  snprintf(path, sizeof path, "%s/bin/arvak-devserver", build ? build : "build");
-  char *arguments[] = {path, "--address", address, "--rate-limit", "0", "--max-concurrent-jobs", "0",
-                       "--max-queued-jobs", "0", "--watch-interval", "0.005",
-                       "--fault", "rpc=GetBackendInfo,latency=0.01,rate=0.5",
-                       "--fault", "rpc=SubmitJob,status=UNAVAILABLE,rate=0.1",
-                       "--fault", "rpc=ListBackends,drop=before,rate=0.01",
-                       "--fault", "rpc=GetJobStatus,drop=after,rate=0.01",
-                       "--fault", "rpc=GetJobResult,hang=before,rate=0.02",
-                       "--fault", "rpc=WatchJob,drop=after,rate=0.02", NULL};
-  int fds[2];
-  extern char **environ;
-  posix_spawn_file_actions_t actions;
-  CHECK(pipe(fds) == 0 && posix_spawn_file_actions_init(&actions) == 0);
-  posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
-  posix_spawn_file_actions_addclose(&actions, fds[0]);
-  CHECK(posix_spawn(&server, path, &actions, NULL, arguments, environ) == 0);
-  posix_spawn_file_actions_destroy(&actions);
-  close(fds[1]);
-  FILE *out = fdopen(fds[0], "r");
-  CHECK(fscanf(out, "listening on %63s", address) == 1); /* from now on always the same */
-  fclose(out);
+  static const char *const faults[] = {"rpc=GetBackendInfo,latency=0.01,rate=0.5",
+                                       "rpc=SubmitJob,status=UNAVAILABLE,rate=0.1",
+                                       "rpc=ListBackends,drop=before,rate=0.01",
+                                       "rpc=GetJobStatus,drop=after,rate=0.01",
+                                       "rpc=GetJobResult,hang=before,rate=0.02",
+                                       "rpc=WatchJob,drop=after,rate=0.02",
+                                       NULL};
+  server = server_start(address, faults); /* from the second time on where the first was */
+  CHECK(server >= 0);
 }
 
-static void kill_server(void) {
-  kill(server, SIGKILL);
-  waitpid(server, NULL, 0);
-}
+static void kill_server(void) { server_kill(server); }
 
 static void on_retry(const arvak_retry_event *event, void *ud) {
   (void)event;

@@ -126,7 +126,8 @@ local function arguments_of(method)
   return list
 end
 
-local function keep(ok, ...)
+local function keep(method, ok, ...)
+  if ok and method.name == "future" then values.keep_resolver(...) end
   if ok then for i = 1, math.min(select("#", ...), 3) do values.keep((select(i, ...))) end end
 end
 
@@ -137,9 +138,9 @@ local function action_of(method)
   local arguments = arguments_of(method)
   return function()
     if has_object then
-      keep(judge(pcall(fn, object, table.unpack(arguments, 1, arguments.n))))
+      keep(method, judge(pcall(fn, object, table.unpack(arguments, 1, arguments.n))))
     else
-      keep(judge(pcall(fn, table.unpack(arguments, 1, arguments.n))))
+      keep(method, judge(pcall(fn, table.unpack(arguments, 1, arguments.n))))
     end
   end
 end

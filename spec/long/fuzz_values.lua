@@ -33,6 +33,7 @@ local chance, pick = M.chance, M.pick
 
 local MOST = 12   -- of one class
 local pools, address, act, directory = {}, nil, nil, nil
+local resolvers = {}   -- of the futures made by hand in this round, on which tasks may wait for ever
 
 local function class_of(value)
   local kind = arvak.type(value)
@@ -47,6 +48,11 @@ function M.keep(value)
   local pool = pools[class] or {}
   pools[class] = pool
   pool[#pool < MOST and #pool + 1 or random(MOST)] = value
+end
+
+function M.keep_resolver(f, resolve)
+  if type(resolve) == "function" then resolvers[#resolvers + 1] = resolve end
+  return f
 end
 
 local function client_options()
@@ -73,7 +79,7 @@ local made = {
   ["arvak.client.async"] = function() return fresh_client().async end,
   ["arvak.future"] = function()
     local client = M.object "arvak.client"
-    return chance(0.5) and arvak.future() or client.async:list_backends()
+    return chance(0.5) and M.keep_resolver(arvak.future()) or client.async:list_backends()
   end,
   ["arvak.stream"] = function() return (M.object "arvak.client":watch_job(M.text())) end,
   ["arvak.breaker"] = function() return arvak.circuit_breaker { timeout = 0.01 } end,
@@ -369,7 +375,9 @@ function M.close(judge)
       judge(pcall(fn, object))
     end
   end
-  pools, act = {}, nil
+  act = nil
+  for _, resolve in ipairs(resolvers) do judge(pcall(resolve)) end
+  pools, resolvers = {}, {}
   os.execute("rm -rf " .. directory)
 end
 

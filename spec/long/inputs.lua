@@ -3,7 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local model = require "spec.support.input_model"
 
-local seed, count = math.tointeger(arg[1] or os.time()), math.tointeger(arg[2] or 1000000)
+local seed, count = math.tointeger(tonumber(arg[1] or os.time())), math.tointeger(tonumber(arg[2] or 1000000))
 local ok, err = xpcall(model.run, debug.traceback, seed, count)
 if not ok then
   io.stderr:write(("seed %d: %s\n"):format(seed, err))

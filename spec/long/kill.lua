@@ -8,8 +8,8 @@ local helper = require "spec.helper"
 
 local LUA = os.getenv "LUA" or "lua5.4"
 local WORKERS = 16
-local seed = math.tointeger(arg[1] or os.time())
-local kills, jobs = math.tointeger(arg[2] or 200), math.tointeger(arg[3] or 2000)
+local seed = math.tointeger(tonumber(arg[1] or os.time()))
+local kills, jobs = math.tointeger(tonumber(arg[2] or 200)), math.tointeger(tonumber(arg[3] or 2000))
 
 -- Runs the batch, or kills it once it has submitted something, so many seconds later: its output.
 local function run(server, path, transport, on_unknown, seconds)

@@ -13,9 +13,10 @@ print(("seed %d, %g s for each driver"):format(seed, seconds))
 for _, driver in ipairs(arg[3] and { arg[3] } or waking.drivers) do
   local result = waking.run(driver, seed, seconds)
   local worst, kind, noise = waking.figures(result)
-  local is_late = worst - noise > BOUND
+  local excess, excess_kind = waking.excess(result)
+  local is_late = excess > BOUND
   print(("%-9s %7.1f ms at worst (%s), noise %.1f ms%s"):format(driver, worst * 1e3, kind, noise * 1e3,
-    is_late and ": too late" or ""))
+    is_late and (": %s is too late by %.1f ms"):format(excess_kind, (excess - BOUND) * 1e3) or ""))
   if #result.hung > 0 then print("          never ran: " .. table.concat(result.hung, ", ")) end
   is_well = is_well and not is_late and #result.hung == 0
 end

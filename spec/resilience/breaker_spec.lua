@@ -210,6 +210,23 @@ describe("breaker", function()
     assert.is_true(calls >= 10 and calls < 200, calls)
   end)
 
+  it("says while it is forced open that no waiting will help, to calls and streams", function()
+    open(nil, { breaker = { timeout = 0.01 }, retry = { initial_backoff = 0.001 } })
+    client:breaker():force_open()
+    arvak.sleep(0.02)
+    for _, call in ipairs {
+      submit, function() return client:list_backends() end, function() return client:stream_results("x"):next() end,
+    } do
+      local _, err = call()
+      assert.equal("circuit_open", err.kind)
+      assert.matches("forced open", err.message)
+      assert.is_nil(err.retry_after)
+      assert.is_false(err.retryable)
+    end
+    client:breaker():reset()
+    assert.is_string(submit())
+  end)
+
   it("ends retries that it would refuse", function()
     open(nil, { retry = { max_attempts = 9, initial_backoff = 0.001 }, breaker = { failure_threshold = 3 } })
     down()

@@ -31,6 +31,24 @@ describe("a retry policy", function()
 
   local errors = errors_of_a_client()
 
+  it("waits as long as a server requests, up to a minute, and gives the error back at once beyond", function()
+    local server <close> = helper.start()
+    local client <close> = arvak.connect(server.address)
+    local policy = arvak.retry_policy { max_attempts = 3, initial_backoff = 30, max_backoff = 40 }
+    local calls = 0
+    local look = policy:wrap(function()
+      calls = calls + 1
+      return client:list_backends()
+    end)
+    server:fault { rpc = "ListBackends", status = "UNAVAILABLE", count = 1, pushback_ms = 3600000 }
+    local _, err = look()
+    assert.equal(3600, err.retry_after)
+    assert.equal(1, calls)
+    server:fault { rpc = "ListBackends", status = "UNAVAILABLE", count = 1, pushback_ms = 20 }
+    assert.is_table(look())
+    assert.equal(3, calls)
+  end)
+
   it("says what is worth another attempt", function()
     local policy = arvak.retry_policy { max_attempts = 3 }
     assert.is_true(policy:should_retry(errors.unavailable, 1))
@@ -265,6 +283,36 @@ describe("a circuit breaker", function()
     collectgarbage()
     collectgarbage()
     assert.is_true(breaker:can_proceed())
+  end)
+
+  it("lets others in when nobody resumes a probe", function()
+    local breaker = arvak.circuit_breaker { failure_threshold = 1, timeout = 0.01, success_threshold = 2 }
+    breaker:record_failure()
+    helper.eventually(function() return breaker:state() == "half_open" end)
+    local held = coroutine.create(breaker:wrap(function() return coroutine.yield() end))
+    coroutine.resume(held)
+    local fn = breaker:wrap(function() return true end)
+    assert.equal("circuit_open", select(2, fn()).kind)
+    assert.is_true(helper.eventually(fn))
+    assert.equal("half_open", breaker:state())
+    coroutine.resume(held, nil, errors.unavailable)   -- too late to count
+    assert.equal("half_open", breaker:state())
+    assert.is_true(fn())
+    assert.equal("closed", breaker:state())
+  end)
+
+  it("says while it is forced open that no waiting will help", function()
+    local breaker = arvak.circuit_breaker { timeout = 0.01 }
+    breaker:force_open()
+    arvak.sleep(0.02)
+    assert.same({ false, nil, n = 2 }, table.pack(breaker:can_proceed()))
+    local called = false
+    local _, err = breaker:wrap(function() called = true end)()
+    assert.equal("circuit_open", err.kind)
+    assert.matches("forced open", err.message)
+    assert.is_nil(err.retry_after)
+    assert.is_false(err.retryable)
+    assert.is_false(called)
   end)
 
   it("goes with a retry policy around it", function()

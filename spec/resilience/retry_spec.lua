@@ -145,6 +145,20 @@ describe("retry", function()
     assert.is_nil(err.retry_after)
   end)
 
+  it("does not wait for an hour because the server asks for it", function()
+    open(nil, { timeout = 1e9, retry = { max_attempts = 3, initial_backoff = 0.001 } })
+    server:fault { status = "UNAVAILABLE", pushback_ms = 3600000 }
+    for _, call in ipairs { submit, function() return client:get_job_status("x") end } do
+      local _, err = call()
+      assert.equal("unavailable", err.kind)
+      assert.equal(1, err.attempts)
+      assert.equal(3600, err.retry_after)
+    end
+    local _, err = client:stream_results("x"):next()
+    assert.equal("unavailable", err.kind)
+    assert.equal(3600, err.retry_after)
+  end)
+
   it("tells what the server asked for in the error", function()
     open()
     server:fault { rpc = "SubmitJob", status = "UNAVAILABLE", pushback_ms = 250, count = 1 }

@@ -39,6 +39,8 @@ describe("a locale with commas", function()
     assert.matches("\n0  1   12%.5 %%  #+\n1  7   87%.5 %%  #+\n", output)
     assert.matches("journal\tpartial\t1\tinvalid_circuit\njournal\tpartial\t1\tinvalid_circuit\n", output)
     assert.matches("unknown gate\tnil\t[^\n]*RZZ%(0%.5%)", output)
+    assert.matches("timeout\t[^\n]*timeout = 1e%-09 s", output)
+    assert.matches("future\t[^\n]*within 0%.0001 s", output)
     assert.matches("server\tresult\n$", output)
 
     assert.equal([[

@@ -32,6 +32,11 @@ for _ = 1, 2 do
 end
 print("unknown gate", client:execute("OPENQASM 3.0; qubit[2] q; rzz(0.5) q[0], q[1];", "simulator", 1))
 
+circuits[2] = nil
+local _, late = manager:execute_batch({ circuits[1] }, "simulator", { timeout = 1e-9 })
+print("timeout", late)
+print("future", select(2, arvak.future():result(0.0001)))
+
 local server <close> = assert(devserver.start { job_latency = 0.001, rate_limit = 0,
   faults = { { rpc = "GetJobStatus", latency = { 0.001, 0.002 } },
     "rpc=SubmitJob,status=UNAVAILABLE,rate=0.999,count=1" } })

@@ -537,4 +537,18 @@ function M.figures(result)
   return worst, worst_kind, result.worst.noise or 0
 end
 
+-- Through the server work passes from thread to thread, each of which the machine may hold up; elsewhere from a thread
+-- that polls to the driver.
+local HOPS = { ["call answered"] = 5, ["slot granted"] = 5, ["stream read"] = 5, ["header function called"] = 5 }
+
+-- The most that one of any kind lay ready beyond what the machine's noise explains, and its kind.
+function M.excess(result)
+  local most, most_kind = -math.huge, "nothing"
+  for kind, late in pairs(result.worst) do
+    local beyond = late - (HOPS[kind] or 2) * (result.worst.noise or 0)
+    if kind ~= "noise" and beyond > most then most, most_kind = beyond, kind end
+  end
+  return most, most_kind
+end
+
 return M

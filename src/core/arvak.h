@@ -205,8 +205,8 @@ void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
 /* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try, as
  * in arvak_breaker_info. until_ns: when what is let through will have ended; 0: unknown. A probe loses its place to
- * others a second after until_ns, or timeout_ns after entering where that is unknown, and in any case after a minute.
- * If it leaves later, its success still counts, its failure does not. */
+ * others a second after until_ns; where that is unknown, timeout_ns after entering, but not before a second; in any
+ * case after a minute. If it leaves later, its success still counts, its failure does not. */
 bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
 void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
@@ -239,9 +239,9 @@ typedef struct arvak_channel_arg {
 } arvak_channel_arg;
 
 /* Gives what one attempt carries besides the headers of its client and its call, such as a fresh token. Runs before
- * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait,
- * nor use the client or the loop. False, or a header that cannot be sent: there is no attempt, and the call or stream
- * ends as unauthenticated. */
+ * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait. It
+ * may cancel calls, its own too, and let go of the client. False, or a header that cannot be sent: there is no attempt,
+ * and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. It goes before one of the client's of the same name, and after one of the call's. ARVAK_EINVAL,
@@ -327,7 +327,8 @@ int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a pro
 /* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
 void arvak_loop_close(arvak_loop *loop);
 /* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or
- * earlier when woken. Callbacks run here and nowhere else. Returns how many ran. */
+ * earlier when woken. Callbacks run here and nowhere else; what they start, cancel or set is for the next step, so that
+ * a step returns whatever they do. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. */
@@ -475,7 +476,8 @@ void arvak_response_unref(arvak_response *response);          /* NULL is fine */
 /* Memory that goes with the last reference; never changes. */
 size_t arvak_response_size_bytes(const arvak_response *response);
 
-/* Decodes the bytes of an answer. ARVAK_EINVAL: not such a message. *out is owned. */
+/* Decodes the bytes of an answer, which costs at most 4 times their number and 64 KiB. ARVAK_ENOMEM; ARVAK_EINVAL: not
+ * such a message. Another negative number: it would cost more, or lacks what such an answer is for. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);
 
 /* ---- call ------------------------------------------------------------------------------------------------------- */

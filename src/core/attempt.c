@@ -13,19 +13,16 @@
 #include <string.h>
 
 #include "answer.h"
-#include "client.h"
 #include "compat.h"
+#include "outcome.h"
 #include "policy/retry.h"
-#include "stats.h"
-
-static const char closed_message[] = "the client was closed";
-static const char canceled_message[] = "the call was canceled";
 
 /* ---- open and close ---- */
 
-void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
-  attempt->opened_ns = arvak_now_ns();
-  attempt->channel = arvak__pool_pick(attempt->client, cq, attempt->rpc < ARVAK_WATCH_JOB);
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns) {
+  attempt->opened_ns = now_ns;
+  attempt->channel = arvak__pool_pick(attempt->client->pool, cq);
+  if (attempt->rpc < ARVAK_WATCH_JOB) arvak__stats_count_attempt(&attempt->client->stats);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(
@@ -33,8 +30,8 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq) {
       grpc_compat_timespec(attempt->deadline_ns), NULL);
 }
 
-void arvak__attempt_close(arvak__attempt *attempt) {
-  arvak__pool_release(attempt->channel, attempt->contact, attempt->opened_ns);
+void arvak__attempt_close(arvak__attempt *attempt, int64_t now_ns) {
+  arvak__pool_release(attempt->channel, attempt->contact, attempt->opened_ns, now_ns);
   grpc_call_unref(attempt->grpc);
   grpc_metadata_array_destroy(&attempt->initial);
   grpc_metadata_array_destroy(&attempt->trailing);
@@ -42,17 +39,6 @@ void arvak__attempt_close(arvak__attempt *attempt) {
 }
 
 /* ---- what it came to ---- */
-
-void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message) {
-  outcome->kind = kind;
-  outcome->code = code;
-  outcome->message = message;
-}
-
-void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind) {
-  arvak__set_failure(outcome, kind, GRPC_STATUS_CANCELLED,
-                     kind == ARVAK_KIND_CLOSED ? closed_message : canceled_message);
-}
 
 /* Trailers of gRPC's own come from a server that speaks it; others may be a proxy's. */
 static bool has_grpc_trailers(const grpc_metadata_array *trailing) {
@@ -67,16 +53,16 @@ static arvak__origin origin_of(const arvak__attempt *attempt) {
 }
 
 /* gRPC forgets the peer of a call that has been canceled, so then the peer says nothing. */
-static bool was_sent(const arvak__attempt *attempt) {
-  if (attempt->cancel_kind != ARVAK_KIND_NONE || arvak_now_ns() >= attempt->deadline_ns) return true;
+static bool was_sent(const arvak__attempt *attempt, int64_t now_ns) {
+  if (attempt->cancel_kind != ARVAK_KIND_NONE || now_ns >= attempt->deadline_ns) return true;
   char *peer = grpc_call_get_peer(attempt->grpc);
-  bool sent = strcmp(peer, attempt->client->target) != 0;
+  bool sent = strcmp(peer, attempt->client->pool->target) != 0;
   gpr_free(peer);
   return sent;
 }
 
-static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
-  arvak__evidence evidence = {.was_sent = was_sent(attempt),
+static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message, int64_t now_ns) {
+  arvak__evidence evidence = {.was_sent = was_sent(attempt, now_ns),
                               .is_ready = arvak__channel_is_ready(attempt->channel),
                               .origin = origin_of(attempt),
                               .code = (int)attempt->status,
@@ -98,7 +84,7 @@ static void read_pushback(arvak__attempt *attempt) {
 
 /* Our own deadline or cancellation: the outcome is unknown. A server that notices the deadline first says CANCELLED
  * (contract 2.1); any other status is a true answer, even when it is read late. */
-static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome) {
+static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome, int64_t now_ns) {
   bool is_cancelled = attempt->status == GRPC_STATUS_CANCELLED;
   if (attempt->cancel_kind != ARVAK_KIND_NONE && is_cancelled) {
     attempt->contact = CONTACT_NONE;
@@ -106,7 +92,7 @@ static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome) {
     attempt->is_ours = true;
     arvak__set_canceled(outcome, attempt->cancel_kind);
   } else if ((is_cancelled || attempt->status == GRPC_STATUS_DEADLINE_EXCEEDED) &&
-             arvak_now_ns() >= attempt->deadline_ns) {
+             now_ns >= attempt->deadline_ns) {
     attempt->contact = CONTACT_SILENT;
     attempt->verdict = ARVAK_VERDICT_FAILURE;
     attempt->as_read = true;
@@ -160,13 +146,13 @@ static void forget(arvak__attempt *attempt, arvak_outcome *outcome) {
   outcome->retryable = outcome->has_retry_after = false;
 }
 
-void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
+void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome, int64_t now_ns) {
   forget(attempt, outcome);
-  if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome)) return;
+  if (attempt->status == GRPC_STATUS_OK || judge_own_end(attempt, outcome, now_ns)) return;
   const char *message = copy_message(attempt);
   int code = attempt->status < 0 ? GRPC_STATUS_UNKNOWN : (int)attempt->status; /* a number of the server's own */
   /* Without its text a status cannot be told from one of gRPC's own: when in doubt it is broken. */
-  arvak__delivery delivery = attempt->message ? delivery_of(attempt, message) : DELIVERY_BROKEN;
+  arvak__delivery delivery = attempt->message ? delivery_of(attempt, message, now_ns) : DELIVERY_BROKEN;
   attempt->contact = contact_of(delivery, code);
   if (delivery == DELIVERY_NOT_SENT && attempt->message) message = add_hint(attempt, message);
   arvak__set_failure(outcome, arvak__kind_of(attempt->rpc, code, message), code, message);
@@ -184,6 +170,14 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome) {
   if (!outcome->has_retry_after) outcome->retryable = false;
 }
 
+void arvak__attempt_distrust(const arvak__attempt *attempt, arvak_outcome *outcome, const arvak_retry *retry) {
+  bool is_word = attempt->status == GRPC_STATUS_UNAVAILABLE && attempt->delivery == DELIVERY_ANSWERED;
+  if (!is_word || !arvak__is_submit(attempt->rpc)) return;
+  if (!arvak_retry_get_options(retry)->distrust_unavailable) return;
+  outcome->maybe_executed = true;
+  outcome->retryable = false;
+}
+
 /* ---- and whether there is another ---- */
 
 static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outcome *outcome) {
@@ -196,10 +190,10 @@ static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outco
                          .as_read = attempt->as_read};
 }
 
-/* splitmix64; from 0 to below 1. */
-static double draw(uint64_t *random) {
-  if (*random == 0) *random = (uint64_t)arvak_now_ns() ^ (uint64_t)(uintptr_t)random;
-  uint64_t x = *random += UINT64_C(0x9e3779b97f4a7c15);
+/* For jitter, from 0 to below 1: attempts differ in when they were opened, or in where they are. By the last steps of
+ * splitmix64, which spread the least difference over all bits. */
+static double draw(const arvak__attempt *attempt) {
+  uint64_t x = (uint64_t)attempt->opened_ns * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)(uintptr_t)attempt;
   x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
   x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
   return (double)((x ^ x >> 31) >> 11) * 0x1p-53;
@@ -217,17 +211,20 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
   if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
   if (attempt->has_pushback && !arvak_retry_obeys(retry, attempt->pushback_ns)) return false;
   *delay_ns = attempt->has_pushback ? attempt->pushback_ns
-                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt->random));
+                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt));
   return true;
 }
 
 void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
                                  int64_t delay_ns) {
-  arvak__stats_count_retry(attempt->client, outcome->code);
   const arvak_retry_options *options = arvak_retry_get_options(retry);
   if (!options->on_retry) return;
-  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, attempt->client->address, outcome};
+  arvak_outcome shown = *outcome;
+  char *message = strdup(outcome->message);
+  shown.message = message ? message : "out of memory";
+  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, attempt->client->address, &shown};
   options->on_retry(&event, options->ud);
+  free(message);
 }
 
 static const char *refusal_text(int status) {

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "arvak.h"
+#include "client.h"
 #include "cq.h"
 #include "pool.h"
 #include "status.h"
@@ -23,8 +24,7 @@ typedef struct arvak__attempt {
   bool is_cut;            /* the deadline is that of attempt_timeout */
   arvak__contact contact; /* what it says of its connection */
   int64_t opened_ns;
-  uint64_t *random;       /* the loop's, for jitter; borrowed as long as the attempt lives */
-  arvak_channel *channel;
+  arvak__channel *channel; /* borrowed from open to close */
   grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
   grpc_slice details;
@@ -39,19 +39,20 @@ typedef struct arvak__attempt {
 } arvak__attempt;
 
 /* Picks a channel and makes the call, on a loop's queue; the holder starts its batches. */
-void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq);
+void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns);
 /* Fills the outcome from a status that has come; of OK it says nothing. Before close. What the outcome says of an
  * attempt before is replaced, but for maybe_executed, which stays. */
-void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome);
+void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome, int64_t now_ns);
+/* Where the policy says so, the word of a proxy that a submit was not executed is none. */
+void arvak__attempt_distrust(const arvak__attempt *attempt, arvak_outcome *outcome, const arvak_retry *retry);
 /* What retry allows after the failure that was judged: true, and after which pause. */
 bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, arvak_retry *retry,
                               int64_t *delay_ns);
-/* There will be another attempt after that pause: counts it, and tells on_retry. */
+/* Tells on_retry that there will be another attempt after that pause. It is the application's, and may do anything: the
+ * attempt may end in it. What it is shown stays as it is until it returns. */
 void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, const arvak_retry *retry,
                                  int64_t delay_ns);
-void arvak__attempt_close(arvak__attempt *attempt);
-void arvak__set_failure(arvak_outcome *outcome, arvak_kind kind, int code, const char *message);
-void arvak__set_canceled(arvak_outcome *outcome, arvak_kind kind); /* ended by us, before or after sending */
+void arvak__attempt_close(arvak__attempt *attempt, int64_t now_ns);
 /* An answer that could not be decoded: why. */
 void arvak__attempt_refuse_answer(arvak__attempt *attempt, arvak_outcome *outcome, int status);
 

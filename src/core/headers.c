@@ -90,12 +90,18 @@ static void add_own(arvak__headers *headers, const grpc_metadata *header) {
 }
 
 int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
-                         const arvak_call_options *options) {
+                         const arvak_header *fresh, size_t count) {
+  arvak_call_options options = {.headers = fresh, .header_count = count};
   const grpc_metadata *fixed = headers->list + (headers->count - headers->own_count);
   arvak__headers given, all = {NULL, 0, 0};
-  if (fixed_count == 0 && options->header_count == 0) return ARVAK_OK;
-  int status = arvak__headers_init(&given, common, options);
+  if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
+  int status = arvak__headers_init(&given, common, &options);
   if (status != ARVAK_OK) return status;
+  if (fixed_count == 0) {
+    arvak__headers_fini(headers);
+    *headers = given;
+    return ARVAK_OK;
+  }
   all.list = calloc(given.count + fixed_count, sizeof *all.list);
   size_t shared = given.count - given.own_count;
   for (size_t i = 0; all.list && i < shared; i++)
@@ -109,12 +115,6 @@ int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *c
   *headers = all;
   return ARVAK_OK;
 }
-
-struct arvak_header_sink {
-  arvak_header *list; /* owned, and so is each name, with its value behind it */
-  size_t count, capacity;
-  int status; /* of the first header that could not be added */
-};
 
 static bool grow(arvak_header_sink *sink) {
   if (sink->count < sink->capacity) return true;
@@ -143,16 +143,14 @@ int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text 
   return status;
 }
 
-int arvak__headers_query(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
-                         arvak_rpc rpc) {
-  arvak_header_sink sink = {NULL, 0, 0, ARVAK_OK};
-  if (!common->fn) return ARVAK_OK;
-  int status = common->fn(&sink, rpc, common->ud) ? sink.status : ARVAK_EINVAL;
-  arvak_call_options options = {.headers = sink.list, .header_count = sink.count};
-  if (status == ARVAK_OK) status = arvak__headers_renew(headers, common, fixed_count, &options);
-  for (size_t i = 0; i < sink.count; i++) free((char *)sink.list[i].name);
-  free(sink.list);
-  return status;
+bool arvak__headers_query(const arvak__client_headers *common, arvak_rpc rpc, arvak_header_sink *sink) {
+  *sink = (arvak_header_sink){.status = ARVAK_OK};
+  return common->fn(sink, rpc, common->ud) && sink->status == ARVAK_OK;
+}
+
+void arvak__header_sink_fini(arvak_header_sink *sink) {
+  for (size_t i = 0; i < sink->count; i++) free((char *)sink->list[i].name);
+  free(sink->list);
 }
 
 bool arvak__headers_are_sound(const arvak_call_options *options) {

@@ -32,12 +32,21 @@ typedef struct arvak__headers {
 /* common: the client's, borrowed as long as the list lives. */
 int arvak__headers_init(arvak__headers *headers, const arvak__client_headers *common,
                         const arvak_call_options *options);
-/* Puts other headers in the place of a call's own but the first fixed_count, which go before them. */
+/* Puts other headers in the place of a call's own but the first fixed_count, which go before them. ARVAK_EINVAL: one
+ * cannot be sent; ARVAK_ENOMEM. Nothing has changed then. */
 int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
-                         const arvak_call_options *options);
-/* Calls the client's headers_fn, where there is one, and renews by what it gives. ARVAK_EINVAL: it refused. */
-int arvak__headers_query(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
-                         arvak_rpc rpc);
+                         const arvak_header *fresh, size_t count);
+
+/* What the client's function gives for one attempt. */
+struct arvak_header_sink {
+  arvak_header *list; /* owned, and so is each name, with its value behind it */
+  size_t count, capacity;
+  int status; /* of the first header that could not be added */
+};
+/* Calls the client's function, which is the application's and may do anything. False: it refused, or gave a header that
+ * cannot be sent. Either way fini is due. */
+bool arvak__headers_query(const arvak__client_headers *common, arvak_rpc rpc, arvak_header_sink *sink);
+void arvak__header_sink_fini(arvak_header_sink *sink);
 extern const char arvak__refused_message[];
 void arvak__headers_fini(arvak__headers *headers);
 bool arvak__headers_are_sound(const arvak_call_options *options);

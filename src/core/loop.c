@@ -1,5 +1,6 @@
-/* Owns a completion queue and drives it from one thread. Invariant: ends of calls and changes of streams are told
- * inside arvak_loop_step, _cancel_owned and _close, and nowhere else.
+/* Owns a completion queue and drives it from one thread. Invariant: tags, timers and postings run inside
+ * arvak_loop_step, _cancel_owned and _close, and nowhere else; and a step runs those alone that are there when its wait
+ * is over, so that it returns, whatever they do.
  *
  * Waking: gRPC's C API has no alarm, and a thread inside completion_queue_next sleeps in a poll of gRPC's own. But
  * a batch without operations ends at once, on any call, in whatever thread it is started, and its event goes through
@@ -11,11 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "call.h"
 #include "compat.h"
-#include "pool.h"
 #include "runtime.h"
-#include "stream.h"
 
 /* The loop that this thread is stepping: what it does to that loop needs no wake. */
 static _Thread_local arvak_loop *stepping;
@@ -39,8 +37,7 @@ int arvak_loop_new(arvak_loop **out) {
     free(loop);
     return ARVAK_EFORKED;
   }
-  pthread_mutex_init(&loop->mu, NULL);
-  loop->inbox_end = &loop->inbox;
+  arvak__inbox_init(&loop->inbox);
   loop->fork_generation = arvak__fork_generation();
   loop->wake_tag.fn = on_wake;
   loop->cq.grpc = grpc_completion_queue_create_for_next(NULL);
@@ -53,7 +50,7 @@ int arvak_loop_new(arvak_loop **out) {
   return ARVAK_OK;
 }
 
-/* Not under mu: the thread that wakes up wants it at once, and would only go to sleep again. */
+/* Not under the inbox's mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
   if (atomic_load(&loop->bridge.is_running)) arvak__bridge_signal(&loop->bridge);
   if (atomic_load(&loop->bridge.is_running)) return; /* else the bridge was just ended, and nobody may have seen that */
@@ -61,28 +58,32 @@ void arvak_loop_wake(arvak_loop *loop) {
   grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_tag, NULL);
 }
 
-void arvak__loop_post(arvak_loop *loop, arvak_call *call) {
-  pthread_mutex_lock(&loop->mu);
-  bool is_new = !call->posted;
-  if (is_new) {
-    call->posted = true;
-    arvak__call_ref(call);
-    call->inbox_next = NULL;
-    *loop->inbox_end = call;
-    loop->inbox_end = &call->inbox_next;
-  }
-  pthread_mutex_unlock(&loop->mu);
-  if (is_new && loop != stepping) arvak_loop_wake(loop);
+bool arvak__loop_is_foreign(const arvak_loop *loop) { return loop->fork_generation != arvak__fork_generation(); }
+
+int64_t arvak__loop_begin(arvak_loop *loop) { return loop->now_ns = arvak_now_ns(); }
+
+/* ---- members ---- */
+
+void arvak__loop_join(arvak_loop *loop, arvak__member *member) {
+  arvak__list_append(&loop->members, &member->link);
+  loop->member_count++;
 }
 
-/* Whether a step would find something to do without waiting. The lock is only about other threads' postings. */
+void arvak__loop_leave(arvak_loop *loop, arvak__member *member) {
+  arvak__list_remove(&loop->members, &member->link);
+  loop->member_count--;
+  loop->last_end_ns = loop->now_ns;
+}
+
+/* ---- what there is to do ---- */
+
+void arvak__loop_post(arvak_loop *loop, arvak__posting *posting) {
+  if (arvak__inbox_put(&loop->inbox, posting) && loop != stepping) arvak_loop_wake(loop);
+}
+
+/* Whether a step would find something to do without waiting. */
 static bool has_work(const arvak_loop *loop) {
-  if (loop->asking || loop->bridge.taken) return true;
-  pthread_mutex_t *mu = (pthread_mutex_t *)&loop->mu;
-  pthread_mutex_lock(mu);
-  bool has_postings = loop->inbox != NULL;
-  pthread_mutex_unlock(mu);
-  return has_postings;
+  return loop->asking.first || loop->bridge.taken || arvak__inbox_size(&loop->inbox) > 0;
 }
 
 /* What a step leaves undone was posted without a wake. Whoever waits on the descriptor is told of it; the next step
@@ -91,39 +92,27 @@ static void tell_rest(arvak_loop *loop) {
   if (loop->bridge.thread && has_work(loop)) arvak__bridge_signal(&loop->bridge);
 }
 
-static arvak_call *pop_inbox(arvak_loop *loop) {
-  pthread_mutex_lock(&loop->mu);
-  arvak_call *call = loop->inbox;
-  if (call) {
-    loop->inbox = call->inbox_next;
-    if (!loop->inbox) loop->inbox_end = &loop->inbox;
-    call->posted = false;
-  }
-  pthread_mutex_unlock(&loop->mu);
-  return call;
+int64_t arvak_loop_due_ns(const arvak_loop *loop) {
+  return has_work(loop) ? 0 : arvak__timers_next(&loop->timers);
 }
 
-/* Until it is empty; every call is posted a bounded number of times. */
+/* Those that are there now. Any of them may fork. */
 static int run_inbox(arvak_loop *loop) {
   int ran = 0;
-  arvak_call *call;
-  while ((call = pop_inbox(loop))) {
-    arvak__call_advance(call);
-    arvak__call_unref(call);
-    ran++;
+  for (size_t left = arvak__inbox_size(&loop->inbox); left > 0 && !arvak__loop_is_foreign(loop); left--, ran++) {
+    arvak__posting *posting = arvak__inbox_take(&loop->inbox);
+    if (!posting) break;
+    posting->fn(posting);
   }
   return ran;
 }
 
+/* Those that are due now: what is set meanwhile is due later than now (arvak_loop_set_timer). */
 static int run_timers(arvak_loop *loop) {
-  if (loop->timers.size == 0) return 0;
   int ran = 0;
-  int64_t now = arvak_now_ns();
-  arvak_timer *timer;
-  while ((timer = arvak__timers_pop(&loop->timers, now))) {
+  int64_t now = loop->now_ns;
+  for (arvak_timer *timer; !arvak__loop_is_foreign(loop) && (timer = arvak__timers_pop(&loop->timers, now)); ran++)
     timer->fn(timer, timer->ud);
-    ran++;
-  }
   return ran;
 }
 
@@ -136,7 +125,7 @@ static void run_tag(arvak_loop *loop, arvak__tag *tag, bool success) {
 static int run_taken(arvak_loop *loop) {
   int ran = 0;
   arvak__bridge *bridge = &loop->bridge;
-  for (arvak__tag *tag; (tag = bridge->taken); ran++) {
+  for (arvak__tag *tag; !arvak__loop_is_foreign(loop) && (tag = bridge->taken); ran++) {
     bridge->taken = tag->next;
     if (!bridge->taken) bridge->taken_end = &bridge->taken;
     run_tag(loop, tag, tag->success);
@@ -144,58 +133,64 @@ static int run_taken(arvak_loop *loop) {
   return ran;
 }
 
-/* Waits for an event and deals with it; over a bridge with all that are there. Returns how many. */
+/* Waits for an event, begins, and deals with it; over a bridge with all that are there. Returns how many. */
 static int run_events(arvak_loop *loop, int64_t until_ns) {
   arvak__bridge *bridge = &loop->bridge;
+  bool is_bridged = bridge->thread || bridge->taken;
+  grpc_event event = {.type = GRPC_QUEUE_TIMEOUT};
   if (bridge->thread) arvak__bridge_take(bridge, bridge->taken ? 0 : until_ns);
-  if (bridge->thread || bridge->taken) return run_taken(loop);
-  grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(until_ns), NULL);
+  else if (!is_bridged) event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(until_ns), NULL);
+  arvak__loop_begin(loop);
+  if (is_bridged) return run_taken(loop);
   if (event.type != GRPC_OP_COMPLETE) return 0;
   run_tag(loop, event.tag, event.success != 0);
   return 1;
 }
 
+/* A wake that comes meanwhile is for the next step. */
 void arvak__loop_catch_up(arvak_loop *loop, int connections) {
   if (loop->bridge.thread) return; /* its thread polls all the time */
-  arvak_loop *outer = stepping;
-  stepping = loop;
   bool was_woken = atomic_load(&loop->is_waking);
-  for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) run_events(loop, 0);
-  stepping = outer;
-  if (was_woken) arvak_loop_wake(loop); /* it is the next step that was to end early */
+  for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) {
+    grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(0), NULL);
+    if (event.type == GRPC_OP_COMPLETE) run_tag(loop, event.tag, event.success != 0);
+    was_woken |= event.tag == &loop->wake_tag;
+  }
+  if (was_woken) arvak_loop_wake(loop);
 }
 
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
-  if (loop->fork_generation != arvak__fork_generation()) return ARVAK_EFORKED;
+  if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   arvak_loop *outer = stepping;
   stepping = loop;
-  int ran = run_inbox(loop) + run_timers(loop);
-  int64_t due = ran > 0 ? 0 : arvak_loop_due_ns(loop);
-  ran += run_events(loop, due < until_ns ? due : until_ns);
-  ran += run_inbox(loop) + run_timers(loop);
+  int64_t due = arvak_loop_due_ns(loop);
+  int ran = run_events(loop, due < until_ns ? due : until_ns);
+  ran += run_inbox(loop);
+  ran += run_timers(loop);
   stepping = outer;
+  if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   tell_rest(loop);
   return ran;
 }
 
-size_t arvak_loop_call_count(const arvak_loop *loop) { return loop->call_count; }
+size_t arvak_loop_call_count(const arvak_loop *loop) { return loop->member_count; }
 
+/* One that is set anew from its own function, for a time that has passed, is due in the next step. */
 int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns) {
-  return arvak__timers_set(&loop->timers, timer, deadline_ns);
+  return arvak__timers_set(&loop->timers, timer, deadline_ns > loop->now_ns ? deadline_ns : loop->now_ns + 1);
 }
 
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
 
+/* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. Over a
+ * bridge the events take a moment. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
-  if (loop->fork_generation != arvak__fork_generation()) return; /* the calls are the parent's */
-  size_t count = arvak__streams_cancel(loop, owner, kind);
-  for (arvak_call *call = loop->calls; call; call = call->next) {
-    if (call->owner != owner) continue;
-    arvak_call_cancel(call, kind);
-    count++;
+  size_t count = 0;
+  if (arvak__loop_is_foreign(loop)) return; /* the calls are the parent's */
+  for (arvak__link *link = loop->members.first; link; link = link->next) {
+    arvak__member *member = (arvak__member *)link;
+    if (member->owner == owner) count += member->cancel(member, kind);
   }
-  /* A canceled call ends at once, and its end is one event: no reason to keep its connection until the next step. Over
-   * a bridge the events take a moment. */
   for (; count > 0; count--)
     if (arvak_loop_step(loop, loop->bridge.thread ? arvak_now_ns() + CANCEL_NS : 0) == 0 && loop->bridge.thread) break;
 }
@@ -209,7 +204,7 @@ static void stop_bridge(arvak_loop *loop) {
 }
 
 int arvak_loop_open_fd(arvak_loop *loop) {
-  if (loop->fork_generation != arvak__fork_generation()) return ARVAK_EFORKED;
+  if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   if (loop->fd_users == 0) {
     int status = arvak__bridge_start(&loop->bridge);
     if (status != ARVAK_OK) return status;
@@ -220,46 +215,52 @@ int arvak_loop_open_fd(arvak_loop *loop) {
 }
 
 void arvak_loop_close_fd(arvak_loop *loop) {
-  if (--loop->fd_users == 0 && loop->fork_generation == arvak__fork_generation()) stop_bridge(loop);
+  if (--loop->fd_users == 0 && !arvak__loop_is_foreign(loop)) stop_bridge(loop);
 }
-
-int64_t arvak_loop_due_ns(const arvak_loop *loop) {
-  return has_work(loop) ? 0 : arvak__timers_next(&loop->timers);
-}
-
-bool arvak_client_connect(arvak_client *client, arvak_loop *loop) { return arvak__pool_connect(client, &loop->cq); }
 
 /* ---- the end ---- */
 
-static void drain(arvak_loop *loop) {
-  while (loop->call_count > 0 || loop->cq.pending_tags > 0) {
-    run_inbox(loop);
-    if (loop->call_count > 0 || loop->cq.pending_tags > 0) run_events(loop, ARVAK_NEVER);
+static void cancel_all(arvak_loop *loop) {
+  for (arvak__link *link = loop->members.first; link; link = link->next) {
+    arvak__member *member = (arvak__member *)link;
+    member->cancel(member, ARVAK_KIND_CLOSED);
   }
-  run_inbox(loop); /* of calls that ended while they were in it */
+}
+
+/* Until nothing is under way. An end may fork; then the rest is the parent's. */
+static void drain(arvak_loop *loop) {
+  while ((loop->member_count > 0 || loop->cq.pending_tags > 0) && !arvak__loop_is_foreign(loop)) {
+    run_inbox(loop);
+    if (arvak__inbox_size(&loop->inbox) > 0) continue;
+    if (loop->member_count > 0 || loop->cq.pending_tags > 0) run_events(loop, ARVAK_NEVER);
+  }
+}
+
+static void end_all(arvak_loop *loop) {
+  arvak_loop *outer = stepping;
+  stepping = loop;
+  loop->cq.closed = true;
+  if (loop->bridge.thread) stop_bridge(loop);
+  cancel_all(loop);
+  drain(loop);
+  stepping = outer;
+}
+
+static void free_grpc_parts(arvak_loop *loop) {
+  grpc_call_unref(loop->wake_call);
+  grpc_channel_destroy(loop->wake_channel);
+  grpc_completion_queue_shutdown(loop->cq.grpc);
+  gpr_timespec never = grpc_compat_timespec(ARVAK_NEVER);
+  while (grpc_completion_queue_next(loop->cq.grpc, never, NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+  grpc_completion_queue_destroy(loop->cq.grpc);
+  arvak__grpc_unref();
 }
 
 void arvak_loop_close(arvak_loop *loop) {
-  bool forked = loop->fork_generation != arvak__fork_generation();
-  if (!forked) {
-    arvak_loop *outer = stepping;
-    stepping = loop;
-    loop->cq.closed = true;
-    if (loop->bridge.thread) stop_bridge(loop);
-    for (arvak_call *call = loop->calls; call; call = call->next) arvak_call_cancel(call, ARVAK_KIND_CLOSED);
-    arvak__streams_cancel(loop, NULL, ARVAK_KIND_CLOSED);
-    drain(loop);
-    stepping = outer;
-    grpc_call_unref(loop->wake_call);
-    grpc_channel_destroy(loop->wake_channel);
-    grpc_completion_queue_shutdown(loop->cq.grpc);
-    gpr_timespec never = grpc_compat_timespec(ARVAK_NEVER);
-    while (grpc_completion_queue_next(loop->cq.grpc, never, NULL).type != GRPC_QUEUE_SHUTDOWN) {}
-    grpc_completion_queue_destroy(loop->cq.grpc);
-    arvak__grpc_unref();
-  }
+  if (!arvak__loop_is_foreign(loop)) end_all(loop);
+  if (!arvak__loop_is_foreign(loop)) free_grpc_parts(loop);
   arvak__bridge_fini(&loop->bridge);
   arvak__timers_fini(&loop->timers);
-  pthread_mutex_destroy(&loop->mu);
+  arvak__inbox_fini(&loop->inbox);
   free(loop);
 }

@@ -1,20 +1,32 @@
-/* A loop: a completion queue, a heap of timers and an inbox, driven by one thread. Invariant: the loop is not
- * freed before gRPC has given back every tag (cq.pending_tags). Owner thread, where a field does not say otherwise.
+/* A loop: a completion queue, timers and an inbox, driven by one thread. It knows tags, timers, postings and members,
+ * and nothing of calls. Invariant: the loop is not freed before gRPC has given back every tag (cq.pending_tags), and
+ * before every member has left. Owner thread, where a field does not say otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_LOOP_H
 #define ARVAK_LOOP_H
 
 #include <grpc/grpc.h>
-#include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "arvak.h"
 #include "bridge.h"
 #include "cq.h"
+#include "inbox.h"
+#include "link.h"
 #include "tag.h"
 #include "timer.h"
+
+/* What is under way on a loop and can be canceled; embedded in a call or stream. */
+typedef struct arvak__member arvak__member;
+struct arvak__member {
+  arvak__link link; /* loop->members; first: its address is the member's */
+  const void *owner;
+  /* Makes it end soon, running nobody's function. Returns how many events that takes. Set once. */
+  size_t (*cancel)(arvak__member *member, arvak_kind kind);
+};
 
 struct arvak_loop {
   arvak__cq cq;
@@ -22,26 +34,31 @@ struct arvak_loop {
   grpc_call *wake_call;       /* owned; never started; an empty batch on it is an event in cq; any thread */
   arvak__tag wake_tag;
   arvak__timers timers;
-  arvak_call *calls;     /* every call not ended, linked by next and prev */
-  arvak_stream *streams; /* every stream not ended, the same */
-  size_t call_count;     /* of both */
-  arvak_call *asking;    /* calls that ask for headers, linked by queue_next */
-  uint64_t random;       /* for jitter */
-  int64_t last_end_ns;   /* when a call last ended here */
-  pthread_mutex_t mu;
-  arvak_call *inbox, **inbox_end; /* mu: calls to be advanced by the owner, first in first out */
-  atomic_bool is_waking;          /* any thread: a wake is in cq */
+  arvak__inbox inbox;   /* any thread */
+  arvak__list members;  /* every call and stream that has not ended */
+  size_t member_count;
+  arvak__list asking;   /* members that ask for headers, by links of their own */
+  int64_t now_ns;       /* when what is being done began; the clock is read once for all of it */
+  int64_t last_end_ns;  /* when a member last left */
+  atomic_bool is_waking; /* any thread: a wake is in cq */
   arvak__bridge bridge;
   int fd_users; /* opened and not closed */
   unsigned fork_generation;
 };
 
-/* Hands a call to its loop's owner thread, which will run arvak__call_advance on it. From another thread only under
- * the mu of the call's client: the owner needs that lock before the call can end, and so the loop cannot go away
- * while it is being woken. */
-void arvak__loop_post(arvak_loop *loop, arvak_call *call);
+/* Reads the clock, for whatever is begun outside a step, or in it by a function of the application's. */
+int64_t arvak__loop_begin(arvak_loop *loop);
+/* In a fork of the process that made it; then nothing of gRPC may be touched. */
+bool arvak__loop_is_foreign(const arvak_loop *loop);
 
-/* Lets gRPC notice what happened to idle connections while nobody polled. Only while no call is on the loop: then
+void arvak__loop_join(arvak_loop *loop, arvak__member *member);
+void arvak__loop_leave(arvak_loop *loop, arvak__member *member);
+
+/* Hands a posting to its loop's owner thread, whose next step runs it. From another thread only while the loop cannot
+ * go away, since it is woken when the posting may already have run: see slots.c. */
+void arvak__loop_post(arvak_loop *loop, arvak__posting *posting);
+
+/* Lets gRPC notice what happened to idle connections while nobody polled. Only while no member is on the loop: then
  * there is no callback that could run. */
 void arvak__loop_catch_up(arvak_loop *loop, int connections);
 

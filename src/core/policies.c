@@ -9,6 +9,7 @@
 
 #include "address.h"
 #include "arvak.h"
+#include "policies.h"
 #include "policy/breaker.h"
 #include "policy/budget.h"
 #include "policy/retry.h"
@@ -117,11 +118,24 @@ static arvak_breaker_state lock(arvak_breaker *breaker) {
   return breaker->core.state;
 }
 
-static void unlock(arvak_breaker *breaker, arvak_breaker_state before) {
+static void note_and_unlock(arvak_breaker *breaker, arvak_breaker_state before, arvak__changes *changes) {
   arvak_breaker_state after = breaker->core.state;
   pthread_mutex_unlock(&breaker->mu);
+  if (after == before || changes->count == sizeof changes->list / sizeof *changes->list) return;
+  changes->list[changes->count].from = before;
+  changes->list[changes->count++].to = after;
+}
+
+void arvak__breaker_report(arvak_breaker *breaker, const arvak__changes *changes) {
   const arvak_breaker_options *options = &breaker->core.options; /* never changes */
-  if (after != before && options->on_change) options->on_change(before, after, options->ud);
+  for (int i = 0; i < changes->count && options->on_change; i++)
+    options->on_change(changes->list[i].from, changes->list[i].to, options->ud);
+}
+
+static void unlock(arvak_breaker *breaker, arvak_breaker_state before) {
+  arvak__changes changes = {0};
+  note_and_unlock(breaker, before, &changes);
+  arvak__breaker_report(breaker, &changes);
 }
 
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out) {
@@ -133,19 +147,32 @@ void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker
   pthread_mutex_unlock(&breaker->mu);
 }
 
-bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns) {
-  int64_t now = arvak_now_ns();
+bool arvak__breaker_enter(arvak_breaker *breaker, int64_t now_ns, int64_t until_ns, arvak_pass *pass,
+                          int64_t *retry_after_ns, arvak__changes *changes) {
   arvak_breaker_state before = lock(breaker);
-  bool is_admitted = arvak__breaker_admit(&breaker->core, now, until_ns, pass, retry_after_ns);
-  unlock(breaker, before);
+  bool is_admitted = arvak__breaker_admit(&breaker->core, now_ns, until_ns, pass, retry_after_ns);
+  note_and_unlock(breaker, before, changes);
   return is_admitted;
 }
 
-void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict) {
-  int64_t now = arvak_now_ns();
+bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns) {
+  arvak__changes changes = {0};
+  bool is_admitted = arvak__breaker_enter(breaker, arvak_now_ns(), until_ns, pass, retry_after_ns, &changes);
+  arvak__breaker_report(breaker, &changes);
+  return is_admitted;
+}
+
+void arvak__breaker_leave(arvak_breaker *breaker, int64_t now_ns, arvak_pass pass, arvak_verdict verdict,
+                          arvak__changes *changes) {
   arvak_breaker_state before = lock(breaker);
-  arvak__breaker_record(&breaker->core, pass, verdict, now);
-  unlock(breaker, before);
+  arvak__breaker_record(&breaker->core, pass, verdict, now_ns);
+  note_and_unlock(breaker, before, changes);
+}
+
+void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict) {
+  arvak__changes changes = {0};
+  arvak__breaker_leave(breaker, arvak_now_ns(), pass, verdict, &changes);
+  arvak__breaker_report(breaker, &changes);
 }
 
 /* Two changes are possible, from open to half open to the next; each is told. */

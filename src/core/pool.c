@@ -4,10 +4,8 @@
 #include "pool.h"
 
 #include <grpc/support/alloc.h>
-#include <pthread.h>
+#include <stdlib.h>
 
-#include "client.h"
-#include "compat.h"
 #include "runtime.h"
 #include "status.h"
 
@@ -22,70 +20,94 @@ enum { CALLS_BEFORE_NEXT = 16 };
 #define HURRY_NS 100000000
 
 /* By gRPC's allocator, which ends the process when there is no memory, as creating the channel itself would. */
-static arvak_channel *open_channel(arvak_client *client) {
-  arvak_channel *channel = gpr_zalloc(sizeof *channel);
-  channel->client = client;
-  channel->channel = grpc_channel_create(client->target, client->credentials, client->args);
+static arvak__channel *open_channel(arvak__pool *pool) {
+  arvak__channel *channel = gpr_zalloc(sizeof *channel);
+  channel->pool = pool;
+  channel->channel = grpc_channel_create(pool->target, pool->credentials, pool->args);
   for (int rpc = 0; rpc < ARVAK_RPC_COUNT; rpc++)
     channel->methods[rpc] = grpc_channel_register_call(channel->channel, arvak__rpc_method((arvak_rpc)rpc), NULL, NULL);
   return channel;
 }
 
-/* Under client->mu. Closes a retired channel when its last call is over, and frees it when its watch is, too. */
-static void let_go(arvak_channel *channel) {
+void arvak__channel_args_free(grpc_channel_args *args) {
+  if (!args) return;
+  for (size_t i = 0; i < args->num_args; i++) {
+    free(args->args[i].key);
+    if (args->args[i].type == GRPC_ARG_STRING) free(args->args[i].value.string);
+  }
+  free(args->args);
+  free(args);
+}
+
+/* In a fork nothing of gRPC may be touched, not even to let go of it. */
+static void drop(arvak__pool *pool) {
+  if (atomic_fetch_sub_explicit(&pool->holds, 1, memory_order_acq_rel) != 1) return;
+  if (pool->fork_generation == arvak__fork_generation()) {
+    if (pool->credentials) grpc_channel_credentials_release(pool->credentials);
+    arvak__grpc_unref();
+  }
+  arvak__channel_args_free(pool->args);
+  free(pool->channels);
+  free(pool->target);
+  pthread_mutex_destroy(&pool->mu);
+  free(pool);
+}
+
+/* Under pool->mu. Closes a retired channel when its last call is over, and frees it when its watch is, too. */
+static void let_go(arvak__channel *channel) {
   if (!channel->is_retired || channel->outstanding > 0) return;
   if (channel->channel) grpc_channel_destroy(channel->channel); /* ends the watch */
   channel->channel = NULL;
   if (!channel->watcher) gpr_free(channel);
 }
 
-/* Under client->mu. */
-static void retire(arvak_channel *channel) {
-  arvak_client *client = channel->client;
+/* Under pool->mu. */
+static void retire(arvak__channel *channel) {
+  arvak__pool *pool = channel->pool;
   int i = 0;
-  while (client->channels[i] != channel) i++;
-  client->channels[i] = client->channels[--client->channel_count];
+  while (pool->channels[i] != channel) i++;
+  pool->channels[i] = pool->channels[--pool->channel_count];
   channel->is_retired = true;
 }
 
 static void on_watch(arvak__tag *tag, bool success) {
   (void)success;
-  arvak_channel *channel = (arvak_channel *)tag;
-  arvak_client *client = channel->client;
-  pthread_mutex_lock(&client->mu);
+  arvak__channel *channel = (arvak__channel *)tag;
+  arvak__pool *pool = channel->pool;
+  pthread_mutex_lock(&pool->mu);
   channel->watcher = NULL;
   let_go(channel);
-  pthread_mutex_unlock(&client->mu);
-  arvak__client_drop(client);
+  pthread_mutex_unlock(&pool->mu);
+  drop(pool);
 }
 
-/* Under client->mu. Lets the loop of cq poll for the channel until its state changes, or for WATCH_NS. */
-static void watch(arvak_channel *channel, grpc_connectivity_state state, arvak__cq *cq) {
+/* Under pool->mu. Lets the loop of cq poll for the channel until its state changes, or for WATCH_NS. */
+static void watch(arvak__channel *channel, grpc_connectivity_state state, arvak__cq *cq) {
   if (channel->watcher || cq->closed) return;
   channel->watcher = cq;
   channel->watch_tag.fn = on_watch;
-  arvak__client_hold(channel->client);
+  atomic_fetch_add_explicit(&channel->pool->holds, 1, memory_order_relaxed);
   cq->pending_tags++;
   gpr_timespec deadline = grpc_compat_timespec(arvak_now_ns() + WATCH_NS);
   grpc_channel_watch_connectivity_state(channel->channel, state, deadline, cq->grpc, &channel->watch_tag);
 }
 
-bool arvak__channel_is_ready(arvak_channel *channel) {
+bool arvak__channel_is_ready(arvak__channel *channel) {
   return grpc_channel_check_connectivity_state(channel->channel, 0) == GRPC_CHANNEL_READY;
 }
 
-void arvak_client_hurry(arvak_client *client) {
-  if (client->fork_generation != arvak__fork_generation()) return;
-  pthread_mutex_lock(&client->mu);
+void arvak__pool_hurry(arvak__pool *pool) {
+  if (pool->fork_generation != arvak__fork_generation()) return;
+  pthread_mutex_lock(&pool->mu);
   int64_t now = arvak_now_ns();
-  for (int i = 0; i < client->channel_count; i++) {
-    arvak_channel *channel = client->channels[i];
+  for (int i = 0; i < pool->channel_count; i++) {
+    arvak__channel *channel = pool->channels[i];
     if (now - channel->hurried_ns < HURRY_NS) continue;
     if (grpc_channel_check_connectivity_state(channel->channel, 0) != GRPC_CHANNEL_TRANSIENT_FAILURE) continue;
     channel->hurried_ns = now;
     grpc_channel_reset_connect_backoff(channel->channel);
   }
-  pthread_mutex_unlock(&client->mu);
+  pthread_mutex_unlock(&pool->mu);
 }
 
 /* READY before starting before failing; among equals the least outstanding. */
@@ -97,12 +119,12 @@ static int rank(grpc_connectivity_state state) {
   }
 }
 
-static arvak_channel *pick(arvak_client *client, arvak__cq *cq, bool *crowded) {
-  arvak_channel *best = NULL;
+static arvak__channel *pick(arvak__pool *pool, arvak__cq *cq, bool *crowded) {
+  arvak__channel *best = NULL;
   int best_rank = 0;
   *crowded = true;
-  for (int i = 0; i < client->channel_count; i++) {
-    arvak_channel *channel = client->channels[i];
+  for (int i = 0; i < pool->channel_count; i++) {
+    arvak__channel *channel = pool->channels[i];
     grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel->channel, 1);
     int r = rank(state);
     /* One that is still starting will take calls soon: do not open yet another beside it. */
@@ -121,74 +143,120 @@ static arvak_channel *pick(arvak_client *client, arvak__cq *cq, bool *crowded) {
 /* The least busy channel, if it is READY and nothing speaks for opening another; else NULL. One look at a state instead
  * of one for each channel: a look costs twice as much as all the rest of a pick. A channel that is passed over has
  * calls, which poll for it, or it is not needed: when it is, it is the least busy, and pick makes it connect. */
-static arvak_channel *pick_least_busy(const arvak_client *client) {
-  if (client->channel_count == 0) return NULL;
-  arvak_channel *best = client->channels[0];
-  for (int i = 1; i < client->channel_count; i++)
-    if (client->channels[i]->outstanding < best->outstanding) best = client->channels[i];
-  bool is_crowded = best->outstanding >= CALLS_BEFORE_NEXT && client->channel_count < client->pool_size;
+static arvak__channel *pick_least_busy(const arvak__pool *pool) {
+  if (pool->channel_count == 0) return NULL;
+  arvak__channel *best = pool->channels[0];
+  for (int i = 1; i < pool->channel_count; i++)
+    if (pool->channels[i]->outstanding < best->outstanding) best = pool->channels[i];
+  bool is_crowded = best->outstanding >= CALLS_BEFORE_NEXT && pool->channel_count < pool->size;
   return !is_crowded && arvak__channel_is_ready(best) ? best : NULL;
 }
 
-static arvak_channel *open_next(arvak_client *client, arvak__cq *cq) {
-  arvak_channel *channel = open_channel(client);
-  client->channels[client->channel_count++] = channel;
+static arvak__channel *open_next(arvak__pool *pool, arvak__cq *cq) {
+  arvak__channel *channel = open_channel(pool);
+  pool->channels[pool->channel_count++] = channel;
   watch(channel, grpc_channel_check_connectivity_state(channel->channel, 1), cq);
   return channel;
 }
 
-arvak_channel *arvak__pool_pick(arvak_client *client, arvak__cq *cq, bool is_call) {
-  pthread_mutex_lock(&client->mu);
-  arvak_channel *best = pick_least_busy(client);
+arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq) {
+  pthread_mutex_lock(&pool->mu);
+  arvak__channel *best = pick_least_busy(pool);
   if (!best) {
     bool crowded;
-    arvak_channel *opened = NULL;
-    best = pick(client, cq, &crowded);
-    if (crowded && client->channel_count < client->pool_size) opened = open_next(client, cq);
+    arvak__channel *opened = NULL;
+    best = pick(pool, cq, &crowded);
+    if (crowded && pool->channel_count < pool->size) opened = open_next(pool, cq);
     if (!best) best = opened;
   }
   best->outstanding++;
-  if (is_call) client->stats.attempts++;
-  pthread_mutex_unlock(&client->mu);
+  pthread_mutex_unlock(&pool->mu);
   return best;
 }
 
-bool arvak__pool_connect(arvak_client *client, arvak__cq *cq) {
-  if (client->fork_generation != arvak__fork_generation()) return false;
-  pthread_mutex_lock(&client->mu);
+bool arvak__pool_connect(arvak__pool *pool, arvak__cq *cq) {
+  if (pool->fork_generation != arvak__fork_generation()) return false;
+  pthread_mutex_lock(&pool->mu);
   bool crowded;
-  arvak_channel *best = pick(client, cq, &crowded);
-  if (!best) open_next(client, cq);
+  arvak__channel *best = pick(pool, cq, &crowded);
+  if (!best) open_next(pool, cq);
   bool ready = best && arvak__channel_is_ready(best);
-  pthread_mutex_unlock(&client->mu);
+  pthread_mutex_unlock(&pool->mu);
   return ready;
 }
 
-void arvak__pool_release(arvak_channel *channel, arvak__contact contact, int64_t started_ns) {
-  arvak_client *client = channel->client;
-  pthread_mutex_lock(&client->mu);
+void arvak__pool_release(arvak__channel *channel, arvak__contact contact, int64_t started_ns, int64_t now_ns) {
+  arvak__pool *pool = channel->pool;
+  pthread_mutex_lock(&pool->mu);
   channel->outstanding--;
-  if (contact == CONTACT_ANSWERED) channel->answered_ns = arvak_now_ns();
+  if (contact == CONTACT_ANSWERED) channel->answered_ns = now_ns;
   bool is_dead = contact == CONTACT_BROKEN || (contact == CONTACT_SILENT && channel->answered_ns < started_ns);
   if (is_dead && !channel->is_retired) retire(channel);
   let_go(channel);
-  pthread_mutex_unlock(&client->mu);
+  pthread_mutex_unlock(&pool->mu);
 }
 
 /* Watches end at once. No call is left. */
-static void close_channels(arvak_client *client) {
-  pthread_mutex_lock(&client->mu);
-  while (client->channel_count > 0) {
-    arvak_channel *channel = client->channels[0];
+static void close_channels(arvak__pool *pool) {
+  pthread_mutex_lock(&pool->mu);
+  while (pool->channel_count > 0) {
+    arvak__channel *channel = pool->channels[0];
     retire(channel);
     let_go(channel);
   }
-  pthread_mutex_unlock(&client->mu);
+  pthread_mutex_unlock(&pool->mu);
 }
 
-/* Here and not in client.c: the last reference closes the connections, and the end of a watch needs client.c. */
-void arvak_client_unref(arvak_client *client) {
-  if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1) return;
-  if (client->fork_generation == arvak__fork_generation()) close_channels(client);
-  arvak__client_drop(client);
+void arvak__pool_close(arvak__pool *pool) {
+  if (pool->fork_generation == arvak__fork_generation()) close_channels(pool);
+  drop(pool);
+}
+
+int arvak__pool_new(char *target, grpc_channel_credentials *credentials, grpc_channel_args *args, int size,
+                    arvak__pool **out) {
+  arvak__pool *pool = calloc(1, sizeof *pool);
+  arvak__channel **channels = calloc((size_t)size, sizeof(arvak__channel *));
+  bool has_memory = pool && channels;
+  if (!has_memory || !arvak__grpc_ref()) {
+    free(pool);
+    free(channels);
+    free(target);
+    grpc_channel_credentials_release(credentials);
+    arvak__channel_args_free(args);
+    return has_memory ? ARVAK_EFORKED : ARVAK_ENOMEM;
+  }
+  atomic_init(&pool->holds, 1);
+  pthread_mutex_init(&pool->mu, NULL);
+  pool->fork_generation = arvak__fork_generation();
+  pool->target = target;
+  pool->credentials = credentials;
+  pool->args = args;
+  pool->size = size;
+  pool->channels = channels;
+  *out = pool;
+  return ARVAK_OK;
+}
+
+/* ---- figures ---- */
+
+int arvak__pool_channel_count(arvak__pool *pool) {
+  pthread_mutex_lock(&pool->mu);
+  int count = pool->channel_count;
+  pthread_mutex_unlock(&pool->mu);
+  return count;
+}
+
+void arvak__pool_get_figures(arvak__pool *pool, arvak__pool_figures *out) {
+  pthread_mutex_lock(&pool->mu);
+  *out = (arvak__pool_figures){.channels = pool->channel_count};
+  int count = pool->fork_generation == arvak__fork_generation() ? pool->channel_count : 0;
+  for (int i = 0; i < count; i++) {
+    switch (grpc_channel_check_connectivity_state(pool->channels[i]->channel, 0)) {
+      case GRPC_CHANNEL_READY: out->ready++; break;
+      case GRPC_CHANNEL_CONNECTING: out->connecting++; break;
+      case GRPC_CHANNEL_TRANSIENT_FAILURE: out->failing++; break;
+      default: out->idle++;
+    }
+  }
+  pthread_mutex_unlock(&pool->mu);
 }

@@ -1,27 +1,54 @@
-/* The slots of a client. A slot is a permit to have a call with gRPC; calls without one wait in the client's queue,
- * first in first out. Tokens are the limiter's permission to submit jobs, one each.
- * Thread-safe: the client's mu guards all of it. Clients and calls are borrowed.
+/* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in the queue, first in
+ * first out, in a place that is embedded in him. Tokens are the limiter's permission to submit jobs, one each.
+ * Thread-safe: guarded by mu. Places are borrowed while they are in the queue.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_SLOTS_H
 #define ARVAK_SLOTS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "arvak.h"
+#include "link.h"
+#include "loop.h"
+#include "policy/limiter.h"
 
-/* Takes a slot for call, or queues it. True: taken. */
-bool arvak__slots_acquire(arvak_client *client, arvak_call *call);
-/* Gives a slot back: to the first call waiting, which is posted to its loop, or to the client. */
-void arvak__slots_release(arvak_client *client);
-/* Takes a call out of the queue. False: it is not there any more, its slot is granted and on the way. */
-bool arvak__slots_unqueue(arvak_client *client, arvak_call *call);
+typedef struct arvak__place {
+  arvak__link link;         /* mu; first: its address is the place's */
+  bool is_granted;          /* mu: a slot is this place's */
+  arvak_loop *loop;         /* borrowed; where it is posted that a slot has been granted */
+  arvak__posting *posting;  /* borrowed */
+} arvak__place;
+
+typedef struct arvak__slots {
+  pthread_mutex_t mu;
+  arvak__limiter limiter; /* mu */
+  int taken, count;       /* mu: slots taken, and how many there are */
+  arvak__list queue;      /* mu */
+  int queued;             /* mu */
+} arvak__slots;
+
+typedef struct arvak__slots_figures {
+  int taken, count, queued;
+  double tokens; /* -1 without a rate */
+} arvak__slots_figures;
+
+void arvak__slots_init(arvak__slots *slots, const arvak_limiter_options *limiter, int max_concurrent_rpcs);
+void arvak__slots_fini(arvak__slots *slots);
+/* Takes a slot, or queues the place. True: taken. */
+bool arvak__slots_acquire(arvak__slots *slots, arvak__place *place);
+/* Gives a slot back: to the first place in line, which is posted to its loop, or to the client. */
+void arvak__slots_release(arvak__slots *slots);
+/* Takes a place out of the queue. False: it is not there any more, its slot is granted and on the way. */
+bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place);
 
 /* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
-int64_t arvak__tokens_reserve(arvak_client *client, int jobs, int64_t now_ns, int64_t latest_ns);
+int64_t arvak__tokens_reserve(arvak__slots *slots, int jobs, int64_t now_ns, int64_t latest_ns);
 /* Of a call that does not use its tokens, which would have come at at_ns. */
-void arvak__tokens_give_back(arvak_client *client, int jobs, int64_t at_ns);
-/* What an attempt says of the limit of calls in flight. */
-void arvak__slots_adapt(arvak_client *client, bool is_overload, int64_t started_ns);
+void arvak__tokens_give_back(arvak__slots *slots, int jobs, int64_t at_ns);
+/* What an attempt that started at started_ns says of the limit of calls in flight. */
+void arvak__slots_adapt(arvak__slots *slots, bool is_overload, int64_t started_ns, int64_t now_ns);
+void arvak__slots_get_figures(arvak__slots *slots, int64_t now_ns, arvak__slots_figures *out);
 
 #endif

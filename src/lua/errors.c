@@ -59,13 +59,18 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
 
 /* ---- interrupts ---- */
 
-/* In the registry: what a debug hook has raised last (the interpreter's, for Ctrl-C, or a host's limit), or false. */
+enum { HOOK_LEVELS = 16 };
+
+/* In the registry: what a debug hook has raised last (the interpreter's for Ctrl-C, or a host's limit), or false. */
 static const char interrupt_key = 0;
 
-/* Whether the function at this level was called from within a hook: a message handler was, when the hook has raised. */
-static bool is_in_hook(lua_State *L, int level) {
+/* In a message handler: whether a hook has raised. A hook in C has called the handler itself; one in Lua is a few
+ * levels above, under the functions that it has called. */
+static bool is_in_hook(lua_State *L) {
   lua_Debug where;
-  return lua_getstack(L, level, &where) && lua_getinfo(L, "n", &where) && strcmp(where.namewhat, "hook") == 0;
+  for (int level = 0; level < HOOK_LEVELS && lua_getstack(L, level, &where); level++)
+    if (lua_getinfo(L, "n", &where) && strcmp(where.namewhat, "hook") == 0) return true;
+  return false;
 }
 
 static void note_interrupt(lua_State *L, int err) {
@@ -74,7 +79,7 @@ static void note_interrupt(lua_State *L, int err) {
 }
 
 static int message_handler(lua_State *L) {
-  if (is_in_hook(L, 0)) note_interrupt(L, 1);
+  if (is_in_hook(L)) note_interrupt(L, 1);
   return 1;
 }
 
@@ -86,10 +91,10 @@ static bool is_interrupt(lua_State *L, int err) {
   return is_same;
 }
 
-/* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not the function that ran. */
+/* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not what ran. */
 static int errors_is_interrupt(lua_State *L) {
   luaL_checkany(L, 1);
-  if (is_in_hook(L, 1)) note_interrupt(L, 1);
+  if (is_in_hook(L)) note_interrupt(L, 1);
   lua_pushboolean(L, is_interrupt(L, 1));
   return 1;
 }

@@ -22,8 +22,9 @@ static int guard_close(lua_State *L) {
     larvak_upcall_push(L, UPCALL_GONE);
     lua_pushinteger(L, g->ticket);
     lua_pcall(L, 1, 0, 0);
+    wait = larvak_wait_find(g->state, g->ticket); /* its loop's functions may have done anything */
   }
-  larvak_wait_abandon(wait);
+  if (wait) larvak_wait_abandon(wait);
   return 0;
 }
 

@@ -138,7 +138,8 @@ end)
 
 core.set_upcall("busy", function()
   local self = current or next(lingering)
-  self.stop_watch = self.stop_watch or self.driver.watch_fd(core.fd_of(self.user), function() pump(self) end)
+  self.stop_watch = self.stop_watch or check.callable(
+    self.driver.watch_fd(core.fd_of(self.user), function() pump(self) end), "attach: the result of watch_fd")
   watcher = self
 end)
 

@@ -169,7 +169,8 @@ local function await(self, timeout)
     return true
   end
   if ended == nil then return false, err end
-  return false, errors.new("timeout", ("the future has not ended within %g s"):format(timeout), { scope = "wait" })
+  return false, errors.new("timeout", ("the future has not ended within %s s"):format(errors.seconds(timeout)),
+    { scope = "wait" })
 end
 
 -- Its values, or nil and the error it failed with; nil and a timeout error when timeout seconds are over first (the

@@ -33,7 +33,7 @@ function M.callable(value, name)
 end
 
 -- What a list holds, read once: a table of its own without holes, and how many there are. Its metatable's __len,
--- __index and __pairs are honoured. A hole, or a key beside the list (but for the n of table.pack), is a mistake:
+-- __index and __len are honoured. A hole, or a key beside the list (but for the n of table.pack), is a mistake:
 -- nobody would read what is there. name: of the argument; items: of its places; each: what stands in one.
 function M.list(value, name, items, each)
   if type(value) ~= "table" then
@@ -48,7 +48,7 @@ function M.list(value, name, items, each)
     if item == nil then M.misuse("%s[%d]: got nil, expected a %s", items, i, each) end
     copy[i] = item
   end
-  for key, item in pairs(value) do
+  for key, item in next, value do
     if copy[key] == nil and not (key == "n" and item == count) then
       M.misuse("%s: got the key %s in a list of %d entries", items, core.describe(key), count)
     end

@@ -15,6 +15,9 @@ function M.new(kind, message, fields)
   return setmetatable(err, Error)
 end
 
+-- A number of seconds, for a message: with a point in every locale.
+M.seconds = text.seconds
+
 function M.is_error(value)
   return core.metatable_of(value) == Error
 end

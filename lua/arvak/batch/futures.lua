@@ -77,7 +77,8 @@ local function wait(group, options)
         { cause = group.first_failure._values[2] })
     end
     if group.ends_at and core.now() >= group.ends_at then
-      return errors.new("timeout", ("not done within timeout = %g s"):format(options.timeout), { scope = "batch" })
+      return errors.new("timeout", ("not done within timeout = %s s"):format(errors.seconds(options.timeout)),
+        { scope = "batch" })
     end
     report(group, options.progress_callback)
     local woken, err = group:wait(options.progress_callback and group.next_report)

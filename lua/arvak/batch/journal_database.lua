@@ -11,6 +11,7 @@ local M = {}
 -- LuaDBI, or nil and an error.
 function M.load_driver()
   local database = dialect.sqlite
+  if not (os and os.time) then return nil, errors.new("rpc", "a journal needs os.time, which this Lua state lacks") end
   local ok, dbi = pcall(function()
     require(database.module)
     return require("DBI")

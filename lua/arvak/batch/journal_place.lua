@@ -13,6 +13,12 @@ local IN_USE = "another process is using it, or another batch of this one"
 local Place = {}
 Place.__index = Place
 
+-- What is there, if it is no file: a message, or nil.
+local function find_other_kind(info)
+  if info.kind == "directory" then return "it is a directory" end
+  if info.kind ~= "file" then return "it is no regular file" end
+end
+
 -- Why no database can be here, or nil.
 local function find_obstacle(name)
   local info, message, is_missing = core.file_info(name)
@@ -22,11 +28,9 @@ local function find_obstacle(name)
     if ok then return nil end
   end
   if not info then return message end
-  if info.kind == "directory" then return "it is a directory" end
-  if info.kind ~= "file" then return "it is no regular file" end
   local _
   _, message = core.check_access(name)
-  return message
+  return find_other_kind(info) or message
 end
 
 local function lock(real)
@@ -66,9 +70,9 @@ end
 function M.find_obstacle_to_read(path)
   local info, message = core.file_info(path)
   if not info then return message end
-  if info.kind == "directory" then return "it is a directory" end
   local real = core.real_path(path)
   if real and core.is_locked(real .. LOCK) then return IN_USE end
+  return find_other_kind(info)
 end
 
 -- Why the file may not be read and written, or nil.

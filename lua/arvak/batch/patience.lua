@@ -1,6 +1,8 @@
 -- How long a batch bears a server that fails, that refuses every submit, or that a breaker keeps it from.
 -- Invariant: each of the three has a bound, and the error says which, with the server's words. Pure: time is passed in.
 -- SPDX-License-Identifier: Apache-2.0
+local text = require "arvak.base.text"
+
 local M = {}
 
 M.REFUSALS = 60.0   -- seconds that a server may refuse every submit while no job of the batch is unfinished
@@ -24,7 +26,7 @@ end
 local function note_breaker(self, now, err)
   self.breaker_until = self.breaker_until or now + (err.retry_after or 0) + self.seconds
   if now < self.breaker_until then return nil end
-  return ("the breaker has let no call through for %g s: %s"):format(self.seconds, words(err))
+  return ("the breaker has let no call through for %s s: %s"):format(text.seconds(self.seconds), words(err))
 end
 
 -- A call has failed: why the server is given up, or nil.
@@ -33,7 +35,7 @@ function Patience:note_failure(now, err)
   self.breaker_until, self.failure = nil, err
   self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.seconds then return nil end
-  return ("the server has failed for %g s without a break: %s"):format(self.seconds, words(err))
+  return ("the server has failed for %s s without a break: %s"):format(text.seconds(self.seconds), words(err))
 end
 
 -- The server has refused a submit as too much, while as many jobs were unfinished: why it is given up, or nil.
@@ -42,7 +44,7 @@ function Patience:note_refusal(now, err, unfinished)
   if unfinished > 0 then self.refused_since = nil end
   self.refused_since, self.refusal = self.refused_since or now, err
   if now - self.refused_since < M.REFUSALS then return nil end
-  return ("the server has refused every submit for %g s: %s"):format(M.REFUSALS, words(err))
+  return ("the server has refused every submit for %s s: %s"):format(text.seconds(M.REFUSALS), words(err))
 end
 
 -- The server has taken a submit.

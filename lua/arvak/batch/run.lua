@@ -136,6 +136,9 @@ function effects.follow(self, input)
 end
 
 function effects.cancel(self, input)
+  if self.is_over then   -- a submit was under way when it was broken off
+    return core.is_closed(self.client) or send_cancel(self, input)
+  end
   self.commits:note_canceling(input)
   self.cancels:push(input)
   self:wake()
@@ -383,8 +386,9 @@ end
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
   local trouble, err = self.bounds:trouble(now)
-  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %g s%s"):format(self.options.timeout,
-    trouble and "; " .. trouble or ""), { scope = "batch", target = self.target, cause = err }))
+  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
+    :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
+    { scope = "batch", target = self.target, cause = err }))
 end
 
 -- Does what can be done now, and waits for nothing (but for functions of the user's, if they wait).

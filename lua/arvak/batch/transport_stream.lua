@@ -141,7 +141,7 @@ end
 local function pass_over(self, written)
   written.is_passed_over = true
   self.run:lose(written.input, errors.new("timeout",
-    ("no answer to this submission within %g s, while the stream was busy"):format(self.run.patience),
+    ("no answer to this submission within %s s, while the stream was busy"):format(errors.seconds(self.run.patience)),
     { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }))
 end
 
@@ -153,7 +153,8 @@ local function check_silence(self, now)
     local written, since = longest_unanswered(self)
     if not written or self.waited - since < patience then return end
     if self.waited - self.heard >= patience then
-      return on_stream_end(self, errors.new("timeout", ("no answer to a submission within %g s"):format(patience),
+      return on_stream_end(self, errors.new("timeout",
+        ("no answer to a submission within %s s"):format(errors.seconds(patience)),
         { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
     end
     pass_over(self, written)

@@ -49,7 +49,7 @@ local function receive(raw, rules, job_id)
     local woken, err = core.stream_wait(raw, "wait_for_job", rules.patience)
     if woken == nil then return nil, err end
     if not woken then
-      return nil, errors.new("timeout", ("no chunk of the result within %g s"):format(rules.patience),
+      return nil, errors.new("timeout", ("no chunk of the result within %s s"):format(errors.seconds(rules.patience)),
         { scope = "call", rpc = "StreamResults", target = rules.target, job_id = job_id, elapsed = rules.patience })
     end
   end

@@ -26,7 +26,8 @@ local function submitted(f, timeout)
   end
   if f.job_id then return f.job_id end
   if f:done() then return nil, f:exception() end
-  return nil, errors.new("timeout", ("the server has not answered the submit within %g s"):format(timeout),
+  return nil, errors.new("timeout",
+    ("the server has not answered the submit within %s s"):format(errors.seconds(timeout)),
     { scope = "wait" })
 end
 

@@ -200,7 +200,7 @@ local function check_qubits(qubits, width)
     check.misuse("qubits: got %s, expected a list of qubit numbers", core.describe(qubits))
   end
   local seen = {}
-  for i = 1, #qubits do
+  for i = 1, rawlen(qubits) do
     local name = ("qubits[%d]"):format(i)
     local qubit = check_integer(qubits[i], name, 0)
     if width and qubit >= width then check.misuse("%s: got %d, expected 0 to %d", name, qubit, width - 1) end
@@ -271,7 +271,7 @@ function M.merge(list)
     check.misuse("merge: got %s, expected a list of results", core.describe(list))
   end
   local counts, sum, shots, width = {}, 0, 0, nil
-  for i = 1, #list do
+  for i = 1, rawlen(list) do
     local result = check_result(list[i], ("merge: list[%d]"):format(i))
     local total, own = survey(result)
     if not total then return nil, own end

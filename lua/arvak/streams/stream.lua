@@ -127,7 +127,7 @@ function M.wait_change(self, is_patient)
   if tickets and ticket then tickets[ticket] = nil end
   if woken == nil then return nil, err end
   if woken then return true end
-  return nil, errors.new("timeout", ("no message within idle_timeout = %g s"):format(idle),
+  return nil, errors.new("timeout", ("no message within idle_timeout = %s s"):format(errors.seconds(idle)),
     { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
 end
 

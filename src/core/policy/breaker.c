@@ -103,7 +103,8 @@ static void take_place(arvak__breaker *breaker, int64_t now_ns, int64_t until_ns
     breaker->round++;
     breaker->probes = 0;
   }
-  int64_t end = arvak__after_ns(until_ns ? until_ns : now_ns, until_ns ? GRACE_NS : breaker->options.timeout_ns);
+  int64_t guess = breaker->options.timeout_ns > GRACE_NS ? breaker->options.timeout_ns : GRACE_NS;
+  int64_t end = until_ns ? arvak__after_ns(until_ns, GRACE_NS) : arvak__after_ns(now_ns, guess);
   end = shorter(end, arvak__after_ns(now_ns, LONGEST_PROBE_NS));
   if (breaker->probes == 0 || end > breaker->probes_until_ns) breaker->probes_until_ns = end;
   breaker->probes++;

@@ -38,8 +38,8 @@ arvak_breaker_state arvak__breaker_state_at(const arvak__breaker *breaker, int64
 bool arvak__breaker_would_admit(const arvak__breaker *breaker, int64_t now_ns, int64_t *retry_after_ns);
 
 /* Lets a call through and counts it, or not. until_ns: when the call will have ended; a probe loses its place a second
- * later, and after a minute at most. 0: unknown; a probe then has its place for timeout_ns. True: *pass must be
- * recorded, once. */
+ * later, and after a minute at most. 0: unknown; a probe then has its place for timeout_ns, or for a second where
+ * that is longer. True: *pass must be recorded, once. */
 bool arvak__breaker_admit(arvak__breaker *breaker, int64_t now_ns, int64_t until_ns, arvak_pass *pass,
                           int64_t *retry_after_ns);
 void arvak__breaker_record(arvak__breaker *breaker, arvak_pass pass, arvak_verdict verdict, int64_t now_ns);

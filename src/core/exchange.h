@@ -1,0 +1,33 @@
+/* What a unary call sends and receives: its request and headers, the same for each attempt, and the answer of the last.
+ * Embedded in a call. Invariant: between start and end gRPC has the buffers. Owner thread of the loop.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef ARVAK_EXCHANGE_H
+#define ARVAK_EXCHANGE_H
+
+#include <grpc/grpc.h>
+#include <stddef.h>
+
+#include "arvak.h"
+#include "attempt.h"
+#include "headers.h"
+#include "tag.h"
+
+typedef struct arvak__exchange {
+  grpc_slice request; /* owned from init to fini, as are the headers */
+  arvak__headers headers;
+  grpc_byte_buffer *send, *recv; /* owned from start to end */
+  size_t received_bytes;         /* by the last attempt */
+  arvak_response *response;      /* owned by whoever holds the exchange */
+} arvak__exchange;
+
+/* ARVAK_ENOMEM, ARVAK_EINVAL. */
+int arvak__exchange_init(arvak__exchange *exchange, arvak_client *client, const arvak_request *request,
+                         const arvak_call_options *options);
+void arvak__exchange_fini(arvak__exchange *exchange); /* the response stays */
+/* Hands the batch to gRPC, for an attempt that is open; its end comes with the tag. */
+void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, arvak__tag *tag);
+/* The batch is through and the attempt judged: decodes the answer, where there is one. What cannot be decoded becomes
+ * the outcome. Of a batch with too few ids those that came stay in the response. */
+void arvak__exchange_end(arvak__exchange *exchange, arvak__attempt *attempt, arvak_outcome *outcome);
+
+#endif

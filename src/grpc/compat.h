@@ -51,8 +51,8 @@ static inline gpr_timespec grpc_compat_timespec(int64_t ns) {
 }
 
 /* Whether all tests have run with this version, so that its texts are those of status.c: 1.51, 1.56 or 1.83, as
- * grpc_version_string numbers them. What an error string says of its origin is no help: up to 1.76 it begins with "Error
- * received from peer" for most of what gRPC makes itself, too. */
+ * grpc_version_string numbers them. What an error string says of its origin is no help: up to 1.76 it begins with
+ * "Error received from peer" for most of what gRPC makes itself, too. */
 static inline bool grpc_compat_is_tested(void) {
   const char *version = grpc_version_string();
   return strcmp(version, "29.0.0") == 0 || strcmp(version, "33.0.0") == 0 || strcmp(version, "56.0.0") == 0;

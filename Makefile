@@ -119,7 +119,8 @@ install: all
 	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libarvak.a'
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
-	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|' tools/arvak.pc.in \
+	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|; s|@GRPC_LIBS@|$(GRPC_LIBS)|' \
+	  tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'

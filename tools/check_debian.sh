@@ -45,6 +45,7 @@ for release in "$@"; do
   mmdebstrap --quiet --variant=apt --include=git,make,ca-certificates "$release" "$work/$release" "$mirror" \
     >"$work/$release.log" 2>&1 || { cat "$work/$release.log" >&2; exit 1; }
   git bundle create -q "$work/$release/srv/arvak.bundle" HEAD
+  printf '%s localhost\n' 127.0.0.1 ::1 >"$work/$release/etc/hosts" # as every installer writes it
   echo 'arvak:x:1000:1000::/home/arvak:/bin/sh' >>"$work/$release/etc/passwd" # there is no useradd yet
   install -d -o 1000 -g 1000 "$work/$release/home/arvak"
   try "$release" root

@@ -7,6 +7,7 @@ local parts = {
       for name, value in pairs(fields or {}) do err[name] = value end
       return err
     end,
+    seconds = function(seconds) return ("%g"):format(seconds) end,
   },
   ["arvak.results.records"] = {
     is_terminal = { COMPLETED = true, FAILED = true, CANCELED = true, RESULT_EXPIRED = true },

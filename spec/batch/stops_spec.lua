@@ -400,6 +400,36 @@ describe("an interrupt", function()
     assert.is_true(manager:execute_batch(batches.bells(1), "simulator", { journal = path }).ok)
   end)
 
+  for _, name in ipairs { "api_key", "metadata" } do
+    it("inside of a function given as " .. name .. " is no lack of credentials", function()
+      open()
+      local calls, strikes_at = 0, nil
+      local strike = interrupted(function() end)
+      client:close()
+      client = arvak.connect(server.address, {
+        retry = { max_attempts = 3, initial_backoff = 0.001 },
+        [name] = function()
+          calls = calls + 1
+          if calls == strikes_at then strike() end
+          return nil
+        end,
+      })
+      server:fault { rpc = "ListBackends", status = "UNAVAILABLE", count = 1 }
+      for strike_at = 1, 2 do   -- before the first attempt, and before the second
+        calls, strikes_at = 0, strike_at
+        local ok, err = pcall(client.list_backends, client)
+        assert.same({ false, "stop here" }, { ok, err })
+      end
+      for strike_at = 1, 3 do
+        calls, strikes_at = 0, strike_at
+        local ok, err = pcall(client.submit_batch_future, client, batches.bells(3), "simulator")
+        assert.same({ false, "stop here" }, { ok, err })
+      end
+      strikes_at = nil
+      assert.is_table(client:list_backends())
+    end)
+  end
+
   it("passes a pcall of the library's that is around it: a module is looked for, a call is started", function()
     open({ job_latency = 0.02 }, nil, 4)
     local ok, err = pcall(manager.execute_batch, manager, batches.bells(60), "simulator", {

@@ -19,7 +19,7 @@ local function run(path, address, after)
   ]]):format(lua, path, COUNT, address, 6 * helper.TEST_TIMEOUT))
   if after then
     file:write(([[
-      for i in $(seq 200); do [ -s '%s-wal' ] && break; sleep 0.05; done
+      until [ -s '%s-wal' ]; do kill -0 $pid || break; sleep 0.05; done
       sleep %g; kill -INT $pid
     ]]):format(path, after))
   end

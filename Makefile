@@ -19,21 +19,34 @@ LUA_LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUA_DATADIR ?= $(PREFIX)/share/lua/5.4
 INSTALL     ?= install
 
+# GRPC=/prefix: another gRPC than the one that pkg-config finds. The linker writes LD_RUN_PATH into all that it links.
+ifdef GRPC
+export PKG_CONFIG_PATH := $(GRPC)/lib/pkgconfig:$(GRPC)/lib64/pkgconfig:$(PKG_CONFIG_PATH)
+export LD_RUN_PATH     := $(GRPC)/lib:$(GRPC)/lib64
+endif
+# What is exported reaches $(shell) only since make 4.4.
+ASK_PKG = $(if $(GRPC),PKG_CONFIG_PATH='$(PKG_CONFIG_PATH)') $(PKG_CONFIG)
+
 # pkg-config runs once, when its answer is first needed: it may not be installed before that.
 once        = $(eval $(1) := $(2))$($(1))
 LUA_CFLAGS ?= $(call once,LUA_CFLAGS,$(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null))
-DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(PKG_CONFIG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null))
-DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(PKG_CONFIG) --libs-only-L grpc libprotobuf-c libcrypto 2>/dev/null))
-LIBS        = $(DEPS_LDFLAGS) -lgrpc -lgpr -lprotobuf-c -lcrypto -lpthread -lm
+DEPS_CFLAGS = $(call once,DEPS_CFLAGS,$(shell $(ASK_PKG) --cflags grpc libprotobuf-c libcrypto 2>/dev/null \
+                | sed 's/-I/-isystem /g'))
+DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(ASK_PKG) --libs-only-L grpc libprotobuf-c libcrypto 2>/dev/null))
+# Of a gRPC that is there as archives alone, each module carries a copy of its own: hence --exclude-libs below.
+GRPC_LIBDIR = $(call once,GRPC_LIBDIR,$(shell $(ASK_PKG) --variable=libdir grpc 2>/dev/null))
+IS_ARCHIVE  = $(if $(wildcard $(GRPC_LIBDIR)/libgrpc.so $(GRPC_LIBDIR)/libgrpc.dylib),,$(wildcard $(GRPC_LIBDIR)/libgrpc.a))
+GRPC_LIBS   = $(call once,GRPC_LIBS,$(if $(IS_ARCHIVE),$(shell $(ASK_PKG) --static --libs grpc) -lstdc++,-lgrpc -lgpr))
+LIBS        = $(DEPS_LDFLAGS) $(GRPC_LIBS) -lprotobuf-c -lcrypto -lpthread -lm
 VERSION     = $(call once,VERSION,$(shell sed -n 's/^.define ARVAK_VERSION "\(.*\)"/\1/p' src/core/arvak.h))
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough
 ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
-              -I$(BUILD)/proto $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
+              -I$(BUILD)/proto -Isrc/grpc $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
-SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed
+SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed -Wl,--exclude-libs,ALL
 
 # Every file below a folder: a new one needs no line here.
 below     = $(foreach f,$(wildcard $1/*),$(if $(filter $2,$f),$f) $(call below,$f,$2))
@@ -106,7 +119,8 @@ install: all
 	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libarvak.a'
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
-	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|' tools/arvak.pc.in \
+	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|; s|@GRPC_LIBS@|$(GRPC_LIBS)|' \
+	  tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
@@ -132,7 +146,7 @@ $(BUILD)/needs.ok:
 	@touch $@
 
 # Objects made with other flags are made again. Warnings do not count, so that CI may add -Werror.
-FLAGS     = $(CC) $(OPT) $(SANITIZE) $(CFLAGS)
+FLAGS     = $(CC) $(OPT) $(SANITIZE) $(CFLAGS) $(GRPC)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@

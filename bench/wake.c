@@ -3,7 +3,6 @@
  * beside an eventfd, which is the floor. Round trips between two threads, medians of interleaved runs.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "arvak.h"
+#include "compat.h"
 
 enum { TRIPS = 20000, RUNS = 5 };
 

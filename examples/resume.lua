@@ -17,7 +17,8 @@ local manager <close> = arvak.batch_manager(client, { max_workers = 16 })
 
 -- What is done is in the journal, whatever ended the batch.
 local function show_journal()
-  local journal <close> = assert(arvak.journal(path))
+  local journal <close>, err = arvak.journal(path)
+  if not journal then return print(err) end   -- interrupted before there was one, perhaps
   local counts = journal:counts()
   print(("%d of %d completed, %d failed, %d unknown, %d under way"):format(counts.completed or 0, count,
     counts.failed or 0, counts.unknown or 0, (counts.submitted or 0) + (counts.intent or 0)))

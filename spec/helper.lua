@@ -26,6 +26,12 @@ function M.eventually(condition, timeout)
   end
 end
 
+-- The output of a program without what gRPC logs by itself, which nobody can stop since 1.67: docs/internals/grpc.md.
+function M.without_log(output)
+  output = output:gsub("WARNING: All log messages before absl::InitializeLog[^\n]*\n", "")
+  return (("\n" .. output):gsub("\n[IWE]%d%d%d%d [^\n]*", ""):sub(2))
+end
+
 -- What most specs open before a test and close after it: a server with these options, and a client of it. get and set
 -- reach the variables in which the spec keeps the two, which its tests may change.
 function M.fixture(get, set)

@@ -7,24 +7,28 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 return {
+  -- What differs between versions of gRPC: one header.
+  { "src/grpc", outside = { "grpc" } },
+
   -- The core, in C without Lua.
   { "src/core/arvak.h" },
   { "src/core/clock", knows = { "src/core/arvak.h" } },
   { "src/core/policy", knows = { "src/core/arvak.h", "src/core/clock" } },
   { "src/core/timer", knows = { "src/core/arvak.h" } },
-  { "src/core", knows = { "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
+  { "src/core", knows = { "src/grpc", "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
     outside = { "grpc", "protobuf" } },
 
   -- The binding.
   { "src/lua", knows = { "src/core/arvak.h" }, outside = { "lua" } },
 
-  -- The dev server, which shares proto/ with the client and nothing else.
+  -- The dev server, which shares proto/ and src/grpc with the client and nothing else.
   { "src/devserver/base" },
   { "src/devserver/qasm" },
   { "src/devserver/simulator", knows = { "src/devserver/qasm" } },
   { "src/devserver/jobs", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator" } },
   { "src/devserver/faults", knows = { "src/devserver/base", "src/devserver/jobs" } },
-  { "src/devserver/rpc", knows = { "src/devserver/base", "src/devserver/faults" }, outside = { "grpc", "protobuf" } },
+  { "src/devserver/rpc", knows = { "src/grpc", "src/devserver/base", "src/devserver/faults" },
+    outside = { "grpc", "protobuf" } },
   { "src/devserver/service", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator",
     "src/devserver/jobs", "src/devserver/faults", "src/devserver/rpc" }, outside = { "grpc", "protobuf" } },
   { "src/devserver/main", knows = { "src/devserver/faults", "src/devserver/service" }, outside = { "grpc" } },

@@ -25,6 +25,7 @@ test  lua-socket          socket.select, for a scheduler of our own
 test  curl                tries examples/web.lua
 test  libcmocka-dev       runs the tests in C
 test  g++                 a host in C++ links the installed library
+test  libzstd-dev         pkg-config --static names it since Debian 13, for libcrypto
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  lua-dbi-sqlite3     journals of batches

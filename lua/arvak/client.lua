@@ -94,7 +94,7 @@ end
 
 -- What raises when others are on their way already (a function given as api_key, say) is the matter of this future.
 local function submit_one(...)
-  local ok, f = pcall(job_future.submit, ...)
+  local ok, f = core.protect(job_future.submit, ...)
   return ok and f or future.failed(f)
 end
 

@@ -204,7 +204,8 @@ function arvak.is_error(value) end
 ---@param progress arvak.batch_progress
 function arvak.print_progress_bar(progress) end
 
----What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
+---What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", "breaker",
+---"retry_policy", "batch_manager", "batch_result", "journal", "pollable", or nil.
 ---@param value any
 ---@return string|nil
 function arvak.type(value) end
@@ -338,7 +339,7 @@ local client = {}
 ---@field shots? integer
 ---@field optimization_level? integer
 
----@class arvak.batch_options: arvak.call_options
+---@class arvak.submit_batch_options: arvak.call_options
 ---@field split? boolean send several SubmitBatch when there are more than 50 circuits, or more bytes than one message takes
 
 ---@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
@@ -390,7 +391,7 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 
 ---@param circuits arvak.circuit[] at most 50 unless options.split; fields by name may come from a metamethod, asked once
 ---@param backend_id string
----@param options? arvak.batch_options
+---@param options? arvak.submit_batch_options
 ---@return string[]|nil job_ids
 ---@return arvak.error|nil err with split, err.job_ids are those submitted before the failure
 function client:submit_batch(circuits, backend_id, options) end
@@ -646,7 +647,7 @@ function manager:cancel() end
 function manager:close() end
 
 ---@class arvak.batch_result
----@field status "completed"|"partial"|"failed" all succeeded; some; none
+---@field status "completed"|"partial"|"failed" all succeeded; some; none, or the journal refused a circuit
 ---@field ok boolean status is "completed"
 ---@field err? arvak.error what stopped the batch before its end: a timeout, a cancel, fail_fast, a server that is gone, an error in a function of yours (its cause)
 ---@field items? arvak.batch_item[] in the order of the inputs, dense; nil when nothing was collected
@@ -808,7 +809,7 @@ function result:to_table() end
 ---@field elapsed? number seconds, over all attempts
 ---@field retry_after? number seconds after which trying again may help, as the server or the breaker says; none from a breaker that is forced open
 ---@field cause? any
----@field scope? "queue"|"call"|"wait" of a timeout
+---@field scope? "queue"|"call"|"wait"|"batch" of a timeout
 ---@field traceback? string of an error raised in a task
 
 -- ---- other event loops

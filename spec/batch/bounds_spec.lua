@@ -6,7 +6,12 @@ local helper = require "spec.helper"
 local monotime = require("system").monotime
 local raw = require "spec.support.peer"
 
-local function load_part(name) return assert(loadfile("lua/arvak/batch/" .. name .. ".lua"))() end
+-- A part of the library as its own file, with other such parts where it requires them.
+local function load_part(name)
+  local environment = setmetatable({}, { __index = _G })
+  function environment.require(module) return load_part((module:gsub("^arvak%.", ""):gsub("%.", "/"))) end
+  return assert(loadfile("lua/arvak/" .. name .. ".lua", "t", environment))()
+end
 
 local server, client, manager
 
@@ -150,7 +155,7 @@ describe("a batch on a peer that", function()
 end)
 
 describe("the patience of a batch", function()
-  local patience = load_part "patience"
+  local patience = load_part "batch/patience"
   local gone = { kind = "unavailable", message = "gone" }
   local full = { kind = "resource_exhausted", message = "Concurrency limit reached" }
   local shut = { kind = "circuit_open", message = "the breaker is open", retry_after = 5 }
@@ -198,7 +203,7 @@ describe("the patience of a batch", function()
 end)
 
 describe("the pace of submits", function()
-  local pacing = load_part "pacing"
+  local pacing = load_part "batch/pacing"
 
   it("follows a pushback for ten seconds at most", function()
     local p = pacing.new(10)

@@ -191,6 +191,63 @@ describe("a batch whose coroutine ends", function()
   end
 end)
 
+describe("a batch that ends while it has not read which jobs the server has made", function()
+  after_each(close)
+
+  -- Turns the loop until the server has made so many jobs, and lets it make more, of which nobody reads.
+  local function leave_unread(count)
+    local deadline = os.time() + helper.TEST_TIMEOUT
+    while server:stats().accepted < count do
+      assert.is_true(os.time() < deadline)
+      coroutine.yield()
+    end
+    os.execute "sleep 0.1"
+  end
+
+  for _, how in ipairs { "closed", "collected" } do
+    it(("since its coroutine was %s has them canceled"):format(how), function()
+      open({ job_latency = 60 })
+      local co = coroutine.create(function()
+        return manager:execute_batch(batches.bells(8), "simulator", { transport = "stream",
+          progress_callback = function() coroutine.yield "inside" end })
+      end)
+      assert.same({ true, "inside" }, { coroutine.resume(co) })   -- the first circuit was written
+      helper.eventually(function() return unfinished() == 1 end)
+      if how == "closed" then assert.is_true(coroutine.close(co)) end
+      co = nil   -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      helper.eventually(function() return unfinished() == 0 end)
+    end)
+  end
+
+  it("since its task was canceled has them canceled", function()
+    open({ job_latency = 60 }, nil, 64)
+    local r = arvak.run(function()
+      local f = arvak.spawn(manager.execute_batch, manager, batches.bells(60), "simulator", { transport = "stream" })
+      leave_unread(20)
+      f:cancel()
+      return f:result()
+    end)
+    batches.assert_whole(r, 60)
+    assert.same({ canceled = 60 }, batches.kinds(r))
+    helper.eventually(function() return unfinished() == 0 end)
+  end)
+
+  it("does not wait for a server that says nothing", function()
+    open({ job_latency = 60 }, nil, 64)
+    server:fault { rpc = "SubmitBatchStream", hang = "after" }
+    arvak.run(function()
+      local f = arvak.spawn(manager.execute_batch, manager, batches.bells(4), "simulator", { transport = "stream" })
+      arvak.sleep(0.1)
+      f:cancel()
+      f:wait()
+    end)
+    helper.eventually(function() return not arvak.poll(0.01) end)
+    assert.equal(0, client:stats().in_flight)
+  end)
+end)
+
 describe("a batch that is interrupted by Ctrl-C without a journal", function()
   after_each(close)
 
@@ -315,6 +372,61 @@ describe("an interrupt", function()
       assert.same({ false, "stop here" }, { ok, err })
       assert.equal(0, calls)
       helper.eventually(function() return unfinished() == 0 end)
+    end)
+  end
+
+  it("inside of an iterator ends the batch, and is no error of the iterator", function()
+    open({ job_latency = 60 }, nil, 4)
+    local drawn = 0
+    local ok, err = pcall(manager.execute_batch, manager, interrupted(function()
+      drawn = drawn + 1
+    end), "simulator")
+    assert.same({ false, "stop here" }, { ok, err })
+    assert.equal(0, drawn)
+    ok, err = pcall(manager.execute_batch, manager, batches.counted(8, function(i)
+      if i == 3 then interrupted(function() return i end)() end
+    end), "simulator")
+    assert.same({ false, "stop here" }, { ok, err })
+    helper.eventually(function() return unfinished() == 0 end)
+  end)
+
+  it("passes the search for a module that is there", function()
+    open()
+    local saved = package.loaded.DBI
+    package.loaded.DBI, package.preload.DBI = nil, interrupted(function() return saved end)
+    local ok, err = pcall(manager.execute_batch, manager, batches.bells(1), "simulator", { journal = path })
+    package.loaded.DBI, package.preload.DBI = saved, nil
+    assert.same({ false, "stop here" }, { ok, err })
+    assert.is_true(manager:execute_batch(batches.bells(1), "simulator", { journal = path }).ok)
+  end)
+
+  for _, name in ipairs { "api_key", "metadata" } do
+    it("inside of a function given as " .. name .. " is no lack of credentials", function()
+      open()
+      local calls, strikes_at = 0, nil
+      local strike = interrupted(function() end)
+      client:close()
+      client = arvak.connect(server.address, {
+        retry = { max_attempts = 3, initial_backoff = 0.001 },
+        [name] = function()
+          calls = calls + 1
+          if calls == strikes_at then strike() end
+          return nil
+        end,
+      })
+      server:fault { rpc = "ListBackends", status = "UNAVAILABLE", count = 1 }
+      for strike_at = 1, 2 do   -- before the first attempt, and before the second
+        calls, strikes_at = 0, strike_at
+        local ok, err = pcall(client.list_backends, client)
+        assert.same({ false, "stop here" }, { ok, err })
+      end
+      for strike_at = 1, 3 do
+        calls, strikes_at = 0, strike_at
+        local ok, err = pcall(client.submit_batch_future, client, batches.bells(3), "simulator")
+        assert.same({ false, "stop here" }, { ok, err })
+      end
+      strikes_at = nil
+      assert.is_table(client:list_backends())
     end)
   end
 

@@ -6,32 +6,14 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"
+local deaths = require "spec.support.deaths"
 local raw = require "spec.support.peer"
 
 local TEST_TIMEOUT = helper.TEST_TIMEOUT
-local HANG_TIMEOUT = 0.3   -- of calls that nobody answers
-
-local rpcs = {
-  SubmitJob = function(client) return client:submit_qasm(helper.bell, "simulator", 1) end,
-  GetJobStatus = function(client) return client:get_job_status("job") end,
-}
-
-local function dns(peer) return (peer:address():gsub("127%.0%.0%.1", "dns:///localhost")) end
-local function ipv4(peer) return "ipv4:" .. peer:address() end
-local function unix(peer) return peer:address() end
-
-local targets = { { "dns:///", dns }, { "ipv4:", ipv4 }, { "unix:", unix } }
-
+local targets = deaths.targets
 local peer, client
 
-local function start(target, options)
-  options = options or {}
-  if target[1] == "unix:" then
-    options.unix = os.tmpname()
-    os.remove(options.unix)
-  end
-  peer = raw.start(options)
-end
+local function start(target, options) peer = deaths.listen(target, options) end
 
 local function stop()
   if client then client:close() end
@@ -39,78 +21,6 @@ local function stop()
   client, peer = nil, nil
   helper.assert_clean()
 end
-
--- How a SubmitJob may end; a read can be repeated wherever its status is UNAVAILABLE.
-local NOT_SENT = { maybe_executed = false, retryable = true, whole = 0 }
-local UNREAD = { maybe_executed = true, retryable = false }   -- sent, perhaps not read whole
-local BROKEN = { maybe_executed = true, retryable = false, whole = 1 }
-local ANSWERED = { maybe_executed = false, retryable = true, whole = 1 }
-
-local unavailable = { "unavailable", "UNAVAILABLE" }
-local internal = { "rpc", "INTERNAL" }
-local unknown = { "rpc", "UNKNOWN" }
-local timeout = { "timeout", "DEADLINE_EXCEEDED" }
-
-local function on_connection(...) return { connections = { ... } } end
-local function on_request(...) return { requests = { ... } } end
-
--- Name, what the peer does, kind and name of the error, what it says.
-local cases = {
-  { "refused", { refusing = true }, unavailable, NOT_SENT },
-  { "reset before the preface", on_connection(raw.die("accept", "reset")), unavailable, NOT_SENT },
-  { "closed before the preface", on_connection(raw.die("accept", "close")), unavailable, NOT_SENT },
-  { "answered with garbage before the preface", on_connection(raw.garbage("accept")), unavailable, NOT_SENT },
-  { "answered by an HTTP/1 server",
-    on_connection(raw.garbage("accept", "HTTP/1.1 400 Bad Request\r\n\r\n")), unavailable, NOT_SENT },
-  { "silent from the start", on_connection(raw.hang("accept")), timeout, UNREAD, HANG_TIMEOUT },
-  { "reset after the settings", on_connection(raw.die("settings", "reset")), unavailable, nil },
-  { "closed after the settings", on_connection(raw.die("settings", "close")), unavailable, nil },
-  { "reset after the request's headers", on_request(raw.die("headers", "reset")), unavailable, UNREAD },
-  { "closed after the request's headers", on_request(raw.die("headers", "close")), unavailable, UNREAD },
-  { "reset after the request's end", on_request(raw.die("end", "reset")), unavailable, BROKEN },
-  { "closed after the request's end", on_request(raw.die("end", "close")), unavailable, BROKEN },
-  { "silent after the request's end", on_request(raw.hang()), timeout, BROKEN, HANG_TIMEOUT },
-  { "closed in the middle of an answer", on_request(raw.half_answer("\10\1j", "close")), unavailable, BROKEN },
-  { "reset in the middle of an answer", on_request(raw.half_answer("\10\1j", "reset")), unavailable, BROKEN },
-  { "silent in the middle of an answer", on_request(raw.half_answer("\10\1j")), timeout, BROKEN, HANG_TIMEOUT },
-  { "answered with garbage", on_request(raw.garbage("end")), unknown, BROKEN },
-  { "answered with a truncated message", on_request(raw.answer("\10\50abc")), internal, BROKEN },
-  { "answered without a message", on_request(raw.answer("")), internal, BROKEN },
-  { "answered with a message longer than it says it is", on_request(raw.unframed(0, 2, "\10\1j")), timeout, BROKEN,
-    HANG_TIMEOUT },
-  { "answered with a message of 4 GiB to come", on_request(raw.unframed(0, 0xffffffff, "\10\1j")), internal, BROKEN },
-  { "answered with an unknown compression", on_request(raw.unframed(7, 3, "\10\1j")), internal, BROKEN },
-  { "answered UNKNOWN", on_request(raw.status(2, "who knows")), unknown, BROKEN },
-  { "answered with a status that there is not", on_request(raw.status(99, "")), { "rpc", "CODE_99" }, BROKEN },
-  { "answered with a status that is no status", on_request(raw.status(-1, "")), unknown, BROKEN },
-  { "answered with a status that is no number", on_request(raw.status("abc", "")), unknown, BROKEN },
-  { "told GOAWAY, the request being processed, then closed",
-    on_request(raw.goaway(true, 0, "close")), unavailable, BROKEN },
-  { "told GOAWAY, the request being processed, then nothing",
-    on_request(raw.goaway(true)), timeout, BROKEN, HANG_TIMEOUT },
-  -- What follows shows why "GOAWAY received" proves nothing: gRPC says the same of both.
-  { "told GOAWAY, the request being processed, then garbage",
-    on_request(raw.both(raw.goaway(true), raw.garbage("end"))), unavailable, BROKEN },
-  { "told GOAWAY without the request", on_request(raw.goaway(false)), unavailable, BROKEN },
-  { "told GOAWAY without the request, then closed", on_request(raw.goaway(false, 11, "close")), unavailable, BROKEN },
-  { "told RST_STREAM, REFUSED_STREAM", on_request(raw.reset_stream(7)), unavailable, ANSWERED },
-  { "told RST_STREAM, NO_ERROR", on_request(raw.reset_stream(0)), internal, BROKEN },
-  { "told RST_STREAM, INTERNAL_ERROR", on_request(raw.reset_stream(2)), internal, BROKEN },
-  { "told RST_STREAM, CANCEL", on_request(raw.reset_stream(8)), { "rpc", "CANCELLED" }, BROKEN },
-  { "told RST_STREAM, ENHANCE_YOUR_CALM",
-    on_request(raw.reset_stream(11)), { "resource_exhausted", "RESOURCE_EXHAUSTED" }, BROKEN },
-  { "answered by a proxy with 502", on_request(raw.http(502)), unavailable, BROKEN },
-  { "answered by a proxy with 503", on_request(raw.http(503)), unavailable, BROKEN },
-  { "answered by a proxy with 404", on_request(raw.http(404)), { "rpc", "UNIMPLEMENTED" }, BROKEN },
-  { "answered UNAVAILABLE", on_request(raw.status(14, "down for a moment")), unavailable, ANSWERED },
-  { "answered UNAVAILABLE as gRPC would say it", on_request(raw.status(14, "Socket closed")), unavailable, BROKEN },
-  { "answered UNAVAILABLE by a gRPC that shuts down",
-    on_request(raw.status(14, "Cancelling all calls")), unavailable, BROKEN },
-  { "answered RESOURCE_EXHAUSTED", on_request(raw.status(8, "Queue full", { "grpc-retry-pushback-ms", "50" })),
-    { "resource_exhausted", "RESOURCE_EXHAUSTED" }, ANSWERED },
-  { "answered INTERNAL", on_request(raw.status(13, "[permanent] x")), internal,
-    { maybe_executed = false, retryable = false, whole = 1 } },
-}
 
 local function read_is_retryable(err)
   return err.name == "UNAVAILABLE" or err.name == "RESOURCE_EXHAUSTED" or err.kind == "timeout"
@@ -137,10 +47,7 @@ end
 
 -- What a call to a peer that behaves like this comes to.
 local function try(target, case, call)
-  start(target, { refusing = case[2].refusing })
-  for list, steps in pairs(case[2]) do
-    if list ~= "refusing" then peer:plan(list, steps) end
-  end
+  peer = deaths.peer_of(target, case)
   client = arvak.connect(target[2](peer), { timeout = case[5] or TEST_TIMEOUT })
   local value, err = call(client)
   assert.is_nil(value)
@@ -155,11 +62,12 @@ for _, target in ipairs(targets) do
   describe(("an RPC to a peer on %s"):format(target[1]), function()
     after_each(stop)
 
-    for _, case in ipairs(cases) do
-      for rpc, call in pairs(rpcs) do
+    for _, case in ipairs(deaths.cases) do
+      for rpc, call in pairs(deaths.rpcs) do
         it(("%s: %s"):format(rpc, case[1]), function()
           local err = try(target, case, call)
-          assert.same({ rpc, case[3][1], case[3][2], 1 }, { err.rpc, err.kind, err.name, err.attempts })
+          assert.same({ rpc, 1 }, { err.rpc, err.attempts })
+          assert.is_true(deaths.has_name(case, err), err.kind .. " " .. err.name)
           check(err, case[4])
         end)
       end
@@ -180,7 +88,13 @@ for _, target in ipairs(targets) do
       peer:plan("requests", { raw.both(raw.goaway(true), raw.submitted("job-1")), raw.submitted("job-2") })
       client = arvak.connect(target[2](peer), { pool_size = 1 })
       assert.equal("job-1", assert(client:submit_qasm(helper.bell, "simulator", 1)))
-      assert.equal("job-2", assert(client:submit_qasm(helper.bell, "simulator", 1)))
+      -- By gRPC 1.83 the channel may learn of the GOAWAY after the next call has met it, which then was not sent.
+      assert.equal("job-2", helper.eventually(function()
+        local job_id, err = client:submit_qasm(helper.bell, "simulator", 1)
+        assert.is_true(job_id ~= nil or not err.maybe_executed)
+        return job_id
+      end))
+      assert.equal(2, peer:stats().whole)
       assert.equal(2, peer:stats().connections)
     end)
 
@@ -269,36 +183,14 @@ describe("a batch stream of nonsense", function()
     for kind, index, job_id, data in batch.next, batch do
       events[#events + 1] = ("%s %d %s %s"):format(kind, index, job_id or "-", kind == "error" and data.kind or "")
     end
-    assert.same({ "submitted 1 job-1 ", "completed 1 job-1 ", "submitted 2 job-2 ", "completed 2 job-2 ",
-      "error 3 - rpc" }, events)
+    assert.same({ "submitted 1 job-1 ", "completed 1 job-1 ", "submitted 2 job-2 ", "error 2 job-2 rpc",
+      "error 3 - rpc" }, events)   -- 2: the result of another job is no answer, and the last event all the same
     assert.equal(1, peer:stats().begun)
   end)
 end)
 
 -- Random deaths, many calls at a time: of the requests that the peer has read whole, each must be a success, an answer
 -- of its own, or an error that says maybe_executed.
-local function random_step()
-  local deaths = {
-    raw.die("headers", "reset"), raw.die("headers", "close"), raw.die("end", "reset"), raw.die("end", "close"),
-    raw.half_answer("\10\1j", "reset"), raw.goaway(false), raw.goaway(true, 0, "close"), raw.garbage("end"),
-    raw.both(raw.goaway(true), raw.garbage("end")), raw.reset_stream(2), raw.http(503),
-  }
-  local answers = { raw.submitted("job"), raw.submitted("job"), raw.reset_stream(7),
-    raw.status(14, "the peer's own answer") }
-  return deaths[math.random(6 * #deaths)] or answers[math.random(#answers)]
-end
-
-local function random_steps(count, make)
-  local list = {}
-  for i = 1, count do list[i] = make() end
-  return list
-end
-
-local function random_connection()
-  local steps = { raw.die("accept", "reset"), raw.die("settings", "reset"), raw.garbage("settings") }
-  return steps[math.random(2 * #steps)] or raw.hang("end")   -- which does nothing at either stage
-end
-
 -- Submits until it has worked or the outcome is unknown; counts every end.
 local function submit(seen)
   for _ = 1, 100 do
@@ -319,12 +211,12 @@ describe("many submits on connections that die at random", function()
       local seed = os.time() + place
       math.randomseed(seed)
       start(target)
-      peer:plan("requests", random_steps(600, random_step))
-      peer:plan("connections", random_steps(600, random_connection))
+      peer:plan("requests", deaths.random_steps(600, deaths.random_step))
+      peer:plan("connections", deaths.random_steps(600, deaths.random_connection))
       client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5 })
       local seen = { ok = 0, answered = 0, maybe = 0, unsent = 0 }
       arvak.run(function()
-        return arvak.map(random_steps(200, function() return seen end), submit, { concurrency = 8 })
+        return arvak.map(deaths.random_steps(200, function() return seen end), submit, { concurrency = 8 })
       end)
       local stats = peer:stats()
       local text = ("seed %d: %d ok, %d answered, %d maybe, %d unsent; %d whole on %d connections"):format(
@@ -337,21 +229,6 @@ describe("many submits on connections that die at random", function()
   end
 end)
 
--- Every submit is another circuit, so that the peer can tell a repetition.
-local function submit_all(count)
-  local seen = { ok = 0, maybe = 0, none = 0 }
-  arvak.run(function()
-    local shots = {}
-    for i = 1, count do shots[i] = i end
-    arvak.map(shots, function(n)
-      local job_id, err = client:submit_qasm(helper.bell, "simulator", n)
-      local class = job_id and "ok" or err.maybe_executed and "maybe" or "none"
-      seen[class] = seen[class] + 1
-    end, { concurrency = 8 })
-  end)
-  return seen
-end
-
 describe("retries on connections that die at random", function()
   after_each(stop)
 
@@ -359,10 +236,10 @@ describe("retries on connections that die at random", function()
     local seed = os.time() + place
     math.randomseed(seed)
     start(target)
-    peer:plan("requests", random_steps(2000, random_step))
-    peer:plan("connections", random_steps(1000, random_connection))
+    peer:plan("requests", deaths.random_steps(2000, deaths.random_step))
+    peer:plan("connections", deaths.random_steps(1000, deaths.random_connection))
     client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5, retry = retry })
-    local seen = submit_all(200)
+    local seen = deaths.submit_all(client, 200)
     local stats = peer:stats()
     return seen, stats, ("seed %d: %d ok, %d maybe, %d none; %d executed, %d twice on %d connections"):format(
       seed, seen.ok, seen.maybe, seen.none, stats.executed, stats.twice, stats.connections)

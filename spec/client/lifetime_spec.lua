@@ -19,7 +19,7 @@ local function run_child(program)
   local output = pipe:read("a")
   local _, how, code = pipe:close()
   os.remove(path)
-  return output, how .. " " .. code
+  return helper.without_log(output), how .. " " .. code
 end
 
 local function assert_child(expected, program)

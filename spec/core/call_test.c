@@ -292,6 +292,39 @@ static void forks_in_the_function_for_headers_of_a_stream(void **state) {
   close_subject(&s);
 }
 
+/* A function that is asked for headers may fork before it gives them. What the child then says is of no effect, and it
+ * may let go of everything, also of the loop first. */
+static void forks_as_a_call_asks_for_headers(void **state) {
+  (void)state;
+  subject s = {0};
+  open_subject(&s, nowhere, MS, NULL);
+  arvak_request request = {.rpc = ARVAK_GET_JOB_STATUS, .id = "x"};
+  arvak_call_options options = {.fn = on_end, .ud = &s, .owner = &owner, .retry = s.retry, .asks_headers = true};
+  assert_int_equal(arvak_call_start(s.loop, s.client, &request, &options, &s.call), ARVAK_OK);
+  int64_t end = arvak_now_ns() + TEST_TIMEOUT;
+  while (!arvak_loop_next_asking(s.loop) && arvak_now_ns() < end) arvak_loop_step(s.loop, end);
+  assert_ptr_equal(arvak_loop_next_asking(s.loop), s.call);
+  fork_it(&s);
+  if (child == 0) {
+    bool is_asking = arvak_loop_next_asking(s.loop) != NULL;
+    int status = arvak_call_proceed(s.call, NULL, 0);
+    arvak_call_refuse(s.call, ARVAK_KIND_UNAUTHENTICATED, 16, "no headers");
+    bool is_sent = arvak_call_is_sent(s.call);
+    arvak_loop_close(s.loop);
+    arvak_call_release(s.call);
+    arvak_client_unref(s.client);
+    _exit(!is_asking && status == ARVAK_EFORKED && !is_sent && s.ends == 0 ? 0 : 1);
+  }
+  int code;
+  assert_int_equal(waitpid(child, &code, 0), child);
+  assert_true(WIFEXITED(code));
+  assert_int_equal(WEXITSTATUS(code), 0);
+  arvak_call_refuse(s.call, ARVAK_KIND_UNAUTHENTICATED, 16, "no headers");
+  step_until(&s, &s.ends, 1);
+  assert_int_equal(s.outcome.kind, ARVAK_KIND_UNAUTHENTICATED);
+  close_subject(&s);
+}
+
 static bool refuse_headers(arvak_header_sink *sink, arvak_rpc rpc, void *ud) {
   (void)sink;
   (void)rpc;
@@ -526,6 +559,7 @@ int main(void) {
       cmocka_unit_test(survives_its_client_in_the_function_for_headers),
       cmocka_unit_test(forks_in_the_function_for_headers),
       cmocka_unit_test(forks_in_the_function_for_headers_of_a_stream),
+      cmocka_unit_test(forks_as_a_call_asks_for_headers),
       cmocka_unit_test(ends_a_stream_without_headers_in_the_next_step),
       cmocka_unit_test(returns_from_a_step_whose_ends_start_refused_calls_again),
       cmocka_unit_test(returns_from_a_step_whose_timer_is_always_due),

@@ -1,7 +1,6 @@
 /* What gRPC says on stderr in a process that uses the library: its last words, and nothing else.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <grpc/grpc.h>
-#include <grpc/support/log.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +13,10 @@
 #include <cmocka.h>
 
 #include "arvak.h"
+
+/* gRPC's log until 1.66; since then nobody can tell gRPC what to log, and its last words come with the rest. */
+enum { ERROR_LEVEL = 2 };
+void gpr_log(const char *file, int line, int level, const char *format, ...) __attribute__((weak));
 
 /* Runs act in a child that has opened the library, and fills heard with what it wrote to stderr. Returns the signal
  * that ended it, or 0. gRPC must not run in the parent. */
@@ -49,16 +52,20 @@ static void an_assertion_of_grpcs_is_heard(void **state) {
   (void)state;
   char heard[4096];
   assert_int_equal(run(break_an_assertion, heard, sizeof heard), SIGABRT);
-  assert_non_null(strstr(heard, "gRPC: "));
+  if (gpr_log) assert_non_null(strstr(heard, "gRPC: "));
   assert_non_null(strstr(heard, "completion_queue.cc"));
   assert_non_null(strstr(heard, "!reserved"));
 }
 
-static void reach_what_cannot_be(void) { gpr_log(GPR_ERROR, "UNREACHABLE CODE: %s", "nowhere"), abort(); }
+static void reach_what_cannot_be(void) {
+  gpr_log(__FILE__, __LINE__, ERROR_LEVEL, "UNREACHABLE CODE: %s", "nowhere");
+  abort();
+}
 
 static void what_cannot_be_reached_is_heard(void **state) {
   (void)state;
   char heard[4096];
+  if (!gpr_log) skip();
   assert_int_equal(run(reach_what_cannot_be, heard, sizeof heard), SIGABRT);
   assert_non_null(strstr(heard, "UNREACHABLE CODE: nowhere"));
 }
@@ -79,12 +86,13 @@ static void meet_errors(void) {
   if (arvak_client_new(&options, &client, NULL) != ARVAK_OK || arvak_loop_new(&loop) != ARVAK_OK) abort();
   if (arvak_call_start(loop, client, &request, &call_options, NULL) != ARVAK_OK) abort();
   while (!has_ended) arvak_loop_step(loop, arvak_now_ns() + 100000000);
-  gpr_log(GPR_ERROR, "no assertion failed");
+  gpr_log(__FILE__, __LINE__, ERROR_LEVEL, "no assertion failed");
 }
 
 static void other_errors_are_not(void **state) {
   (void)state;
   char heard[4096];
+  if (!gpr_log) skip();
   assert_int_equal(run(meet_errors, heard, sizeof heard), 0);
   assert_string_equal(heard, "");
 }

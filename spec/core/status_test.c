@@ -180,7 +180,13 @@ static void knows_when_a_batch_may_half_run(void **state) {
   assert_false(arvak__maybe_executed(ARVAK_SUBMIT_JOB, 1, GRPC_STATUS_INTERNAL, DELIVERY_ANSWERED));
 }
 
-/* What gRPC 1.51.1 says itself, seen when links died at every stage, must not pass for a word of the server's. */
+static arvak__delivery deliver(arvak__origin origin, int code, const char *message) {
+  arvak__evidence evidence = {
+      .was_sent = true, .is_ready = true, .origin = origin, .code = code, .message = message};
+  return arvak__delivery_of(&evidence);
+}
+
+/* What gRPC 1.51 to 1.83 say themselves, seen when links died at every stage, must not pass for the server's word. */
 static void knows_the_core_of_grpc_by_its_messages(void **state) {
   (void)state;
   static const char *const own[] = {"Socket closed", "recvmsg:Connection reset by peer", "Broken pipe",
@@ -188,12 +194,64 @@ static void knows_the_core_of_grpc_by_its_messages(void **state) {
                                     "Received http2 header with status: 503", "keepalive watchdog timeout",
                                     "Received message larger than max (5 vs. 4)", "Stream refused by server",
                                     "Failed parsing HTTP/2", "Cancelling all calls", "Endpoint already shutdown",
-                                    "Received RST_STREAM with error code 77"};
+                                    "Received RST_STREAM with error code 77", "Stream removed (Socket closed)",
+                                    "CLIENT: Received message larger than max (5 vs. 4)",
+                                    "Stream removed (RST_STREAM (Received RST_STREAM with error code 77))"};
   static const char *const servers[] = {"[permanent] x", "transport of the qubits failed", "TCP is not the matter",
                                         "Queue full: 5 jobs queued (limit: 5)", "", "The Socket closed",
-                                        "Received RST_STREAM with error code 7"};
-  for (size_t i = 0; i < sizeof own / sizeof *own; i++) assert_true(arvak__is_own_message(own[i]));
-  for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) assert_false(arvak__is_own_message(servers[i]));
+                                        "Received RST_STREAM with error code 7",
+                                        "Stream removed (RST_STREAM (Received RST_STREAM with error code 7))"};
+  for (int origin = ORIGIN_PEER; origin <= ORIGIN_TEXTS; origin++) {
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+      assert_int_equal(deliver((arvak__origin)origin, GRPC_STATUS_UNAVAILABLE, own[i]), DELIVERY_BROKEN);
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++)
+      assert_int_equal(deliver((arvak__origin)origin, GRPC_STATUS_UNAVAILABLE, servers[i]), DELIVERY_ANSWERED);
+  }
+}
+
+/* A version of gRPC whose texts nobody has seen: what may be its own word proves nothing. */
+static void doubts_what_an_unknown_grpc_may_have_made(void **state) {
+  (void)state;
+  static const struct {
+    int code;
+    const char *message;
+    arvak__delivery delivery;
+  } rows[] = {
+      {GRPC_STATUS_UNAVAILABLE, "", DELIVERY_BROKEN},
+      {GRPC_STATUS_UNAVAILABLE, "the link has gone", DELIVERY_BROKEN},
+      {GRPC_STATUS_UNAVAILABLE, "Received RST_STREAM with error code 7", DELIVERY_BROKEN},
+      {GRPC_STATUS_RESOURCE_EXHAUSTED, "that was too much", DELIVERY_BROKEN},
+      {GRPC_STATUS_RESOURCE_EXHAUSTED, "Queue full: 5 jobs queued (limit: 5)", DELIVERY_ANSWERED},
+      {GRPC_STATUS_INTERNAL, "a frame of nonsense", DELIVERY_BROKEN},
+      {GRPC_STATUS_INTERNAL, "[permanent] x", DELIVERY_ANSWERED},
+      {GRPC_STATUS_UNIMPLEMENTED, "no such thing", DELIVERY_BROKEN},
+      {GRPC_STATUS_UNAUTHENTICATED, "a proxy's 401", DELIVERY_BROKEN},
+      {GRPC_STATUS_CANCELLED, "Timeout expired", DELIVERY_ANSWERED},
+      {GRPC_STATUS_NOT_FOUND, "whatever it says", DELIVERY_ANSWERED},
+      {GRPC_STATUS_INVALID_ARGUMENT, "", DELIVERY_ANSWERED},
+      {99, "", DELIVERY_BROKEN},
+  };
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    assert_int_equal(deliver(ORIGIN_UNKNOWN, rows[i].code, rows[i].message), rows[i].delivery);
+}
+
+/* No message, known or not, makes a request that was sent one that was not; none proves more than a peer's own. */
+static void believes_a_text_only_where_it_is_careful(void **state) {
+  (void)state;
+  static const char *const texts[] = {"", "x", "Socket closed", "Queue full: 1", "Error received from peer",
+                                      "failed to connect to all addresses"};
+  for (int code = 1; code <= 17; code++)
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+      arvak__evidence unsent = {.is_ready = true, .origin = ORIGIN_UNKNOWN, .code = code, .message = texts[i]};
+      bool is_unavailable = code == GRPC_STATUS_UNAVAILABLE;
+      assert_int_equal(arvak__delivery_of(&unsent), is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN);
+      for (int origin = ORIGIN_PEER; origin <= ORIGIN_UNKNOWN; origin++)
+        assert_int_not_equal(deliver((arvak__origin)origin, code, texts[i]), DELIVERY_NOT_SENT);
+      if (deliver(ORIGIN_PEER, code, texts[i]) == DELIVERY_BROKEN)
+        assert_int_equal(deliver(ORIGIN_UNKNOWN, code, texts[i]), DELIVERY_BROKEN);
+      arvak__evidence lost = {.was_sent = true, .origin = ORIGIN_PEER, .code = code, .message = texts[i]};
+      if (is_unavailable) assert_int_equal(arvak__delivery_of(&lost), DELIVERY_BROKEN);
+    }
 }
 
 int main(void) {
@@ -202,6 +260,8 @@ int main(void) {
       cmocka_unit_test(knows_a_host),       cmocka_unit_test(makes_relative_unix_paths_absolute),
       cmocka_unit_test(classifies_by_rpc_and_code), cmocka_unit_test(follows_the_retry_table),
       cmocka_unit_test(knows_when_a_batch_may_half_run), cmocka_unit_test(knows_the_core_of_grpc_by_its_messages),
+      cmocka_unit_test(doubts_what_an_unknown_grpc_may_have_made),
+      cmocka_unit_test(believes_a_text_only_where_it_is_careful),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,15 +49,6 @@ describe("the map of the sources", function()
     return list, place
   end
 
-  -- Files that still know each other in a circle stand in no order.
-  local function in_circle(path)
-    for _, circle in ipairs(rooms.known_circles) do
-      for _, unit in ipairs(circle) do
-        if unit == path then return true end
-      end
-    end
-  end
-
   for _, folder in ipairs { "src/core", "src/lua" } do
     it("names each file of " .. folder .. " after those that it includes, and none that is not there", function()
       local list, place = named_in(folder)
@@ -73,8 +64,7 @@ describe("the map of the sources", function()
           assert.truthy(place[unit], path .. ": say in docs/internals/map.md what it is for")
         end
         for name in read(path):gmatch('\n#include "([%w_]+)%.h"') do
-          local both = in_circle(folder .. "/" .. unit) and in_circle(folder .. "/" .. name)
-          if place[unit] and place[name] and not both then
+          if place[unit] and place[name] then
             assert.is_true(place[name] <= place[unit], ("%s includes %s.h, which stands after it"):format(path, name))
           end
         end

@@ -240,7 +240,7 @@ static void states_share_the_policies_of_the_host(void **state) {
   assert_int_equal(arvak_retry_new(&tries, NULL, &retry), ARVAK_OK);
   assert_int_equal(arvak_breaker_new(&limits, &breaker), ARVAK_OK);
   arvak_client_options options = {
-      .address = "127.0.0.1:1", .attempt_timeout_ns = 2000000, .retry = retry, .breaker = breaker};
+      .address = "127.0.0.1:1", .attempt_timeout_ns = 300000000, .retry = retry, .breaker = breaker};
   assert_int_equal(arvak_client_new(&options, &client, NULL), ARVAK_OK);
   arvak_retry_unref(retry);
   arvak_breaker_unref(breaker);

@@ -8,19 +8,32 @@ ca() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 \
     -keyout "$1.key" -out "$1.pem" -subj "/CN=$1"
 }
-# leaf NAME CA DAYS NAMES-IT-IS-FOR
-leaf() {
+# request NAME NAMES-IT-IS-FOR
+request() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -out "$1.csr" -subj "/CN=$1"
-  echo "subjectAltName=$4" > "$1.ext"
-  openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -out "$1.pem" -days "$3" -extfile "$1.ext"
+  echo "subjectAltName=$2" > "$1.ext"
+}
+# leaf NAME CA NAMES-IT-IS-FOR
+leaf() {
+  request "$1" "$3"
+  openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -out "$1.pem" -days 30 -extfile "$1.ext"
+}
+# expired NAME CA NAMES-IT-IS-FOR. `openssl x509` refuses an end before the start since 3.5 and took no dates until 3.4.
+expired() {
+  request "$1" "$3"
+  printf '[ca]\nnew_certs_dir=.\ndatabase=index\nserial=serial\ndefault_md=sha256\npolicy=names\n' > ca.cnf
+  printf '[names]\ncommonName=supplied\n' >> ca.cnf
+  : > index; echo 01 > serial
+  openssl ca -batch -notext -config ca.cnf -name ca -cert "$2.pem" -keyfile "$2.key" -in "$1.csr" -out "$1.pem" \
+    -extfile "$1.ext" -startdate 20200101000000Z -enddate 20200201000000Z
 }
 ca ca
 ca other_ca
-leaf server ca 30 DNS:localhost,IP:127.0.0.1
-leaf elsewhere ca 30 DNS:elsewhere.test
-leaf expired ca -1 DNS:localhost,IP:127.0.0.1
-leaf client ca 30 DNS:client.test
-leaf stranger other_ca 30 DNS:client.test
+leaf server ca DNS:localhost,IP:127.0.0.1
+leaf elsewhere ca DNS:elsewhere.test
+expired expired ca DNS:localhost,IP:127.0.0.1
+leaf client ca DNS:client.test
+leaf stranger other_ca DNS:client.test
 ]]
 
 local directory

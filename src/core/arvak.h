@@ -75,7 +75,8 @@ const char *arvak_rpc_name(arvak_rpc rpc);    /* "SubmitJob"; static */
 const char *arvak_kind_name(arvak_kind kind); /* "unavailable"; static */
 const char *arvak_code_name(int code);        /* "UNAVAILABLE"; static; NULL for a number gRPC does not know */
 
-/* Nanoseconds of the monotonic clock, the base of every deadline here. */
+/* Nanoseconds of gRPC's monotonic clock, the base of every deadline here. Its zero is gRPC's own: with some versions
+ * it is not that of CLOCK_MONOTONIC, so a deadline is made of this. */
 int64_t arvak_now_ns(void);
 #define ARVAK_NEVER INT64_MAX
 

@@ -13,15 +13,11 @@
 #include <string.h>
 
 #include "answer.h"
+#include "compat.h"
 #include "outcome.h"
 #include "policy/retry.h"
 
 /* ---- open and close ---- */
-
-static gpr_timespec to_timespec(int64_t ns) {
-  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
-}
 
 void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns) {
   attempt->opened_ns = now_ns;
@@ -31,7 +27,7 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns)
   grpc_metadata_array_init(&attempt->trailing);
   attempt->grpc = grpc_channel_create_registered_call(
       attempt->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq->grpc, attempt->channel->methods[attempt->rpc],
-      to_timespec(attempt->deadline_ns), NULL);
+      grpc_compat_timespec(attempt->deadline_ns), NULL);
 }
 
 void arvak__attempt_close(arvak__attempt *attempt, int64_t now_ns) {
@@ -44,15 +40,34 @@ void arvak__attempt_close(arvak__attempt *attempt, int64_t now_ns) {
 
 /* ---- what it came to ---- */
 
-static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message) {
+/* Trailers of gRPC's own come from a server that speaks it; others may be a proxy's. */
+static bool has_grpc_trailers(const grpc_metadata_array *trailing) {
+  for (size_t i = 0; i < trailing->count; i++)
+    if (grpc_slice_buf_start_eq(trailing->metadata[i].key, "grpc-", 5)) return true;
+  return false;
+}
+
+static arvak__origin origin_of(const arvak__attempt *attempt) {
+  if (has_grpc_trailers(&attempt->trailing)) return ORIGIN_PEER;
+  return grpc_compat_is_tested() ? ORIGIN_TEXTS : ORIGIN_UNKNOWN;
+}
+
+/* gRPC forgets the peer of a call that has been canceled, so then the peer says nothing. */
+static bool was_sent(const arvak__attempt *attempt, int64_t now_ns) {
+  if (attempt->cancel_kind != ARVAK_KIND_NONE || now_ns >= attempt->deadline_ns) return true;
   char *peer = grpc_call_get_peer(attempt->grpc);
   bool sent = strcmp(peer, attempt->client->pool->target) != 0;
   gpr_free(peer);
-  bool is_unavailable = attempt->status == GRPC_STATUS_UNAVAILABLE;
-  if (!sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
-  if (arvak__is_own_message(message)) return DELIVERY_BROKEN;
-  if (is_unavailable && !arvak__channel_is_ready(attempt->channel)) return DELIVERY_BROKEN;
-  return DELIVERY_ANSWERED;
+  return sent;
+}
+
+static arvak__delivery delivery_of(const arvak__attempt *attempt, const char *message, int64_t now_ns) {
+  arvak__evidence evidence = {.was_sent = was_sent(attempt, now_ns),
+                              .is_ready = arvak__channel_is_ready(attempt->channel),
+                              .origin = origin_of(attempt),
+                              .code = (int)attempt->status,
+                              .message = message};
+  return arvak__delivery_of(&evidence);
 }
 
 /* What the server requests with its refusal: to wait so long, or not to come again. */
@@ -137,7 +152,7 @@ void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome, int64
   const char *message = copy_message(attempt);
   int code = attempt->status < 0 ? GRPC_STATUS_UNKNOWN : (int)attempt->status; /* a number of the server's own */
   /* Without its text a status cannot be told from one of gRPC's own: when in doubt it is broken. */
-  arvak__delivery delivery = attempt->message ? delivery_of(attempt, message) : DELIVERY_BROKEN;
+  arvak__delivery delivery = attempt->message ? delivery_of(attempt, message, now_ns) : DELIVERY_BROKEN;
   attempt->contact = contact_of(delivery, code);
   if (delivery == DELIVERY_NOT_SENT && attempt->message) message = add_hint(attempt, message);
   arvak__set_failure(outcome, arvak__kind_of(attempt->rpc, code, message), code, message);

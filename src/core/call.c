@@ -34,6 +34,7 @@
 #include "loop.h"
 #include "outcome.h"
 #include "policies.h"
+#include "runtime.h"
 #include "slots.h"
 #include "stats.h"
 #include "tag.h"
@@ -104,6 +105,11 @@ struct arvak_call {
 };
 
 static void move(arvak_call *call, call_event event);
+
+/* In a fork, where the call is the parent's. Its client tells, since a child may close its loop first. */
+static bool is_foreign(const arvak_call *call) {
+  return call->attempt.client->fork_generation != arvak__fork_generation();
+}
 
 static void call_unref(arvak_call *call) {
   if (--call->refs > 0) return;
@@ -468,11 +474,12 @@ static size_t cancel_member(arvak__member *member, arvak_kind kind) {
 /* ---- headers that a call asks for ---- */
 
 arvak_call *arvak_loop_next_asking(arvak_loop *loop) {
-  arvak__link *first = loop->asking.first;
+  arvak__link *first = arvak__loop_is_foreign(loop) ? NULL : loop->asking.first;
   return first ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
 }
 
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count) {
+  if (is_foreign(call)) return ARVAK_EFORKED;
   if (call->state != CALL_ASKING) return ARVAK_EINVAL;
   int status = headers ? arvak__headers_renew(&call->exchange.headers, &call->attempt.client->headers,
                                               call->fixed_header_count, headers, count)
@@ -484,7 +491,7 @@ int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t cou
 }
 
 void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
-  if (call->state != CALL_ASKING) return;
+  if (call->state != CALL_ASKING || is_foreign(call)) return;
   arvak__set_denied(&call->outcome, kind, code, message);
   arvak__loop_begin(call->loop);
   move(call, EVENT_DENIED);
@@ -559,7 +566,7 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
 
 void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
   if (call->state >= CALL_ENDING || call->attempt.cancel_kind != ARVAK_KIND_NONE) return;
-  if (arvak__loop_is_foreign(call->loop)) return; /* it is the parent's */
+  if (is_foreign(call)) return;
   call->attempt.cancel_kind = kind;
   if (call->state == CALL_ACTIVE) grpc_call_cancel(call->attempt.grpc, NULL);
   else arvak__loop_post(call->loop, &call->posting);

@@ -3,8 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "client.h"
 
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "runtime.h"
 
 /* The loop that this thread is stepping: what it does to that loop needs no wake. */
@@ -22,12 +23,6 @@ enum { ROUNDS_FOR_A_CONNECTION = 3 };
 
 /* What the end of a canceled call may take to come over a bridge. */
 #define CANCEL_NS 1000000
-
-static gpr_timespec to_timespec(int64_t ns) {
-  if (ns == ARVAK_NEVER) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-  if (ns <= 0) return gpr_time_0(GPR_CLOCK_MONOTONIC);
-  return (gpr_timespec){ns / 1000000000, (int32_t)(ns % 1000000000), GPR_CLOCK_MONOTONIC};
-}
 
 static void on_wake(arvak__tag *tag, bool success) {
   (void)success;
@@ -144,7 +139,7 @@ static int run_events(arvak_loop *loop, int64_t until_ns) {
   bool is_bridged = bridge->thread || bridge->taken;
   grpc_event event = {.type = GRPC_QUEUE_TIMEOUT};
   if (bridge->thread) arvak__bridge_take(bridge, bridge->taken ? 0 : until_ns);
-  else if (!is_bridged) event = grpc_completion_queue_next(loop->cq.grpc, to_timespec(until_ns), NULL);
+  else if (!is_bridged) event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(until_ns), NULL);
   arvak__loop_begin(loop);
   if (is_bridged) return run_taken(loop);
   if (event.type != GRPC_OP_COMPLETE) return 0;
@@ -157,7 +152,7 @@ void arvak__loop_catch_up(arvak_loop *loop, int connections) {
   if (loop->bridge.thread) return; /* its thread polls all the time */
   bool was_woken = atomic_load(&loop->is_waking);
   for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) {
-    grpc_event event = grpc_completion_queue_next(loop->cq.grpc, to_timespec(0), NULL);
+    grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(0), NULL);
     if (event.type == GRPC_OP_COMPLETE) run_tag(loop, event.tag, event.success != 0);
     was_woken |= event.tag == &loop->wake_tag;
   }
@@ -255,7 +250,8 @@ static void free_grpc_parts(arvak_loop *loop) {
   grpc_call_unref(loop->wake_call);
   grpc_channel_destroy(loop->wake_channel);
   grpc_completion_queue_shutdown(loop->cq.grpc);
-  while (grpc_completion_queue_next(loop->cq.grpc, to_timespec(ARVAK_NEVER), NULL).type != GRPC_QUEUE_SHUTDOWN) {}
+  gpr_timespec never = grpc_compat_timespec(ARVAK_NEVER);
+  while (grpc_completion_queue_next(loop->cq.grpc, never, NULL).type != GRPC_QUEUE_SHUTDOWN) {}
   grpc_completion_queue_destroy(loop->cq.grpc);
   arvak__grpc_unref();
 }

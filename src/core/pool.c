@@ -88,8 +88,7 @@ static void watch(arvak__channel *channel, grpc_connectivity_state state, arvak_
   channel->watch_tag.fn = on_watch;
   atomic_fetch_add_explicit(&channel->pool->holds, 1, memory_order_relaxed);
   cq->pending_tags++;
-  int64_t until = arvak_now_ns() + WATCH_NS;
-  gpr_timespec deadline = {until / 1000000000, (int32_t)(until % 1000000000), GPR_CLOCK_MONOTONIC};
+  gpr_timespec deadline = grpc_compat_timespec(arvak_now_ns() + WATCH_NS);
   grpc_channel_watch_connectivity_state(channel->channel, state, deadline, cq->grpc, &channel->watch_tag);
 }
 

@@ -6,13 +6,13 @@
 #define ARVAK_POOL_H
 
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "arvak.h"
+#include "compat.h"
 #include "cq.h"
 #include "tag.h"
 

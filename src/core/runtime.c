@@ -2,17 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "runtime.h"
 
-#include <grpc/grpc.h>
-#include <grpc/support/log.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "arvak.h"
+#include "compat.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint generation;
@@ -26,7 +24,7 @@ static void count_fork(void) { atomic_fetch_add_explicit(&generation, 1, memory_
  * them from the rest: what peers do wrong, and certificates that cannot be read, are errors as well. */
 static const char *const last_words[] = {"assertion failed", "UNREACHABLE CODE"};
 
-static void log_fatal(gpr_log_func_args *args) {
+static void log_fatal(grpc_compat_log_args *args) {
   for (size_t i = 0; i < sizeof last_words / sizeof *last_words; i++)
     if (strncasecmp(args->message, last_words[i], strlen(last_words[i])) == 0)
       fprintf(stderr, "gRPC: %s:%d: %s\n", args->file, args->line, args->message);
@@ -36,7 +34,7 @@ static void log_fatal(gpr_log_func_args *args) {
  * sets a level, or the process uses gRPC otherwise and may want to hear all of it. */
 static void prepare_process(void) {
   pthread_atfork(NULL, NULL, count_fork);
-  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(log_fatal);
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) grpc_compat_set_log_function(log_fatal);
 }
 
 bool arvak__grpc_ref(void) {
@@ -62,7 +60,5 @@ void arvak__grpc_unref(void) {
 unsigned arvak__fork_generation(void) { return atomic_load_explicit(&generation, memory_order_relaxed); }
 
 int64_t arvak_now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+  return grpc_compat_now_ns();
 }

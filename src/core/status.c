@@ -25,8 +25,9 @@ static const char *const code_names[] = {
     "UNIMPLEMENTED", "INTERNAL",        "UNAVAILABLE",   "DATA_LOSS",        "UNAUTHENTICATED",
 };
 
-/* Beginnings of the messages that the core of gRPC makes itself when a link dies, of 1.51.1. A status with one of these
- * did not come from the server; or it did, but from the core of gRPC there as it shut down, whatever had been executed.
+/* Beginnings of the messages that the core of gRPC makes itself when a link dies, of 1.51 to 1.83. A status with one of
+ * these did not come from the server; or it did, but from the core of gRPC there as it shut down, or as it passed on
+ * what its own peer had done, whatever had been executed. So these words are believed against all other evidence.
  * "GOAWAY received" may be about a stream that the server had processed: seen when rubbish followed the GOAWAY. */
 static const char *const transport_messages[] = {
     "Socket closed", "recvmsg:", "Connection reset", "Connection timed out", "Connection cancelled", "Broken pipe",
@@ -39,13 +40,24 @@ static const char *const transport_messages[] = {
     "Channel shut", "No status received", "Trying to connect", "Stream removed", "Cancelling all calls",
 };
 
-/* REFUSED_STREAM: by HTTP/2 nothing of the request has been processed, which is as good as the server's own word. */
-static const char refused_stream[] = "Received RST_STREAM with error code 7";
+/* REFUSED_STREAM: by HTTP/2 nothing of the request has been processed, which is as good as the server's own word.
+ * The only texts that make a verdict less careful, so they are whole, and believed of tested versions alone. */
+static const char *const refused_stream[] = {
+    "Received RST_STREAM with error code 7",                                /* 1.51, 1.56 */
+    "Stream removed (RST_STREAM (Received RST_STREAM with error code 7))", /* 1.83 */
+};
 
 /* Messages of gRPC's about an answer it would not take: the server has acted, and trying again cannot help. */
 static const char *const local_messages[] = {
-    "Received message larger than max", "received initial metadata size exceeds limit",
-    "received trailing metadata size exceeds limit",
+    "Received message larger than max", "CLIENT: Received message larger than max",
+    "received initial metadata size exceeds limit", "received trailing metadata size exceeds limit",
+};
+
+/* Beginnings of what the service says with codes that gRPC could have made itself (contract 2.3): the word of the
+ * server, whatever the version of gRPC. */
+static const char *const service_messages[] = {
+    "[transient] ", "[permanent] ", "Circuit compilation failed:", "Timeout expired", "Concurrency limit reached: ",
+    "Queue full: ", "Rate limit exceeded: ",
 };
 
 const char *arvak__rpc_method(arvak_rpc rpc) { return rpc_methods[rpc]; }
@@ -80,10 +92,39 @@ bool arvak__is_local_message(const char *message) {
   return starts_with_any(message, local_messages, sizeof local_messages / sizeof *local_messages);
 }
 
-bool arvak__is_own_message(const char *message) {
-  if (strcmp(message, refused_stream) == 0) return false;
+static bool is_own_message(const char *message) {
   return arvak__is_local_message(message) ||
          starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
+}
+
+static bool is_service_message(const char *message) {
+  return starts_with_any(message, service_messages, sizeof service_messages / sizeof *service_messages);
+}
+
+static bool is_refused_stream(const char *message) {
+  for (size_t i = 0; i < sizeof refused_stream / sizeof *refused_stream; i++)
+    if (strcmp(message, refused_stream[i]) == 0) return true;
+  return false;
+}
+
+/* The codes that gRPC promises never to make itself. */
+static bool is_of_server_alone(int code) {
+  switch (code) {
+    case GRPC_STATUS_INVALID_ARGUMENT: case GRPC_STATUS_NOT_FOUND: case GRPC_STATUS_ALREADY_EXISTS: return true;
+    case GRPC_STATUS_FAILED_PRECONDITION: case GRPC_STATUS_ABORTED: case GRPC_STATUS_OUT_OF_RANGE: return true;
+    default: return false;
+  }
+}
+
+/* Every doubt ends in BROKEN: a table that lacks a text may cost a repetition, and never repeats a submit. */
+arvak__delivery arvak__delivery_of(const arvak__evidence *evidence) {
+  bool is_unavailable = evidence->code == GRPC_STATUS_UNAVAILABLE;
+  if (!evidence->was_sent) return is_unavailable ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
+  if (evidence->origin != ORIGIN_UNKNOWN && is_refused_stream(evidence->message)) return DELIVERY_ANSWERED;
+  if (is_own_message(evidence->message)) return DELIVERY_BROKEN;
+  if (is_unavailable && !evidence->is_ready) return DELIVERY_BROKEN;
+  bool is_doubtful = evidence->origin == ORIGIN_UNKNOWN && !is_of_server_alone(evidence->code);
+  return is_doubtful && !is_service_message(evidence->message) ? DELIVERY_BROKEN : DELIVERY_ANSWERED;
 }
 
 /* What gRPC says of a connection that could not be made, and what that means to whoever configured it. */

@@ -30,6 +30,7 @@
 #include "loop.h"
 #include "outcome.h"
 #include "policies.h"
+#include "runtime.h"
 #include "stats.h"
 #include "tag.h"
 
@@ -408,9 +409,10 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
 
 /* ---- reading and writing ---- */
 
-/* In a fork the stream is the parent's, and a write would go to the parent's connection. */
+/* In a fork the stream is the parent's, and a write would go to the parent's connection. Its client tells, since a
+ * child may close its loop first. */
 static bool is_foreign(const arvak_stream *stream) {
-  return stream->state != STREAM_ENDED && arvak__loop_is_foreign(stream->loop);
+  return stream->state != STREAM_ENDED && stream->attempt.client->fork_generation != arvak__fork_generation();
 }
 
 void arvak_stream_read(arvak_stream *stream) {

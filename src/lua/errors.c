@@ -78,12 +78,12 @@ static void note_interrupt(lua_State *L, int err) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key); /* allocates nothing: the key is there */
 }
 
-static int message_handler(lua_State *L) {
+int larvak_note_interrupt(lua_State *L) {
   if (is_in_hook(L)) note_interrupt(L, 1);
   return 1;
 }
 
-static bool is_interrupt(lua_State *L, int err) {
+bool larvak_is_interrupt(lua_State *L, int err) {
   err = lua_absindex(L, err);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &interrupt_key);
   bool is_same = lua_toboolean(L, -1) && lua_rawequal(L, -1, err);
@@ -95,7 +95,7 @@ static bool is_interrupt(lua_State *L, int err) {
 static int errors_is_interrupt(lua_State *L) {
   luaL_checkany(L, 1);
   if (is_in_hook(L)) note_interrupt(L, 1);
-  lua_pushboolean(L, is_interrupt(L, 1));
+  lua_pushboolean(L, larvak_is_interrupt(L, 1));
   return 1;
 }
 
@@ -105,11 +105,11 @@ static int errors_protect(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, 1);
   lua_insert(L, 1);
-  lua_pushcfunction(L, message_handler);
+  lua_pushcfunction(L, larvak_note_interrupt);
   lua_insert(L, 1);
   int status = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 1);
   if (status == LUA_OK) return lua_gettop(L) - 1;
-  if (status == LUA_ERRMEM || is_interrupt(L, -1)) return lua_error(L);
+  if (status == LUA_ERRMEM || larvak_is_interrupt(L, -1)) return lua_error(L);
   lua_pushboolean(L, 0);
   lua_insert(L, -2);
   return 2;

@@ -23,9 +23,13 @@ static const char refused[] = "a function given as api_key or metadata raised an
 /* Calls the function in user value uv of the client; false: pushed nil and an error of kind unauthenticated, since
  * what could not be had is a credential. Its result stays on the stack. */
 static bool call_function(lua_State *L, larvak_client *client, arvak_rpc rpc, int uv, const char *name) {
-  if (lua_getiuservalue(L, 1, uv) == LUA_TNIL) return true;
-  int status = larvak_hook_pcall(L, client->state, 0, 1, 0);
+  lua_pushcfunction(L, larvak_note_interrupt);
+  int handler = lua_gettop(L);
+  bool is_given = lua_getiuservalue(L, 1, uv) != LUA_TNIL;
+  int status = is_given ? larvak_hook_pcall(L, client->state, 0, 1, handler) : LUA_OK;
+  lua_remove(L, handler);
   if (status == LUA_OK) return true;
+  if (larvak_is_interrupt(L, -1)) lua_error(L);
   lua_pushnil(L);
   lua_pushfstring(L, "the function given as %s raised an error, see cause", name);
   larvak_error_push(L, ARVAK_KIND_UNAUTHENTICATED, 16, lua_tostring(L, -1));
@@ -135,11 +139,12 @@ void larvak_headers_give(lua_State *L, larvak_state *state) {
       continue;
     }
     lua_pushcfunction(L, note_cause);
-    lua_insert(L, -2);
     lua_pushlightuserdata(L, call);
-    lua_insert(L, -2);
+    lua_pushvalue(L, -3);
     lua_call(L, 2, 0);
     arvak_call_refuse(call, ARVAK_KIND_UNAUTHENTICATED, 16, refused);
+    if (larvak_is_interrupt(L, -1)) lua_error(L); /* for whoever drives the loop */
+    lua_pop(L, 1);
   }
 }
 

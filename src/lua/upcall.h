@@ -14,7 +14,7 @@ typedef enum larvak_upcall {
   UPCALL_RUNNING,      /* (): nil outside the attached loop, false where it cannot suspend */
   UPCALL_SUSPEND,      /* (ticket) */
   UPCALL_GONE,         /* (ticket): the coroutine of an attached loop that waited has died */
-  UPCALL_BUSY,         /* (): something is in flight from now on */
+  UPCALL_BUSY,         /* (): something is in flight from now on; whether a loop watches */
   UPCALL_COUNT
 } larvak_upcall;
 

@@ -41,8 +41,9 @@ void larvak_work_changed(larvak_state *state) {
 void larvak_work_watch(lua_State *L, larvak_state *state) {
   if (!state->work.has_watcher || state->work.is_watched || state->step.is_running) return;
   larvak_upcall_push(L, UPCALL_BUSY);
-  lua_call(L, 0, 0);
-  state->work.is_watched = true;
+  lua_call(L, 0, 1);
+  state->work.is_watched = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
 }
 
 void larvak_work_hand_over(lua_State *L, larvak_state *state) {

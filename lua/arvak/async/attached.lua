@@ -121,7 +121,7 @@ end)
 
 core.set_upcall("suspend", function(ticket)
   if tokens[ticket] == nil then
-    local owner = owners[ticket] or current
+    local owner = owners[ticket] or current or check.misuse("the loop was detached while its coroutine made a call")
     local token = owner.driver.running()
     owners[ticket] = owner   -- there may be no memory for either: a token alone would keep a coroutine that has died
     tokens[ticket] = token
@@ -136,11 +136,13 @@ core.set_upcall("gone", function(ticket)
   if owner then finish_if_left(owner) end
 end)
 
+-- The driver's watch_fd may detach the loop, and attach another.
 core.set_upcall("busy", function()
   local self = current or next(lingering)
-  self.stop_watch = self.stop_watch or check.callable(
+  local stop = self.stop_watch or check.callable(
     self.driver.watch_fd(core.fd_of(self.user), function() pump(self) end), "attach: the result of watch_fd")
-  watcher = self
+  if core.fd_of(self.user) then self.stop_watch, watcher = stop, self else stop() end
+  return watcher ~= nil
 end)
 
 local names = { running = true, suspend = true, resume = true, watch_fd = true, timer = true }

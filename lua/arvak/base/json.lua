@@ -2,6 +2,7 @@
 -- encoded here, since lua-cjson keeps 14 digits of a number and counts need all of theirs.
 -- Invariant: what is written is valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local text = require "arvak.base.text"
 
@@ -14,7 +15,7 @@ local function load_decoder()
   local point = text.decimal_point()
   if decoder and point == known_point then return decoder end
   if #point > 1 then return nil, "JSON cannot be read in a locale whose decimal point is " .. point end
-  local ok, cjson = pcall(require, "cjson")
+  local ok, cjson = core.protect(require, "cjson")
   if not ok then
     return nil, "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), which is not to be found here"
   end

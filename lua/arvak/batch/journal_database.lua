@@ -1,6 +1,7 @@
 -- The database of a journal, through LuaDBI, which is loaded when a journal is first asked for.
 -- Invariant: whatever the database says becomes nil and its message, or an error object that names the journal.
 -- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
 local dialect = require "arvak.batch.journal_dialect"
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
@@ -12,7 +13,7 @@ local M = {}
 function M.load_driver()
   local database = dialect.sqlite
   if not (os and os.time) then return nil, errors.new("rpc", "a journal needs os.time, which this Lua state lacks") end
-  local ok, dbi = pcall(function()
+  local ok, dbi = core.protect(function()
     require(database.module)
     return require("DBI")
   end)
@@ -57,7 +58,7 @@ end
 -- A connection to the database in this file, made ready by prepare(connection, query); nil and a message.
 function M.connect(dbi, file, prepare)
   local name = file:find("^:") and "./" .. file or file   -- ":memory:" is no file to SQLite
-  local ok, connection, message = pcall(dbi.Connect, dialect.sqlite.driver, name)
+  local ok, connection, message = core.protect(dbi.Connect, dialect.sqlite.driver, name)
   if not ok then connection, message = nil, tostring(connection) end
   if not connection then return nil, message end
   ok, message = prepare(connection, M.query)

@@ -264,13 +264,16 @@ local function stop_by_user(self, name, caught)
     { cause = err, traceback = traceback }))
 end
 
--- The iterator of the circuits has something, or has ended.
+-- The iterator of the circuits has something, or has ended. An interrupt in it is for whoever runs the batch.
 function Run:note_source()
   local caught = self.source.raised
   if caught and not self.has_raised.iterator then
     self.has_raised.iterator = true
+    local err, _, is_interrupt = raised.read(caught)
     if self.is_over then
-      strays.add((raised.read(caught)))
+      strays.add(err)
+    elseif is_interrupt then
+      self.broken_by = { err }
     else
       stop_by_user(self, "the iterator of the circuits", caught)
     end

@@ -13,11 +13,13 @@ local inputs = require "arvak.batch.inputs"
 local pacing = require "arvak.batch.pacing"
 local poll = require "arvak.jobs.poll"
 local queue = require "arvak.base.queue"
+local task = require "arvak.async.task"
 
 local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
+local LINGER = 2.0                          -- seconds that a stream is read on after its batch, which nobody waits for
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
 local Streaming = {}
@@ -251,9 +253,33 @@ function Streaming:stop()
   if self.raw then core.stream_close_writes(self.raw) end
 end
 
+local function hear(self, what, ...)
+  if what == "message" then on_message(self, ...) end
+  return what
+end
+
+-- Reads on in a task, with nobody to tell but the inputs: what is accepted now has its job canceled.
+local function drain(self, raw)
+  if not pcall(core.stream_close_writes, raw) then return end   -- it was collected with its batch
+  local ends_at = core.now() + LINGER
+  while self.reader.unanswered_count > 0 do
+    core.stream_read(raw)
+    local left = ends_at - core.now()
+    local what = hear(self, core.stream_take(raw))
+    if what == "end" or left <= 0 then break end
+    if not what and core.stream_wait(raw, "execute_batch", left) == nil then break end
+  end
+  core.stream_cancel(raw)
+end
+
+-- What was written and has no answer may have made jobs, which nobody could find without the answers.
 function Streaming:close()
-  if self.raw then core.stream_cancel(self.raw) end
+  local raw = self.raw
   self.raw = nil
+  if not raw then return end
+  local is_drained = self.reader.unanswered_count > 0 and not self.run.keeps_jobs
+    and pcall(task.spawn_detached, drain, self, raw)   -- there may be no memory for it
+  if not is_drained then core.stream_cancel(raw) end
 end
 
 return M

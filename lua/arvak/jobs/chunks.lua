@@ -79,11 +79,17 @@ local Raw = { __close = function(box) core.stream_cancel(box.raw) end }
 function M.fetch(client, rules, job_id, options)
   if core.is_closed(client) then return nil, errors.new("closed", "the client was closed; the job goes on") end
   local raw, err = core.stream_open(client, "stream_results", job_id, options)
-  if not raw then return nil, err end
+  if not raw then
+    err.job_id = err.job_id or job_id
+    return nil, err
+  end
   local box <close> = setmetatable({ raw = raw }, Raw)
   local counts
   counts, err = read_all(box.raw, rules, job_id)
-  if not counts then return nil, err end
+  if not counts then
+    err.job_id = err.job_id or job_id
+    return nil, err
+  end
   local shots = 0
   for _, count in pairs(counts) do shots = shots + count end
   return records.new_result { job_id = job_id, counts = counts, shots = shots, execution_time_ms = 0,

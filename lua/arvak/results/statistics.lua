@@ -194,20 +194,21 @@ end
 
 -- ---- some of the qubits
 
--- The list as a table of our own, read raw. width is nil when nothing was counted: then any qubit will do.
+-- The list as a plain one, read once, raw. width is nil when nothing was counted: then any qubit will do.
 local function check_qubits(qubits, width)
   if type(qubits) ~= "table" then
     check.misuse("qubits: got %s, expected a list of qubit numbers", core.describe(qubits))
   end
-  local list, seen = {}, {}
+  local seen, plain = {}, {}
   for i = 1, rawlen(qubits) do
     local name = ("qubits[%d]"):format(i)
     local qubit = check_integer(rawget(qubits, i), name, 0)
     if width and qubit >= width then check.misuse("%s: got %d, expected 0 to %d", name, qubit, width - 1) end
     if seen[qubit] then check.misuse("%s: got %d for the second time", name, qubit) end
-    seen[qubit], list[i] = true, qubit
+    seen[qubit] = true
+    plain[i] = qubit
   end
-  return list
+  return plain
 end
 
 -- Where in a bitstring the qubits stand, the last one first, as runs of neighbors: { { first, last }, ... }.
@@ -273,7 +274,7 @@ function M.merge(list)
   end
   local counts, sum, shots, width = {}, 0, 0, nil
   for i = 1, rawlen(list) do
-    local result = check_result(rawget(list, i), ("merge: list[%d]"):format(i))
+    local result = check_result(list[i], ("merge: list[%d]"):format(i))
     local total, own = survey(result)
     if not total then return nil, own end
     if sum + total < 0 or shots + result.shots < 0 then return no_use(result, "the sum is too large for an integer") end
@@ -334,12 +335,12 @@ end
 
 -- ---- distances
 
--- A table of weights by bitstring, read raw: its keys in ascending order, and a copy.
+-- A table of weights by bitstring, read once, raw: the bitstrings in ascending order, and a table of its own.
 local function check_weights(weights, name)
   if type(weights) ~= "table" then
     check.misuse("distance: %s: got %s, expected a result or a table of bitstrings", name, core.describe(weights))
   end
-  local keys, copy, width = {}, {}, nil
+  local keys, plain, width = {}, {}, nil
   for bits, weight in next, weights do
     if type(bits) ~= "string" or bits:find("[^01]") or #bits ~= (width or #bits) then
       check.misuse("distance: %s: got the key %s, expected bitstrings of one width", name, core.describe(bits))
@@ -347,10 +348,10 @@ local function check_weights(weights, name)
     if not math.type(weight) or not (weight >= 0 and weight < math.huge) then
       check.misuse("distance: %s[%q]: got %s, expected a number from 0 on", name, bits, core.describe(weight))
     end
-    keys[#keys + 1], copy[bits], width = bits, weight, #bits
+    keys[#keys + 1], plain[bits], width = bits, weight, #bits
   end
   table.sort(keys)
-  return keys, copy
+  return keys, plain
 end
 
 -- Something to compare: its walk in ascending order, the sum and the width; nil and an error.

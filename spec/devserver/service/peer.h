@@ -5,7 +5,6 @@
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <string.h>
 
 #include "arvak.pb-c.h"
+#include "compat.h"
 
 enum { DEADLINE_S = 10 };
 

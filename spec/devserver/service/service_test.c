@@ -45,7 +45,7 @@ static server_options unlimited(void) {
   return options;
 }
 
-static int stop(void **state) {
+static int end(void **state) {
   (void)state;
   if (!server) return 0;
   peer_close(&client);
@@ -313,7 +313,7 @@ static void a_seed_makes_samples_the_same(void **state) {
     submit(id);
     wait_for_state(id, JOB_COMPLETED);
     result_of(id, counted[i], sizeof counted[i]);
-    stop(NULL);
+    end(NULL);
   }
   assert_string_equal(counted[0], counted[1]);
 }
@@ -513,7 +513,7 @@ static void a_status_fault_acts_before_or_after_the_call(void **state) {
   assert_string_equal(pushback, "250");
   jobs_count(server->context.store, &figures);
   assert_int_equal(figures.accepted, 0);
-  stop(NULL);
+  end(NULL);
   start_with(unlimited(), "rpc=SubmitJob,status=UNAVAILABLE,count=1,when=after");
   assert_false(submit(NULL));
   check_end(GRPC_STATUS_UNAVAILABLE, "");
@@ -604,7 +604,7 @@ static void servers_leave_nothing_behind(void **state) {
   for (int i = 0; i < 5; i++) {
     start_with(options, NULL);
     assert_true(submit(NULL));
-    stop(NULL);
+    end(NULL);
     if (i == 0) before = open_descriptors();
   }
   /* The client's half closes in its own time. */
@@ -623,7 +623,7 @@ static void two_servers_do_not_share_jobs(void **state) {
   assert_true(submit(id));
   start_with(unlimited(), NULL);
   assert_int_equal(status_of(id), JOB_UNSPECIFIED);
-  stop(NULL);
+  end(NULL);
   server = first;
   client = first_client;
   assert_int_not_equal(status_of(id), JOB_UNSPECIFIED);
@@ -646,7 +646,7 @@ static void a_forked_child_leaves_the_server_alone(void **state) {
   assert_true(submit(NULL));
 }
 
-#define TEST(name) cmocka_unit_test_teardown(name, stop)
+#define TEST(name) cmocka_unit_test_teardown(name, end)
 
 int main(void) {
   const struct CMUnitTest tests[] = {

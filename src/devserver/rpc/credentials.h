@@ -3,8 +3,9 @@
 #ifndef ARVAK_DEVSERVER_CREDENTIALS_H
 #define ARVAK_DEVSERVER_CREDENTIALS_H
 
-#include <grpc/grpc_security.h>
 #include <stddef.h>
+
+#include "compat.h"
 
 /* Each a path or PEM text, borrowed; NULL: not given. */
 typedef struct tls_texts {

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grpc/grpc_posix.h>
-#include <grpc/grpc_security.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -20,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "relay.h"
 #include "sockets.h"
 
@@ -28,7 +28,9 @@ struct connection {
   int fd;       /* owned: our duplicate of gRPC's, or with TLS the peer's socket itself */
   int inner_fd; /* owned: with TLS our end of the loopback connection to gRPC; else -1 */
   relay *relay; /* owned, the thread's alone; NULL without TLS */
-  unsigned key; /* gRPC's number for it, constant */
+  /* How gRPC names its end, constant: by the number of its descriptor, or (by 1.83) by the port of the other
+   * end, 0 if it has none. */
+  unsigned descriptor, port;
   char peer[INET6_ADDRSTRLEN]; /* an IP address, or "unix" */
   connection *previous, *next; /* guarded by the listener's mu */
   bool listed;                 /* so is this */
@@ -46,8 +48,8 @@ struct listener {
   /* Guarded by mu. */
   pthread_mutex_t mu;
   connection *first;   /* each holds a reference */
-  connection **by_key; /* owned array of borrowed */
-  size_t keys;
+  connection **by_number; /* owned array of borrowed: the last one with that descriptor or port */
+  size_t numbers;
   uint64_t open, total;
 };
 
@@ -67,24 +69,24 @@ const char *connection_peer(const connection *c) { return c->peer; }
 
 void connection_drop(connection *c) { shutdown(c->fd, SHUT_RDWR); }
 
-static bool key_reserve(listener *l, unsigned key) {
-  if (key < l->keys) return true;
-  size_t keys = l->keys ? l->keys : 64;
-  while (keys <= key) keys *= 2;
-  connection **table = realloc(l->by_key, keys * sizeof *table);
+static bool reserve(listener *l, unsigned number) {
+  if (number < l->numbers) return true;
+  size_t numbers = l->numbers ? l->numbers : 64;
+  while (numbers <= number) numbers *= 2;
+  connection **table = realloc(l->by_number, numbers * sizeof *table);
   if (!table) return false;
-  memset(table + l->keys, 0, (keys - l->keys) * sizeof *table);
-  l->by_key = table;
-  l->keys = keys;
+  memset(table + l->numbers, 0, (numbers - l->numbers) * sizeof *table);
+  l->by_number = table;
+  l->numbers = numbers;
   return true;
 }
 
 /* Takes the reference on success. */
 static bool list_add(listener *l, connection *c) {
   pthread_mutex_lock(&l->mu);
-  bool ok = key_reserve(l, c->key);
+  bool ok = reserve(l, c->descriptor) && reserve(l, c->port);
   if (ok) {
-    l->by_key[c->key] = c;
+    l->by_number[c->descriptor] = l->by_number[c->port] = c;
     c->next = l->first;
     if (c->next) c->next->previous = c;
     l->first = c;
@@ -100,7 +102,8 @@ static void list_remove(listener *l, connection *c) {
   pthread_mutex_lock(&l->mu);
   bool listed = c->listed;
   if (listed) {
-    if (l->by_key[c->key] == c) l->by_key[c->key] = NULL;
+    if (l->by_number[c->descriptor] == c) l->by_number[c->descriptor] = NULL;
+    if (l->by_number[c->port] == c) l->by_number[c->port] = NULL;
     *(c->previous ? &c->previous->next : &l->first) = c->next;
     if (c->next) c->next->previous = c->previous;
     c->listed = false;
@@ -126,10 +129,10 @@ static bool watch(listener *l, int fd, uint32_t events, void *what) {
   return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* Plain: gRPC owns the socket from here on, and its number is the key. */
+/* Plain: gRPC owns the socket from here on. */
 static bool hand_over(listener *l, connection *c, int fd) {
   c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  c->key = (unsigned)fd;
+  c->descriptor = (unsigned)fd;
   if (c->fd < 0 || !list_add(l, c)) {
     close(fd);
     return false;
@@ -139,7 +142,7 @@ static bool hand_over(listener *l, connection *c, int fd) {
   return true;
 }
 
-/* TLS: a second socket to gRPC's private port, whose local port is the key. */
+/* TLS: a second socket to gRPC's private port, which gRPC knows by its local port. */
 static bool hand_to_relay(listener *l, connection *c, int fd) {
   struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)l->tls_port)};
   at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -151,7 +154,7 @@ static bool hand_to_relay(listener *l, connection *c, int fd) {
   setsockopt(c->inner_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   if (connect(c->inner_fd, (struct sockaddr *)&at, sizeof at) != 0 && errno != EINPROGRESS) return false;
   if (getsockname(c->inner_fd, (struct sockaddr *)&at, &length) != 0) return false;
-  c->key = ntohs(at.sin_port);
+  c->port = ntohs(at.sin_port);
   c->relay = relay_new(c->fd, c->inner_fd);
   if (!c->relay || !list_add(l, c)) return false;
   uint32_t events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -170,6 +173,7 @@ static void welcome(listener *l, int fd, const struct sockaddr *from) {
   atomic_init(&c->refs, 1);
   c->fd = c->inner_fd = -1;
   sockets_peer_name(from, c->peer, sizeof c->peer);
+  c->port = sockets_port(from);
   int one = 1;
   if (from->sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   bool ok = l->tls_port ? hand_to_relay(l, c, fd) : hand_over(l, c, fd);
@@ -286,7 +290,7 @@ void listener_free(listener *l) {
   if (!l) return;
   listener_close(l);
   pthread_mutex_destroy(&l->mu);
-  free(l->by_key);
+  free(l->by_number);
   free(l);
 }
 
@@ -294,13 +298,21 @@ const char *listener_address(const listener *l) { return l->address; }
 
 const char *listener_unix_address(const listener *l) { return l->unix_address; }
 
-/* "fd:7" and "ipv4:127.0.0.1:40312" both end in their key. */
+/* "fd:7", "ipv4:127.0.0.1:40312", "ipv6:%5B::1%5D:40312" or "unix:". All ends of a Unix socket have the one name. Of
+ * those that share a port the address decides, but for an IPv4 address that is written as one of IPv6. */
+static bool has_name(const connection *c, const char *grpc_peer, unsigned long number) {
+  if (strncmp(grpc_peer, "fd:", 3) == 0) return !c->relay && c->descriptor == number;
+  if (strncmp(grpc_peer, "unix:", 5) == 0) return strcmp(c->peer, "unix") == 0;
+  return c->port == number && (c->relay || strstr(grpc_peer, c->peer) || strncmp(c->peer, "::ffff:", 7) == 0);
+}
+
 connection *listener_find(listener *l, const char *grpc_peer) {
   const char *colon = strrchr(grpc_peer, ':');
-  unsigned long key = colon ? strtoul(colon + 1, NULL, 10) : 0;
-  connection *c = NULL;
+  unsigned long number = colon ? strtoul(colon + 1, NULL, 10) : 0;
   pthread_mutex_lock(&l->mu);
-  if (colon && key < l->keys) c = l->by_key[key];
+  connection *c = number > 0 && number < l->numbers ? l->by_number[number] : NULL;
+  if (!c || !has_name(c, grpc_peer, number))
+    for (c = l->first; c && !has_name(c, grpc_peer, number);) c = c->next;
   if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
   pthread_mutex_unlock(&l->mu);
   return c;

@@ -26,7 +26,8 @@ void listener_free(listener *l);  /* Closes first. NULL is fine. */
 const char *listener_address(const listener *l);      /* "127.0.0.1:50051", "" without; borrowed */
 const char *listener_unix_address(const listener *l); /* "unix:/path", "" without; borrowed */
 
-/* By what grpc_call_get_peer says. Returns shared, or NULL. */
+/* By what grpc_call_get_peer says; where that fits several (by 1.83 it does on a Unix socket), the one opened last.
+ * Returns shared, or NULL. */
 connection *listener_find(listener *l, const char *grpc_peer);
 void connection_unref(connection *c);
 const char *connection_peer(const connection *c); /* IP address, or "unix"; borrowed */

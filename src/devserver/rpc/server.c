@@ -3,23 +3,22 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server.h"
 
-#include <grpc/grpc_security.h>
-#include <grpc/support/log.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "compat.h"
 #include "dispatch.h"
 
 enum { REQUESTS_AHEAD = 32, MIN_CORE_LIMIT_BYTES = 64 << 20 };
 
 static void on_down(tag *t, bool ok);
 
-static void drop_log(gpr_log_func_args *args) { (void)args; }
+static void drop_log(grpc_compat_log_args *args) { (void)args; }
 
 /* gRPC would write to stderr what a client does wrong, which is the client's to tell. */
 static void quiet_grpc(void) {
-  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) gpr_set_log_function(drop_log);
+  if (!getenv("GRPC_VERBOSITY") && !grpc_is_initialized()) grpc_compat_set_log_function(drop_log);
 }
 
 void rpc_server_init(rpc_server *s) {

@@ -106,11 +106,15 @@ void sockets_peer_name(const struct sockaddr *address, char *out, size_t size) {
   if (!ip || !inet_ntop(address->sa_family, ip, out, (socklen_t)size)) snprintf(out, size, "unix");
 }
 
+unsigned sockets_port(const struct sockaddr *address) {
+  if (address->sa_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+  if (address->sa_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+  return 0;
+}
+
 void sockets_name(const struct sockaddr *address, char *out, size_t size) {
   char ip[INET6_ADDRSTRLEN];
   bool v6 = address->sa_family == AF_INET6;
   sockets_peer_name(address, ip, sizeof ip);
-  in_port_t port = v6 ? ((const struct sockaddr_in6 *)(const void *)address)->sin6_port
-                      : ((const struct sockaddr_in *)(const void *)address)->sin_port;
-  snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", ip, ntohs(port));
+  snprintf(out, size, v6 ? "[%s]:%u" : "%s:%u", ip, sockets_port(address));
 }

@@ -16,6 +16,7 @@ int sockets_listen_tcp(const char *address, char *problem, size_t size);
 int sockets_listen_unix(const char *path, char *problem, size_t size);
 
 void sockets_name(const struct sockaddr *address, char *out, size_t size);      /* "127.0.0.1:50051", "[::1]:50051" */
+unsigned sockets_port(const struct sockaddr *address); /* 0: it has none */
 void sockets_peer_name(const struct sockaddr *address, char *out, size_t size); /* the IP address, or "unix" */
 
 #endif

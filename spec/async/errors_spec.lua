@@ -92,6 +92,61 @@ describe("the error of a spawned task", function()
   end)
 end)
 
+describe("the errors of what a map runs", function()
+  after_each(helper.assert_clean)
+
+  -- Two items are run, and at the third the iterator waits and raises.
+  local function failing_source()
+    local count = 0
+    return function()
+      count = count + 1
+      if count < 3 then return count end
+      arvak.sleep(0.005)
+      error("of the iterator", 0)
+    end
+  end
+
+  it("go to whoever drives next when the iterator has raised after them", function()
+    local ok, err = pcall(arvak.run, function()
+      return arvak.map(failing_source(), function(i) error("of item " .. i, 0) end)
+    end)
+    assert.is_false(ok)
+    assert.equal("of the iterator", err)
+    assert.same({ "of item 1", "of item 2" }, errors_left())
+  end)
+
+  it("go to whoever drives next when they are raised after the iterator's", function()
+    local ok, err = pcall(arvak.run, function()
+      return arvak.map(failing_source(), function(i)
+        arvak.sleep(TEST_TIMEOUT)
+        error("of item " .. i, 0)
+      end)
+    end)
+    assert.is_false(ok)
+    assert.equal("of the iterator", err)
+    local texts = errors_left()
+    table.sort(texts)
+    assert.same({ "of item 1", "of item 2" }, texts)
+  end)
+
+  it("go to whoever drives next when the caller is canceled", function()
+    local f = arvak.spawn(arvak.map, { 1, 2 }, function(i)
+      if i == 1 then error("of item 1", 0) end
+      return arvak.sleep(TEST_TIMEOUT)
+    end)
+    assert.same({}, errors_left())
+    f:cancel()
+    assert.same({ "of item 1" }, errors_left())
+    assert.is_true(f:canceled())
+  end)
+
+  it("are in the outcomes, and nowhere else, when it has run to its end", function()
+    local outcomes = arvak.run(arvak.map, { 1, 2 }, function(i) error("of item " .. i, 0) end)
+    assert.equal("of item 2", outcomes[2].err)
+    assert.same({}, errors_left())
+  end)
+end)
+
 describe("the error of a callback", function()
   before_each(function() open() end)
   after_each(close)

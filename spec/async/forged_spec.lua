@@ -107,6 +107,31 @@ describe("a forged field", function()
     end)
   end
 
+  local streams = {
+    ["a watch"] = function(id) return client:watch_job(id) end,
+    ["a stream of counts"] = function(id) return client:stream_results(id) end,
+    ["a stream of a batch"] = function() return client:submit_batch_stream({ { helper.bell, 5 } }, "simulator") end,
+  }
+  for what, make in pairs(streams) do
+    it("of " .. what .. " harms nobody else", function()
+      local id = assert(client:submit_qasm(helper.bell, "simulator", 5))
+      assert(client:wait_for_job(id, { max_wait = TEST_TIMEOUT }))
+      for name in pairs(make(id)) do
+        for _, value in ipairs(forgeries) do
+          local stream = make(id)
+          stream[name] = value
+          local f = arvak.spawn(function() pcall(stream.next, stream) end)
+          pcall(arvak.poll, 0.002)
+          f:cancel()
+          pcall(stream.cancel, stream)
+          pcall(tostring, stream)
+        end
+        settle_down()
+      end
+      assert.equal(1, #assert(client:list_backends()))
+    end)
+  end
+
   it("is no way to a run's other tasks", function()
     local ok, err = pcall(arvak.run, function()
       local f = arvak.spawn(arvak.sleep, 0.2)

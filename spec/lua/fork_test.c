@@ -117,6 +117,54 @@ static void streams_are_the_parents_alone(void **state) {
   }
 }
 
+static int push_fork(lua_State *L) {
+  pid_t pid = fork();
+  if (pid == 0) alarm(CHILD_SECONDS);
+  lua_pushinteger(L, pid);
+  return 1;
+}
+
+/* As os.exit(0, true), but for what else exit does in a process that holds what is its parent's. */
+static int end_child(lua_State *L) {
+  lua_close(L);
+  _exit(0);
+}
+
+/* Before another attempt a function gives headers, and forks. The child comes out of it in the middle of a step, and
+ * may also end its Lua state there. */
+static void a_function_for_headers_may_fork(void **state) {
+  (void)state;
+  static const char *const ends[] = {"", "end_child()", "error('no headers')"};
+  for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+    lua_State *L = open_state();
+    lua_register(L, "fork", push_fork);
+    lua_register(L, "end_child", end_child);
+    lua_pushstring(L, ends[i]);
+    lua_setglobal(L, "ending");
+    must(L, "local retry = { max_attempts = 3, initial_backoff = 0.001 }\n"
+            "client = arvak.connect('unix:/nonexistent/socket', { retry = retry, api_key = function()\n"
+            "  asked = (asked or 0) + 1\n"
+            "  if asked == 2 then pid = fork() end\n"
+            "  if pid == 0 then assert(load(ending))() end\n"
+            "  return 'key'\n"
+            "end })\n"
+            "ok, value, err = pcall(client.list_backends, client)");
+    lua_getglobal(L, "pid");
+    pid_t pid = (pid_t)lua_tointeger(L, -1);
+    if (pid == 0) {
+      int failed = luaL_dostring(L, "assert(not ok and value.kind == 'forked' and asked == 2)") != LUA_OK;
+      lua_close(L);
+      _exit(failed);
+    }
+    int status = 1;
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    must(L, "assert(ok and err.kind == 'unavailable' and err.attempts == 3, tostring(err)) client:close()");
+    lua_close(L);
+  }
+}
+
 static void a_fork_before_the_first_client_is_no_matter(void **state) {
   (void)state;
   lua_State *L = open_state();
@@ -191,6 +239,7 @@ int main(void) {
                                      cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on),
                                      cmocka_unit_test(calls_in_flight_are_the_parents_alone),
                                      cmocka_unit_test(streams_are_the_parents_alone),
+                                     cmocka_unit_test(a_function_for_headers_may_fork),
                                      cmocka_unit_test(the_client_of_a_host_stays_with_the_parent)};
   pid_t server = start_server();
   if (server < 0) {

@@ -146,6 +146,12 @@ describe("result:marginal", function()
     assert.equal(4, sum_of(result.counts) - 11)
   end)
 
+  it("reads the list raw, as the expectation does, whatever its metatable says", function()
+    local tricks = setmetatable({ 0 }, { __len = function() return {} end, __index = function() return "x" end })
+    assert.same({ ["0"] = 9, ["1"] = 6 }, result:marginal(tricks).counts)
+    assert.equal((9 - 6) / 15, result:expectation(tricks))
+  end)
+
   it("agrees with looking at each bitstring", function()
     for _ = 1, 50 do
       local counts, qubits = random_counts(7, 40, 9), {}
@@ -321,6 +327,11 @@ describe("arvak.results.distance", function()
     is_near(0.5, results.distance(a, b, "tvd"))
     is_near(math.sqrt(1 - math.sqrt(3) / 2), results.distance(a, b, "hellinger"))
     is_near(0.75 * log2(1.5) - 0.25, results.distance(a, b, "js"))
+  end)
+
+  it("reads a table of weights raw", function()
+    local tricks = setmetatable({ ["0"] = 3, ["1"] = 1 }, { __pairs = function() return 5 end })
+    is_near(0.5, results.distance(tricks, b, "tvd"))
   end)
 
   for _, kind in ipairs { "tvd", "hellinger", "js" } do

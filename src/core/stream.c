@@ -409,8 +409,8 @@ int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_reque
 
 /* ---- reading and writing ---- */
 
-/* In a fork the stream is the parent's, and a write would go to the parent's connection. Its client tells, since a child
- * may close its loop first. */
+/* In a fork the stream is the parent's, and a write would go to the parent's connection. Its client tells, since a
+ * child may close its loop first. */
 static bool is_foreign(const arvak_stream *stream) {
   return stream->state != STREAM_ENDED && stream->attempt.client->fork_generation != arvak__fork_generation();
 }

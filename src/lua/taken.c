@@ -8,8 +8,14 @@
 /* For what the caller pushes beside what was taken: a message, a name. */
 enum { SPARE = 8 };
 
+/* The options of a stream, say, are in a field of an object that a program can write to. Raw reads do not look. */
+static int check_table(lua_State *L, int index) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  return lua_absindex(L, index);
+}
+
 size_t larvak_taken_pairs(lua_State *L, int index) {
-  index = lua_absindex(L, index);
+  index = check_table(L, index);
   size_t count = 0;
   luaL_checkstack(L, SPARE, "too many fields of a table");
   lua_pushnil(L);
@@ -22,13 +28,13 @@ size_t larvak_taken_pairs(lua_State *L, int index) {
 }
 
 void larvak_taken_list(lua_State *L, int index, size_t count) {
-  index = lua_absindex(L, index);
+  index = check_table(L, index);
   luaL_checkstack(L, (int)count + SPARE, "too many elements of a list");
   for (size_t i = 1; i <= count; i++) lua_rawgeti(L, index, (lua_Integer)i);
 }
 
 int larvak_taken_field(lua_State *L, int index, const char *name) {
-  index = lua_absindex(L, index);
+  index = check_table(L, index);
   lua_pushstring(L, name);
   return lua_rawget(L, index);
 }

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The first three raise when there is no table at index. */
+
 /* Pushes key, value, key, value… of the table at index, in the order of next: how many pairs. Raises when they are more
  * than a stack can hold. */
 size_t larvak_taken_pairs(lua_State *L, int index);

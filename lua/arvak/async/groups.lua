@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
+local strays = require "arvak.async.strays"
 local task = require "arvak.async.task"
 
 local M = {}
@@ -233,14 +234,19 @@ local function drawer(source)
   end
 end
 
--- The tasks of one map: how many run, and what those that have ended came to.
+-- The tasks of one map: how many run, what those that have ended came to, and what they raised.
 local Crew = {}
 Crew.__index = Crew
 
+-- After the map has given up nobody reads an outcome, so that what a task raises is for the run around it.
 function Crew:note(f)
-  self.outcomes[self.running[f]] = M.outcome_of(f)
+  local index = self.running[f]
   self.running[f] = nil
   self.count = self.count - 1
+  if self.has_given_up then return end
+  local outcome = M.outcome_of(f)
+  self.outcomes[index] = outcome
+  if f._has_raised and f._state == "failed" then self.raised[#self.raised + 1] = outcome.err end
   future.wake(self.tickets)
 end
 
@@ -260,7 +266,10 @@ function Crew:wait_below(count)
   return true
 end
 
-function Crew:cancel()
+-- Cancels what runs. The outcomes reach nobody now; what was raised still does.
+function Crew:give_up()
+  self.has_given_up = true
+  for _, err in ipairs(self.raised) do strays.add(err) end
   local rest = {}
   for f in pairs(self.running) do rest[#rest + 1] = f end
   for _, f in ipairs(rest) do f:cancel() end
@@ -290,10 +299,10 @@ function M.map(source, fn, options)
   end
   core.check_wait("map")
   local draw = drawer(source)
-  local crew = setmetatable({ outcomes = {}, running = {}, count = 0, tickets = {} }, Crew)
+  local crew = setmetatable({ outcomes = {}, raised = {}, running = {}, count = 0, tickets = {} }, Crew)
   local has_run, ok, err = pcall(start_each, crew, draw, fn, concurrency)
   if has_run and ok then return crew.outcomes end
-  crew:cancel()
+  crew:give_up()
   if not has_run then error(ok, 0) end
   return nil, err
 end

@@ -194,19 +194,21 @@ end
 
 -- ---- some of the qubits
 
--- width is nil when nothing was counted: then any qubit will do.
+-- The list as a plain one, read once, raw. width is nil when nothing was counted: then any qubit will do.
 local function check_qubits(qubits, width)
   if type(qubits) ~= "table" then
     check.misuse("qubits: got %s, expected a list of qubit numbers", core.describe(qubits))
   end
-  local seen = {}
+  local seen, plain = {}, {}
   for i = 1, rawlen(qubits) do
     local name = ("qubits[%d]"):format(i)
-    local qubit = check_integer(qubits[i], name, 0)
+    local qubit = check_integer(rawget(qubits, i), name, 0)
     if width and qubit >= width then check.misuse("%s: got %d, expected 0 to %d", name, qubit, width - 1) end
     if seen[qubit] then check.misuse("%s: got %d for the second time", name, qubit) end
     seen[qubit] = true
+    plain[i] = qubit
   end
+  return plain
 end
 
 -- Where in a bitstring the qubits stand, the last one first, as runs of neighbors: { { first, last }, ... }.
@@ -239,7 +241,7 @@ function M.marginal(result, qubits)
   check_result(result, "marginal")
   local total, width = survey(result)
   if not total then return nil, width end
-  check_qubits(qubits, width)
+  qubits = check_qubits(qubits, width)
   if #qubits == 0 then check.misuse("qubits: got an empty list, expected at least one qubit") end
   return derive(result, width and tally(result, qubits, width) or {}, result.shots)
 end
@@ -253,7 +255,7 @@ function M.expectation(result, qubits)
     qubits = {}
     for qubit = 0, (width or 0) - 1 do qubits[#qubits + 1] = qubit end
   end
-  check_qubits(qubits, width)
+  qubits = check_qubits(qubits, width)
   if total == 0 then return no_use(result, "nothing was counted") end
   local sum = 0
   for bits, count in pairs(tally(result, qubits, width)) do
@@ -333,23 +335,23 @@ end
 
 -- ---- distances
 
--- A table of weights by bitstring as something to walk, as a result is.
+-- A table of weights by bitstring, read once, raw: the bitstrings in ascending order, and a table of its own.
 local function check_weights(weights, name)
   if type(weights) ~= "table" then
     check.misuse("distance: %s: got %s, expected a result or a table of bitstrings", name, core.describe(weights))
   end
-  local keys, width = {}, nil
-  for bits, weight in pairs(weights) do
+  local keys, plain, width = {}, {}, nil
+  for bits, weight in next, weights do
     if type(bits) ~= "string" or bits:find("[^01]") or #bits ~= (width or #bits) then
       check.misuse("distance: %s: got the key %s, expected bitstrings of one width", name, core.describe(bits))
     end
     if not math.type(weight) or not (weight >= 0 and weight < math.huge) then
       check.misuse("distance: %s[%q]: got %s, expected a number from 0 on", name, bits, core.describe(weight))
     end
-    keys[#keys + 1], width = bits, #bits
+    keys[#keys + 1], plain[bits], width = bits, weight, #bits
   end
   table.sort(keys)
-  return keys
+  return keys, plain
 end
 
 -- Something to compare: its walk in ascending order, the sum and the width; nil and an error.
@@ -359,14 +361,15 @@ local function distribution_of(value, name)
     if not total then return nil, width end
     return { walk = function() return outcomes_of(value) end, total = total, width = width }
   end
-  local keys, total = check_weights(value, name), 0.0
-  for _, bits in ipairs(keys) do total = total + value[bits] end
+  local keys, weights = check_weights(value, name)
+  local total = 0.0
+  for _, bits in ipairs(keys) do total = total + weights[bits] end
   if total == math.huge then check.misuse("distance: %s: the sum is too large for a number", name) end
   local function walk()
     local i = 0
     return function()
       i = i + 1
-      return keys[i], value[keys[i]]
+      return keys[i], weights[keys[i]]
     end
   end
   return { walk = walk, total = total, width = total > 0 and #keys[1] or nil }

@@ -33,12 +33,16 @@ function M.for_loop(stream)
   return stream, nil, nil, stream
 end
 
-local function finish(self)
-  self._is_over = true
-  if self._source then self._source:stop() end
-  for ticket in pairs(self._tickets or {}) do core.unpark(ticket) end
+function M.close_rpc(self)
   if self._raw then core.stream_cancel(self._raw) end
   self._raw = nil
+end
+
+local function finish(self)
+  self._is_over = true
+  M.close_rpc(self)   -- first: the call ends, whatever a program has written into the other fields
+  if self._source then self._source:stop() end
+  for ticket in pairs(self._tickets or {}) do core.unpark(ticket) end
 end
 
 -- What came too late for a stream that another task has canceled is dropped.
@@ -110,11 +114,6 @@ function M.open(self, job_id, was_not_sent)
   if not raw then return nil, err end
   self._raw = raw
   return true
-end
-
-function M.close_rpc(self)
-  if self._raw then core.stream_cancel(self._raw) end
-  self._raw = nil
 end
 
 -- Waits for a change of the RPC: true, or nil and an error; a timeout when nothing has come for idle_timeout.

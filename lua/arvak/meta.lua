@@ -205,7 +205,7 @@ function arvak.is_error(value) end
 function arvak.print_progress_bar(progress) end
 
 ---What of this library a value is: "client", "future", "stream", "job", "result", "backend", "error", "breaker",
----"retry_policy", "batch_manager", "batch_result", "journal", "pollable", or nil.
+---"retry_policy", "batch_manager", "batch_result", "journal", "pollable", "attachment", or nil.
 ---@param value any
 ---@return string|nil
 function arvak.type(value) end

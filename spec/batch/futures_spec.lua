@@ -250,12 +250,13 @@ describe("groups of a manager", function()
     fs[1] = f
     for i = 2, 100000 do fs[i] = f end
     resolve(1)
-    local since, count = os.clock(), 0
+    local since, count, in_order = os.clock(), 0, true
     for _, i in arvak.as_completed(fs) do
       count = count + 1
-      assert.equal(count, i)
+      in_order = in_order and i == count
     end
+    assert.is_true(in_order)
     assert.equal(100000, count)
-    assert.is_true(os.clock() - since < TEST_TIMEOUT)
+    assert.is_true(os.clock() - since < TEST_TIMEOUT)   -- 0.1 s, and minutes where each step moves all that are left
   end)
 end)

@@ -99,20 +99,25 @@ static int errors_is_interrupt(lua_State *L) {
   return 1;
 }
 
-/* protect(fn, ...): as pcall, but that a lack of memory is raised, since what failed for that reason is to be tried
- * again, and an interrupt, which is for the program and not for what it met. */
+/* What protect gives: true and the results, which stand above true and the message handler, or false and the error. */
+static int finish_protect(lua_State *L, int status, lua_KContext context) {
+  (void)context;
+  if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 1;
+  if (status == LUA_ERRMEM || larvak_is_interrupt(L, -1)) return lua_error(L);
+  lua_pushboolean(L, 0);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* protect(fn, ...): as pcall, fn may yield; but a lack of memory is raised, since what failed for that reason is to be
+ * tried again, and an interrupt, which is for the program and not for what it met. */
 static int errors_protect(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, 1);
   lua_insert(L, 1);
   lua_pushcfunction(L, larvak_note_interrupt);
   lua_insert(L, 1);
-  int status = lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 1);
-  if (status == LUA_OK) return lua_gettop(L) - 1;
-  if (status == LUA_ERRMEM || larvak_is_interrupt(L, -1)) return lua_error(L);
-  lua_pushboolean(L, 0);
-  lua_insert(L, -2);
-  return 2;
+  return finish_protect(L, lua_pcallk(L, lua_gettop(L) - 3, LUA_MULTRET, 1, 0, finish_protect), 0);
 }
 
 void larvak_errors_open(lua_State *L) {

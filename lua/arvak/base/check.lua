@@ -66,7 +66,7 @@ M.text = core.check_text
 
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
-  if type(value) ~= "string" or value:find("\0", 1, true) then
+  if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
     M.misuse("%s: got %s, expected the name of a file", name, core.describe(value))
   end
   return value

@@ -19,11 +19,20 @@ local function find_other_kind(info)
   if info.kind ~= "file" then return "it is no regular file" end
 end
 
+-- A log that a database has left behind here: a message, or nil. What it knows would be lost with a new database.
+local function find_orphan(name)
+  local log = core.file_info(name .. LOG)
+  if not log or log.size == 0 then return nil end
+  return ("it is missing, and its log %s is there: bring it back, or remove the log to begin anew"):format(name .. LOG)
+end
+
 -- Why no database can be here, or nil.
 local function find_obstacle(name)
   local info, message, is_missing = core.file_info(name)
-  if is_missing and name ~= "" then
+  if is_missing then
     local ok
+    message = find_orphan(name)
+    if message then return message end
     ok, message = core.create_file(name)
     if ok then return nil end
   end

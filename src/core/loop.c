@@ -153,7 +153,8 @@ void arvak__loop_catch_up(arvak_loop *loop, int connections) {
   bool was_woken = atomic_load(&loop->is_waking);
   for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) {
     grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(0), NULL);
-    if (event.type == GRPC_OP_COMPLETE) run_tag(loop, event.tag, event.success != 0);
+    if (event.type != GRPC_OP_COMPLETE) continue;
+    run_tag(loop, event.tag, event.success != 0);
     was_woken |= event.tag == &loop->wake_tag;
   }
   if (was_woken) arvak_loop_wake(loop);

@@ -33,8 +33,7 @@ local OK = peer.trailers(0, "")
 -- last: a list of texts.
 local function events_of(count, messages)
   there = peer.start()
-  local step = peer.stream(messages, OK)
-  step.at = "headers"
+  local step = peer.stream(messages, OK)   -- once all submissions have come
   there:plan("requests", { step, peer.status(5, "no such job") })
   client = arvak.connect(there:address(), { timeout = 2 })
   local circuits, events = {}, {}
@@ -113,8 +112,8 @@ describe("a batch", function()
   it("refuses the result of another job on its stream, as the error of that input", function()
     there = peer.start()
     local step = peer.stream({ submitted("1", "a"), submitted("2", "b"), completed("1", "b"), completed("2", "b") }, OK)
-    step.at = "headers"
-    there:plan("requests", { step, peer.status(5, "no such job") })
+    step.at = "headers"   -- the second submission is written when the first has been answered
+    there:plan("requests", { peer.trickle(step, 0.005), peer.status(5, "no such job") })
     client = arvak.connect(there:address(), { timeout = 2 })
     local manager <close> = arvak.batch_manager(client)
     local r = manager:execute_batch({ { bell, 7 }, { bell, 7 } }, "simulator",

@@ -270,6 +270,7 @@ describe("a batch that is interrupted by Ctrl-C without a journal", function()
         local pipe = assert(io.popen(shell))
         local pid = pipe:read "n"
         helper.eventually(function() return (states().RUNNING or 0) == 20 end)
+        arvak.sleep(0.5)   -- the other process reads of its jobs; what it does not know it has half a second to cancel
         os.execute("kill -INT " .. pid)
         local output = pipe:read "a"
         pipe:close()

@@ -110,17 +110,23 @@ local function unbound(names)
     :format(table.concat(names, ", ")))
 end
 
--- level: of the service's optimization, which some circuits do not survive.
-local function make_lowered(snapshot, level)
-  local open, base, options = open_names(snapshot), snapshot.base, { optimization_level = level }
+-- What lowering has made for these options, kept by their texts.
+local function template_of(base, options, key)
+  base.templates = base.templates or {}
+  if not base.templates[key] then
+    local template, err = lower.template(object.form_in(base), options)
+    if not template then return nil, err end
+    base.templates[key] = template
+  end
+  return base.templates[key]
+end
+
+local function make_lowered(snapshot, options, key)
+  local open, base = open_names(snapshot), snapshot.base
   if base and not object.form_in(base).pending and #open == 0 then
-    base.templates = base.templates or {}
-    if not base.templates[level] then
-      local template, err = lower.template(object.form_in(base), options)
-      if not template then return nil, err end
-      base.templates[level] = template
-    end
-    return base.templates[level]:fill(snapshot.values)
+    local template, err = template_of(base, options, key)
+    if not template then return nil, err end
+    return template:fill(snapshot.values)
   end
   local known = object.form_in(snapshot)
   if known.pending then return nil, known.pending.err end
@@ -128,29 +134,71 @@ local function make_lowered(snapshot, level)
   return lower.lower(known, options)
 end
 
-local function check_level(options)
-  local value = check.options(options, "lowered", { optimization_level = true }).optimization_level
-  local level = value == nil and 0 or math.type(value) and math.tointeger(value)
-  if not level or level < 0 or level > 3 then
-    check.misuse("optimization_level: got %s, expected an integer from 0 to 3", core.describe(value))
+local function check_integer(value, name, least, most, default)
+  if value == nil then return default end
+  local integer = math.type(value) and math.tointeger(value)
+  if not integer or integer < least or integer > most then
+    check.misuse("%s: got %s, expected an integer from %d to %d", name, core.describe(value), least, most)
   end
-  return level
+  return integer
 end
 
 -- What is sent for the circuit as it is now: a frozen table of qasm, qubit_count, gate_count, notes and reading, with
 -- the method read. nil and an error of kind "invalid_circuit" when the service cannot run it exactly.
--- optimization_level: the one that the circuit is submitted with (0).
+-- optimization_level: the one that the circuit is submitted with (0); qubits: how many the backend has (any number).
 function methods.lowered(circuit, options)
-  local level, snapshot = check_level(options), object.snapshot_of(circuit)
+  options = check.options(options, "lowered", { optimization_level = true, qubits = true })
+  local plain = {
+    optimization_level = check_integer(options.optimization_level, "optimization_level", 0, 3, 0),
+    qubits = check_integer(options.qubits, "qubits", 1, math.maxinteger),
+  }
+  local key, snapshot = plain.optimization_level .. " " .. tostring(plain.qubits), object.snapshot_of(circuit)
   snapshot.lowered = snapshot.lowered or {}
-  local known = snapshot.lowered[level]
+  local known = snapshot.lowered[key]
   if known then return known end
-  local made, err = make_lowered(snapshot, level)
+  local made, err = make_lowered(snapshot, plain, key)
   if not made then return nil, err end
   local handle = setmetatable({}, Lowered)
   contents[handle] = made
-  snapshot.lowered[level] = handle
+  snapshot.lowered[key] = handle
   return handle
+end
+
+-- ---- the object
+
+-- A table that can be read only; what is in it too.
+local function frozen(list)
+  if type(list) ~= "table" then return list end
+  return setmetatable({}, {
+    __index = function(_, key) return frozen(list[key]) end,
+    __len = function() return #list end,
+    __pairs = function()
+      return function(_, key)
+        local following, value = next(list, key)
+        return following, frozen(value)
+      end
+    end,
+    __newindex = function() check.misuse("lowered: it does not change") end,
+    __metatable = false,
+  })
+end
+
+local methods_of_lowered = Lowered.methods or {}
+
+-- The way of reading goes to journals, as a plain table.
+function Lowered.__index(handle, name)
+  local value = contents[handle][name]
+  if value == nil then return methods_of_lowered[name] end
+  return name == "reading" and value or frozen(value)
+end
+
+function Lowered.__newindex(_, name)
+  check.misuse("lowered: got the field %s to set, expected none: it does not change", core.describe(name))
+end
+
+function Lowered.__tostring(handle)
+  local made = contents[handle]
+  return ("arvak.lowered (%s qubits, %s gates)"):format(made.qubit_count, made.gate_count)
 end
 
 return M

@@ -30,12 +30,13 @@ TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
 .PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua check-grpc check-debian repeat check-long \
   tests run-tests
 
-#: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
+#: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua); the reference
 lint:
 	@$(SETUP) check
 	luacheck -q . .busted
 	$(LUA) tools/check_source.lua
 	$(LUA) tools/check_rooms.lua
+	$(LUA) tools/reference.lua --check
 
 #: make format        clang-format over the C sources, as a help: tables laid out by hand are better than its own
 format:

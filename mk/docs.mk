@@ -8,7 +8,7 @@ SITE      = $(BUILD)/docs
 #: make docs          the documents as HTML in build/docs; begin with build/docs/index.html
 docs:
 	@$(SETUP) docs
-	@tools/site.sh $(SITE)
+	@$(LUA) tools/site/site.lua $(SITE)
 
 #: make reference     writes docs/reference/ anew from lua/arvak/meta.lua
 reference:

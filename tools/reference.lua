@@ -98,8 +98,8 @@ function M.parse(text)
   return sections
 end
 
--- The parts of a description, in order: paragraphs ("text"), each line that begins with `Errors:` or `Raises:` as one of
--- its own, and blocks of Lua ("example").
+-- The parts of a description, in order: paragraphs ("text") and blocks of Lua ("example"). A line that begins with
+-- `Errors:` or `Raises:` begins a paragraph.
 function M.parts(lines)
   local parts, block = {}, nil
   for _, line in ipairs(lines) do

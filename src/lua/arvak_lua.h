@@ -6,8 +6,9 @@
  * that state, where there is one, give this library and not another copy of it. A state belongs to one thread at a
  * time; the client may be in the hands of any number of states and threads.
  *
- * The module arvak.so, which `require` loads, exports luaopen_arvak alone: a client made by one copy of this library
- * must not be given to another, and where functions of two copies had the same visible names, they would mix.
+ * The module arvak.so, which `require` loads, exports luaopen_arvak and luaopen_arvak_circuit alone: a client made by
+ * one copy of this library must not be given to another, and where functions of two copies had the same visible names,
+ * they would mix.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_LUA_H
 #define ARVAK_LUA_H
@@ -22,6 +23,9 @@ struct lua_State;
 
 /* Opens the library in L, once, and pushes it: a lua_CFunction. Raises when out of memory. */
 int luaopen_arvak(struct lua_State *L);
+
+/* Opens the library if it is not open yet, and pushes arvak.circuit: what `require "arvak.circuit"` calls first. */
+int luaopen_arvak_circuit(struct lua_State *L);
 
 /* Pushes a handle on client, which it shares: closing the handle, or the state, ends the calls and futures that were
  * made through it, and leaves the client to the others. Opens the library in L if it is not open yet, but names it

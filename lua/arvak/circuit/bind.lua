@@ -110,27 +110,22 @@ local function unbound(names)
     :format(table.concat(names, ", ")))
 end
 
--- What lowering has made for these options, kept by their texts.
+-- What lowering has made of all bindings at once, for these options, kept by their texts; false where that depends on
+-- the values.
 local function template_of(base, options, key)
   base.templates = base.templates or {}
-  if not base.templates[key] then
-    local template, err = lower.template(object.form_in(base), options)
-    if not template then return nil, err end
-    base.templates[key] = template
-  end
+  if base.templates[key] == nil then base.templates[key] = lower.template(object.form_in(base), options) or false end
   return base.templates[key]
 end
 
 local function make_lowered(snapshot, options, key)
   local open, base = open_names(snapshot), snapshot.base
-  if base and not object.form_in(base).pending and #open == 0 then
-    local template, err = template_of(base, options, key)
-    if not template then return nil, err end
-    return template:fill(snapshot.values)
+  if #open == 0 and base and not object.form_in(base).pending then
+    local template = template_of(base, options, key)
+    if template then return template:fill(snapshot.values) end
   end
   local known = object.form_in(snapshot)
-  if known.pending then return nil, known.pending.err end
-  if #open > 0 then return unbound(open) end
+  if not known.pending and #open > 0 then return unbound(open) end
   return lower.lower(known, options)
 end
 

@@ -1,5 +1,5 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
--- Invariant: this table is all that a program sees of the library, and what has no underscore in it is documented.
+-- Invariant: a program sees this table and nothing else of the library. Names without an underscore are documented.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local attached = require "arvak.async.attached"

@@ -32,8 +32,8 @@ return {
   { "src/devserver/service", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator",
     "src/devserver/jobs", "src/devserver/faults", "src/devserver/rpc" }, outside = { "grpc", "protobuf" } },
   { "src/devserver/main", knows = { "src/devserver/faults", "src/devserver/service" }, outside = { "grpc" } },
-  { "src/devserver/module", knows = { "src/devserver/base", "src/devserver/jobs", "src/devserver/faults",
-    "src/devserver/service" }, outside = { "lua" } },
+  { "src/devserver/module", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator",
+    "src/devserver/jobs", "src/devserver/faults", "src/devserver/service" }, outside = { "lua" } },
 
   -- The Lua layer.
   { "lua/arvak/base" },

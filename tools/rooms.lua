@@ -43,6 +43,7 @@ return {
   { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
   { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
     "lua/arvak/streams" } },
+  { "lua/arvak/circuit", knows = { "lua/arvak/base" } },
   { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/async", "lua/arvak/jobs", "lua/arvak/streams" } },
   { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/batch",
     "lua/arvak" } },

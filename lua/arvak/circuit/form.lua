@@ -3,12 +3,13 @@
 -- Invariant: operations and gates are never changed after they were made, and may be shared: one operation may stand at
 -- several places of several blocks. Whoever changes a circuit makes new ones.
 --
--- form  = { version, source, qubits, qubit_count, bits, bit_count, variables, parameters, block, inputs, pending, reread }
+-- form  = { version, source, qubits, qubit_count, bits, bit_count, variables, parameters, block, inputs, pending,
+--           reread }
 --   qubits, bits: lists of { name, first, size, scalar }; variables: list of { name, type, width }
 --   parameters: names that are not bound, in order of first use
---   pending: { name, type, line, column, err }, when the operations depend on the value of the input `name` (a bound of a
---     loop, say) and it was not given. The block then ends before that place. reread(values) gives the form for those
---     values, or nil and an error; it is there for every form with inputs.
+--   pending: { name, line, column, err }, when the operations depend on the value of the input `name` (a bound of
+--     a loop, say) and it was not given. The block then ends before that place. reread(values) gives the form for
+--     those values, or nil and an error; it is there for every form with inputs.
 -- block = { op, …, n, at }; at[i] is the position of op i (0 when built in Lua)
 -- op    = { gate, angle…, qubit… } | { MEASURE, qubit, target } | { RESET, qubit } | { BARRIER, qubit… }
 --       | { ASSIGN, target, value } | { IF, test, block, other block or nil }

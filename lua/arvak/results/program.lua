@@ -96,8 +96,7 @@ function M.read_counts(counts, way, job_id)
   if not way then return counts end
   local translated, err = require("arvak.circuit.reading").read(way, counts)
   if translated then return translated end
-  err.message = "the answer does not fit the circuit: " .. err.message
-  err.job_id = job_id
+  err.message, err.job_id = "the answer does not fit the circuit: " .. err.message, job_id
   return nil, err
 end
 
@@ -118,6 +117,26 @@ function M.read(result, way)
     metadata_json = result.metadata_json, raw_counts = result.counts, registers = registers_of(way),
   }
 end
+
+-- ---- a lowered circuit
+
+local lowered = {}
+core.metatables["arvak.lowered"].methods = lowered
+
+-- What the service has said of the lowered circuit, over the program's bits: a result, or a table of counts by bitstring;
+-- nil and an error when it is the answer to another circuit.
+function lowered:read(result)
+  if records.is_result(result) then
+    if rawget(result, "raw_counts") then check.misuse("read: got a result that was read already, expected a raw one") end
+    return M.read(result, self.reading)
+  end
+  if type(result) ~= "table" or getmetatable(result) ~= nil then
+    check.misuse("read: got %s, expected a result or a table of counts", core.describe(result))
+  end
+  return M.read_counts(result, self.reading)
+end
+
+-- ---- what a journal keeps
 
 -- A way of reading that was kept as JSON, or nil when it is none.
 function M.decode_way(text)

@@ -37,14 +37,15 @@ return {
 
   -- The Lua layer.
   { "lua/arvak/base" },
-  { "lua/arvak/results", knows = { "lua/arvak/base" } },
+  { "lua/arvak/circuit", knows = { "lua/arvak/base" } },
+  { "lua/arvak/results", knows = { "lua/arvak/base", "lua/arvak/circuit" } },
   { "lua/arvak/async", knows = { "lua/arvak/base" } },
   { "lua/arvak/jobs", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async" } },
   { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
   { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
     "lua/arvak/streams" } },
-  { "lua/arvak/circuit", knows = { "lua/arvak/base" } },
-  { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/async", "lua/arvak/jobs", "lua/arvak/streams" } },
+  { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
+    "lua/arvak/streams" } },
   { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/batch",
     "lua/arvak/circuit", "lua/arvak" } },
   -- What a program requires for itself, from files that are installed.

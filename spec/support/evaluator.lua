@@ -70,7 +70,7 @@ end
 function M.probabilities(text, options)
   local ok, value = pcall(evaluate, text, options or {})
   if ok then return value end
-  if type(value) ~= "table" or not value.evaluator then error(value, 0) end
+  if type(value) ~= "table" or not value.evaluator then error("in the evaluator: " .. tostring(value), 0) end
   return nil, value
 end
 

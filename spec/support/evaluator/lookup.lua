@@ -47,7 +47,7 @@ end
 
 function M:declare_qubits(node, world, scope)
   if scope ~= self.global then fail("%s: qubits are global", node.name) end
-  local n = node.size and values.integer(self:eval(node.size, world, scope)) or 1
+  local n = node.size and values.whole(self:eval(node.size, world, scope)) or 1
   if n < 1 then fail("%s: %d qubits", node.name, n) end
   if scope.names[node.name] then return self:define(scope, node.name, node, {}) end
   local ids = {}
@@ -73,7 +73,7 @@ end
 
 function M:width_of(type, world, scope)
   if type.base == "float" or not type.width then return nil end
-  local n = values.integer(self:eval(type.width, world, scope))
+  local n = values.whole(self:eval(type.width, world, scope))
   if n < 1 then fail("a width of %d", n) end
   return n
 end
@@ -150,13 +150,13 @@ end
 local function numbers_of(run, node, n, world, scope)
   if node.kind == "set" then
     local r = {}
-    for i, item in ipairs(node.items) do r[i] = values.integer(run:eval(item, world, scope)) end
+    for i, item in ipairs(node.items) do r[i] = values.whole(run:eval(item, world, scope)) end
     return r
   elseif node.kind ~= "range" then
     return nil
   end
   local function bound(inner, standard)
-    return inner and values.integer(run:eval(inner, world, scope)) or standard
+    return inner and values.whole(run:eval(inner, world, scope)) or standard
   end
   local step = bound(node.step, 1)
   if step == 0 then fail("a step of 0") end
@@ -175,7 +175,7 @@ end
 
 local function picked(run, list, node, world, scope)
   local numbers = numbers_of(run, node, #list, world, scope)
-  if not numbers then return { list[position(values.integer(run:eval(node, world, scope)), #list)] }, true end
+  if not numbers then return { list[position(values.whole(run:eval(node, world, scope)), #list)] }, true end
   local r = {}
   for i, number in ipairs(numbers) do r[i] = list[position(number, #list)] end
   return r, false
@@ -239,7 +239,9 @@ end
 
 -- ---- storing
 
-local function integer_bit(old, at, value) return old & ~(1 << at) | values.integer(value) << at end
+local function integer_bit(old, at, value)
+  return values.integer(old) & ~(1 << at) | (values.integer(value) & 1) << at
+end
 
 local function store_element(run, entry, value, world, scope)
   local path, of = { entry.index }, entry.of
@@ -313,7 +315,7 @@ end
 function evals.index(run, node, world, scope)
   local of = run:eval(node.of, world, scope)
   if math.type(of) == "integer" then
-    return of >> position(values.integer(run:eval(node.index, world, scope)), 64) - 1 & 1
+    return of >> position(values.whole(run:eval(node.index, world, scope)), 64) - 1 & 1
   end
   if type(of) ~= "table" then fail("an index of something single") end
   if values.is_bits(of) and node.of.kind == "name" and run:reference(node.of, world, scope).scalar then
@@ -354,6 +356,7 @@ function evals.binary(run, node, world, scope)
   if node.sign == "||" then return values.truth(left) or values.truth(run:eval(node.right, world, scope)) end
   local right = run:eval(node.right, world, scope)
   if node.sign == "++" then
+    if type(left) ~= "table" or type(right) ~= "table" then fail("a concatenation of single values") end
     local r = table.move(left, 1, #left, 1, {})
     table.move(right, 1, #right, #r + 1, r)
     if left.n then r.n = #r end

@@ -168,7 +168,7 @@ function steps.qubits(run, node, world, scope)
 end
 
 function steps.bits_declared(run, node, world, scope)
-  run:declare_bits(node, values.integer(run:eval(node.size, world, scope)), false, world, scope)
+  run:declare_bits(node, values.whole(run:eval(node.size, world, scope)), false, world, scope)
   return { world }
 end
 

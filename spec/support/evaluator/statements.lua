@@ -314,6 +314,8 @@ function P:statement()
     node = read(self)
   elseif self.version == 3 and (P.types[t.value] or t.value == "array") and self:peek(1).kind ~= "(" then
     node = declaration(self)
+  elseif self:accept(";") then
+    node = self:node("nothing", {})
   elseif t.kind == "name" then
     node = other_statement(self)
   else

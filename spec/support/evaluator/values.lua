@@ -38,6 +38,12 @@ function M.integer(v)
   return math.tointeger(v < 0 and math.ceil(v) or math.floor(v)) or fail("%s is no integer", v)
 end
 
+-- An index, a size, a count: nothing is rounded.
+function M.whole(v)
+  local number = M.number(v)
+  return math.tointeger(number) or fail("%s is no integer", number)
+end
+
 function M.truth(v)
   if type(v) == "boolean" then return v end
   return M.number(v) ~= 0

@@ -117,7 +117,7 @@ function arvak.spawn(fn, ...) end
 ---arvak.sleep(0.01)
 ---```
 ---@param seconds number from 0 on
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function arvak.sleep(seconds) end
 
@@ -194,7 +194,7 @@ function arvak.wrap(fn) end
 ---print(journal:counts().completed)
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the SQLite file
 ---@return arvak.journal|nil journal
 ---@return arvak.error|nil err
 function arvak.journal(path) end
@@ -250,14 +250,15 @@ function arvak.pollable() end
 ---@return arvak.attachment attachment
 function arvak.attach(driver) end
 
----Runs `fn` as a task, and cancels it when the time is over.
+---Runs `fn` as a task, and cancels it when the time is over. Whatever it returns after that is dropped; what it raises is
+---raised.
 ---Errors: `timeout` (its `scope` is `"wait"`) when the time was over first.
 ---
 ---```lua
 ---local result, err = arvak.with_timeout(5, client.execute, client, bell, "simulator", 100)
 ---print(result or err)
 ---```
----@param seconds number
+---@param seconds number from 0 on
 ---@param fn function
 ---@param ... any arguments of `fn`
 ---@return any ... the values of `fn`, or nil and an error
@@ -270,7 +271,7 @@ function arvak.with_timeout(seconds, fn, ...) end
 ---local futures = client:submit_batch_future(circuits, "simulator")
 ---for future, index in arvak.as_completed(futures, 10) do print(index, future:result()) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param timeout? number seconds for all of them together. Defaults to no limit.
 ---@return fun(): arvak.future, integer
 ---@return nil
@@ -291,7 +292,7 @@ function arvak.as_completed(futures, timeout) end
 ---local done, not_done = arvak.wait(futures, { timeout = 10, return_when = "FIRST_COMPLETED" })
 ---print(#done, #not_done)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.wait_condition
 ---@return arvak.future[]|nil done in the order of the list
 ---@return arvak.future[]|arvak.error not_done in the order of the list, or the error
@@ -307,7 +308,7 @@ function arvak.wait(futures, options) end
 ---local futures = client:submit_batch_future(circuits, "simulator")
 ---for i, outcome in ipairs(arvak.gather(futures)) do print(i, outcome.ok, outcome.value or outcome.err) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@return arvak.outcome[]|nil outcomes in the order of the list
 ---@return arvak.error|nil err
 function arvak.gather(futures) end
@@ -319,7 +320,7 @@ function arvak.gather(futures) end
 ---local results = assert(arvak.all(client:submit_batch_future(circuits, "simulator")))
 ---print(#results)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@return any[]|nil values in the order of the list
 ---@return any err
 ---@return integer|nil index of the future that failed
@@ -364,7 +365,7 @@ function arvak.future() end
 ---local _, err = client:get_job_status("no such job")
 ---print(arvak.is_error(err), arvak.is_error("text"))   --> true   false
 ---```
----@param value any
+---@param value any any value
 ---@return boolean
 function arvak.is_error(value) end
 
@@ -382,7 +383,7 @@ function arvak.print_progress_bar(progress) end
 ---```lua
 ---print(arvak.type(client), arvak.type(result), arvak.type("text"))   --> client   result   nil
 ---```
----@param value any
+---@param value any any value
 ---@return string|nil name `"client"`, `"future"`, `"stream"`, `"job"`, `"result"`, `"backend"`, `"error"`, `"breaker"`, `"retry_policy"`, `"batch_manager"`, `"batch_result"`, `"journal"`, `"pollable"` or `"attachment"`
 function arvak.type(value) end
 
@@ -427,7 +428,7 @@ function results.scale(result, shots) end
 ---@param a arvak.result|table<string, number> a result, or weights by bitstring
 ---@param b arvak.result|table<string, number>
 ---@param kind "tvd"|"hellinger"|"js" total variation, Hellinger, or Jensen-Shannon divergence in bits
----@return number|nil distance
+---@return number|nil distance from 0 to 1
 ---@return arvak.error|nil err
 function results.distance(a, b, kind) end
 
@@ -452,10 +453,10 @@ local export = {}
 ---assert(arvak.export.to_csv(path, { { id = "first", result = result } }))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
 ---@param options? arvak.csv_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function export.to_csv(path, items, options) end
 
@@ -468,9 +469,9 @@ function export.to_csv(path, items, options) end
 ---assert(arvak.export.to_json(path, { { id = "first", result = result } }))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function export.to_json(path, items) end
 
@@ -487,7 +488,7 @@ local policy = {}
 ---local policy = arvak.retry_policy()
 ---print(policy:should_retry(select(2, client:get_job_status("no such job")), 1))   --> false
 ---```
----@param err any
+---@param err any what the function or call failed with
 ---@param attempt integer the attempt that failed, from 1
 ---@return boolean
 function policy:should_retry(err, attempt) end
@@ -498,7 +499,7 @@ function policy:should_retry(err, attempt) end
 ---print(arvak.retry_policy { jitter = false }:backoff(3))   --> 4.0
 ---```
 ---@param attempt integer the attempt that failed, from 1
----@return number seconds
+---@return number seconds of the pause
 function policy:backoff(attempt) end
 
 ---Makes a function that calls `fn` until it succeeds or the policy gives up. A function fails by raising, or by nil and
@@ -580,7 +581,7 @@ function breaker:reset() end
 ---print(#breaker:wrap(function() return client:list_backends() end)())
 ---```
 ---@param fn function
----@return function wrapped
+---@return function wrapped takes and returns what `fn` does
 function breaker:wrap(fn) end
 
 -- ---- client
@@ -660,7 +661,7 @@ function client:breaker() end
 ---for bits, count in result:pairs() do print(bits, count) end
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -674,9 +675,9 @@ function client:execute(qasm, backend_id, options) end
 ---print(assert(client:submit_qasm(bell, "simulator", 100)))
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.submit_options shots, or a table
----@return string|nil job_id
+---@return string|nil job_id names the job from now on, in other processes too
 ---@return arvak.error|nil err
 function client:submit_qasm(qasm, backend_id, options) end
 
@@ -687,7 +688,7 @@ function client:submit_qasm(qasm, backend_id, options) end
 ---print(assert(future:submitted()), assert(future:result()))
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.future future of the result
 function client:submit_qasm_future(qasm, backend_id, options) end
@@ -697,8 +698,8 @@ function client:submit_qasm_future(qasm, backend_id, options) end
 ---```lua
 ---for _, future in ipairs(client:submit_batch_future(circuits, "simulator")) do print(future:result()) end
 ---```
----@param circuits arvak.circuit[]
----@param backend_id string
+---@param circuits arvak.circuit[] a list
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots of circuits that name none, or a table
 ---@return arvak.future[] futures in the order of the circuits
 function client:submit_batch_future(circuits, backend_id, options) end
@@ -710,8 +711,8 @@ function client:submit_batch_future(circuits, backend_id, options) end
 ---```lua
 ---print(select(2, client:submit_circuit_json("{}", "simulator")).kind)   --> invalid_circuit
 ---```
----@param circuit_json string
----@param backend_id string
+---@param circuit_json string has no effect
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.submit_options
 ---@return nil
 ---@return arvak.error err
@@ -726,7 +727,7 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 ---print(#assert(client:submit_batch(circuits, "simulator")))   --> 2
 ---```
 ---@param circuits arvak.circuit[] fields by name may come from a metamethod, which is called once for each
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? arvak.submit_batch_options
 ---@return string[]|nil job_ids in the order of the circuits
 ---@return arvak.error|nil err
@@ -738,7 +739,7 @@ function client:submit_batch(circuits, backend_id, options) end
 ---```lua
 ---print(assert(client:get_job_status(job_id)).state)   --> COMPLETED
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
 ---@return arvak.job|nil job
 ---@return arvak.error|nil err
@@ -751,7 +752,7 @@ function client:get_job_status(job_id, options) end
 ---```lua
 ---print(assert(client:get_job_result(job_id)).shots)   --> 100
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -763,7 +764,7 @@ function client:get_job_result(job_id, options) end
 ---```lua
 ---print(assert(client:wait_for_job(job_id, { max_wait = 60, on_progress = function(job) print(job.state) end })))
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.wait_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -775,9 +776,9 @@ function client:wait_for_job(job_id, options) end
 ---```lua
 ---print(client:cancel_job(job_id))   --> nil   … had ended already
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function client:cancel_job(job_id, options) end
 
@@ -797,7 +798,7 @@ function client:list_backends(options) end
 ---```lua
 ---print(assert(client:get_backend_info("simulator")).max_qubits)   --> 20
 ---```
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? arvak.call_options
 ---@return arvak.backend|nil backend
 ---@return arvak.error|nil err
@@ -810,7 +811,7 @@ function client:get_backend_info(backend_id, options) end
 ---assert(client:wait_for_ready(5))
 ---```
 ---@param timeout? number seconds. Defaults to the client's `timeout`.
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function client:wait_for_ready(timeout) end
 
@@ -863,7 +864,7 @@ function client:stats() end
 ---```lua
 ---for state, timestamp in client:watch_job(job_id) do print(state, timestamp) end
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.watch_options
 ---@return arvak.stream stream
 ---@return nil
@@ -878,7 +879,7 @@ function client:watch_job(job_id, options) end
 ---```lua
 ---for counts, is_final, index, total in client:stream_results(job_id, 1000) do print(counts, is_final, index, total) end
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? integer|arvak.result_stream_options chunk size, or a table
 ---@return arvak.stream stream
 ---@return nil
@@ -924,7 +925,7 @@ local future = {}
 ---print(assert(client:submit_qasm_future(bell, "simulator", 100):submitted(5)))
 ---```
 ---@param timeout? number seconds. Defaults to no limit.
----@return string|nil job_id
+---@return string|nil job_id names the job from now on, in other processes too
 ---@return arvak.error|nil err
 function future:submitted(timeout) end
 
@@ -960,7 +961,7 @@ function future:canceled() end
 ---local future = arvak.spawn(arvak.sleep, 60)
 ---print(future:cancel(), future:canceled())
 ---```
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function future:cancel() end
 
@@ -1091,9 +1092,9 @@ function stream:cancel() end
 ---@class arvak.batch_item
 ---@field index integer place of the input
 ---@field id? string|integer the input's own name
----@field job_id? string
----@field result? arvak.result
----@field err? arvak.error
+---@field job_id? string nil when the circuit was not accepted
+---@field result? arvak.result nil when it failed
+---@field err? arvak.error nil when it succeeded
 ---@field attempts integer how often the input was submitted
 
 ---Runs batches, made by `arvak.batch_manager`.
@@ -1121,7 +1122,7 @@ function manager:execute_batch(circuits, backend_id, options) end
 ---```lua
 ---print(#assert(arvak.all(manager:submit_many(circuits, "simulator"))))
 ---```
----@param circuits arvak.batch_input[]
+---@param circuits arvak.batch_input[] a list
 ---@param backend_id? string of circuits that name none
 ---@param options? arvak.submit_many_options
 ---@return arvak.future[] futures in the order of the circuits
@@ -1133,7 +1134,7 @@ function manager:submit_many(circuits, backend_id, options) end
 ---local r = manager:wait_all(manager:submit_many(circuits, "simulator"), { timeout = 60 })
 ---print(r.status, r.success_count)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.wait_all_options
 ---@return arvak.batch_result r
 ---@return arvak.error|nil err what stopped it before the end
@@ -1145,7 +1146,7 @@ function manager:wait_all(futures, options) end
 ---```lua
 ---for future, index in manager:as_completed(manager:submit_many(circuits, "simulator")) do print(index, future:result()) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.as_completed_options
 ---@return fun(): arvak.future, integer
 ---@return nil
@@ -1162,7 +1163,7 @@ function manager:as_completed(futures, options) end
 ---print(outcomes[1].value)
 ---```
 ---@param fn fun(result: any, index: integer): any
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.manager_map_options
 ---@return arvak.outcome[] outcomes in the order of the list
 function manager:map(fn, futures, options) end
@@ -1190,9 +1191,9 @@ function manager:close() end
 ---@field items? arvak.batch_item[] one for each input, in their order; nil with `collect = false`
 ---@field results? arvak.result[] the results, each with its `index`
 ---@field failures? { index: integer, id: string|integer|nil, job_id: string|nil, err: arvak.error }[] the failures
----@field success_count integer
----@field failure_count integer
----@field total_count integer
+---@field success_count integer inputs that succeeded
+---@field failure_count integer inputs that failed
+---@field total_count integer inputs
 ---@field total_time number seconds
 ---@field throughput number inputs finished in a second
 local batch_result = {}
@@ -1214,9 +1215,9 @@ function batch_result:each() end
 ---assert(r:to_csv(path))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param options? arvak.csv_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function batch_result:to_csv(path, options) end
 
@@ -1228,8 +1229,8 @@ function batch_result:to_csv(path, options) end
 ---assert(r:to_json(path))
 ---os.remove(path)
 ---```
----@param path string
----@return true|nil ok
+---@param path string name of the file
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function batch_result:to_json(path) end
 
@@ -1248,9 +1249,9 @@ function batch_result:retry_failed(options) end
 
 ---A journal for reading, made by `arvak.journal`. No batch can use the journal meanwhile.
 ---@class arvak.journal
----@field path string
+---@field path string the name that it was opened by
 ---@field fingerprint string what tells its batch from others
----@field backend_id? string
+---@field backend_id? string the backend of the batch
 ---@field total? integer inputs; nil when an iterator has not ended
 ---@field created_at integer Unix seconds
 local journal = {}
@@ -1258,7 +1259,7 @@ local journal = {}
 ---An item of a journal.
 ---@class arvak.journal_item: arvak.batch_item
 ---@field state "intent"|"submitted"|"completed"|"failed"|"unknown" about to be sent; at the server; ended; ended; sent, and nobody knows whether it made a job
----@field circuit_hash string
+---@field circuit_hash string what tells the circuit from others
 ---@field sent_at? integer Unix seconds
 ---@field ended_at? integer Unix seconds
 
@@ -1304,12 +1305,12 @@ function journal:close() end
 
 ---A job, as the server described it.
 ---@class arvak.job
----@field job_id string
+---@field job_id string the id that the submit gave
 ---@field state "UNSPECIFIED"|"QUEUED"|"RUNNING"|"COMPLETED"|"FAILED"|"CANCELED"|"RESULT_EXPIRED"|string a state that this version does not know is `"UNKNOWN(n)"`
 ---@field submitted_at? integer Unix seconds
 ---@field started_at? integer Unix seconds
 ---@field completed_at? integer Unix seconds
----@field backend_id string
+---@field backend_id string where it runs
 ---@field shots integer the shots that were asked for
 ---@field error_message? string of a job that FAILED
 local job = {}
@@ -1342,9 +1343,9 @@ function job:is_success() end
 ---measured or not; from `optimization_level` 1 on, the whole device. The counts of a large result stay packed until
 ---`result.counts` is first read. The [formulas](../results.md) stand on a page of their own.
 ---@class arvak.result
----@field job_id string
+---@field job_id string the job that it is of; empty after `arvak.results.merge`
 ---@field counts table<string, integer> bitstring → count
----@field shots integer
+---@field shots integer the shots that the server ran
 ---@field execution_time_ms? integer milliseconds; nil when nobody knows
 ---@field metadata_json string the metadata as the server sent it
 local result = {}
@@ -1444,13 +1445,13 @@ function result:to_table() end
 
 ---A backend, as the server described it.
 ---@class arvak.backend
----@field backend_id string
----@field name string
----@field is_available boolean
----@field max_qubits integer
----@field max_shots integer
----@field description string
----@field supported_gates string[]
+---@field backend_id string what submits name
+---@field name string for people
+---@field is_available boolean whether it takes jobs now
+---@field max_qubits integer the largest number of qubits of a circuit
+---@field max_shots integer the largest number of shots of a job
+---@field description string for people
+---@field supported_gates string[] names of gates, as the server sent them; it takes others too
 ---@field topology_json string the topology as the server sent it
 ---@field topology table|nil the topology, decoded with lua-cjson
 
@@ -1458,19 +1459,19 @@ function result:to_table() end
 ---escaped there, and left as it came in the fields.
 ---@class arvak.error
 ---@field kind string what a program decides by: [all kinds](../guide/errors-and-what-to-do.md)
----@field message string
+---@field message string for people
 ---@field code? integer gRPC's status
 ---@field name? string the name of gRPC's status, such as `"UNAVAILABLE"`
 ---@field rpc? string the RPC, such as `"SubmitJob"`
----@field job_id? string
+---@field job_id? string the job that the call was about
 ---@field job_ids? string[] of a split batch: the jobs that were submitted before the failure
 ---@field target? string the address
----@field attempts? integer
+---@field attempts? integer attempts of the call
 ---@field retryable boolean whether the same call may be made again, without doing anything twice
 ---@field maybe_executed boolean whether the server may have acted on the call
 ---@field elapsed? number seconds, over all attempts
 ---@field retry_after? number seconds after which the server or the breaker may let a call through; nil when nobody says
----@field cause? any
+---@field cause? any what your function raised, or the error behind this one
 ---@field scope? "queue"|"call"|"wait"|"batch" which time was over, of a `timeout`
 ---@field traceback? string of an error that was raised in a task
 
@@ -1626,7 +1627,7 @@ local devserver = {}
 ---```
 ---@param options? arvak.devserver.options
 ---@return arvak.devserver|nil server
----@return string|nil message
+---@return string|nil message what was wrong
 function devserver.start(options) end
 
 ---Stops it within a second, whatever is open. May be repeated, and `<close>` does it.
@@ -1648,8 +1649,8 @@ function devserver:stop() end
 ---assert(server:restart { keep_jobs = true })
 ---```
 ---@param options? arvak.devserver.restart_options
----@return boolean|nil ok
----@return string|nil message
+---@return boolean|nil ok true when it is done
+---@return string|nil message what was wrong
 function devserver:restart(options) end
 
 ---The jobs that it stores, in the order of their submission.
@@ -1693,9 +1694,9 @@ function devserver:clear_faults() end
 ---local server <close> = assert(require("arvak.devserver").start())
 ---print(server:set_job_state("no such job", "RESULT_EXPIRED"))   --> false
 ---```
----@param job_id string
----@param state string
----@return boolean found
+---@param job_id string the id that a submit gave
+---@param state string such as `"FAILED"` or `"RESULT_EXPIRED"`
+---@return boolean found whether there is such a job
 function devserver:set_job_state(job_id, state) end
 
 ---Forgets a job, as a full store does.
@@ -1704,8 +1705,8 @@ function devserver:set_job_state(job_id, state) end
 ---local server <close> = assert(require("arvak.devserver").start())
 ---print(server:evict("no such job"))   --> false
 ---```
----@param job_id string
----@return boolean found
+---@param job_id string the id that a submit gave
+---@return boolean found whether there is such a job
 function devserver:evict(job_id) end
 
 ---Cuts every connection. New ones are welcome.

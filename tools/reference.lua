@@ -254,6 +254,9 @@ Every public name of the library, once. Three rules hold everywhere:
   `resource_exhausted`, `unauthenticated`, `forked` and `rpc`: [all kinds](../guide/errors-and-what-to-do.md).
 - A wrong argument raises at the line of the caller. The message names the argument, the value and what was expected.
 
+The C interface stands in the installed headers: `arvak.h` (the client without Lua) and `arvak_lua.h` (for hosts of Lua
+states). [Embedding](../guide/embedding.md) shows both.
+
 The examples follow these lines:
 
 ```lua

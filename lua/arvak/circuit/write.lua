@@ -16,28 +16,31 @@ local names = setmetatable({}, { __index = function(known, wire)
   return name
 end })
 
--- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: the most wires
--- that one of them has.
-function M.new()
-  return setmetatable({ pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {} }, Writer)
-end
-
 local FORMAT = "%.17g"
 
 local function refuse_number(value)
   refuse("an angle that is %s, expected a finite number", value ~= value and "not a number" or "infinite")
 end
 
-local function written(value)
-  if not parameters.is_finite(value) then refuse_number(value) end
-  return (text.format_number(FORMAT, value))
+-- A function that writes a number in the locale of this moment, with a point.
+local function number_format()
+  return text.decimal_point() == "." and string.format or text.format_number
+end
+
+-- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: the most wires
+-- that one of them has.
+function M.new()
+  return setmetatable({
+    pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {}, format = number_format(),
+  }, Writer)
 end
 
 -- A number, for the text.
 function Writer:number(value)
   local number = self.numbers[value]
   if not number then
-    number = written(value)
+    if value - value ~= 0 then refuse_number(value) end
+    number = self.format(FORMAT, value)
     self.numbers[value] = number
   end
   return number
@@ -121,7 +124,7 @@ end
 -- The text of a template with values (name → number) in its gaps.
 function M.fill(pieces, values)
   local filled, known, substitute = {}, {}, parameters.substitute
-  local format = text.decimal_point() == "." and string.format or text.format_number
+  local format = number_format()
   for i = 1, #pieces, 2 do
     filled[i] = pieces[i]
     local gap = pieces[i + 1]

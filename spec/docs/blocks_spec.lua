@@ -1,5 +1,5 @@
--- The programs in the README and the pages, as printed. A block without `require "arvak"` continues the first program of
--- its page.
+-- The programs in the README and the pages, as printed. A block without `require "arvak"` continues the first program
+-- of its page.
 -- SPDX-License-Identifier: Apache-2.0
 local documents = require "spec.support.documents"
 local helper = require "spec.helper"

@@ -9,16 +9,16 @@ local M = {}
 M.classes = {
   "arvak.client", "arvak.future", "arvak.stream", "arvak.breaker", "arvak.job", "arvak.result", "arvak.backend",
   "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.journal", "arvak.retry_policy",
-  "arvak.pollable", "arvak.attachment", "arvak.devserver",
+  "arvak.pollable", "arvak.attachment", "arvak.devserver", "arvak.circuit", "arvak.lowered",
 }
-M.modules = { "arvak", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
+M.modules = { "arvak", "arvak.circuit", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
 
 -- What the documents call each kind of object in their code.
 M.variables = {
   client = "arvak.client", f = "arvak.future", future = "arvak.future", job = "arvak.job", result = "arvak.result",
   backend = "arvak.backend", err = "arvak.error", stream = "arvak.stream", watch = "arvak.stream",
   breaker = "arvak.breaker", policy = "arvak.retry_policy", manager = "arvak.batch_manager", r = "arvak.batch_result",
-  journal = "arvak.journal",
+  journal = "arvak.journal", circuit = "arvak.circuit", c = "arvak.circuit", lowered = "arvak.lowered",
   server = "arvak.devserver", devserver = "arvak.devserver",
 }
 

@@ -11,6 +11,7 @@ local M = { source = "lua/arvak/meta.lua", folder = "docs/reference" }
 local SHOWN = {
   results = "arvak.results", export = "arvak.export", cqueues_adapter = 'require("arvak.cqueues")',
   luv_adapter = 'require("arvak.luv")', batch_result = "r", ["devserver:"] = "server", pollable = "p",
+  ["circuit:"] = "c",
 }
 
 -- ---- reading
@@ -273,6 +274,9 @@ local bell = "OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];"
 local circuits = { { bell, 100 }, { bell, 200 } }
 local job_id = assert(client:submit_qasm(bell, "simulator", 100))
 local result = assert(client:wait_for_job(job_id))
+
+local circuit = require "arvak.circuit"
+local c = circuit.new(2):h(0):cx(0, 1):measure_all()
 ]]
 
 local function index(sections)

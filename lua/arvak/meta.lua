@@ -384,8 +384,412 @@ function arvak.print_progress_bar(progress) end
 ---print(arvak.type(client), arvak.type(result), arvak.type("text"))   --> client   result   nil
 ---```
 ---@param value any any value
----@return string|nil name `"client"`, `"future"`, `"stream"`, `"job"`, `"result"`, `"backend"`, `"error"`, `"breaker"`, `"retry_policy"`, `"batch_manager"`, `"batch_result"`, `"journal"`, `"pollable"` or `"attachment"`
+---@return string|nil name `"client"`, `"future"`, `"stream"`, `"job"`, `"result"`, `"backend"`, `"error"`, `"breaker"`, `"retry_policy"`, `"batch_manager"`, `"batch_result"`, `"journal"`, `"pollable"`, `"attachment"`, `"circuit"`, `"parameter"` or `"lowered"`
 function arvak.type(value) end
+
+-- ---- circuits
+
+---Circuits: read from OpenQASM 2 and 3, or built in Lua. The module `require "arvak.circuit"`, which is also
+---`arvak.circuit`, makes them; wherever a method takes the text of a program it takes a circuit too. Such a circuit
+---gives the distribution that its program means, or it is refused with a reason before anything is sent.
+---Qubits and bits are numbered from 0 over all registers, in the order of their declaration. The methods that add
+---operations change the circuit and return it, so that they chain. What was sent, bound or appended before stays as it
+---was. A gate of the library is a method with its name: first its angles, then its qubits. An angle is a number in
+---radians or a parameter.
+---Raises: a wrong count, type, number or name, and the same qubit twice in one gate, at the line of the caller.
+---
+---```lua
+---local bell = circuit.new(2):h(0):cx(0, 1):measure_all()
+---print(bell)
+---```
+---@class arvak.circuit
+---@field id fun(self: arvak.circuit, qubit: integer): arvak.circuit nothing
+---@field x fun(self: arvak.circuit, qubit: integer): arvak.circuit not
+---@field y fun(self: arvak.circuit, qubit: integer): arvak.circuit Y
+---@field z fun(self: arvak.circuit, qubit: integer): arvak.circuit Z
+---@field h fun(self: arvak.circuit, qubit: integer): arvak.circuit Hadamard
+---@field s fun(self: arvak.circuit, qubit: integer): arvak.circuit the root of Z
+---@field sdg fun(self: arvak.circuit, qubit: integer): arvak.circuit the inverse of `s`
+---@field t fun(self: arvak.circuit, qubit: integer): arvak.circuit the root of `s`
+---@field tdg fun(self: arvak.circuit, qubit: integer): arvak.circuit the inverse of `t`
+---@field sx fun(self: arvak.circuit, qubit: integer): arvak.circuit the root of X
+---@field sxdg fun(self: arvak.circuit, qubit: integer): arvak.circuit the inverse of `sx`
+---@field p fun(self: arvak.circuit, lambda: number|arvak.parameter, qubit: integer): arvak.circuit a phase on 1
+---@field phase fun(self: arvak.circuit, lambda: number|arvak.parameter, qubit: integer): arvak.circuit `p`
+---@field u1 fun(self: arvak.circuit, lambda: number|arvak.parameter, qubit: integer): arvak.circuit `p`
+---@field rx fun(self: arvak.circuit, theta: number|arvak.parameter, qubit: integer): arvak.circuit a turn around X
+---@field ry fun(self: arvak.circuit, theta: number|arvak.parameter, qubit: integer): arvak.circuit a turn around Y
+---@field rz fun(self: arvak.circuit, theta: number|arvak.parameter, qubit: integer): arvak.circuit a turn around Z
+---@field r fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, qubit: integer): arvak.circuit a turn around an axis between X and Y
+---@field U fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, lambda: number|arvak.parameter, qubit: integer): arvak.circuit any gate on one qubit, up to a phase
+---@field u fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, lambda: number|arvak.parameter, qubit: integer): arvak.circuit `U`
+---@field u2 fun(self: arvak.circuit, phi: number|arvak.parameter, lambda: number|arvak.parameter, qubit: integer): arvak.circuit `U(pi/2, phi, lambda)`, with the phase of OpenQASM 3
+---@field u3 fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, lambda: number|arvak.parameter, qubit: integer): arvak.circuit `U`, with the phase of OpenQASM 3
+---@field u0 fun(self: arvak.circuit, gamma: number|arvak.parameter, qubit: integer): arvak.circuit nothing
+---@field gphase fun(self: arvak.circuit, gamma: number|arvak.parameter): arvak.circuit a phase of the whole state
+---@field cx fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled X
+---@field CX fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit `cx`
+---@field cy fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled Y
+---@field cz fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled Z
+---@field ch fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled H
+---@field cs fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled `s`
+---@field csdg fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled `sdg`
+---@field csx fun(self: arvak.circuit, control: integer, target: integer): arvak.circuit controlled `sx`
+---@field cp fun(self: arvak.circuit, lambda: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `p`
+---@field cphase fun(self: arvak.circuit, lambda: number|arvak.parameter, control: integer, target: integer): arvak.circuit `cp`
+---@field cu1 fun(self: arvak.circuit, lambda: number|arvak.parameter, control: integer, target: integer): arvak.circuit `cp`
+---@field crx fun(self: arvak.circuit, theta: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `rx`
+---@field cry fun(self: arvak.circuit, theta: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `ry`
+---@field crz fun(self: arvak.circuit, theta: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `rz`
+---@field cu3 fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, lambda: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `U`
+---@field cu fun(self: arvak.circuit, theta: number|arvak.parameter, phi: number|arvak.parameter, lambda: number|arvak.parameter, gamma: number|arvak.parameter, control: integer, target: integer): arvak.circuit controlled `U`, with `p(gamma)` on the control
+---@field swap fun(self: arvak.circuit, a: integer, b: integer): arvak.circuit exchanges two qubits
+---@field iswap fun(self: arvak.circuit, a: integer, b: integer): arvak.circuit exchanges two qubits, with a factor i where they differ
+---@field dcx fun(self: arvak.circuit, a: integer, b: integer): arvak.circuit `cx` both ways
+---@field ecr fun(self: arvak.circuit, a: integer, b: integer): arvak.circuit the echoed cross resonance
+---@field rxx fun(self: arvak.circuit, theta: number|arvak.parameter, a: integer, b: integer): arvak.circuit a turn around XX
+---@field ryy fun(self: arvak.circuit, theta: number|arvak.parameter, a: integer, b: integer): arvak.circuit a turn around YY
+---@field rzz fun(self: arvak.circuit, theta: number|arvak.parameter, a: integer, b: integer): arvak.circuit a turn around ZZ
+---@field rzx fun(self: arvak.circuit, theta: number|arvak.parameter, a: integer, b: integer): arvak.circuit a turn around ZX
+---@field ccx fun(self: arvak.circuit, control1: integer, control2: integer, target: integer): arvak.circuit X with two controls
+---@field ccz fun(self: arvak.circuit, control1: integer, control2: integer, target: integer): arvak.circuit Z with two controls
+---@field cswap fun(self: arvak.circuit, control: integer, a: integer, b: integer): arvak.circuit controlled `swap`
+---@field rccx fun(self: arvak.circuit, control1: integer, control2: integer, target: integer): arvak.circuit `ccx` up to relative phases
+---@field c3x fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, target: integer): arvak.circuit X with three controls
+---@field c3sx fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, target: integer): arvak.circuit `sx` with three controls
+---@field c3sqrtx fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, target: integer): arvak.circuit `c3sx`
+---@field rc3x fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, target: integer): arvak.circuit `c3x` up to relative phases
+---@field rcccx fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, target: integer): arvak.circuit `rc3x`
+---@field c4x fun(self: arvak.circuit, control1: integer, control2: integer, control3: integer, control4: integer, target: integer): arvak.circuit X with four controls
+local circuit = {}
+
+---Makes a circuit without operations.
+---
+---```lua
+---local small = circuit.new(3)   -- q[0] to q[2], and as many bits c
+---local named = circuit.new { qubits = { { "data", 4 }, { "anc", 1 } }, bits = { { "out", 4 } } }
+---```
+---@param registers integer|arvak.registers how many qubits there are, with as many bits; or the registers
+---@return arvak.circuit c the circuit itself
+function circuit.new(registers) end
+
+---The registers of a new circuit, each a list of `{ name, size }`, or a number for a single one, `q` or `c`.
+---@class arvak.registers
+---@field qubits integer|table[] the registers of qubits
+---@field bits? integer|table[] the registers of bits. Defaults to as many bits as there are qubits.
+
+---Options of `circuit.from_qasm`.
+---@class arvak.read_options
+---@field name? string what errors call the text. Defaults to `"qasm"`.
+---@field include_path? string[] folders in which included files are looked for. Defaults to none; stdgates.inc and qelib1.inc are known without.
+---@field max_operations? integer operations that loops and calls may come to. Defaults to `1000000`.
+
+---Reads a program of OpenQASM 2 or 3.
+---Errors: `invalid_circuit`, with `line`, `column`, `source` and a message that shows the place.
+---
+---```lua
+---local c = assert(circuit.from_qasm("qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"))
+---print(c:depth())   --> 3
+---```
+---@param text string the program
+---@param options? arvak.read_options how it is read
+---@return arvak.circuit|nil c
+---@return arvak.error|nil err
+function circuit.from_qasm(text, options) end
+
+---Reads a program from a file. Files that it includes are looked for beside it.
+---Errors: as `circuit.from_qasm`; `invalid_circuit` also when a file cannot be read.
+---
+---```lua
+---local c, err = circuit.load("no such file.qasm")
+---print(err)
+---```
+---@param path string the name of a file
+---@param options? arvak.read_options how it is read
+---@return arvak.circuit|nil c
+---@return arvak.error|nil err
+function circuit.load(path, options) end
+
+---A parameter: an angle that gets its number from `c:bind`. Parameters and numbers combine with `+ - * /` and unary
+---minus to expressions, which are parameters too. None of them changes.
+---
+---```lua
+---local theta = circuit.parameter "theta"
+---local c = circuit.new(1):ry(theta / 2, 0):rz(-theta, 0)
+---```
+---@param name string letters, digits and `_`
+---@return arvak.parameter parameter
+function circuit.parameter(name) end
+
+---A named angle, or an expression over some. `tostring` writes it.
+---@class arvak.parameter
+---@operator add(arvak.parameter|number): arvak.parameter
+---@operator sub(arvak.parameter|number): arvak.parameter
+---@operator mul(arvak.parameter|number): arvak.parameter
+---@operator div(arvak.parameter|number): arvak.parameter
+---@operator unm: arvak.parameter
+
+---Adds a gate of the library by its name.
+---
+---```lua
+---c:gate("crx", { 0.3 }, 0, 1)
+---```
+---@param name string the name of a gate of the library
+---@param angles? (number|arvak.parameter)[] `nil` for a gate without
+---@param ... integer the qubits
+---@return arvak.circuit c the circuit itself
+function circuit:gate(name, angles, ...) end
+
+---Measures a qubit into a bit.
+---
+---```lua
+---c:measure(0, 1)
+---```
+---@param qubit integer the qubit
+---@param bit integer the bit
+---@return arvak.circuit c the circuit itself
+function circuit:measure(qubit, bit) end
+
+---Measures each qubit into the bit of the same number.
+---Raises: when there are fewer bits than qubits.
+---
+---```lua
+---c:measure_all()
+---```
+---@return arvak.circuit c the circuit itself
+function circuit:measure_all() end
+
+---Puts qubits back to 0.
+---
+---```lua
+---c:reset(0, 1)
+---```
+---@param ... integer the qubits, at least one
+---@return arvak.circuit c the circuit itself
+function circuit:reset(...) end
+
+---Adds a barrier, which drawings show and other tools respect. The service gets none.
+---
+---```lua
+---c:barrier()
+---```
+---@param ... integer the qubits. Defaults to all.
+---@return arvak.circuit c the circuit itself
+function circuit:barrier(...) end
+
+---Adds operations that happen when a register of bits, or one bit, has a value at this point. Within the function its
+---argument is a circuit with the same registers; what is added to that one stands under the condition.
+---Raises: what the function raises; also when it changes the circuit outside.
+---
+---```lua
+---local c = circuit.new(2):h(0):measure(0, 0)
+---c:when(0, 1, function(body) body:x(1) end)
+---c:when("c", 3, function(body) body:h(0):measure(0, 1) end)
+---```
+---@param what string|integer the name of a register of bits, or the number of a bit
+---@param value integer from 0 on
+---@param fn fun(body: arvak.circuit) adds to the circuit that it is given
+---@return arvak.circuit c the circuit itself
+function circuit:when(what, value, fn) end
+
+---Adds the operations of another circuit.
+---
+---```lua
+---local pair = circuit.new(2):h(0):cx(0, 1)
+---local c = circuit.new(4):append(pair, { 0, 1 }):append(pair, { 2, 3 })
+---```
+---@param other arvak.circuit the circuit whose operations are added
+---@param qubits? integer[] for each qubit of the other circuit one of this circuit. Defaults to the same numbers.
+---@param bits? integer[] for each bit of the other circuit one of this circuit. Defaults to the same numbers.
+---@return arvak.circuit c the circuit itself
+function circuit:append(other, qubits, bits) end
+
+---Makes a circuit that undoes this one.
+---Raises: for measurements, resets and conditions.
+---
+---```lua
+---local pair = circuit.new(2):h(0):cx(0, 1)
+---local nothing = circuit.new(2):append(pair):append(pair:inverse())
+---```
+---@return arvak.circuit inverse
+function circuit:inverse() end
+
+---Makes a circuit with more qubits, the first ones: this circuit happens when all of those are 1.
+---Raises: for measurements, resets and conditions.
+---
+---```lua
+---print(circuit.new(1):h(0):controlled(2))
+---```
+---@param count? integer how many controls. Defaults to `1`.
+---@return arvak.circuit controlled
+function circuit:controlled(count) end
+
+---Makes a circuit that is a power of this one. A number below 0 is a power of the inverse. A power that is no integer,
+---the principal root, exists of a circuit of one gate: one that acts on one qubit, its controlled forms, and `swap`.
+---Raises: for measurements, resets and conditions, and for roots of more than one gate.
+---
+---```lua
+---local root = circuit.new(1):x(0):power(0.5)
+---```
+---@param exponent number any finite number
+---@return arvak.circuit power
+function circuit:power(exponent) end
+
+---Makes a circuit that is this one several times over, with its measurements, resets and conditions.
+---
+---```lua
+---local steps = circuit.new(2):rx(0.1, 0):rzz(0.2, 0, 1):repeated(10)
+---```
+---@param count integer from 0 on
+---@return arvak.circuit repeated
+function circuit:repeated(count) end
+
+---The parameters that are not bound, in the order of their first use. The inputs of a program that was read are
+---parameters.
+---
+---```lua
+---print(table.concat(circuit.new(1):rx(circuit.parameter "theta", 0):parameters(), " "))   --> theta
+---```
+---@return string[] names
+function circuit:parameters() end
+
+---Makes a circuit with numbers for some parameters, or for all.
+---Raises: for names that are no parameters of the circuit.
+---Errors: `invalid_circuit` when a program that was read cannot have such a value, for a loop's bound, say.
+---
+---```lua
+---local c = circuit.new(1):ry(circuit.parameter "theta", 0)
+---for step = 0, 3 do print(c:bind { theta = step * 0.1 }:lowered().qasm) end
+---```
+---@param values table<string, number> numbers by the names of parameters
+---@return arvak.circuit|nil bound
+---@return arvak.error|nil err
+function circuit:bind(values) end
+
+---Options of `c:lowered`.
+---@class arvak.lower_options
+---@field optimization_level? integer 0 to 3: the level that the circuit will be submitted with. Defaults to `0`.
+---@field qubits? integer how many qubits the backend has. Defaults to any number.
+
+---What the service gets for the circuit.
+---Errors: `invalid_circuit`, when the service cannot run the circuit exactly, or parameters are not bound.
+---
+---```lua
+---local lowered = assert(c:lowered())
+---print(lowered.qasm, lowered.qubit_count)
+---```
+---@param options? arvak.lower_options for which backend
+---@return arvak.lowered|nil lowered
+---@return arvak.error|nil err
+function circuit:lowered(options) end
+
+---Options of `c:to_qasm`.
+---@class arvak.qasm_options
+---@field lowered? boolean `false`: the circuit itself as OpenQASM 3, for other tools. Defaults to `true`, what the service gets.
+
+---The circuit as text.
+---Errors: as `c:lowered`; none with `lowered = false`.
+---
+---```lua
+---print(c:to_qasm { lowered = false })
+---```
+---@param options? arvak.qasm_options which text
+---@return string|nil qasm
+---@return arvak.error|nil err
+function circuit:to_qasm(options) end
+
+---Options of `c:draw`.
+---@class arvak.draw_options
+---@field width? integer|number characters of a line, 20 or more; `math.huge` for no limit. Defaults to the width of the terminal, or 80.
+---@field ascii? boolean `true`: only characters of ASCII. Defaults to `false`.
+
+---A drawing for a terminal. `print(c)` shows the same, up to 200 lines.
+---
+---```lua
+---print(c:draw { width = 60, ascii = true })
+---```
+---@param options? arvak.draw_options how it looks
+---@return string drawing
+function circuit:draw(options) end
+
+---Options of `c:to_svg`.
+---@class arvak.svg_options
+---@field width? integer|number pixels, 200 or more; longer circuits are folded. `math.huge` for no limit. Defaults to `1000`.
+
+---Writes a drawing as SVG, in light or dark colors, as its reader prefers. The file needs nothing from outside.
+---Errors: `rpc`, when the file cannot be written.
+---
+---```lua
+---assert(c:to_svg(os.tmpname()))
+---```
+---@param path string the name of a file
+---@param options? arvak.svg_options how it looks
+---@return true|nil ok
+---@return arvak.error|nil err
+function circuit:to_svg(path, options) end
+
+---How many qubits the circuit has.
+---
+---```lua
+---print(c:qubit_count())   --> 2
+---```
+---@return integer count
+function circuit:qubit_count() end
+
+---How many bits the circuit has.
+---
+---```lua
+---print(c:bit_count())   --> 2
+---```
+---@return integer count
+function circuit:bit_count() end
+
+---The longest chain of operations that wait for each other's qubits or bits. Barriers add nothing, but what stands
+---behind one waits for what stands before it.
+---
+---```lua
+---print(c:depth())   --> 3
+---```
+---@return integer depth
+function circuit:depth() end
+
+---How many gates, measurements and resets there are, those under conditions included.
+---
+---```lua
+---print(c:size())   --> 4
+---```
+---@return integer size
+function circuit:size() end
+
+---How often each operation occurs, by name. Barriers count here.
+---
+---```lua
+---print(c:count_ops().cx)   --> 1
+---```
+---@return table<string, integer> counts
+function circuit:count_ops() end
+
+---What the service gets for a circuit. It does not change.
+---@class arvak.lowered
+---@field qasm string the program in the service's language
+---@field qubit_count integer qubits of that program: at least those that the circuit uses
+---@field gate_count integer operations of that program
+---@field notes string[] what a reader of the text should know
+---@field reading table how counts over qubits become counts over the circuit's bits
+local lowered = {}
+
+---Reads a raw result of this program: counts over the circuit's bits.
+---Errors: `rpc`, when the counts are not those of this program.
+---
+---```lua
+---local l = assert(c:lowered())
+---local id = assert(client:submit_qasm(l.qasm, "simulator", 100))
+---local result = assert(l:read(assert(client:wait_for_job(id))))
+---```
+---@param result arvak.result as the service gave it
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function lowered:read(result) end
 
 -- ---- computing with results
 
@@ -632,7 +1036,7 @@ local client = {}
 ---@field split? boolean `true`: more than 50 circuits, or more bytes than one message takes, go in several RPCs. Defaults to `false`.
 
 ---A circuit of a list: `{ text, shots }`, or the same with names.
----@alias arvak.circuit { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
+---@alias arvak.entry { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
 
 ---Changes the policies for later calls. A policy that is not given stays.
 ---Raises: on the handle that a host gave to a plugin.
@@ -698,7 +1102,7 @@ function client:submit_qasm_future(qasm, backend_id, options) end
 ---```lua
 ---for _, future in ipairs(client:submit_batch_future(circuits, "simulator")) do print(future:result()) end
 ---```
----@param circuits arvak.circuit[] a list
+---@param circuits arvak.entry[] a list
 ---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots of circuits that name none, or a table
 ---@return arvak.future[] futures in the order of the circuits
@@ -726,7 +1130,7 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 ---```lua
 ---print(#assert(client:submit_batch(circuits, "simulator")))   --> 2
 ---```
----@param circuits arvak.circuit[] fields by name may come from a metamethod, which is called once for each
+---@param circuits arvak.entry[] fields by name may come from a metamethod, which is called once for each
 ---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? arvak.submit_batch_options
 ---@return string[]|nil job_ids in the order of the circuits

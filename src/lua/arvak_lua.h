@@ -7,7 +7,7 @@
  * one client.
  *
  * Do not give a client that one copy of this library made to another copy. The module arvak.so, which `require` loads,
- * exports luaopen_arvak alone, so that its functions and those of libarvak.a do not mix.
+ * exports luaopen_arvak and luaopen_arvak_circuit alone, so that its functions and those of libarvak.a do not mix.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_LUA_H
 #define ARVAK_LUA_H
@@ -22,6 +22,9 @@ struct lua_State;
 
 /* Opens the library in L, once, and pushes it: a lua_CFunction. Raises when out of memory. */
 int luaopen_arvak(struct lua_State *L);
+
+/* Opens the library if it is not open yet, and pushes arvak.circuit: what `require "arvak.circuit"` calls first. */
+int luaopen_arvak_circuit(struct lua_State *L);
 
 /* Pushes a handle on client, which it shares. Closing the handle, or the state, ends the calls and futures that were
  * made through it; the others keep the client. Opens the library in L if it is not open yet, without a global or an

@@ -324,7 +324,7 @@ function M:call_def(world, scope, node)
   local inner = self:scope_in(self.global)
   for i, argument in ipairs(def.arguments) do self:bind_argument(argument, node.arguments[i], world, scope, inner) end
   local all = {}
-  for _, w in ipairs(self:block(def.body, world, inner)) do
+  for _, w in ipairs(self:inner_block(def.body, world, inner)) do
     local value = w.value
     if w.status ~= "end" then w.status = nil end
     w.value = nil
@@ -448,7 +448,7 @@ function M:gate_body(body, world, scope)
         local more = self:gate_body(node.body, world, inner)
         table.move(more, 1, #more, #ops + 1, ops)
       end
-    elseif node.kind ~= "barrier" then
+    elseif node.kind ~= "barrier" and node.kind ~= "nothing" and node.name ~= "global_phase" then
       fail("a %s in the body of a gate", node.kind)
     end
   end

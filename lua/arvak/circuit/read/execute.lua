@@ -23,9 +23,13 @@ local function block(env, node)
   control.run_block(env, node[2])
 end
 
+local function gate(env, node)
+  applications.define(env, node, function() control.run_list(env, node[5], 1) end)
+end
+
 local KINDS = {
   apply = apply, block = block, nothing = function() end,
-  gate = function(env, node) applications.define(env, node, function(inner, list) control.run_list(inner, list, 1) end) end,
+  gate = gate,
   opaque = applications.opaque, reset = applications.reset, barrier = applications.barrier, delay = applications.delay,
   qubits = assignments.declare_qubits, bits = assignments.declare_bits, declare = assignments.declare,
   let = operands.alias, assign = assignments.assign, measure = assignments.measure,

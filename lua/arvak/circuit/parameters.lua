@@ -68,10 +68,8 @@ local function fraction_of_pi(value)
   end
 end
 
--- A number that reads back to the same number, in a language that has pi. Whole numbers are written without a point:
--- nothing that is written divides one by another.
+-- A number that reads back to the same number, in a language that has pi and divides whole numbers to whole ones.
 local function exact_number(value)
-  if math.type(value) == "integer" then return tostring(value) end
   local n, d = fraction_of_pi(value)
   if n then
     local sign, times = n < 0 and "-" or "", math.abs(n) == 1 and "pi" or math.abs(n) .. "*pi"
@@ -79,7 +77,7 @@ local function exact_number(value)
   end
   for digits = 15, 17 do
     local number = text.format_number("%." .. digits .. "g", value)
-    if tonumber(number) == value then return number end
+    if tonumber(number) == value then return number:find("[.e]") and number or number .. ".0" end
   end
 end
 

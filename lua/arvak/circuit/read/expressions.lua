@@ -142,7 +142,6 @@ end
 -- All indices behind a value.
 function M.indices(scanner, node)
   while scanner:is("[") do
-    local at = scanner.base + scanner.at
     scanner:next()
     local items = {}
     if scanner:is("{") then
@@ -151,7 +150,7 @@ function M.indices(scanner, node)
       repeat items[#items + 1] = M.range(scanner) until not scanner:accept(",")
     end
     scanner:expect("]", "after an index")
-    node = { "index", node, items, at = at }
+    node = { "index", node, items, at = node.at }
   end
   return node
 end

@@ -8,13 +8,14 @@ local M = {}
 local Store = {}
 Store.__index = Store
 
-local MAX_NODES = 1 << 20   -- three of them fit in the key of a table
+local MAX_NODES = 1 << 18   -- three of them fit in the key of a table
+local MAX_KNOWN = 1 << 19   -- results of choose that are remembered
 
 -- A store of functions. Variables are numbers from 1 on; smaller ones are decided first.
 function M.new()
   return setmetatable({
     variable = { [0] = math.maxinteger, math.maxinteger }, low = { [0] = 0, 1 }, high = { [0] = 0, 1 }, count = 1,
-    unique = {}, memo = {},
+    unique = {}, memo = {}, known = 0,
   }, Store)
 end
 
@@ -30,10 +31,14 @@ function Store:node(variable, low, high)
   local id = known[key]
   if id then return id end
   id = self.count + 1
-  if id >= MAX_NODES then refuse("the values of bits and conditions are too complex functions of what was measured") end
+  if id >= MAX_NODES then self:give_up() end
   self.count, known[key] = id, id
   self.variable[id], self.low[id], self.high[id] = variable, low, high
   return id
+end
+
+function Store.give_up()
+  refuse("the values of bits and conditions are too complex functions of what was measured")
 end
 
 function Store:literal(variable) return self:node(variable, 0, 1) end
@@ -56,6 +61,8 @@ function Store:choose(f, g, h)
   local g0, g1 = cofactors(self, g, variable)
   local h0, h1 = cofactors(self, h, variable)
   result = self:node(variable, self:choose(f0, g0, h0), self:choose(f1, g1, h1))
+  self.known = self.known + 1
+  if self.known > MAX_KNOWN then self.memo, self.known = {}, 0 end
   self.memo[key] = result
   return result
 end
@@ -103,19 +110,22 @@ function Store:products(f, bound)
   if walk(f) then return all end
 end
 
+local PRODUCT = 2.0 ^ 24   -- what a product costs, in literals
+
 -- How a function is split when it is written as an exclusive sum of products: by the value of its variable, or into
--- what does not depend on it and what is added where it is 1, or where it is 0; whichever gives fewer products.
+-- what does not depend on it and what is added where it is 1, or where it is 0; whichever costs least.
 local function best_split(self, f, costs)
-  if f < 2 then return { cost = f } end
+  if f < 2 then return { cost = f * PRODUCT } end
   local known = costs[f]
   if known then return known end
   local low, high = self.low[f], self.high[f]
   local change = self:differ(low, high)
   local a, b, c = best_split(self, low, costs).cost, best_split(self, high, costs).cost,
     best_split(self, change, costs).cost
-  local split = { cost = a + b, 0, low, 1, high }
-  if a + c < split.cost then split = { cost = a + c, nil, low, 1, change } end
-  if b + c < split.cost then split = { cost = b + c, nil, high, 0, change } end
+  local with_a, with_b, with_c = a + a // PRODUCT, b + b // PRODUCT, c + c // PRODUCT   -- a literal for each product
+  local split = { cost = with_a + with_b, 0, low, 1, high }
+  if a + with_c < split.cost then split = { cost = a + with_c, nil, low, 1, change } end
+  if b + with_c < split.cost then split = { cost = b + with_c, nil, high, 0, change } end
   costs[f] = split
   return split
 end
@@ -123,7 +133,7 @@ end
 -- Products (lists of { variable, value }) whose exclusive sum a function is, few of them; nil when above the bound.
 function Store:exclusive_products(f, bound)
   local all, path, costs = {}, {}, {}
-  if best_split(self, f, costs).cost > bound then return nil end
+  if best_split(self, f, costs).cost // PRODUCT > bound then return nil end
   local function walk(g)
     if g == 0 then return end
     if g == 1 then

@@ -186,6 +186,7 @@ describe("a gate", function()
     end
     assert.same({ "two 0 0.5 0" }, texts.lines(form_of(head .. "two(+,0.5) q[0];").block))
     assert.matches("XY is not declared", texts.refusal(head .. "two(1,XY) q[0];").message)
+    assert.matches("got qreg", texts.refusal(head .. "pauli(X//Y) q[0],q[1];\nqreg r[1]; x r[0];").message)
   end)
 
   it("may hold a reset, and be named like a constant", function()

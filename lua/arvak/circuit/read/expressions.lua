@@ -46,12 +46,21 @@ M.parse = parse_expression
 
 -- ---- arguments
 
+-- The place of the next bracket, comma or semicolon that is not in a comment, or nil.
+local function next_mark(scanner, pos)
+  while true do
+    pos = scanner.body:find("[][(){},;/]", pos)
+    if not pos or scanner.body:byte(pos) ~= 47 then return pos end
+    pos = math.max(scanner:behind_blanks(pos), pos + 1)
+  end
+end
+
 -- An argument that cannot be read, up to the comma or parenthesis behind it; raises again what was raised if there is
 -- none in this statement. Exporters write labels and complex numbers into calls of gates that ignore them.
 local function skip_argument(scanner, from, err)
   local body, depth, pos = scanner.body, 0, from
   while true do
-    pos = body:find("[][(){},;]", pos)
+    pos = next_mark(scanner, pos)
     local char = pos and body:sub(pos, pos)
     if not char or char == ";" or char == "{" or char == "}" then error(err, 0) end
     if depth == 0 and (char == "," or char == ")") then break end

@@ -85,6 +85,22 @@ local function run_include(reading, env, words)
   reading.open[#reading.open] = nil
 end
 
+-- Reads the statements that are left as a text only. visit: is given each of them.
+local function skip_text(words, visit)
+  while words.kind ~= "end" do
+    words:begin()
+    if words:is("include") then
+      words:next()
+      if words.kind ~= "string" then words:expected("the name of a file in quotes") end
+      words:next()
+      words:expect(";", "after the name of a file")
+    else
+      local node = statements.statement(words)
+      if visit then visit(node) end
+    end
+  end
+end
+
 -- Carries out the statements that are left. After a way out that may have been taken, the rest under that condition.
 function run_text(reading, env, words)
   while true do
@@ -97,7 +113,7 @@ function run_text(reading, env, words)
       blocks.run(env, words)
     end
     local alive = env:is_alive(at)
-    if alive == false then return end
+    if alive == false then return skip_text(words) end
     if alive ~= true then
       local line, column = words:locate(words.at)
       local node = { at = at, position = words.outer or form.position(line, column) }
@@ -111,17 +127,11 @@ end
 -- The statements that are left when an input's value was needed: they are read as a text, for what inputs they declare.
 local function collect_inputs(env, words)
   local inputs = env.form.inputs
-  while words.kind ~= "end" do
-    if words:is("include") then
-      words:seek(words:next_line())
-    else
-      words:begin()
-      local node = statements.statement(words)
-      if node[1] == "declare" and node.role == "input" then
-        inputs[#inputs + 1] = { name = node[3], type = node[2][1] }
-      end
+  skip_text(words, function(node)
+    if node[1] == "declare" and node.role == "input" then
+      inputs[#inputs + 1] = { name = node[3], type = node[2][1] }
     end
-  end
+  end)
 end
 
 -- Adds the inputs that were not used to the parameters: all of them can be bound.

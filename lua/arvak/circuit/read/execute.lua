@@ -41,14 +41,21 @@ local KINDS = {
 -- What a gate's body may hold.
 local IN_GATES = {
   apply = true, block = true, nothing = true, reset = true, barrier = true, delay = true, ["for"] = true, ["if"] = true,
-  ["while"] = true, switch = true, ["break"] = true, continue = true, declare = true, assign = true, measure = true,
+  switch = true, ["break"] = true, continue = true, measure = true,
+}
+
+local NAMES = {
+  declare = "a declaration", assign = "an assignment", qubits = "a declaration", bits = "a declaration",
+  let = "an alias", gate = "a gate", opaque = "a gate", def = "a subroutine", ["while"] = "a loop with a condition",
 }
 
 function M.run(env, node)
   local steps = env.steps + 1
   env.steps = steps
   if steps > env.most_steps then env:charge(node.at) end
-  if env.gate and not IN_GATES[node[1]] then fault.raise(node.at, "%s in a gate, expected gates only", node[1]) end
+  if env.gate and not IN_GATES[node[1]] then
+    fault.raise(node.at, "%s in the body of a gate, expected gates only", NAMES[node[1]] or node[1])
+  end
   env.statement = node
   KINDS[node[1]](env, node)
 end

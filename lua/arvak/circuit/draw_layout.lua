@@ -142,7 +142,7 @@ end
 -- The line above a picture, or nil.
 function Layout:heading(width)
   if not self.phase then return nil end
-  local angle = parameters.label(self.phase, self.style.ascii and "pi" or "π")
+  local angle = parameters.label(self.phase, symbols.is_plain(self.style) and "pi" or "π")
   return symbols.fit("global phase: " .. angle, self.style, width)
 end
 
@@ -180,7 +180,7 @@ end
 
 function Layout:reset_item(op)
   local wire = op[2] + 1
-  local label = self.style.ascii and "|0>" or "|0⟩"
+  local label = symbols.is_plain(self.style) and "|0>" or "|0⟩"
   local box = { first = wire, last = wire, label = label, is_tight = true }
   return { first = wire, last = wire, marks = {}, box = box }
 end

@@ -74,6 +74,11 @@ end
 
 Stream.__close = methods.cancel
 
+-- A stream that is dropped unread: the RPC goes with its own userdata, a task that draws entries is ended here.
+function Stream.__gc(self)
+  if self._source then self._source:stop() end
+end
+
 local function raise_end(value, ...)
   if value == nil and (...) ~= nil then error((...), 0) end
   return value, ...

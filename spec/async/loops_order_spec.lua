@@ -227,3 +227,21 @@ describe("in a luv loop,", function()
     assert.same({ calls = 0, tasks = 0, waits = 0, clients = 1 }, arvak._counts())
   end)
 end)
+
+describe("a driver whose watch_fd fails", function()
+  after_each(helper.assert_clean)
+
+  it("hinders no cancel: the task that is canceled ends", function()
+    local nothing = function() end
+    local f = arvak.spawn(function() return arvak.future():wait() end)
+    arvak.poll(0)
+    local attachment = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
+      timer = function() return nothing end, watch_fd = function() return false end }
+    local ok, err = pcall(f.cancel, f)
+    assert.is_false(ok)
+    assert.is_truthy(err:find("the result of watch_fd: got false, expected a function", 1, true))
+    attachment:detach()
+    arvak.poll(0)
+    assert.is_true(f:canceled())
+  end)
+end)

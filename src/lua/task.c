@@ -242,12 +242,13 @@ static bool cancel(larvak_state *state, larvak_task *task) {
   return false;
 }
 
-/* cancel_task(task): true when it had not started, and never will. */
+/* cancel_task(task): true when it had not started, and never will. Canceled first: the loop that is to drive the end is
+ * a program's, and may raise. */
 static int task_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_task *task = luaL_checkudata(L, 1, TASK);
+  bool never_starts = cancel(state, luaL_checkudata(L, 1, TASK));
   larvak_work_watch(L, state);
-  lua_pushboolean(L, cancel(state, task));
+  lua_pushboolean(L, never_starts);
   return 1;
 }
 

@@ -77,7 +77,7 @@ LUA_DIR   = $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(LUA_DIR)/?.so;;' LUA_PATH_5_4='$(LUA_DIR)/?.lua;;'
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-include mk/devserver.mk mk/tests.mk mk/bench.mk
+include mk/devserver.mk mk/tests.mk mk/bench.mk mk/docs.mk
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check install uninstall clean FORCE
@@ -88,7 +88,7 @@ all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS)
 # ---- what people run ------------------------------------------------------------------------------------------------
 
 help:
-	@sed -n 's/^#: //p' Makefile mk/tests.mk mk/bench.mk
+	@sed -n 's/^#: //p' Makefile mk/tests.mk mk/bench.mk mk/docs.mk
 
 #: make               build
 #: make demo          install missing Debian packages, build, run examples/quickstart.lua on the embedded server

@@ -1,5 +1,5 @@
 -- arvak: submit OpenQASM 3 circuits to an Arvak quantum job service, follow the jobs, fetch the counts.
--- Invariant: this table is all that a program sees of the library, and what has no underscore in it is documented.
+-- Invariant: a program sees this table and nothing else of the library. Names without an underscore are documented.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local attached = require "arvak.async.attached"
@@ -79,7 +79,8 @@ end
 local kinds = {}
 for name, metatable in pairs(core.metatables) do
   kinds[metatable] = name:match("^arvak%.(.+)$")
-  check.seal(metatable.methods or metatable.__index, metatable)
+  local methods = metatable.methods or metatable.__index
+  if methods then check.seal(methods, metatable) end   -- arvak.circuit seals its own, when it is loaded
 end
 
 -- What of ours a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
@@ -91,4 +92,15 @@ end
 
 check.seal(M.results)
 check.seal(M.export)
-return check.seal(M)
+check.seal(M)
+
+-- Circuits take longer to load than all the rest; most programs send texts.
+return setmetatable(M, {
+  __metatable = false,
+  __index = function(_, name)
+    if name ~= "circuit" then return nil end
+    local circuit = require "arvak.circuit"
+    M.circuit = circuit
+    return circuit
+  end,
+})

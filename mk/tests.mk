@@ -22,7 +22,8 @@ SPECS     = $(sort $(call below,spec,%_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
 # These build, install or compare texts; once is enough.
-BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua
+BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua spec/docs/links_spec.lua \
+  spec/docs/c_blocks_spec.lua
 
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
@@ -30,12 +31,13 @@ TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
 .PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua check-grpc check-debian repeat check-long \
   tests run-tests
 
-#: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua)
+#: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua); the reference
 lint:
 	@$(SETUP) check
 	luacheck -q . .busted
 	$(LUA) tools/check_source.lua
 	$(LUA) tools/check_rooms.lua
+	$(LUA) tools/reference.lua --check
 
 #: make format        clang-format over the C sources, as a help: tables laid out by hand are better than its own
 format:

@@ -1,4 +1,5 @@
--- Fails when what exists at run time, lua/arvak/meta.lua and README.md do not name the same public functions.
+-- Fails when what exists at run time and lua/arvak/meta.lua do not name the same public functions, or a document calls
+-- one that does not exist. The reference is written from meta.lua: tools/reference.lua.
 -- Usage: lua tools/check_meta.lua, with arvak on the path; or require it for M.check.
 -- SPDX-License-Identifier: Apache-2.0
 
@@ -8,16 +9,16 @@ local M = {}
 M.classes = {
   "arvak.client", "arvak.future", "arvak.stream", "arvak.breaker", "arvak.job", "arvak.result", "arvak.backend",
   "arvak.error", "arvak.batch_manager", "arvak.batch_result", "arvak.journal", "arvak.retry_policy",
-  "arvak.pollable", "arvak.attachment", "arvak.devserver",
+  "arvak.pollable", "arvak.attachment", "arvak.devserver", "arvak.circuit", "arvak.lowered",
 }
-M.modules = { "arvak", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
+M.modules = { "arvak", "arvak.circuit", "arvak.devserver", "arvak.cqueues", "arvak.luv" }
 
--- What a README may call each kind of object in its code.
+-- What the documents call each kind of object in their code.
 M.variables = {
   client = "arvak.client", f = "arvak.future", future = "arvak.future", job = "arvak.job", result = "arvak.result",
   backend = "arvak.backend", err = "arvak.error", stream = "arvak.stream", watch = "arvak.stream",
   breaker = "arvak.breaker", policy = "arvak.retry_policy", manager = "arvak.batch_manager", r = "arvak.batch_result",
-  journal = "arvak.journal",
+  journal = "arvak.journal", circuit = "arvak.circuit", c = "arvak.circuit", lowered = "arvak.lowered",
   server = "arvak.devserver", devserver = "arvak.devserver",
 }
 
@@ -96,17 +97,15 @@ function M.annotated(text)
   return found
 end
 
--- Names that a document mentions: any word inside code spans or blocks, and the calls it makes on known objects.
-function M.documented(text)
-  local words, calls = {}, {}
-  local code = {}
+-- The calls on known objects in the code spans and blocks of a document.
+function M.called(text)
+  local calls, code = {}, {}
   text = text:gsub("```.-```", function(block)
     code[#code + 1] = block
     return ""
   end)
   for span in text:gmatch("`([^`]+)`") do code[#code + 1] = span end
   for _, block in ipairs(code) do
-    for word in block:gmatch("[%a_][%w_]*") do words[word] = true end
     for _, argument in ipairs { "%s*[%({]", '%s+"' } do
       for holder, name in block:gmatch("%f[%w_.:]([%a_][%w_]*)[.:]([%a_][%w_]*)" .. argument) do
         local class = M.variables[holder] or (holder == "arvak" and "arvak")
@@ -114,7 +113,7 @@ function M.documented(text)
       end
     end
   end
-  return words, calls
+  return calls
 end
 
 local function each(set, visit)
@@ -133,26 +132,26 @@ local function has(set, class, name)
   return set[class] ~= nil and set[class][name] == true
 end
 
--- A list of complaints, empty when the three agree. `known` says which classes exist at run time.
-function M.check(runtime, meta_text, readme_text)
+-- A list of complaints, empty when all agree. documents: a table of path → text.
+function M.check(runtime, meta_text, documents)
   local complaints = {}
   local function complain(...) complaints[#complaints + 1] = string.format(...) end
   local annotated = M.annotated(meta_text)
-  local words, calls = M.documented(readme_text)
   each(runtime, function(class, name)
     if not has(annotated, class, name) then complain("%s: %s is not in lua/arvak/meta.lua", class, name) end
-    if not words[name] then complain("%s: %s is not in README.md", class, name) end
   end)
   each(annotated, function(class, name)
     if runtime[class] and not has(runtime, class, name) then
       complain("%s: %s is in lua/arvak/meta.lua but does not exist", class, name)
     end
   end)
-  each(calls, function(class, name)
-    if runtime[class] and not has(runtime, class, name) then
-      complain("%s: README.md calls %s, which does not exist", class, name)
-    end
-  end)
+  for path, text in pairs(documents) do
+    each(M.called(text), function(class, name)
+      if runtime[class] and not has(runtime, class, name) then
+        complain("%s: %s calls %s, which does not exist", class, path, name)
+      end
+    end)
+  end
   return complaints
 end
 
@@ -168,7 +167,13 @@ end
 -- Checks the files in the working directory.
 function M.run()
   local runtime, missing = M.runtime()
-  return M.check(runtime, read("lua/arvak/meta.lua"), read("README.md")), missing
+  local documents = {}
+  local pipe <close> = assert(io.popen("ls README.md docs/*.md docs/guide/*.md docs/reference/*.md"))
+  for path in pipe:lines() do
+    -- Names of another language stand in there; spec/docs/migration_spec.lua runs what is Lua.
+    if path ~= "docs/MIGRATION.md" then documents[path] = read(path) end
+  end
+  return M.check(runtime, read("lua/arvak/meta.lua"), documents), missing
 end
 
 if ... ~= "tools.check_meta" then

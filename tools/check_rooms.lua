@@ -285,7 +285,7 @@ local function add_requires(path, lines, exists)
   local names = {}
   for number, line in ipairs(lines) do
     local module = required_in(line)
-    local name, plain = line:match('^local ([%w_]+) = require "(arvak[%w_.]*)"$')
+    local name, plain = line:match('^ *local ([%w_]+) = require "(arvak[%w_.]*)"$')
     if module and not exists[path_of(module)] then
       complain(path, number, "%s: no such module", module)
     elseif module and plain == module then

@@ -43,9 +43,10 @@ return {
   { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
   { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
     "lua/arvak/streams" } },
+  { "lua/arvak/circuit", knows = { "lua/arvak/base" } },
   { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/async", "lua/arvak/jobs", "lua/arvak/streams" } },
   { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/batch",
-    "lua/arvak" } },
+    "lua/arvak/circuit", "lua/arvak" } },
   -- What a program requires for itself, from files that are installed.
   { "lua/arvak/cqueues", knows = { "lua/arvak.lua" } },
   { "lua/arvak/luv", knows = { "lua/arvak.lua" } },

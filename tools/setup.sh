@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a target needs and this machine lacks; says which and why.
-# Usage: tools/setup.sh build|test|check|fuzz|format. When nothing is missing, apt is not called at all.
+# Usage: tools/setup.sh build|test|check|fuzz|format|docs. When nothing is missing, apt is not called at all.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 
@@ -38,6 +38,7 @@ check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer
 fuzz  libclang-rt-dev     the fuzzer's runtime
 format clang-format       layout of C
+docs  pandoc              turns the documents into HTML
 END
 }
 
@@ -47,7 +48,8 @@ case "${1-}" in
   check) levels='build test check' ;;
   fuzz) levels='build fuzz' ;;
   format) levels='format' ;;
-  *) echo "usage: $0 build|test|check|fuzz|format" >&2; exit 2 ;;
+  docs) levels='docs' ;;
+  *) echo "usage: $0 build|test|check|fuzz|format|docs" >&2; exit 2 ;;
 esac
 
 wanted=$(table | while read -r level package _; do

@@ -1,5 +1,5 @@
--- The client's methods: single RPCs come from the core, what is made of several from the rooms below.
--- Invariant: every handle on a client, the views and those that a host pushes too, has been through adopt.
+-- The client's methods. The core has those of one RPC; the rooms below have those of several.
+-- Invariant: adopt has completed every handle on a client, views and handles that a host pushes too.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local batch = require "arvak.streams.batch"

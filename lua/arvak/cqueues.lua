@@ -1,5 +1,5 @@
 -- arvak inside a cqueues loop: client methods suspend the coroutine that calls them, and the loop goes on.
--- Invariant: one coroutine of ours polls for all who wait, each of whom has a condition of its own.
+-- Invariant: one coroutine of the library polls for all; each coroutine that waits has a condition of its own.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local condition = require "cqueues.condition"

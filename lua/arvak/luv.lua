@@ -1,5 +1,5 @@
 -- arvak inside a libuv loop (luv): client methods suspend the coroutine that calls them, and the loop goes on.
--- Invariant: our two handles keep uv.run() going only while something is in flight.
+-- Invariant: the library's two handles keep uv.run() going only while something is in flight.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local uv = require "luv"

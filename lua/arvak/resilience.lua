@@ -1,6 +1,6 @@
--- Policies around any function. What decides is the core's own retry and breaker.
--- Invariant: whoever was let through by a breaker leaves it with a verdict, also by an error or when its coroutine is
--- closed.
+-- Policies around any function. The core's retry and breaker decide.
+-- Invariant: each call that a breaker lets through gives it a verdict, also when the function raises or its coroutine
+-- is closed.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"

@@ -137,15 +137,16 @@ describe("an installed library", function()
     assert.falsy(succeed("ldd " .. top .. "/host"):find("lua", 1, true))
   end)
 
-  it("gives no name of its own to what is loaded later, except the one that Lua looks for", function()
+  it("gives no name of its own to what is loaded later, except those that Lua looks for", function()
     run("host.c", C_HOST, "cc -std=c11 -rdynamic", "$(pkg-config --cflags --libs arvak lua5.4)")
     local names = {}
     for name in succeed("nm -D --defined-only " .. top .. "/host"):gmatch(" [TDBR] (%S*arvak%S*)") do
       names[#names + 1] = name
     end
-    assert.same({ "luaopen_arvak" }, names)
+    table.sort(names)
+    assert.same({ "luaopen_arvak", "luaopen_arvak_circuit" }, names)
     for name in succeed("nm -D --defined-only " .. prefix .. "/lib/lua/5.4/arvak.so"):gmatch(" [TDBR] (%S+)") do
-      assert.equal("luaopen_arvak", name)
+      assert.matches("^luaopen_arvak", name)
     end
   end)
 end)

@@ -1,4 +1,4 @@
-/* Answers over gRPC's own limit of 4 MiB arrive (defect 3 of docs/reference-defects.md). The only one that the dev
+/* Answers over gRPC's own limit of 4 MiB arrive (defect 3 of docs/internals/reference-defects.md). The only one that
  * server can be made to give is to a SubmitBatch of far more circuits than the Lua layer lets through.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>

@@ -1,5 +1,5 @@
--- What the reference Python client gets wrong about batches (docs/reference-defects.md, rows 39 to 44; the numbers are
--- its rows), done right.
+-- What the reference Python client gets wrong about batches (docs/internals/reference-defects.md, rows 39 to 44; the
+-- numbers are its rows), done right.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local batches = require "spec.support.batches"

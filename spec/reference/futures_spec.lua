@@ -1,5 +1,5 @@
--- What the reference Python client gets wrong about waiting and futures (docs/reference-defects.md, rows 15 to 24; the
--- numbers are its rows), done right.
+-- What the reference Python client gets wrong about waiting and futures (docs/internals/reference-defects.md, rows
+-- 15 to 24; the numbers are its rows), done right.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"

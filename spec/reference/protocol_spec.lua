@@ -1,4 +1,5 @@
--- What the reference Python client gets wrong (docs/reference-defects.md; the numbers are its rows), done right.
+-- What the reference Python client gets wrong (docs/internals/reference-defects.md; the numbers are its rows), done
+-- right.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"

@@ -1,5 +1,5 @@
--- What the reference Python client gets wrong about retries and breakers (docs/reference-defects.md; the numbers are
--- its rows), done right.
+-- What the reference Python client gets wrong about retries and breakers (docs/internals/reference-defects.md; the
+-- numbers are its rows), done right.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"

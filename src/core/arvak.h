@@ -44,7 +44,7 @@ typedef enum arvak_rpc {
   ARVAK_RPC_COUNT
 } arvak_rpc;
 
-/* What an error means to a program, one word for each; the order is of no significance. */
+/* What an error means to a program, one word for each. The order has no meaning. */
 #define ARVAK_KINDS(X)                                                                                             \
   X(NONE, "none")                                                                                                  \
   X(NOT_CANCELABLE, "not_cancelable")                                                                              \
@@ -75,8 +75,8 @@ const char *arvak_rpc_name(arvak_rpc rpc);    /* "SubmitJob"; static */
 const char *arvak_kind_name(arvak_kind kind); /* "unavailable"; static */
 const char *arvak_code_name(int code);        /* "UNAVAILABLE"; static; NULL for a number gRPC does not know */
 
-/* Nanoseconds of gRPC's monotonic clock, the base of every deadline here. Its zero is gRPC's own: with some versions
- * it is not that of CLOCK_MONOTONIC, so a deadline is made of this. */
+/* Nanoseconds of gRPC's monotonic clock, the base of every deadline here. With some versions of gRPC its zero differs
+ * from that of CLOCK_MONOTONIC, so compute deadlines from this function. */
 int64_t arvak_now_ns(void);
 #define ARVAK_NEVER INT64_MAX
 
@@ -87,7 +87,7 @@ typedef enum arvak_strategy {
   ARVAK_STRATEGY_LINEAR,
   ARVAK_STRATEGY_CONSTANT
 } arvak_strategy;
-/* Of a pause d: anything below d, the upper half of it, or d. */
+/* How a pause of d is drawn: at random below d, at random from its upper half, or d itself. */
 typedef enum arvak_jitter { ARVAK_JITTER_FULL, ARVAK_JITTER_EQUAL, ARVAK_JITTER_NONE } arvak_jitter;
 
 typedef struct arvak_budget_options {
@@ -98,59 +98,60 @@ typedef struct arvak_outcome arvak_outcome;
 
 typedef struct arvak_retry_event {
   arvak_rpc rpc;
-  int attempt;      /* the one that failed, from 1 */
-  int64_t delay_ns; /* until the next */
+  int attempt;      /* number of the attempt that failed, from 1 */
+  int64_t delay_ns; /* pause before the next attempt */
   const char *address;
   const arvak_outcome *outcome; /* borrowed, as the address */
 } arvak_retry_event;
 typedef void (*arvak_retry_fn)(const arvak_retry_event *event, void *ud);
 
-/* Zero means the default of each, here as below. */
+/* A field that is zero takes its default, which its comment names. So in all structs of options below. */
 typedef struct arvak_retry_options {
-  int max_attempts;           /* with the first; 3 */
+  int max_attempts;           /* the first attempt included; 3 */
   int64_t initial_backoff_ns; /* 1 s */
-  int64_t max_backoff_ns;     /* of any pause, with its jitter; 60 s */
+  int64_t max_backoff_ns;     /* longest pause, jitter included; 60 s */
   double backoff_multiplier;  /* 2 */
   arvak_strategy strategy;
   arvak_jitter jitter;
   uint32_t codes;            /* bit n: status n is worth a retry; 0: as in contract 2.10 */
-  bool assume_idempotent;    /* submits are repeated as reads are, also when one may have been executed */
-  bool distrust_unavailable; /* no submit is repeated that the server itself refused as UNAVAILABLE: a proxy may say so
-                                of one that was executed */
+  bool assume_idempotent;    /* repeats submits like reads, also those that may have been executed */
+  bool distrust_unavailable; /* an answered UNAVAILABLE proves nothing about a submit: it is marked maybe executed and
+                                not repeated. A proxy may answer so for a submit that its upstream has executed. */
   arvak_budget_options budget; /* gRFC A6, per target, shared by the process; max_tokens 0: none */
   arvak_retry_fn on_retry;     /* before the pause, in the thread that drives the call's loop */
   void *ud;
-  void (*release)(void *ud); /* when nothing will be told any more */
+  void (*release)(void *ud); /* called after the last on_retry */
 } arvak_retry_options;
 
 /* When to try again; immutable, thread-safe, counted. */
 typedef struct arvak_retry arvak_retry;
 
-/* address: the one whose budget is shared, as given to the client; NULL: a budget of its own. *out is owned; release
- * is not called when this fails. ARVAK_EINVAL: the address cannot be read. */
+/* address: as given to the client; all policies of one address share a budget. NULL: this policy has its own budget.
+ * *out is owned. ARVAK_EINVAL: the address cannot be read. When this fails, release is not called. */
 int arvak_retry_new(const arvak_retry_options *options, const char *address, arvak_retry **out);
 arvak_retry *arvak_retry_ref(arvak_retry *retry); /* shared; NULL is fine, as below */
 void arvak_retry_unref(arvak_retry *retry);
-const arvak_retry_options *arvak_retry_get_options(const arvak_retry *retry); /* every default in its place */
-double arvak_retry_tokens(const arvak_retry *retry);                          /* of its budget; -1: it has none */
+const arvak_retry_options *arvak_retry_get_options(const arvak_retry *retry); /* with the defaults filled in */
+double arvak_retry_tokens(const arvak_retry *retry); /* tokens of its budget; -1: it has no budget */
 int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double random); /* random: from 0 to below 1 */
-/* Whether to wait for so long before another attempt because the server requests it (grpc-retry-pushback-ms): up to a
- * minute, or up to max_backoff_ns where that is longer. A longer request ends the retries at once, with the server's
- * error and its retry_after. */
+/* Whether the policy waits as long as the server requests (grpc-retry-pushback-ms): up to a minute, or up to
+ * max_backoff_ns where that is longer. A longer request ends the retries at once, with the server's error and its
+ * retry_after. */
 bool arvak_retry_obeys(const arvak_retry *retry, int64_t pushback_ns);
 
-/* A failure whatever it came from; true: worth another attempt, as far as attempts and the budget allow. */
+/* A failure, of an RPC or of anything else that a policy decides about. */
 typedef struct arvak_failure {
   int code;            /* of gRPC; -1: none */
-  bool is_submit;      /* not idempotent: its work could be done twice */
-  bool is_ours;        /* made on this side: canceled, refused, an answer that cannot be taken; never repeated */
-  bool is_unanswered;  /* not by the server itself: nothing was sent, or the link broke */
+  bool is_submit;      /* repeating it could do its work twice */
+  bool is_ours;        /* this side made it: canceled, refused, an answer that cannot be taken; never repeated */
+  bool is_unanswered;  /* the server did not answer: nothing was sent, or the connection broke */
   bool maybe_executed;
-  bool by_table, as_read; /* retryable in contract 2.10: this RPC, and a read in its place */
+  bool by_table, as_read; /* contract 2.10 lets this RPC be repeated; it would let a read be repeated */
 } arvak_failure;
+/* Whether the failure is worth another attempt, apart from the number of attempts and the budget. */
 bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure);
-bool arvak_retry_spend(arvak_retry *retry); /* of the budget, on a failure; true: it allows a retry */
-void arvak_retry_earn(arvak_retry *retry);  /* a success */
+bool arvak_retry_spend(arvak_retry *retry); /* takes a failure's token; true: the budget allows a retry */
+void arvak_retry_earn(arvak_retry *retry);  /* gives back a part of a token for a success */
 
 typedef struct arvak_limiter_options {
   double rate;       /* jobs submitted in a second; 0: no limit */
@@ -172,50 +173,51 @@ typedef struct arvak_breaker_options {
   int failure_threshold;   /* failures in a row that open it; 5, or none with a failure_rate */
   double failure_rate;     /* share of failures in the window that opens it, up to 1; 0: none */
   int64_t window_ns;       /* 30 s */
-  int minimum_calls;       /* in the window, before the rate counts; 10 */
+  int minimum_calls;       /* calls in the window before the rate counts; 10 */
   int success_threshold;   /* successful probes that close it; 2 */
-  int64_t timeout_ns;      /* how long it stays open before probes; 60 s */
+  int64_t timeout_ns;      /* how long it stays open before it lets probes through; 60 s */
   int half_open_max_calls; /* probes at once; 1 */
-  /* Told of each change, in the thread that makes it, before the call that caused it ends. */
+  /* Called at each change, in the thread that makes it, before the call that caused it ends. */
   void (*on_change)(arvak_breaker_state from, arvak_breaker_state to, void *ud);
   void *ud;
-  void (*release)(void *ud); /* when nothing will be told any more */
+  void (*release)(void *ud); /* called after the last on_change */
 } arvak_breaker_options;
 
 /* Refuses calls while the server is down. Live, thread-safe, counted. */
 typedef struct arvak_breaker arvak_breaker;
 
-/* What a call was let through with. */
+/* What a breaker gives to a call that it lets through. */
 typedef struct arvak_pass {
-  uint64_t generation; /* 0: it was not */
-  uint64_t round;      /* of the places for probes */
+  uint64_t generation; /* 0: the call was not let through */
+  uint64_t round;      /* counts how often the places for probes were given out anew */
   bool is_probe;
 } arvak_pass;
 
 typedef struct arvak_breaker_info {
   arvak_breaker_state state;
   bool would_admit;
-  int64_t retry_after_ns; /* if not, after how long it may; ARVAK_NEVER: it is forced open */
-  uint64_t changes[3];    /* to each state, so far */
+  int64_t retry_after_ns; /* if not, when it may again, from now; ARVAK_NEVER: it is forced open */
+  uint64_t changes[3];    /* how often it came to each state */
 } arvak_breaker_info;
 
 int arvak_breaker_new(const arvak_breaker_options *options, arvak_breaker **out); /* owned */
 arvak_breaker *arvak_breaker_ref(arvak_breaker *breaker); /* shared; NULL is fine, as below */
 void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
-/* True: let through, and *pass is to be left with, once, whatever happens. False: *retry_after_ns says when to try, as
- * in arvak_breaker_info. until_ns: when what is let through will have ended; 0: unknown. A probe loses its place to
- * others a second after until_ns; where that is unknown, timeout_ns after entering, but not before a second; in any
- * case after a minute. If it leaves later, its success still counts, its failure does not. */
+/* True: the call may go; give *pass to arvak_breaker_leave once, however the call ends. False: *retry_after_ns says
+ * when to try, as in arvak_breaker_info. until_ns: when the call will have ended at the latest; 0: unknown. A probe
+ * loses its place a second after until_ns. Where until_ns is unknown, it loses the place timeout_ns after entering,
+ * but not before a second. In any case it loses the place after a minute. If it leaves later, its success still
+ * counts, its failure does not. */
 bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
-void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* of something that did not enter */
-/* Holds it open or closed until reset. While it is forced open, calls are refused with no time to try again. */
+void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* counts something that did not enter */
+/* Holds it open or closed until reset. While it is forced open, it names no time to try again. */
 void arvak_breaker_force(arvak_breaker *breaker, arvak_breaker_state state);
 void arvak_breaker_reset(arvak_breaker *breaker);
-/* What a call comes to that it has refused, by the retry_after_ns that it gave: kind, code, message, retryable and
- * retry_after of *out. Where it is forced open, the message says so, and the outcome has no retry_after and is not
- * retryable. */
+/* Fills in the outcome of a call that a breaker has refused: kind, code, message, retryable and retry_after.
+ * retry_after_ns: as arvak_breaker_enter gave it. Of a breaker that is forced open, the message says so, and the
+ * outcome has no retry_after and is not retryable. */
 void arvak_breaker_explain(int64_t retry_after_ns, arvak_outcome *out);
 /* What a status says about its server. */
 arvak_verdict arvak_verdict_of(arvak_rpc rpc, int code, const char *message);
@@ -238,17 +240,17 @@ typedef struct arvak_channel_arg {
   int integer;
 } arvak_channel_arg;
 
-/* Gives what one attempt carries besides the headers of its client and its call, such as a fresh token. Runs before
- * each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once; it may not wait. It
- * may cancel calls, its own too, and let go of the client. False, or a header that cannot be sent: there is no attempt,
- * and the call or stream ends as unauthenticated. */
+/* Adds headers to one attempt, besides those of its client and its call: a fresh token, say. The client calls it
+ * before each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once. It must
+ * not wait. It may cancel calls, its own too, and release the client. When it returns false or adds a header that
+ * cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
-/* Copies a header. It goes before one of the client's of the same name, and after one of the call's. ARVAK_EINVAL,
- * as arvak_header_check; ARVAK_ENOMEM. */
+/* Copies a header. Of several headers with one name the call's own counts, then this one, then the client's.
+ * ARVAK_EINVAL, as arvak_header_check; ARVAK_ENOMEM. */
 int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text value);
 
-/* Zero means the default of each. Everything is copied. */
+/* Everything is copied. */
 typedef struct arvak_client_options {
   const char *address;        /* "host:port", "dns:///h:p", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" */
   int pool_size;              /* connections at most; 4 */
@@ -264,9 +266,9 @@ typedef struct arvak_client_options {
   const char *tls_ca, *tls_cert, *tls_key; /* PEM; NULL: the system's roots, no client certificate */
   const char *tls_server_name;             /* NULL: the host of the address */
   arvak_limiter_options limiter;
-  arvak_retry *retry;     /* shared; what handles of Lua states go by until told otherwise; a call in C names its own */
-  arvak_breaker *breaker; /* the same; so one breaker can serve all states of a host */
-  arvak_headers_fn headers_fn; /* NULL: none; with one, calls do not ask (asks_headers) */
+  arvak_retry *retry;     /* shared; the policy of the handles that Lua states get. A call in C names its own. */
+  arvak_breaker *breaker; /* shared; the breaker of these handles, one for all states of a host */
+  arvak_headers_fn headers_fn; /* NULL: none. With one, asks_headers of a call has no effect. */
   void *headers_ud;
 } arvak_client_options;
 
@@ -277,7 +279,7 @@ typedef struct arvak_client arvak_client;
 int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason);
 arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
-arvak_retry *arvak_client_retry(const arvak_client *client);       /* as in its options; borrowed, or NULL */
+arvak_retry *arvak_client_retry(const arvak_client *client); /* of its options; borrowed, or NULL; so the next one */
 arvak_breaker *arvak_client_breaker(const arvak_client *client);
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
@@ -287,8 +289,8 @@ int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of
 const char *arvak_header_check(const char *name, arvak_text value);
 
 typedef struct arvak_client_stats {
-  uint64_t calls;    /* logical calls ended; a stream is none */
-  uint64_t attempts; /* of calls, handed to gRPC */
+  uint64_t calls;    /* calls that have ended; streams are not counted */
+  uint64_t attempts; /* attempts of calls that were handed to gRPC */
   uint64_t failures; /* calls that ended without OK */
   uint64_t bytes_sent, bytes_received; /* of messages, also of streams, without framing */
   int in_flight, queued;
@@ -300,7 +302,7 @@ typedef struct arvak_client_stats {
 
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
 
-/* How long the calls of an RPC took that made an attempt, from start to end, to within 6 %. */
+/* How long calls of an RPC took, from start to end, to within 6 %. Calls without an attempt are not counted. */
 typedef struct arvak_latency {
   uint64_t count;
   int64_t p50_ns, p90_ns, p99_ns, max_ns;
@@ -310,12 +312,12 @@ void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
 
-/* One owner thread; only wake may be called from others. Outlives its calls. */
+/* Belongs to one thread; others may call arvak_loop_wake only. Outlives its calls. */
 typedef struct arvak_loop arvak_loop;
 typedef struct arvak_timer arvak_timer;
 typedef void (*arvak_timer_fn)(arvak_timer *timer, void *ud);
 
-/* Embedded in what it times; zero it before first use. */
+/* Part of the object that it times; zero it before first use. */
 struct arvak_timer {
   int64_t deadline_ns;
   size_t place; /* in the heap, from 1; 0: not started */
@@ -326,9 +328,9 @@ struct arvak_timer {
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
 /* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
 void arvak_loop_close(arvak_loop *loop);
-/* Runs what is due, waiting until then for at most until_ns (absolute). Returns after the first event or timer, or
- * earlier when woken. Callbacks run here and nowhere else; what they start, cancel or set is for the next step, so that
- * a step returns whatever they do. Returns how many ran. */
+/* Waits for an event or a timer, until the time until_ns at most, and runs the callbacks that are due then. A wake
+ * ends the wait early. Callbacks run here and nowhere else. What they start, cancel or set belongs to the next step,
+ * so a step returns whatever they do. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. */
@@ -338,22 +340,23 @@ size_t arvak_loop_call_count(const arvak_loop *loop); /* calls and streams start
 int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_ns);
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running: no effect */
 
-/* In another event loop: a descriptor that becomes readable when a step has something to do. From the first open until
- * the last close a thread waits inside gRPC in the owner's place; callbacks run in arvak_loop_step as ever. Opens
- * count. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative
- * ARVAK_E…. */
+/* For another event loop: opens a descriptor that becomes readable when a step has something to do. From the first
+ * open until the last close a thread waits inside gRPC in the owner's place; callbacks still run in arvak_loop_step.
+ * Opens are counted. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a
+ * negative ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
-/* When the next step has something to do, for whoever waits elsewhere. 0: it has now, because something was posted to
+/* When the next step has something to do, for an owner that waits elsewhere. 0: now, because something was posted to
  * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
- * (arvak_loop_next_asking). Else when the next timer is due; ARVAK_NEVER: no timer runs. A step does not wait while
- * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, from within a step, too.
- * Setting a timer does not: whoever sets one outside a step and waits on the descriptor takes the time from here. */
+ * (arvak_loop_next_asking). Else the time of the next timer; ARVAK_NEVER: no timer runs. A step does not wait while
+ * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, within a step too.
+ * Setting a timer does not: an owner that sets one outside a step calls this again before it waits on the descriptor.
+ * */
 int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
-/* Makes client connect, if it does not already, with loop to poll for it. True: a connection is ready now. */
+/* Makes client connect, unless it does; loop polls for the connection. True: a connection is ready now. */
 bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
-/* Lets connections that fail connect now, and not after gRPC's pause; at most every 100 ms for each. */
+/* Lets connections that have failed connect now, without gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
@@ -379,8 +382,8 @@ typedef struct arvak_request {
   size_t circuit_count;
 } arvak_request;
 
-/* Protobuf strings are UTF-8, and a NUL would cut ours short. Returns the offset of the first byte that may not be
- * sent, or size when all may. */
+/* Protobuf strings are UTF-8, and a NUL would cut a C string short. Returns the offset of the first byte that cannot
+ * be sent, or size. */
 size_t arvak_text_check(const char *text, size_t size);
 
 typedef struct arvak_job {
@@ -446,7 +449,7 @@ typedef struct arvak_batch_answer {
   arvak_result result;
 } arvak_batch_answer;
 
-/* A decoded answer; which member holds depends on rpc. All memory is one block with it. */
+/* A decoded answer; rpc says which member holds. It is one block of memory. */
 typedef struct arvak_response {
   arvak_rpc rpc;
   union {
@@ -471,13 +474,14 @@ typedef struct arvak_response {
   } as;
 } arvak_response;
 
-arvak_response *arvak_response_ref(arvak_response *response); /* shared; of one thread */
+arvak_response *arvak_response_ref(arvak_response *response); /* shared; for one thread at a time */
 void arvak_response_unref(arvak_response *response);          /* NULL is fine */
-/* Memory that goes with the last reference; never changes. */
+/* The memory that the last arvak_response_unref frees; never changes. */
 size_t arvak_response_size_bytes(const arvak_response *response);
 
-/* Decodes the bytes of an answer, which costs at most 4 times their number and 64 KiB. ARVAK_ENOMEM; ARVAK_EINVAL: not
- * such a message. Another negative number: it would cost more, or lacks what such an answer is for. *out is owned. */
+/* Decodes the bytes of an answer. It takes at most 4 times their number and 64 KiB of memory. ARVAK_ENOMEM;
+ * ARVAK_EINVAL: not such a message. Another negative number: it would take more memory, or it lacks an essential part,
+ * such as a job's id. *out is owned. */
 int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak_response **out);
 
 /* ---- call ------------------------------------------------------------------------------------------------------- */
@@ -486,15 +490,15 @@ typedef struct arvak_call arvak_call;
 typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
 
 typedef struct arvak_call_options {
-  int64_t timeout_ns;       /* 0: the client's, as the next two */
+  int64_t timeout_ns;       /* 0: the client's; so the next two */
   int64_t attempt_timeout_ns;
   int64_t queue_timeout_ns; /* how long it may wait for a slot */
   arvak_retry *retry;       /* shared; NULL: one attempt */
   arvak_breaker *breaker;   /* shared; NULL: none */
-  bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
+  bool asks_headers; /* a call that has waited asks for fresh headers before its attempt: arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
-  size_t fixed_header_count; /* so many of them stay when the others are asked for again */
+  size_t fixed_header_count; /* how many of them stay when fresh headers replace the others */
   const void *owner; /* a mark for arvak_loop_cancel_owned; never followed */
   arvak_call_fn fn;  /* runs once, inside arvak_loop_step, _cancel_owned or _close of the loop */
   void *ud;
@@ -516,36 +520,36 @@ struct arvak_outcome {
   int64_t retry_after_ns; /* when trying again may help, as the server or the breaker says */
 };
 
-/* Starts a call of client on loop; never waits. Whatever happens in the world is reported through fn, never here.
- * *out, if wanted, is owned: arvak_call_release it; without it the call lives until its end. */
+/* Starts a call of client on loop; never waits. fn reports how the call ended; this function only reports misuse and
+ * lack of memory. out may be NULL. *out is owned: arvak_call_release it. A call lives until its end in any case. */
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                      const arvak_call_options *options, arvak_call **out);
 /* Makes the call end soon, as kind (ARVAK_KIND_CANCELED or ARVAK_KIND_CLOSED) unless an answer is already here. */
 void arvak_call_cancel(arvak_call *call, arvak_kind kind);
-/* Drops the caller's interest: fn will not run any more. The call itself goes on to its end. */
+/* The caller needs the call no longer: fn will not run any more. The call itself goes on to its end. */
 void arvak_call_release(arvak_call *call);
 const arvak_outcome *arvak_call_outcome(const arvak_call *call); /* NULL before the end */
 const void *arvak_call_owner(const arvak_call *call);
-/* A call that asks for its headers before an attempt, until it is told to proceed or refused; NULL: none does. */
+/* A call that asks for fresh headers and waits for arvak_call_proceed or arvak_call_refuse; NULL: there is none. */
 arvak_call *arvak_loop_next_asking(arvak_loop *loop);
-/* headers: in the place of those that are not fixed; NULL: the same again. */
+/* Lets the call begin its attempt. headers replace those that are not fixed; NULL: the same again. */
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count);
 void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message); /* message: static */
 arvak_rpc arvak_call_rpc(const arvak_call *call);
-/* An attempt is with gRPC, or one may have been executed. Between attempts that surely were not: false. */
+/* True: an attempt is with gRPC, or an earlier one may have been executed. */
 bool arvak_call_is_sent(const arvak_call *call);
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
-/* The decoded answer of a call that succeeded, else NULL (but see SubmitBatch in outcome); borrowed. */
+/* The decoded answer of a call that succeeded, else NULL; borrowed. A failed SubmitBatch may have one, too. */
 arvak_response *arvak_call_response(const arvak_call *call);
-/* Cancels all calls and streams on loop that were started with this owner, and reports their ends as far as they have
- * come. */
+/* Cancels all calls and streams on loop that were started with this owner, and reports those that have ended by then.
+ * */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
 
 /* ---- stream ----------------------------------------------------------------------------------------------------- */
 
-/* One RPC of many messages. Reads and writes one message at a time, so that a slow reader holds the server back; holds
- * no slot, has no deadline but its own timeout. fn runs whenever something has changed: a message has come, a write is
- * through, the stream has ended. */
+/* One RPC of many messages. It reads and writes one message at a time, so a slow reader holds the server back. It
+ * holds no slot, and has no deadline but its own timeout. fn runs whenever something has changed: a message has come,
+ * a write is through, the stream has ended. */
 typedef struct arvak_stream arvak_stream;
 typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
 
@@ -553,8 +557,8 @@ typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
  * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                        const arvak_call_options *options, arvak_stream_fn fn, arvak_stream **out);
-/* Requests the next message, unless one is requested or waits to be taken, or the stream has ended. What the server has
- * said comes before how the stream ended, so a stream that is not read does not end, unless it is canceled. */
+/* Requests the next message, unless one is requested or waits to be taken, or the stream has ended. A stream reports
+ * its end after all messages have been read; so a stream that nobody reads does not end, unless it is canceled. */
 void arvak_stream_read(arvak_stream *stream);
 /* The message that has come: owned; NULL when there is none yet. */
 arvak_response *arvak_stream_take(arvak_stream *stream);
@@ -564,12 +568,12 @@ bool arvak_stream_can_write(const arvak_stream *stream);
 int arvak_stream_write(arvak_stream *stream, const arvak_submission *submission);
 void arvak_stream_close_writes(arvak_stream *stream); /* only while arvak_stream_can_write */
 void arvak_stream_cancel(arvak_stream *stream, arvak_kind kind);
-/* Cancels it if it has not ended, and drops the caller's interest: fn will not run any more. */
+/* Cancels it if it has not ended. The caller needs it no longer: fn will not run any more. */
 void arvak_stream_release(arvak_stream *stream);
 /* How it ended; NULL before, and while a message waits to be taken. */
 const arvak_outcome *arvak_stream_outcome(const arvak_stream *stream);
-/* Whether its retry policy allows another stream in its place, after that pause: for one that has failed, was the so
- * many-th attempt and brought nothing. Counts and tells the retry. */
+/* Whether its retry policy allows another stream in place of this one, which has failed without a message. attempts:
+ * how many streams there were. True: *delay_ns is the pause; the retry is counted, and on_retry called. */
 bool arvak_stream_plan_retry(arvak_stream *stream, int attempts, int64_t *delay_ns);
 arvak_rpc arvak_stream_rpc(const arvak_stream *stream);
 const char *arvak_stream_address(const arvak_stream *stream);

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "set.h"
@@ -81,9 +82,18 @@ static int real_path(lua_State *L) {
   return 1;
 }
 
+/* terminal_columns(): how wide the terminal is that standard output goes to; nil when it is none. */
+static int terminal_columns(lua_State *L) {
+  struct winsize size = {0};
+  if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 0;
+  lua_pushinteger(L, size.ws_col);
+  return 1;
+}
+
 void larvak_files_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"file_info", file_info}, {"check_access", check_access},
                                        {"create_file", create_file}, {"full_path", full_path},
-                                       {"real_path", real_path}, {NULL, NULL}};
+                                       {"real_path", real_path}, {"terminal_columns", terminal_columns},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

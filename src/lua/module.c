@@ -108,6 +108,23 @@ static void push_core(lua_State *L) {
   lua_setfield(L, -2, "version");
 }
 
+/* A loader for the program's own require. Upvalue 1: the require of the Lua layer. */
+static int load_circuit(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushliteral(L, "arvak.circuit");
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* Has the program's require find arvak.circuit in here, with the require of the Lua layer on top. */
+static void preload_circuit(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, load_circuit, 1);
+  lua_setfield(L, -2, "arvak.circuit");
+  lua_pop(L, 1);
+}
+
 /* Opens the library if it is not, and pushes it. */
 static void open_library(lua_State *L) {
   luaL_checkversion(L);
@@ -119,6 +136,7 @@ static void open_library(lua_State *L) {
   push_core(L);
   lua_setfield(L, -2, "arvak.core");
   lua_pushcclosure(L, require_inside, 1);
+  preload_circuit(L);
   lua_pushliteral(L, "arvak");
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);
@@ -127,6 +145,13 @@ static void open_library(lua_State *L) {
 
 __attribute__((visibility("default"))) int luaopen_arvak(lua_State *L) {
   open_library(L);
+  return 1;
+}
+
+/* What require "arvak.circuit" finds when nobody has opened arvak yet. */
+__attribute__((visibility("default"))) int luaopen_arvak_circuit(lua_State *L) {
+  open_library(L);
+  lua_getfield(L, -1, "circuit");
   return 1;
 }
 

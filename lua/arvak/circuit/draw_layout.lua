@@ -1,0 +1,317 @@
+-- Where everything of a picture stands: wires from top to bottom, columns from left to right. Text and SVG draw the
+-- same layout.
+-- Invariant: an item stands in the first column in which all wires that it spans are free, behind all items that came
+-- before it on any of them.
+--
+-- layout = { wires = { { name, kind = "qubit" | "bits", size } … }, columns = { { item … } … },
+--            phase = the sum of global phases, or nil, is_cut = whether columns are missing }
+-- item   = { first, last = wires that it spans,
+--            marks = { [wire] = "control" | "open" | "x" | "swap" | "barrier" },
+--            box = { first, last, label, pins = { [wire] = text } or nil, is_tight },
+--            line = { first, last } of a gate's wires,
+--            drop = { first, last, hits = { [wire] = true }, label } down to bits }
+-- SPDX-License-Identifier: Apache-2.0
+local expressions = require "arvak.circuit.expressions"
+local figures = require "arvak.circuit.figures"
+local form = require "arvak.circuit.form"
+local parameters = require "arvak.circuit.parameters"
+local symbols = require "arvak.circuit.draw_symbols"
+
+local M = {}
+
+-- ---- wires
+
+local function add_register_wires(wires, register, style)
+  for i = 0, register.size - 1 do
+    local name = register.scalar and register.name or ("%s[%d]"):format(register.name, i)
+    wires[#wires + 1] = { name = symbols.fit(name, style, style.name_width), kind = "qubit" }
+  end
+end
+
+-- The wires of a form, and where bits and variables are: qubit q is wire q + 1.
+local function make_wires(known, style)
+  local wires, bit_wire, variable_wire = {}, {}, {}
+  for _, register in ipairs(known.qubits) do add_register_wires(wires, register, style) end
+  for _, register in ipairs(known.bits) do
+    wires[#wires + 1] = { name = symbols.fit(register.name, style, style.name_width), kind = "bits",
+      size = not register.scalar and register.size or nil, register = register }
+    for b = register.first, register.first + register.size - 1 do bit_wire[b] = #wires end
+  end
+  for j, variable in ipairs(known.variables) do
+    wires[#wires + 1] = { name = symbols.fit(variable.name, style, style.name_width), kind = "bits" }
+    variable_wire[j] = #wires
+  end
+  return wires, bit_wire, variable_wire
+end
+
+-- ---- placing
+
+local Layout = {}
+Layout.__index = Layout
+
+-- Puts an item into the first column that is free. What lies behind the last column that anybody will see is dropped.
+function Layout:place(item)
+  local fronts, column = self.fronts, 1
+  for wire = item.first, item.last do
+    if fronts[wire] > column then column = fronts[wire] end
+  end
+  for wire = item.first, item.last do fronts[wire] = column + 1 end
+  if column > self.max_columns then
+    self.is_cut = true
+    return
+  end
+  for i = #self.columns + 1, column do self.columns[i] = {} end
+  table.insert(self.columns[column], item)
+end
+
+local CHECK_EVERY = 512
+
+-- Whether all columns that anybody will see are full.
+function Layout:is_full()
+  if not self.is_cut then return false end
+  for wire = 1, self.form.qubit_count do
+    if self.fronts[wire] <= self.max_columns then return false end
+  end
+  return true
+end
+
+-- ---- items
+
+local function span(list)
+  local first, last = math.huge, 0
+  for _, wire in ipairs(list) do first, last = math.min(first, wire), math.max(last, wire) end
+  return first, last
+end
+
+-- A line from an item down to bits, with a label below the last of them, which takes the room above the next wire.
+function Layout:drop_to(item, hits, label)
+  local last, set = item.last, {}
+  for _, wire in ipairs(hits) do
+    last, set[wire] = math.max(last, wire), true
+  end
+  item.drop = {
+    first = item.last, last = last, hits = set, label = label and symbols.fit(label, self.style, self.style.width),
+  }
+  item.last = math.min(last + 1, #self.wires)
+end
+
+local function mark_controls(item, read, wires)
+  for i, is_positive in ipairs(read.controls) do item.marks[wires[i]] = is_positive and "control" or "open" end
+end
+
+-- What a gate acts on behind its controls.
+local function add_target(item, read, wires)
+  local first = #read.controls + 1
+  if first > #wires then   -- a controlled global phase: the last control carries it
+    first = #wires
+    if item.marks[wires[first]] == "open" then read.label = read.label .. " if 0" end
+    item.marks[wires[first]] = nil
+  end
+  if read.symbol then
+    for i = first, #wires do item.marks[wires[i]] = read.symbol == "z" and "control" or read.symbol end
+    return
+  end
+  local box = { label = read.label }
+  box.first, box.last = span(table.move(wires, first, #wires, 1, {}))
+  if box.first < box.last then
+    box.pins = {}
+    for i = first, #wires do box.pins[wires[i]] = tostring(i - first) end
+  end
+  item.box = box
+  for i = 1, first - 1 do   -- a control between the qubits of a box stands in the box
+    local wire = wires[i]
+    if wire > box.first and wire < box.last then
+      box.pins[wire] = item.marks[wire] == "open" and "o" or "@"
+      item.marks[wire] = nil
+    end
+  end
+end
+
+-- A gate without qubits: a global phase, to some power.
+function Layout:add_phase(op)
+  local angle = op[2]
+  for _, modifier in ipairs(op[1].modifiers or {}) do
+    local factor = modifier[1] == "inv" and -1 or modifier[2]
+    angle = type(angle) == "number" and angle * factor or { "*", angle, factor }
+  end
+  local sum = self.phase
+  self.phase = not sum and angle or type(sum) == "number" and type(angle) == "number" and sum + angle
+    or { "+", sum, angle }
+end
+
+-- The line above a picture, or nil.
+function Layout:heading(width)
+  if not self.phase then return nil end
+  local angle = parameters.label(self.phase, self.style.ascii and "pi" or "π")
+  return symbols.fit("global phase: " .. angle, self.style, width)
+end
+
+function Layout:gate_item(op)
+  local gate, wires = op[1], {}
+  for i = gate.params + 2, #op do wires[#wires + 1] = op[i] + 1 end
+  if #wires == 0 then return self:add_phase(op) end
+  local read = symbols.read(op, self.style)
+  local item = { marks = {} }
+  item.first, item.last = span(wires)
+  item.line = { first = item.first, last = item.last }
+  mark_controls(item, read, wires)
+  add_target(item, read, wires)
+  return item
+end
+
+function Layout:target_of(target)
+  if type(target) == "table" and target.var then return self.variable_wire[target.var] end
+  local b = type(target) == "table" and target.bit or target
+  local wire = self.bit_wire[b]
+  local register = self.wires[wire].register
+  return wire, not register.scalar and tostring(b - register.first) or nil
+end
+
+function Layout:measure_item(op)
+  local wire = op[2] + 1
+  local box = { first = wire, last = wire, label = "M", is_tight = true }
+  local item = { first = wire, last = wire, marks = {}, box = box }
+  if op[3] ~= nil then
+    local to, label = self:target_of(op[3])
+    self:drop_to(item, { to }, label)
+  end
+  return item
+end
+
+function Layout:reset_item(op)
+  local wire = op[2] + 1
+  local label = self.style.ascii and "|0>" or "|0⟩"
+  local box = { first = wire, last = wire, label = label, is_tight = true }
+  return { first = wire, last = wire, marks = {}, box = box }
+end
+
+function Layout:barrier_item(op)
+  local item, wires = { marks = {} }, {}
+  for i, wire in ipairs(figures.wires_of(op, self.form)) do
+    wires[i] = wire + 1
+    item.marks[wire + 1] = "barrier"
+  end
+  if #wires == 0 then return nil end
+  item.first, item.last = span(wires)
+  return item
+end
+
+-- The wires of the bits and variables in an expression.
+function Layout:wires_in(expr)
+  local wires, seen = {}, {}
+  local function add(wire)
+    if not seen[wire] then wires[#wires + 1], seen[wire] = wire, true end
+  end
+  expressions.visit(expr, function(b) add(self.bit_wire[b]) end, function(j) add(self.variable_wire[j]) end)
+  return wires
+end
+
+function Layout:assign_item(op)
+  local to, place = self:target_of(op[2].bit or op[2])
+  local label = ("%s = %s"):format(self.wires[to].name .. (place and "[" .. place .. "]" or ""),
+    expressions.label(op[3], self.form))
+  local item = { marks = {} }
+  local wires = self:wires_in(op[3])
+  wires[#wires + 1] = to
+  item.first, item.last = span(wires)
+  item.box = { first = to, last = to, label = symbols.fit(label, self.style, self.style.width) }
+  return item
+end
+
+-- ---- conditions
+
+-- The value that a bit or a register is compared with, as it stands below the register's wire; nil for other
+-- conditions.
+function Layout:short_test(test)
+  local left, value = test, 1
+  if type(test) == "table" and test[1] == "==" and type(test[3]) == "number" then left, value = test[2], test[3] end
+  if type(left) ~= "table" or (left[1] ~= "reg" and left[1] ~= "bit") then return nil end
+  local register = self.wires[self.bit_wire[left[2]]].register
+  if left[1] == "reg" and left[2] == register.first and left[3] == register.size then return "=" .. value end
+  if left[1] == "reg" and left[3] ~= 1 then return nil end
+  return ("[%d]=%d"):format(left[2] - register.first, value)
+end
+
+-- A single gate or reset under a condition is drawn with a line down to the bits.
+function Layout:place_conditional(op)
+  local body, wires = op[3], self:wires_in(op[2])
+  local inner = body.n == 1 and not op[4] and body[1]
+  if not inner or #wires == 0 or not (type(inner[1]) == "table" or inner[1] == form.RESET) then return false end
+  local item = inner[1] == form.RESET and self:reset_item(inner) or type(inner[1]) == "table" and self:gate_item(inner)
+  if item then
+    self:drop_to(item, wires, self:short_test(op[2]) or expressions.label(op[2], self.form))
+    self:place(item)
+  end
+  return true
+end
+
+-- The wires from the first to the last that a block uses, those of qubits only where there are any.
+function Layout:extent(blocks)
+  local qubits, bits = {}, {}
+  figures.each_wire({ block = blocks, qubit_count = self.form.qubit_count, bit_count = self.form.bit_count },
+    function(wire)
+      local n = self.form.qubit_count
+      if wire < n then
+        qubits[#qubits + 1] = wire + 1
+      elseif wire < n + self.form.bit_count then
+        bits[#bits + 1] = self.bit_wire[wire - n]
+      else
+        bits[#bits + 1] = self.variable_wire[wire - n - self.form.bit_count]
+      end
+    end)
+  if #qubits > 0 then return span(qubits) end
+  if #bits > 0 then return span(bits) end
+end
+
+-- A box over all wires of a condition's bodies: where it begins, changes over and ends.
+function Layout:place_fence(label, first, last, also)
+  local item = { first = first, last = last, marks = {} }
+  for _, wire in ipairs(also) do item.first, item.last = math.min(item.first, wire), math.max(item.last, wire) end
+  item.box = { first = first, last = last, label = symbols.fit(label, self.style, self.style.width), is_fence = true }
+  self:place(item)
+end
+
+function Layout:place_if(op)
+  if self:place_conditional(op) then return end
+  local first, last = self:extent { n = 1, op }
+  if not first then return end   -- constants alone
+  local also = self:wires_in(op[2])
+  self:place_fence("if " .. expressions.label(op[2], self.form), first, last, also)
+  self:place_block(op[3])
+  if op[4] then
+    self:place_fence("else", first, last, {})
+    self:place_block(op[4])
+  end
+  self:place_fence("end", first, last, {})
+end
+
+local makers = {
+  [form.MEASURE] = Layout.measure_item, [form.RESET] = Layout.reset_item, [form.BARRIER] = Layout.barrier_item,
+  [form.ASSIGN] = Layout.assign_item,
+}
+
+function Layout:place_block(block)
+  for i = 1, block.n do
+    local op = block[i]
+    if op[1] == form.IF then
+      self:place_if(op)
+    else
+      local item = (makers[op[1]] or Layout.gate_item)(self, op)
+      if item then self:place(item) end
+    end
+    if i % CHECK_EVERY == 0 and self:is_full() then return end
+  end
+end
+
+-- style: { ascii, width = of a label at most, name_width }; max_columns: how many are ever looked at.
+function M.layout(known, style, max_columns)
+  local layout = setmetatable({
+    form = known, style = style, columns = {}, fronts = {}, max_columns = max_columns, is_cut = false,
+  }, Layout)
+  layout.wires, layout.bit_wire, layout.variable_wire = make_wires(known, style)
+  for wire = 1, #layout.wires do layout.fronts[wire] = 1 end
+  layout:place_block(known.block)
+  return layout
+end
+
+return M

@@ -1,0 +1,128 @@
+-- Expressions over measured values, to be walked and written. form.lua and the readers say what they mean.
+-- SPDX-License-Identifier: Apache-2.0
+local M = {}
+
+-- Calls on_bit(b) for each bit that an expression reads, and on_variable(j) for each variable; either may be nil.
+function M.visit(expr, on_bit, on_variable)
+  if type(expr) ~= "table" then return end
+  local operator = expr[1]
+  if operator == "bit" then
+    if on_bit then on_bit(expr[2]) end
+  elseif operator == "var" then
+    if on_variable then on_variable(expr[2]) end
+  elseif operator == "reg" then
+    for b = expr[2], on_bit and expr[2] + expr[3] - 1 or -1 do on_bit(b) end
+  else
+    for i = 2, #expr do M.visit(expr[i], on_bit, on_variable) end
+  end
+end
+
+-- ---- texts
+
+-- The name of a bit: "c[1]", or "b" of a single one. rename: name → name, or nil.
+function M.bit_name(form, b, rename)
+  for _, register in ipairs(form.bits) do
+    local i = b - register.first
+    if i >= 0 and i < register.size then
+      local name = rename and rename[register] or register.name
+      return register.scalar and name or ("%s[%d]"):format(name, i)
+    end
+  end
+  return ("bit[%d]"):format(b)
+end
+
+-- Bits that lie side by side: a register, a part of one, or several joined, the first of them on the left.
+local function run_name(first, size, form, rename)
+  local parts, last = {}, first + size - 1
+  for _, register in ipairs(form.bits) do
+    local from, to = math.max(first, register.first), math.min(last, register.first + register.size - 1)
+    if from <= to then
+      local name = rename and rename[register] or register.name
+      local is_all = to - from + 1 == register.size
+      parts[#parts + 1] = is_all and name or from == to and ("%s[%d]"):format(name, from - register.first)
+        or ("%s[%d:%d]"):format(name, from - register.first, to - register.first)
+    end
+  end
+  return #parts == 1 and parts[1] or "(" .. table.concat(parts, " ++ ") .. ")"
+end
+
+local comparisons = { ["=="] = true, ["!="] = true, ["<"] = true, ["<="] = true, [">"] = true, [">="] = true }
+
+-- Operators whose values fit a bit as they are.
+local is_boolean = { bit = true, ["&&"] = true, ["||"] = true, ["not"] = true }
+for name in pairs(comparisons) do is_boolean[name] = true end
+
+local function is_register(expr) return type(expr) == "table" and expr[1] == "reg" end
+
+local write
+
+-- An operand: in parentheses where it has an operator of its own. Registers are numbers where the other side is not
+-- one that says so.
+local function operand(expr, with, context)
+  if is_register(expr) then
+    local name = run_name(expr[2], expr[3], context.form, context.rename)
+    local is_plain = not context.casts or (with and math.type(with) == "integer")
+    return is_plain and name or ("uint[%d](%s)"):format(expr[3], name)
+  end
+  local written = write(expr, context)
+  return written:find("[ ]") and not written:find("^%b()$") and "(" .. written .. ")" or written
+end
+
+local writers = {}
+
+writers.bit = function(expr, context) return M.bit_name(context.form, expr[2], context.rename) end
+writers.var = function(expr, context)
+  local variable = context.form.variables[expr[2]]
+  return context.rename and context.rename[variable] or variable.name
+end
+writers.reg = function(expr, context) return operand(expr, nil, context) end
+writers["not"] = function(expr, context) return "!(" .. write(expr[2], context) .. ")" end
+writers["~"] = function(expr, context)
+  return ("(~uint[%d](%s))"):format(expr[3], write(expr[2], context))
+end
+writers.neg = function(expr, context) return "(-" .. operand(expr[2], nil, context) .. ")" end
+writers.popcount = function(expr, context)
+  local inner = expr[2]
+  return "popcount(" .. (is_register(inner) and operand(inner, 0, context) or write(inner, context)) .. ")"
+end
+writers.cast = function(expr, context)
+  local inner = is_register(expr[2]) and operand(expr[2], 0, context) or write(expr[2], context)
+  if not context.casts then return operand(expr[2], 0, context) end
+  local width = expr[4] and expr[3] ~= "bool" and ("[%d]"):format(expr[4]) or ""
+  return ("%s%s(%s)"):format(expr[3], width, inner)
+end
+writers.index = function(expr, context)
+  return ("((%s >> %s) & 1)"):format(operand(expr[2], nil, context), operand(expr[3], nil, context))
+end
+
+function write(expr, context)
+  if type(expr) ~= "table" then
+    if expr == math.mininteger then return "(-9223372036854775807 - 1)" end
+    return type(expr) == "number" and expr < 0 and "(" .. expr .. ")" or tostring(expr)
+  end
+  local writer = writers[expr[1]]
+  if writer then return writer(expr, context) end
+  local is_comparison = comparisons[expr[1]]
+  local left = operand(expr[2], is_comparison and expr[3] or nil, context)
+  local right = operand(expr[3], is_comparison and expr[2] or nil, context)
+  return ("%s %s %s"):format(left, expr[1], right)
+end
+
+-- An expression in the words of OpenQASM 3. rename: register or variable → its name there.
+function M.source(expr, form, rename)
+  return write(expr, { form = form, rename = rename, casts = true })
+end
+
+-- The right side of an assignment to { bit = } or { var = }.
+function M.assigned(target, expr, form, rename)
+  local written = M.source(expr, form, rename)
+  if not target.bit or type(expr) ~= "table" then return written end
+  return is_boolean[expr[1]] and written or "bit(" .. written .. ")"
+end
+
+-- An expression for people.
+function M.label(expr, form)
+  return write(expr, { form = form, casts = false })
+end
+
+return M

@@ -1,0 +1,344 @@
+-- From a form to what the service takes: the text, and the way of reading its answers. Measurement is deferred to the
+-- end, bits hold functions of outcomes, and conditions become controls.
+-- Invariant: what comes out has the distribution of the program, or there is an error; a state is used once.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local apply = require "arvak.circuit.apply"
+local decisions = require "arvak.circuit.decisions"
+local errors = require "arvak.base.errors"
+local form = require "arvak.circuit.form"
+local integers = require "arvak.circuit.integers"
+local reading = require "arvak.circuit.reading"
+local refuse = require "arvak.circuit.refuse"
+local wires = require "arvak.circuit.wires"
+local write = require "arvak.circuit.write"
+
+local M = {}
+local State = {}
+State.__index = State
+
+local MAX_OPERATIONS = 1000000
+local SERVER_OPERATIONS = 50000   -- what a server with its defaults takes
+
+-- Counts the work, so that no program can take the machine.
+function State:step()
+  self.steps = self.steps + 1
+  if self.steps > self.max_operations then
+    refuse("more than %d operations after unfolding gates and modifiers", self.max_operations)
+  end
+end
+
+local function new_state(source, options)
+  local state = setmetatable({
+    form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
+    max_operations = options.max_operations or MAX_OPERATIONS, steps = 0, writer = write.new(), store = decisions.new(),
+    unmodified = {}, bits = {}, values = {}, measured = false, direct = {},
+  }, State)
+  wires.start(state)
+  return state
+end
+
+-- ---- gates that need nothing but their name
+
+local direct_names = { u1 = "p", phase = "p", u3 = "u", U = "u", r = "prx", cphase = "cp", cu1 = "cp", CX = "cx" }
+for name in ("x y z h s sdg t tdg sx sxdg p rx ry rz u cx cy cz ch cp crz swap ccx cswap iswap"):gmatch "%S+" do
+  direct_names[name] = name
+end
+local diagonal = { z = true, s = true, sdg = true, t = true, tdg = true, p = true, u1 = true, phase = true, rz = true,
+  cz = true, cp = true, cphase = true, cu1 = true, crz = true, controls_only = true }
+local first_target = { cx = 2, CX = 2, cy = 2, ch = 2, ccx = 3, cswap = 2 }
+
+-- How a gate is written as it is, or false: its name with what follows it, and which operands it does not only control.
+local function direct_of(gate)
+  local name = gate.library and direct_names[gate.name]
+  if gate.library and gate.name == "u2" then name = "u" end
+  if not name then return false end
+  local half = gate.name == "u2" and ("%.17g,"):format(math.pi / 2):gsub(",(%d)", ".%1") or ""
+  return {
+    head = name .. (gate.params > 0 and "(" .. half or " "), params = gate.params, qubits = gate.qubits,
+    first = diagonal[gate.name] and gate.qubits + 1 or first_target[gate.name] or 1,
+  }
+end
+
+-- The name and the angles, or nil when an angle is open.
+local function head_of(writer, direct, operation)
+  local params = direct.params
+  if params == 0 then return direct.head end
+  local head = direct.head
+  for i = 2, params + 1 do
+    local angle = operation[i]
+    if type(angle) ~= "number" then return nil end
+    head = head .. writer:number(angle) .. (i <= params and "," or ") ")
+  end
+  return head
+end
+
+-- An unconditional gate that is written as it is. Whether it was.
+local function write_direct(state, direct, operation)
+  local head = head_of(state.writer, direct, operation)
+  if not head then return false end
+  local wire_of, touched, count, first = state.wire_of, state.touched, direct.qubits, direct.params + 1
+  local operands, a, b, c = nil, nil, nil, nil
+  for i = 1, count do
+    local wire = wire_of[operation[first + i]]
+    if wire then touched[wire] = true else wire = wires.wire(state, operation[first + i]) end
+    if i == 1 then a = wire elseif i == 2 then b = wire else c = wire end
+    if i >= direct.first and state.pin[wire] then wires.flush(state, wire) end
+  end
+  operands = write.operands(a, b, c)
+  state.writer:line(head, operands, count)
+  return true
+end
+
+-- Where an outcome is on one of the wires, the wires are exchanged and not what they hold.
+local function exchange_names(state, operation)
+  local a, b = state.wire_of[operation[2]], state.wire_of[operation[3]]
+  if not (state.pin[a] or state.pin[b]) then return false end
+  state.wire_of[operation[2]], state.wire_of[operation[3]] = b, a
+  return true
+end
+
+local function lower_gate(state, operation)
+  local gate = operation[1]
+  if not state.condition then
+    local direct = state.direct[gate]
+    if direct == nil then
+      direct = direct_of(gate)
+      state.direct[gate] = direct
+    end
+    if direct and state.pins > 0 and gate.name == "swap" and exchange_names(state, operation) then return end
+    if direct and write_direct(state, direct, operation) then return end
+  end
+  apply.gate(state, operation)
+end
+
+-- ---- bits and variables
+
+local function reader_of(state)
+  return function(kind, a, b)
+    if kind == "bit" then return integers.of_bit(state.bits[a] or 0) end
+    if kind == "var" then return state.values[a] or integers.constant(0) end
+    local bits = {}
+    for i = 1, b do bits[i] = state.bits[a + i - 1] or 0 end
+    return integers.of_bits(bits, b)
+  end
+end
+
+local function evaluate(state, expression)
+  state.read = state.read or reader_of(state)
+  return integers.evaluate(state.store, expression, state.read)
+end
+
+-- Assigns where the block runs; elsewhere the old value stays.
+local function set_bit(state, bit, f)
+  local condition = state.condition
+  state.bits[bit] = condition and state.store:choose(condition.f, f, state.bits[bit] or 0) or f
+end
+
+local function set_variable(state, index, value)
+  local condition, old = state.condition, state.values[index]
+  if condition and old then value = integers.choose(state.store, condition.f, value, old) end
+  state.values[index] = value
+end
+
+local function assign(state, operation)
+  local target, value = operation[2], evaluate(state, operation[3])
+  if target.bit then return set_bit(state, target.bit, integers.truth(state.store, value)) end
+  set_variable(state, target.var, value)
+end
+
+local function measure(state, operation)
+  local target, outcome = operation[3], wires.measure(state, operation[2])
+  state.measured = true
+  if math.type(target) then return set_bit(state, target, outcome) end
+  if target then set_variable(state, target.var, integers.of_bit(outcome)) end
+end
+
+-- Resets a qubit where the block runs.
+function State:reset(qubit)
+  if not self.condition then return wires.leave(self, qubit) end
+  local wire = self.wire_of[qubit]
+  if not wire or not self.touched[wire] then return end
+  wires.flush(self, wire)
+  local spare = wires.spare(self, "resets")
+  apply.exchange(self, wire, spare)
+end
+
+local function barrier(state, operation)
+  if state.level > 0 then return end
+  local list, first, last = {}, 2, #operation
+  if last == 1 then first, last = 0, state.form.qubit_count - 1 end
+  for i = first, last do
+    local wire = state.wire_of[first == 0 and i or operation[i]]
+    if wire then list[#list + 1] = wire end
+  end
+  if #list > 0 then state.writer:barrier(list) end
+end
+
+-- ---- blocks
+
+-- How many gates a block has for the wire of its condition to be worth while: 0, 1 or 2 for more.
+local function size_of(block)
+  local size = 0
+  for i = 1, block.n do
+    local kind = block[i][1]
+    if type(kind) == "table" then
+      size = size + (kind.library and 1 or 2)
+    elseif kind == form.RESET then
+      size = size + 1
+    end
+    if size > 1 then return 2 end
+  end
+  return size
+end
+
+local lower_block
+
+-- Lowers a block where a function holds.
+local function lower_branch(state, block, f)
+  local outer = state.condition
+  if f == 0 or not block then return end
+  if f == 1 or outer and outer.f == f then return lower_block(state, block) end
+  state.condition = { f = f, size = size_of(block), outer = outer }
+  lower_block(state, block)
+  state.condition = outer
+end
+
+local function branch(state, operation)
+  local store, condition = state.store, state.condition
+  local test = integers.truth(store, evaluate(state, operation[2]))
+  local holds, fails = test, store:negate(test)
+  if condition then holds, fails = store:both(condition.f, holds), store:both(condition.f, fails) end
+  local held = state.held
+  held[#held + 1] = fails
+  lower_branch(state, operation[3], holds)
+  held[#held] = nil
+  lower_branch(state, operation[4], fails)
+end
+
+local others = {
+  [form.MEASURE] = measure, [form.BARRIER] = barrier, [form.ASSIGN] = assign, [form.IF] = branch,
+  [form.RESET] = function(state, operation) state:reset(operation[2]) end,
+}
+
+function lower_block(state, block)
+  local at = block.at
+  for i = 1, block.n do
+    local operation = block[i]
+    local kind = operation[1]
+    state.position = at[i]
+    state:step()
+    local other = others[kind]
+    if other then other(state, operation) else lower_gate(state, operation) end
+  end
+end
+
+-- ---- the answer
+
+local why = {
+  { "qubits", "qubits of its own" }, { "outcomes", "outcomes that a later gate would destroy" },
+  { "resets", "qubits used again after reset" }, { "conditions", "conditions" },
+}
+
+local function check_wires(state)
+  if not state.limit or state.wires <= state.limit then return end
+  local reasons = { }
+  local own = math.min(state.form.qubit_count, state.limit)
+  for i, reason in ipairs(why) do
+    local count = state.reasons[reason[1]] or 0
+    if i == 1 and state.form.qubit_count <= state.limit then count = own end
+    if count > 0 then reasons[#reasons + 1] = count .. " for " .. reason[2] end
+  end
+  state.position = nil
+  refuse("the circuit needs %d qubits (%s), and the backend has %d", state.wires, table.concat(reasons, ", "),
+    state.limit)
+end
+
+local function notes_of(state)
+  local notes, operations = {}, state.writer.operations + 1
+  if operations > SERVER_OPERATIONS then
+    notes[1] = ("%d operations: servers with their defaults refuse more than %d"):format(operations, SERVER_OPERATIONS)
+  end
+  local extra = state.wires - state.form.qubit_count
+  if extra > 0 then
+    notes[#notes + 1] = ("%d qubits more than the program declares: %d for outcomes, %d for resets, %d for conditions")
+      :format(extra, state.reasons.outcomes or 0, state.reasons.resets or 0, state.reasons.conditions or 0)
+  end
+  return notes
+end
+
+local function finish(state)
+  check_wires(state)
+  if state.level >= 2 and state.writer.widest > 1 then
+    refuse("optimization_level %d: the service permutes the qubits of a circuit with gates on two of them; expected 0 or 1",
+      state.level)
+  end
+  state.wires = math.max(state.wires, 1)
+  return {
+    qasm = state.writer:finish(state.wires), qubit_count = state.wires, gate_count = state.writer.operations,
+    notes = notes_of(state), reading = reading.of(state),
+  }
+end
+
+local function failure(source, refusal, position)
+  local line, column = form.place(position)
+  local place = line and ("%s:%d:%d: "):format(source.source or "circuit", line, column) or ""
+  return errors.new("invalid_circuit", place .. refusal.message, { line = line, column = column, source = source.source })
+end
+
+-- What a function gives, or nil and the error of its refusal.
+local function protected(source, state, work, ...)
+  local ok, result = core.protect(work, ...)
+  if ok then return result end
+  if not refuse.is(result) then error(result, 0) end
+  return nil, failure(source, result, state and state.position)
+end
+
+local function lower(state)
+  lower_block(state, state.form.block)
+  return finish(state)
+end
+
+-- The circuit of a form as the service takes it: { qasm, qubit_count, gate_count, notes, reading }, or nil and an error
+-- of kind "invalid_circuit". options: qubits (how many the backend has; nil: any number), optimization_level (0),
+-- max_operations (1,000,000).
+function M.lower(source, options)
+  if source.pending then return nil, source.pending.err end
+  if #source.parameters > 0 then
+    return nil, errors.new("invalid_circuit", "parameters without a value: " .. table.concat(source.parameters, ", "),
+      { source = source.source })
+  end
+  local state = new_state(source, options or {})
+  return protected(source, state, lower, state)
+end
+
+-- ---- templates
+
+local Template = {}
+Template.__index = Template
+
+-- The circuit with values for its parameters (name → number, all of them): as lower gives it, or nil and an error.
+function Template:fill(values)
+  local lowered = self.lowered
+  local qasm, err = lowered.qasm, nil
+  if type(qasm) == "table" then
+    qasm, err = protected(self.form, nil, write.fill, qasm, values)
+    if not qasm then return nil, err end
+  end
+  return {
+    qasm = qasm, qubit_count = lowered.qubit_count, gate_count = lowered.gate_count, notes = lowered.notes,
+    reading = lowered.reading,
+  }
+end
+
+-- A form with parameters, lowered once for all values; nil and an error when that depends on their values, or when it
+-- cannot be lowered at all. Options as of lower.
+function M.template(source, options)
+  if source.pending then return nil, source.pending.err end
+  local state = new_state(source, options or {})
+  local lowered, err = protected(source, state, lower, state)
+  if not lowered then return nil, err end
+  return setmetatable({ form = source, lowered = lowered }, Template)
+end
+
+return M

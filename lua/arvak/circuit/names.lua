@@ -1,0 +1,54 @@
+-- Names in OpenQASM 3: what may be one, what the language has taken, and names that nobody uses yet.
+-- SPDX-License-Identifier: Apache-2.0
+local library = require "arvak.circuit.library"
+
+local M = {}
+
+local function set_of(words)
+  local set = {}
+  for word in words:gmatch("%S+") do set[word] = true end
+  return set
+end
+
+local keywords = set_of [[
+  OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end return for while in
+  switch case default pragma input output const readonly mutable qreg qubit creg bool bit int uint float angle complex
+  array void duration stretch gphase inv pow ctrl negctrl dim durationof delay reset measure barrier true false nop
+  pi tau euler im U CX
+]]
+
+local functions = set_of [[
+  arccos arcsin arctan ceiling cos exp floor log mod popcount real imag rotl rotr sin sizeof sqrt tan ln abs
+]]
+
+local in_stdgates = set_of [[
+  p x y z h s sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu phase cphase id u1 u2 u3
+]]
+
+-- Whether stdgates.inc, or the language itself, defines a gate.
+function M.is_standard_gate(name) return in_stdgates[name] or name == "U" or name == "CX" or name == "gphase" end
+
+-- Whether a text is a name as the language writes one. Beyond ASCII any letter will do, and nobody here can tell those.
+function M.is_name(value)
+  return type(value) == "string" and value:find("^[%a_\128-\255][%w_\128-\255]*$") ~= nil
+    and (not utf8 or utf8.len(value) ~= nil)
+end
+
+function M.is_keyword(name) return keywords[name] == true end
+
+-- The name, or one with _ and a number behind it where the language, its library or taken has it; then it is in taken.
+-- What no name may hold becomes _. taken: a set of names; is_gate: a gate may have a name of the library that is not in
+-- stdgates.inc.
+function M.unique(name, taken, is_gate)
+  local gates = is_gate and in_stdgates or library
+  name = name:gsub("[^%w_\128-\255]", "_"):gsub("^%d", "_%0")
+  local unique, i = name, 0
+  while taken[unique] or keywords[unique] or functions[unique] or gates[unique] do
+    i = i + 1
+    unique = name .. "_" .. i
+  end
+  taken[unique] = true
+  return unique
+end
+
+return M

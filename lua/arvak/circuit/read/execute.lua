@@ -1,0 +1,54 @@
+-- Carries out statements, one by one, by their kind.
+-- SPDX-License-Identifier: Apache-2.0
+local applications = require "arvak.circuit.read.applications"
+local assignments = require "arvak.circuit.read.assignments"
+local control = require "arvak.circuit.read.control"
+local evaluate = require "arvak.circuit.read.evaluate"
+local fault = require "arvak.circuit.read.fault"
+local operands = require "arvak.circuit.read.operands"
+
+local M = {}
+
+local function apply(env, node)
+  local subroutine = #node[4] == 0 and not node.modifiers and env.subroutines[node[2]]
+  if not subroutine then return applications.apply(env, node) end
+  for i, argument in ipairs(node[3]) do
+    if argument[1] == "unreadable" then error(node[3][i][2], 0) end
+  end
+  control.call(env, subroutine, node[3], node)
+end
+
+local function block(env, node)
+  if node.time then evaluate.evaluate(env, node.time) end
+  control.run_block(env, node[2])
+end
+
+local KINDS = {
+  apply = apply, block = block, nothing = function() end,
+  gate = function(env, node) applications.define(env, node, function(inner, list) control.run_list(inner, list, 1) end) end,
+  opaque = applications.opaque, reset = applications.reset, barrier = applications.barrier, delay = applications.delay,
+  qubits = assignments.declare_qubits, bits = assignments.declare_bits, declare = assignments.declare,
+  let = operands.alias, assign = assignments.assign, measure = assignments.measure,
+  ["if"] = control["if"], ["for"] = control["for"], ["while"] = control["while"], switch = control.switch,
+  ["break"] = control["break"], continue = control.continue, ["end"] = control["end"], ["return"] = control["return"],
+  def = control.def,
+}
+
+-- What a gate's body may hold.
+local IN_GATES = {
+  apply = true, block = true, nothing = true, reset = true, barrier = true, delay = true, ["for"] = true, ["if"] = true,
+  ["while"] = true, switch = true, ["break"] = true, continue = true, declare = true, assign = true, measure = true,
+}
+
+function M.run(env, node)
+  local steps = env.steps + 1
+  env.steps = steps
+  if steps > env.most_steps then env:charge(node.at) end
+  if env.gate and not IN_GATES[node[1]] then fault.raise(node.at, "%s in a gate, expected gates only", node[1]) end
+  env.statement = node
+  KINDS[node[1]](env, node)
+end
+
+control.set_runner(M.run)
+
+return M

@@ -1,0 +1,261 @@
+-- Words of a text, one after the other: each is found when it is wanted, and there is no list of them.
+-- Invariant: kind, value and at describe the word that comes next; what stands before at has been taken.
+-- Kinds: "name", "integer", "real", "time" (value: seconds), "string", "physical" (value: number), "end", and "sign",
+-- of which the value is the sign itself.
+-- SPDX-License-Identifier: Apache-2.0
+local fault = require "arvak.circuit.read.fault"
+
+local Scanner = {}
+Scanner.__index = Scanner
+
+local M = {}
+local find, sub, byte = string.find, string.sub, string.byte
+
+local SECONDS = { dt = 1e-9, ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ["μs"] = 1e-6, ms = 1e-3, s = 1.0 }
+M.SECONDS = SECONDS
+
+local LONGEST = 200   -- of a number, in characters
+
+-- base: what is added to places in this text, so that texts can be told apart.
+function M.new(body, base, from)
+  local self = setmetatable({ body = body, base = base, pos = from or 1, line = 1, line_at = 1 }, Scanner)
+  if not from and sub(body, 1, 3) == "\xEF\xBB\xBF" then self.pos = 4 end
+  self:next()
+  return self
+end
+
+-- ---- places
+
+-- Line and column of a place in this text that is not before one asked for earlier.
+function Scanner:locate(place)
+  local body, line, from = self.body, self.line, self.line_at
+  while true do
+    local stop = find(body, "\n", from, true)
+    if not stop or stop >= place then break end
+    line, from = line + 1, stop + 1
+  end
+  self.line, self.line_at = line, from
+  return line, place - from + 1
+end
+
+function Scanner:fail(format, ...)
+  fault.raise(self.base + self.at, format, ...)
+end
+
+-- ---- blanks and comments
+
+local function skip_comment(self, pos)
+  local second = byte(self.body, pos + 1)
+  if second == 47 then return find(self.body, "\n", pos + 2, true) or #self.body + 1 end
+  if second ~= 42 then return nil end
+  local _, stop = find(self.body, "*/", pos + 2, true)
+  if not stop then
+    self.at = pos
+    self:fail("this comment has no end, expected */")
+  end
+  return stop + 1
+end
+
+-- The place of the next word.
+local function skip_blanks(self, pos)
+  local body = self.body
+  while true do
+    pos = find(body, "[^ \t\r\n\f\v]", pos) or #body + 1
+    if byte(body, pos) ~= 47 then return pos end
+    local after = skip_comment(self, pos)
+    if not after then return pos end
+    pos = after
+  end
+end
+
+-- ---- numbers
+
+local RADIX = {
+  x = { "^0[xX]([%x_]+)", 16 }, b = { "^0[bB]([01_]+)", 2 }, o = { "^0[oO]([0-7_]+)", 8 },
+}
+
+local function radix_value(digits, radix)
+  local value, bits = 0, 0
+  for digit in digits:gmatch "%x" do
+    value = value * radix + tonumber(digit, 16)
+    if value ~= 0 then bits = bits + 1 end
+  end
+  if bits * (radix == 16 and 4 or radix == 8 and 3 or 1) <= 62 then return value end
+  value = 0.0
+  for digit in digits:gmatch "%x" do value = value * radix + tonumber(digit, 16) end
+  return value < 2.0 ^ 63 and math.tointeger(value) or value
+end
+
+-- The end of the digits of a decimal number at pos, and whether it has a point or an exponent.
+local function decimal_end(body, pos)
+  local _, stop = find(body, "^[%d_]*", pos)
+  local is_real = false
+  if byte(body, stop + 1) == 46 then
+    _, stop = find(body, "^[%d_]*", stop + 2)
+    is_real = true
+  end
+  local _, exponent = find(body, "^[eE][+-]?%d[%d_]*", stop + 1)
+  return exponent or stop, is_real or exponent ~= nil
+end
+
+local function read_digits(self, pos, stop, is_real)
+  local digits = sub(self.body, pos, stop):gsub("_", "")
+  if #digits > LONGEST then self:fail("a number of %d characters, expected %d at most", #digits, LONGEST) end
+  local value = tonumber(digits)
+  if not value then self:fail("%s is not a number", digits) end
+  self.kind, self.value = is_real and "real" or "integer", value
+end
+
+-- What stands right behind a number: a unit of time, or a mistake.
+local function read_suffix(self, stop)
+  local _, last = find(self.body, "^[%a_\x80-\xff][%w_\x80-\xff]*", stop + 1)
+  if not last then return stop end
+  local suffix = sub(self.body, stop + 1, last)
+  local seconds = SECONDS[suffix]
+  if not seconds then
+    if suffix == "im" or suffix == "j" then self:fail("complex numbers are not supported") end
+    self:fail("%s after a number, expected a unit of time (dt, ns, us, ms, s) or none", suffix)
+  end
+  self.kind, self.value = "time", self.value * seconds
+  return last
+end
+
+local function read_number(self, pos)
+  local form = RADIX[sub(self.body, pos + 1, pos + 1):lower()]
+  if form and byte(self.body, pos) == 48 then
+    local _, stop, digits = find(self.body, form[1], pos)
+    if not stop then self:fail("a number without digits") end
+    if #digits > LONGEST then self:fail("a number of %d characters, expected %d at most", #digits, LONGEST) end
+    self.kind, self.value = "integer", radix_value(digits, form[2])
+    if find(self.body, "^[%w_]", stop + 1) then self:fail("a digit that does not belong to this number") end
+    return stop + 1
+  end
+  local stop, is_real = decimal_end(self.body, pos)
+  read_digits(self, pos, stop, is_real)
+  return read_suffix(self, stop) + 1
+end
+
+-- ---- the other words
+
+local SIGNS = {
+  ["<<="] = true, [">>="] = true, ["**="] = true,
+  ["->"] = true, ["=="] = true, ["!="] = true, ["<="] = true, [">="] = true, ["<<"] = true, [">>"] = true,
+  ["&&"] = true, ["||"] = true, ["++"] = true, ["**"] = true, ["+="] = true, ["-="] = true, ["*="] = true,
+  ["/="] = true, ["%="] = true, ["&="] = true, ["|="] = true, ["^="] = true, ["~="] = true,
+}
+
+-- Characters beyond ASCII that are no letters, but come from word processors.
+local function is_letters(name)
+  if utf8 and not utf8.len(name) then return false end
+  return not find(name, "\xC2[\x80-\xA9\xAB-\xB4\xB6-\xB9\xBB-\xBF]") and not find(name, "\xE2[\x80\x81\x86-\x8B]")
+    and not find(name, "\xC3[\x97\xB7]") and not find(name, "\xEF\xBB\xBF") and not find(name, "\xE3\x80")
+end
+
+local function read_name(self, pos)
+  local _, stop = find(self.body, "^[%w_\x80-\xff]*", pos)
+  local name = sub(self.body, pos, stop)
+  if find(name, "[\x80-\xff]") and not is_letters(name) then
+    self:fail("%s is not a name: a character that is not a letter of the language", name)
+  end
+  self.kind, self.value = "name", name
+  return stop + 1
+end
+
+local function read_string(self, pos)
+  local quote = sub(self.body, pos, pos)
+  local stop = find(self.body, quote, pos + 1, true)
+  local value = stop and sub(self.body, pos + 1, stop - 1)
+  if not value or find(value, "\n", 1, true) then self:fail("a string without its closing %s", quote) end
+  self.kind, self.value = "string", value
+  return stop + 1
+end
+
+local function read_sign(self, pos)
+  local sign = sub(self.body, pos, pos + 2)
+  if not SIGNS[sign] then sign = sub(self.body, pos, pos + 1) end
+  if not SIGNS[sign] then sign = sub(self.body, pos, pos) end
+  if #sign == 1 and not find(sign, "[][(){};:,.=+%-*/%%&|^~!<>@#]") then
+    self:fail("the character %s has no meaning in the language", sign)
+  end
+  self.kind, self.value = "sign", sign
+  return pos + #sign
+end
+
+local function read_physical(self, pos)
+  local _, stop, digits = find(self.body, "^%$(%d+)", pos)
+  if not stop or #digits > 9 then self:fail("expected a physical qubit: $ and its number") end
+  self.kind, self.value = "physical", math.tointeger(tonumber(digits))
+  return stop + 1
+end
+
+-- Takes the word that comes next, and finds the one after it.
+function Scanner:next()
+  local pos = skip_blanks(self, self.pos)
+  local char = byte(self.body, pos)
+  self.last, self.at = self.pos, pos
+  if not char then
+    self.kind, self.value, self.pos = "end", "the end of the text", pos
+  elseif char >= 65 and char <= 90 or char >= 97 and char <= 122 or char == 95 or char >= 128 then
+    self.pos = read_name(self, pos)
+  elseif char >= 48 and char <= 57 or char == 46 and find(self.body, "^%d", pos + 1) then
+    self.pos = read_number(self, pos)
+  elseif char == 34 or char == 39 then
+    self.pos = read_string(self, pos)
+  elseif char == 36 then
+    self.pos = read_physical(self, pos)
+  else
+    self.pos = read_sign(self, pos)
+  end
+end
+
+-- Goes to a place, which may be before this one.
+function Scanner:seek(place)
+  self.pos = place
+  self:next()
+end
+
+-- The place behind the end of the line that the next word is on.
+function Scanner:next_line()
+  return find(self.body, "\n", self.at, true) or #self.body + 1
+end
+
+-- ---- what comes next
+
+-- The next word, for messages.
+function Scanner:shown()
+  if self.kind == "end" then return "the end of the text" end
+  local word = sub(self.body, self.at, math.min(self.pos - 1, self.at + 39))
+  return word
+end
+
+function Scanner:expected(what)
+  self:fail("got %s, expected %s", self:shown(), what)
+end
+
+-- Whether the next word is this sign or name.
+function Scanner:is(word)
+  return self.value == word and (self.kind == "sign" or self.kind == "name")
+end
+
+-- Takes this sign or name if it is next.
+function Scanner:accept(word)
+  if not self:is(word) then return false end
+  self:next()
+  return true
+end
+
+-- Takes this sign or name, which has to be next. after: for the message.
+function Scanner:expect(word, after)
+  if self.value == word and (self.kind == "sign" or self.kind == "name") then return self:next() end
+  self:expected(after and word .. " " .. after or word)
+end
+
+-- Takes a name. what: for the message.
+function Scanner:name(what)
+  if self.kind ~= "name" then self:expected(what) end
+  local name = self.value
+  self:next()
+  return name
+end
+
+return M

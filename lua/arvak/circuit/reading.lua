@@ -1,0 +1,116 @@
+-- The way from the counts over the wires of a written circuit to counts over the program's bits. It is a plain table, so
+-- that a journal can keep it for a job that is found again.
+-- Invariant: keys of any other width than the circuit's are refused, never guessed at.
+--
+-- reading = { version = 1, wires, padded, bits, nodes, registers }
+--   bits: for each bit, from bit 0 on, what it is: 0 and 1 are constants, n > 1 is nodes[n - 1]
+--   nodes: { wire, value where the wire is 0, value where it is 1 }, values as in bits
+--   padded: the width to which the service may widen keys, by zeros on the left; nil: it does not
+--   registers: { name, size } in the order of their declaration; nil: the answer is over qubits
+-- SPDX-License-Identifier: Apache-2.0
+local errors = require "arvak.base.errors"
+
+local M = {}
+
+local VERSION = 1
+local DEVICE = 20   -- how many qubits the service widens a circuit to, when nobody says
+
+-- ---- making
+
+-- Lists a function's nodes, each after those that it refers to; its number in the list.
+local function add_function(state, f, nodes, known)
+  if f < 2 then return f end
+  if known[f] then return known[f] end
+  local store = state.store
+  local low = add_function(state, store.low[f], nodes, known)
+  local high = add_function(state, store.high[f], nodes, known)
+  nodes[#nodes + 1] = { state.home[store.variable[f]], low, high }
+  known[f] = #nodes + 1
+  return known[f]
+end
+
+local function add_wire(wire, nodes)
+  if not wire then return 0 end
+  nodes[#nodes + 1] = { wire, 0, 1 }
+  return #nodes + 1
+end
+
+-- The reading of a circuit that was lowered.
+function M.of(state)
+  local form, nodes, known, bits = state.form, {}, {}, {}
+  local made = { version = VERSION, wires = state.wires, bits = bits, nodes = nodes }
+  if state.level > 0 then made.padded = math.max(state.limit or DEVICE, state.wires) end
+  if not state.measured or form.bit_count == 0 then
+    for qubit = 0, form.qubit_count - 1 do bits[qubit + 1] = add_wire(state.wire_of[qubit], nodes) end
+    return made
+  end
+  for bit = 0, form.bit_count - 1 do
+    bits[bit + 1] = add_function(state, state.bits[bit] or 0, nodes, known)
+  end
+  made.registers = {}
+  for i, register in ipairs(form.bits) do made.registers[i] = { register.name, register.size } end
+  return made
+end
+
+-- ---- reading
+
+local function is_identity(reading)
+  if #reading.bits ~= reading.wires then return false end
+  for i, ref in ipairs(reading.bits) do
+    local node = reading.nodes[ref - 1]
+    if not node or node[1] ~= i - 1 or node[2] ~= 0 or node[3] ~= 1 then return false end
+  end
+  return true
+end
+
+local ONE = ("1"):byte()
+
+-- A function that makes the program's key of one over the wires.
+local function translator(reading)
+  local bits, nodes, wires, count = reading.bits, reading.nodes, reading.wires, #reading.bits
+  local key = {}
+  return function(raw)
+    for i = 1, count do
+      local ref = bits[i]
+      while ref > 1 do
+        local node = nodes[ref - 1]
+        ref = raw:byte(wires - node[1]) == ONE and node[3] or node[2]
+      end
+      key[count + 1 - i] = ref
+    end
+    return table.concat(key, "", 1, count)
+  end
+end
+
+local function wrong_key(raw, reading)
+  return nil, errors.new("rpc", ("the counts have the key %q, expected %d characters 0 and 1, one for each qubit of the "
+    .. "circuit that was sent"):format(raw, reading.wires))
+end
+
+-- A key without the zeros that the service has put on the left; nil when it is none of this circuit.
+local function trimmed(raw, reading)
+  local width, wires = #raw, reading.wires
+  if raw:find "[^01]" then return nil end
+  if width == wires then return raw end
+  if width ~= reading.padded or raw:find("1", 1, true) and raw:find("1", 1, true) <= width - wires then return nil end
+  return raw:sub(width - wires + 1)
+end
+
+-- Counts (a table of bitstrings) over the bits of the program, or nil and an error.
+function M.read(reading, counts)
+  if type(reading) ~= "table" or reading.version ~= VERSION then
+    return nil, errors.new("rpc", ("a way of reading of version %s, expected %d: it was written by another release")
+      :format(tostring(type(reading) == "table" and reading.version), VERSION))
+  end
+  local translate = not is_identity(reading) and translator(reading)
+  local read = {}
+  for raw, count in pairs(counts) do
+    local key = type(raw) == "string" and trimmed(raw, reading)
+    if not key then return wrong_key(tostring(raw), reading) end
+    if translate then key = translate(key) end
+    read[key] = (read[key] or 0) + count
+  end
+  return read
+end
+
+return M

@@ -1,0 +1,133 @@
+-- The text that the service takes, written operation by operation. An angle that is not bound yet leaves a gap, and the
+-- text is then a template, which is filled in without lowering again.
+-- Invariant: a number reads back to the same number; every text ends with the measurement of all wires.
+-- SPDX-License-Identifier: Apache-2.0
+local parameters = require "arvak.circuit.parameters"
+local refuse = require "arvak.circuit.refuse"
+local text = require "arvak.base.text"
+
+local M = {}
+local Writer = {}
+Writer.__index = Writer
+
+local names = setmetatable({}, { __index = function(known, wire)
+  local name = "q[" .. wire .. "]"
+  known[wire] = name
+  return name
+end })
+
+-- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: most wires of one.
+function M.new()
+  return setmetatable({ pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {} }, Writer)
+end
+
+local function written(value)
+  if not parameters.is_finite(value) then refuse("an angle that is %s, not a finite number", tostring(value)) end
+  return (text.format_number("%.17g", value))
+end
+
+-- A number, for the text.
+function Writer:number(value)
+  local number = self.numbers[value]
+  if not number then
+    number = written(value)
+    self.numbers[value] = number
+  end
+  return number
+end
+
+local function add(self, piece)
+  local n = self.n + 1
+  self.pieces[n], self.n = piece, n
+end
+
+local function finish(self, head, operands, width)
+  add(self, head .. operands .. ";\n")
+  self.operations = self.operations + 1
+  if width > self.widest then self.widest = width end
+end
+
+-- The name with its angles, up to the operands.
+local function with_angles(self, name, angles)
+  local head = name .. "("
+  for i, angle in ipairs(angles) do
+    if i > 1 then head = head .. "," end
+    if type(angle) == "number" then
+      head = head .. self:number(angle)
+    else
+      add(self, head)
+      add(self, angle)
+      head, self.has_gaps = "", true
+    end
+  end
+  return head .. ") "
+end
+
+-- The operands of a line.
+function M.operands(a, b, c)
+  if c then return names[a] .. "," .. names[b] .. "," .. names[c] end
+  return b and names[a] .. "," .. names[b] or names[a]
+end
+
+-- A whole line: the name with its angles and a blank, the operands, and how many they are.
+Writer.line = finish
+
+function Writer:one(name, wire) finish(self, name .. " ", names[wire], 1) end
+
+function Writer:two(name, a, b) finish(self, name .. " ", names[a] .. "," .. names[b], 2) end
+
+function Writer:three(name, a, b, c)
+  finish(self, name .. " ", names[a] .. "," .. names[b] .. "," .. names[c], 3)
+end
+
+-- A gate with angles (a list) on one wire or two.
+function Writer:turn(name, angles, a, b)
+  local head = with_angles(self, name, angles)
+  finish(self, head, b and names[a] .. "," .. names[b] or names[a], b and 2 or 1)
+end
+
+function Writer:barrier(wires)
+  local operands = {}
+  for i, wire in ipairs(wires) do operands[i] = names[wire] end
+  finish(self, "barrier ", table.concat(operands, ","), 1)
+end
+
+local HEAD = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[%d] q;\nbit[%d] m;\n'
+local TAIL = "m = measure q;\n"
+
+-- The whole text for so many wires; of a template its pieces, strings and expressions by turns.
+function Writer:finish(wires)
+  local head = HEAD:format(wires, wires)
+  if not self.has_gaps then return head .. table.concat(self.pieces, "", 1, self.n) .. TAIL end
+  local joined, from = {}, 1
+  for i = 1, self.n do
+    if type(self.pieces[i]) == "table" then
+      joined[#joined + 1] = table.concat(self.pieces, "", from, i - 1)
+      joined[#joined + 1], from = self.pieces[i], i + 1
+    end
+  end
+  joined[#joined + 1] = table.concat(self.pieces, "", from, self.n) .. TAIL
+  joined[1] = head .. joined[1]
+  return joined
+end
+
+-- The text of a template with values (name → number) in its gaps.
+function M.fill(pieces, values)
+  local filled, known = {}, {}
+  for i, piece in ipairs(pieces) do
+    if i % 2 == 0 then
+      local number = known[piece]
+      if not number then
+        local angle = parameters.substitute(piece, values)
+        if type(angle) ~= "number" then refuse("an angle that is not bound") end
+        number = written(angle)
+        known[piece] = number
+      end
+      piece = number
+    end
+    filled[i] = piece
+  end
+  return table.concat(filled)
+end
+
+return M

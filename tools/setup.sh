@@ -18,6 +18,7 @@ build protobuf-c-compiler generates C from proto/arvak.proto
 build lua5.4              the interpreter; also embeds the Lua sources at build time
 build liblua5.4-dev       headers of Lua
 build lua-cjson           JSON: metadata, topology
+build lua-argparse        the command's arguments
 test  lua-busted          runs spec/*_spec.lua
 test  lua-cqueues         an event loop to live in
 test  lua-luv             another

@@ -1,9 +1,8 @@
 -- What the command prints: results to standard output, everything else to standard error. Invariant: after a reader has
 -- gone (a closed pipe) nothing more is written and the command ends quietly.
 -- SPDX-License-Identifier: Apache-2.0
-local json = require "arvak.base.json"
-local text = require "arvak.base.text"
 local ends = require "arvak.command.ends"
+local text = require "arvak.command.text"
 
 local M = { is_quiet = false, has_color = false, format = false }
 
@@ -72,21 +71,28 @@ function M.raw(value) return setmetatable({ value }, Raw) end
 local function encode(value)
   if getmetatable(value) == Raw then return value[1] end
   if type(value) == "table" then return M.object(value) end
-  return json.scalar(value)
+  return text.scalar(value)
 end
 
 -- fields: { name, value, name, value, … }; a value that is nil is left out, so give select("#").
 function M.object(fields)
   local parts = {}
   for i = 1, fields.n or #fields, 2 do
-    if fields[i + 1] ~= nil then parts[#parts + 1] = json.string(fields[i]) .. ":" .. encode(fields[i + 1]) end
+    if fields[i + 1] ~= nil then parts[#parts + 1] = text.scalar(fields[i]) .. ":" .. encode(fields[i + 1]) end
   end
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
 function M.line(...) M.write(M.object(table.pack(...)), "\n") end
 
-function M.counts(result) return M.raw(json.counts(result)) end
+-- In ascending order.
+function M.counts(result)
+  local fields = { n = 0 }
+  for bits, count in result:pairs() do
+    fields[fields.n + 1], fields[fields.n + 2], fields.n = bits, count, fields.n + 2
+  end
+  return M.raw(M.object(fields))
+end
 
 function M.list(values)
   local parts = {}
@@ -106,7 +112,7 @@ end
 
 local function csv_cell(value)
   if value == nil then return "" end
-  local cell = type(value) == "number" and json.number(value) or tostring(value)
+  local cell = type(value) == "number" and text.number(value) or tostring(value)
   if cell:find '[",\r\n]' then cell = '"' .. cell:gsub('"', '""') .. '"' end
   return cell
 end

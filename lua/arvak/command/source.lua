@@ -1,10 +1,10 @@
 -- Circuits from files, folders, lists and manifests, each with a name that tells it from the others. Invariant: nothing
 -- is sent before every file has been read and understood.
 -- SPDX-License-Identifier: Apache-2.0
-local json = require "arvak.base.json"
 local circuit = require "arvak.circuit"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
+local text_of = require "arvak.command.text"
 
 local M = {}
 
@@ -85,7 +85,7 @@ end
 
 local function point_name(point)
   local parts = {}
-  for i, pair in ipairs(point) do parts[i] = ("%s=%s"):format(pair[1], json.number(pair[2])) end
+  for i, pair in ipairs(point) do parts[i] = ("%s=%s"):format(pair[1], text_of.number(pair[2])) end
   return table.concat(parts, ",")
 end
 
@@ -137,8 +137,8 @@ local function read_manifest(path, add)
     count = count + 1
     if line:find "%S" then
       local at = ("%s:%d"):format(path, count)
-      local entry, err = json.decode(line)
-      if err then ends.usage("%s: %s", at, err.message) end
+      local entry, problem = text_of.decode(line)
+      if problem then ends.usage("%s: %s", at, problem) end
       check_line(entry, at)
       local file = entry.file and (entry.file:find "^/" and entry.file or folder .. entry.file)
       local id = entry.id ~= nil and tostring(entry.id) or file or at

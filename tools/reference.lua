@@ -10,7 +10,8 @@ local M = { source = "lua/arvak/meta.lua", folder = "docs/reference" }
 -- How programs call what meta.lua has in a local table.
 local SHOWN = {
   results = "arvak.results", export = "arvak.export", cqueues_adapter = 'require("arvak.cqueues")',
-  luv_adapter = 'require("arvak.luv")', batch_result = "r", ["devserver:"] = "server", pollable = "p", ["circuit:"] = "c",
+  luv_adapter = 'require("arvak.luv")', batch_result = "r", ["devserver:"] = "server", pollable = "p",
+  ["circuit:"] = "c",
 }
 
 -- ---- reading

@@ -7,6 +7,7 @@ local check = require "arvak.base.check"
 local bind = require "arvak.circuit.bind"
 local build = require "arvak.circuit.build"
 local look = require "arvak.circuit.look"
+local object = require "arvak.circuit.object"
 local parameters = require "arvak.circuit.parameters"
 local read = require "arvak.circuit.read"
 local transform = require "arvak.circuit.transform"
@@ -21,9 +22,18 @@ Circuit.__index = check.seal(methods, Circuit)
 Circuit.methods = methods
 Circuit.__tostring = look.print
 
-return check.seal {
-  new = build.new,
-  parameter = parameters.parameter,
-  from_qasm = read.from_qasm,
-  load = read.load,
-}
+local M = { new = build.new, parameter = parameters.parameter }
+
+local function adopt(form, err)
+  if not form then return nil, err end
+  return object.of_snapshot { form = form }
+end
+
+-- Reads a program of OpenQASM 2 or 3. options: name, include_path, max_operations. nil and an error of kind
+-- "invalid_circuit" with line, column and source.
+function M.from_qasm(text, options) return adopt(read.from_qasm(text, options)) end
+
+-- Reads a program from a file; includes are looked for beside it. The same options and errors.
+function M.load(path, options) return adopt(read.load(path, options)) end
+
+return check.seal(M)

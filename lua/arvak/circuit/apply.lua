@@ -102,7 +102,7 @@ local function write_body(state, definition, angles, powers, quantum, targets)
   local function write(operation, inner_powers, inner_controls)
     local gate, map = operation[1], {}
     for i = 1, gate.qubits do map[i] = targets[operation[1 + gate.params + i] + 1] end
-    apply_definition(state, gates.definition(gate.name, 2), gates.angles(operation, gate.params, angles), inner_powers,
+    apply_definition(state, gates.definition(gate.name, 2), gates.angles(operation, gate.params, nil, angles), inner_powers,
       inner_controls, map)
   end
   local body, outer = definition.body, definition.outer
@@ -188,7 +188,7 @@ local function matrix_of_body(state, gate, angles, depth)
     local inner = operation[1]
     if inner == form.RESET then refuse("reset in a gate under modifiers") end
     if inner ~= form.BARRIER then
-      local inner_angles = gates.angles(operation, inner.params, angles)
+      local inner_angles = gates.angles(operation, inner.params, state.given, angles)
       m = matrix.product(matrix_of_gate(state, unmodified(state, inner), inner_angles, depth + 1), m)
     end
   end
@@ -235,7 +235,7 @@ local function apply_inner(state, operation, angles, powers, quantum, qubits, de
   end
   local map, from = {}, kind.params + 1
   for i = 1, kind.qubits do map[i] = qubits[operation[from + i] + 1] end
-  apply_gate(state, kind, gates.angles(operation, kind.params, angles), powers, quantum, map, depth)
+  apply_gate(state, kind, gates.angles(operation, kind.params, state.given, angles), powers, quantum, map, depth)
 end
 
 local function apply_repeated(state, gate, angles, power, quantum, qubits, depth)
@@ -288,7 +288,7 @@ end
 function M.gate(state, operation)
   local gate = operation[1]
   local params = gate.params
-  apply_gate(state, gate, gates.angles(operation, params), NONE, NONE,
+  apply_gate(state, gate, gates.angles(operation, params, state.given), NONE, NONE,
     table.move(operation, params + 2, params + 1 + gate.qubits, 1, {}), 0)
 end
 

@@ -45,6 +45,7 @@ local function check_values(values, snapshot)
       check.misuse("bind: got a value for %s, expected %s", core.describe(name),
         list ~= "" and "parameters of the circuit: " .. list or "none: nothing is left to bind")
     end
+    if type(value) == "boolean" then value = value and 1 or 0 end   -- of an input that is a bool
     if not math.type(value) or not parameters.is_finite(value) then
       check.misuse("bind: %s: got %s, expected a finite number", name, core.describe(value))
     end
@@ -53,10 +54,19 @@ local function check_values(values, snapshot)
   return copy
 end
 
--- The form with values in it: by the reader where they may decide which operations there are.
-local function bound_form(base, values)
-  local known = object.form_in(base)
-  if known.reread and known.pending then return known.reread(values) end
+-- Whether only the reader knows what values do: they decide which operations there are, or have a type of their own.
+local function needs_reader(known, values)
+  if not known.reread then return false end
+  if known.pending then return true end
+  for _, input in ipairs(known.inputs) do
+    local is_real = input.type == "float" or (input.type == "angle" and not input.width)
+    if not is_real and values[input.name] ~= nil then return true end
+  end
+  return false
+end
+
+-- The form with values for parameters that stand in angles alone.
+local function bound_form(known, values)
   local copy = {}
   for name, value in pairs(known) do copy[name] = value end
   copy.block, copy.parameters, copy.reread = rewrite.bind(known.block, values), {}, nil
@@ -85,19 +95,17 @@ end
 -- these values: that of a loop's bound, say.
 function methods.bind(circuit, values)
   local snapshot = object.snapshot_of(circuit)
-  local open
   local base, all = root_of(snapshot, check_values(values, snapshot))
-  local bound = { base = base, values = all }
-  if object.form_in(base).pending then
-    local known, err = bound_form(base, all)
-    if not known then return nil, err end
-    bound.form = known
-  else
-    open = still_open(base, all)
+  local known = object.form_in(base)
+  if needs_reader(known, all) then
+    local made, err = known.reread(all)
+    if not made then return nil, err end
+    return object.of_snapshot { form = made }
   end
-  bound.open = open
-  bound.make_form = function() return (bound_form(base, all)) end
-  return object.of_snapshot(bound)
+  return object.of_snapshot {
+    base = base, values = all, open = still_open(base, all),
+    make_form = function() return bound_form(known, all) end,
+  }
 end
 
 -- ---- lowering
@@ -120,7 +128,7 @@ end
 
 local function make_lowered(snapshot, options, key)
   local open, base = open_names(snapshot), snapshot.base
-  if #open == 0 and base and not object.form_in(base).pending then
+  if #open == 0 and base then
     local template = template_of(base, options, key)
     if template then return template:fill(snapshot.values) end
   end

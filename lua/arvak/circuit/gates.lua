@@ -34,7 +34,7 @@ end
 -- A number, or the end of the attempt: of an expression there is no root.
 local function number_of(angle)
   if type(angle) == "number" then return angle end
-  refuse("a power of a gate whose angle is not bound")
+  refuse.for_values("a power of a gate whose angle is not bound")
 end
 
 M.known_angle = number_of
@@ -218,12 +218,13 @@ function M.power(record, exponent)
   return powers[record.kind](record, exponent) or M.of_matrix(matrix.power(M.matrix(record), exponent))
 end
 
--- The angles of an operation with those of the gate put in around it. arguments: list, or nil.
-function M.angles(operation, count, arguments)
+-- The angles of an operation with what is known put in: values (name → number, or nil) and the arguments of the gate
+-- around it (list, or nil).
+function M.angles(operation, count, values, arguments)
   local angles = {}
   for i = 1, count do
     local angle = operation[i + 1]
-    angles[i] = type(angle) == "number" and angle or parameters.substitute(angle, nil, arguments)
+    angles[i] = type(angle) == "number" and angle or parameters.substitute(angle, values, arguments)
   end
   return angles
 end

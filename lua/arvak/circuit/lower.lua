@@ -4,12 +4,14 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local apply = require "arvak.circuit.apply"
+local canonical = require "arvak.circuit.canonical"
 local decisions = require "arvak.circuit.decisions"
 local errors = require "arvak.base.errors"
 local form = require "arvak.circuit.form"
 local integers = require "arvak.circuit.integers"
 local reading = require "arvak.circuit.reading"
 local refuse = require "arvak.circuit.refuse"
+local text = require "arvak.base.text"
 local wires = require "arvak.circuit.wires"
 local write = require "arvak.circuit.write"
 
@@ -28,11 +30,12 @@ function State:step()
   end
 end
 
-local function new_state(source, options)
+-- given: values for parameters (name → number), or nil.
+local function new_state(source, options, given)
   local state = setmetatable({
     form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
     max_operations = options.max_operations or MAX_OPERATIONS, steps = 0, writer = write.new(), store = decisions.new(),
-    unmodified = {}, bits = {}, values = {}, measured = false, direct = {},
+    unmodified = {}, bits = {}, values = {}, measured = false, direct = {}, given = given,
   }, State)
   wires.start(state)
   return state
@@ -282,16 +285,17 @@ end
 
 local function failure(source, refusal, position)
   local line, column = form.place(position)
-  local place = line and ("%s:%d:%d: "):format(source.source or "circuit", line, column) or ""
+  local place = line and ("%s%d:%d: "):format(source.source and text.printable(source.source) .. ":" or "line ", line,
+    column) or ""
   return errors.new("invalid_circuit", place .. refusal.message, { line = line, column = column, source = source.source })
 end
 
--- What a function gives, or nil and the error of its refusal.
+-- What a function gives of a state, or nil, the error of its refusal, and whether values for the parameters may help.
 local function protected(source, state, work, ...)
-  local ok, result = core.protect(work, ...)
+  local ok, result = core.protect(work, state, ...)
   if ok then return result end
   if not refuse.is(result) then error(result, 0) end
-  return nil, failure(source, result, state and state.position)
+  return nil, failure(source, result, state and state.position), result.needs_values
 end
 
 local function lower(state)
@@ -305,11 +309,11 @@ end
 function M.lower(source, options)
   if source.pending then return nil, source.pending.err end
   if #source.parameters > 0 then
-    return nil, errors.new("invalid_circuit", "parameters without a value: " .. table.concat(source.parameters, ", "),
-      { source = source.source })
+    local names = text.printable(table.concat(source.parameters, ", "))
+    return nil, errors.new("invalid_circuit", "parameters without a value: " .. names, { source = source.source })
   end
-  local state = new_state(source, options or {})
-  return protected(source, state, lower, state)
+  local lowered, err = protected(source, new_state(source, options or {}), lower)
+  return lowered, err
 end
 
 -- ---- templates
@@ -317,12 +321,15 @@ end
 local Template = {}
 Template.__index = Template
 
+local function fill(_, qasm, values) return write.fill(qasm, values) end
+
 -- The circuit with values for its parameters (name → number, all of them): as lower gives it, or nil and an error.
 function Template:fill(values)
   local lowered = self.lowered
+  if not lowered then return protected(self.form, new_state(self.form, self.options, values), lower) end
   local qasm, err = lowered.qasm, nil
   if type(qasm) == "table" then
-    qasm, err = protected(self.form, nil, write.fill, qasm, values)
+    qasm, err = protected(self.form, nil, fill, qasm, values)
     if not qasm then return nil, err end
   end
   return {
@@ -331,14 +338,17 @@ function Template:fill(values)
   }
 end
 
--- A form with parameters, lowered once for all values; nil and an error when that depends on their values, or when it
--- cannot be lowered at all. Options as of lower.
+-- A form with parameters, lowered once for all values, or for each of them where it depends on them; nil and an error
+-- when it cannot be lowered whatever they are. Options as of lower.
 function M.template(source, options)
   if source.pending then return nil, source.pending.err end
-  local state = new_state(source, options or {})
-  local lowered, err = protected(source, state, lower, state)
-  if not lowered then return nil, err end
-  return setmetatable({ form = source, lowered = lowered }, Template)
+  options = options or {}
+  local lowered, err, needs_values = protected(source, new_state(source, options), lower)
+  if not lowered and not needs_values then return nil, err end
+  return setmetatable({ form = source, options = options, lowered = lowered }, Template)
 end
+
+-- The text that a journal hashes (canonical.lua).
+M.canonical = canonical.of
 
 return M

@@ -1,7 +1,5 @@
 -- Names in OpenQASM 3: what may be one, what the language has taken, and names that nobody uses yet.
 -- SPDX-License-Identifier: Apache-2.0
-local library = require "arvak.circuit.library"
-
 local M = {}
 
 local function set_of(words)
@@ -36,14 +34,12 @@ end
 
 function M.is_keyword(name) return keywords[name] == true end
 
--- The name, or one with _ and a number behind it where the language, its library or taken has it; then it is in taken.
--- What no name may hold becomes _. taken: a set of names; is_gate: a gate may have a name of the library that is not in
--- stdgates.inc.
-function M.unique(name, taken, is_gate)
-  local gates = is_gate and in_stdgates or library
+-- The name, or one with _ and a number behind it where the language, stdgates.inc or taken has it; then it is in taken.
+-- What no name may hold becomes _. taken: a set of names.
+function M.unique(name, taken)
   name = name:gsub("[^%w_\128-\255]", "_"):gsub("^%d", "_%0")
   local unique, i = name, 0
-  while taken[unique] or keywords[unique] or functions[unique] or gates[unique] do
+  while taken[unique] or keywords[unique] or functions[unique] or in_stdgates[unique] do
     i = i + 1
     unique = name .. "_" .. i
   end

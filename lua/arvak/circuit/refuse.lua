@@ -1,10 +1,19 @@
 -- How lowering gives up on a circuit: it raises a refusal, which its entry catches and makes an error with the place.
 -- SPDX-License-Identifier: Apache-2.0
+local M = {}
 local Refusal = {}
 
--- refuse(format, ...): raises. refuse.is(value): whether that was raised by it.
-return setmetatable({
-  is = function(value) return getmetatable(value) == Refusal end,
-}, {
-  __call = function(_, format, ...) error(setmetatable({ message = format:format(...) }, Refusal), 0) end,
-})
+-- Raises a refusal.
+function M.raise(format, ...)
+  error(setmetatable({ message = format:format(...) }, Refusal), 0)
+end
+
+-- Raises a refusal that values for the parameters may lift.
+function M.for_values(format, ...)
+  error(setmetatable({ message = format:format(...), needs_values = true }, Refusal), 0)
+end
+
+-- Whether a value was raised here.
+function M.is(value) return getmetatable(value) == Refusal end
+
+return setmetatable(M, { __call = function(_, ...) return M.raise(...) end })

@@ -17,23 +17,40 @@ local as_modified = {
   ccz = "ctrl(2) @ z", c3x = "ctrl(3) @ x", c4x = "ctrl(4) @ x", c3sx = "ctrl(3) @ sx", c3sqrtx = "ctrl(3) @ sx",
 }
 
--- or as definitions, which begin with their names.
+-- or as definitions of the program's own.
+local function op(name, ...) return { form.gate(name), ... } end
+
+local theta, phi = { "param", 1 }, { "param", 2 }
+local QUARTER, EIGHTH = math.pi / 2, math.pi / 4
+
 local definitions = {
-  r = "r(t, f) a { U(t, f - pi/2, pi/2 - f) a; }",
-  u0 = "u0(t) a { id a; }",
-  iswap = "iswap a, b { s a; s b; h a; cx a, b; cx b, a; h b; }",
-  dcx = "dcx a, b { cx a, b; cx b, a; }",
-  ecr = "ecr a, b { h b; cx a, b; rz(pi/4) b; cx a, b; h b; x a; h b; cx a, b; rz(-pi/4) b; cx a, b; h b; }",
-  rxx = "rxx(t) a, b { h a; h b; cx a, b; rz(t) b; cx a, b; h a; h b; }",
-  ryy = "ryy(t) a, b { rx(pi/2) a; rx(pi/2) b; cx a, b; rz(t) b; cx a, b; rx(-pi/2) a; rx(-pi/2) b; }",
-  rzz = "rzz(t) a, b { cx a, b; rz(t) b; cx a, b; }",
-  rzx = "rzx(t) a, b { h b; cx a, b; rz(t) b; cx a, b; h b; }",
-  rccx = "rccx a, b, c { U(pi/2, 0, pi) c; p(pi/4) c; cx b, c; p(-pi/4) c; cx a, c; p(pi/4) c; cx b, c;"
-    .. " p(-pi/4) c; U(pi/2, 0, pi) c; }",
-  rc3x = "rc3x a, b, c, d { h d; p(pi/4) d; cx c, d; p(-pi/4) d; h d; cx a, d; p(pi/4) d; cx b, d; p(-pi/4) d;"
-    .. " cx a, d; p(pi/4) d; cx b, d; p(-pi/4) d; h d; p(pi/4) d; cx c, d; p(-pi/4) d; h d; }",
+  r = { { "theta", "phi" }, 1, op("U", theta, { "-", phi, QUARTER }, { "-", QUARTER, phi }, 0) },
+  u0 = { { "gamma" }, 1, op("id", 0) },
+  iswap = { {}, 2, op("s", 0), op("s", 1), op("h", 0), op("cx", 0, 1), op("cx", 1, 0), op("h", 1) },
+  dcx = { {}, 2, op("cx", 0, 1), op("cx", 1, 0) },
+  ecr = { {}, 2, op("h", 1), op("cx", 0, 1), op("rz", EIGHTH, 1), op("cx", 0, 1), op("h", 1), op("x", 0),
+    op("h", 1), op("cx", 0, 1), op("rz", -EIGHTH, 1), op("cx", 0, 1), op("h", 1) },
+  rxx = { { "theta" }, 2, op("h", 0), op("h", 1), op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1), op("h", 0),
+    op("h", 1) },
+  ryy = { { "theta" }, 2, op("rx", QUARTER, 0), op("rx", QUARTER, 1), op("cx", 0, 1), op("rz", theta, 1),
+    op("cx", 0, 1), op("rx", -QUARTER, 0), op("rx", -QUARTER, 1) },
+  rzz = { { "theta" }, 2, op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1) },
+  rzx = { { "theta" }, 2, op("h", 1), op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1), op("h", 1) },
+  rccx = { {}, 3, op("h", 2), op("t", 2), op("cx", 1, 2), op("tdg", 2), op("cx", 0, 2), op("t", 2), op("cx", 1, 2),
+    op("tdg", 2), op("h", 2) },
+  rc3x = { {}, 4, op("h", 3), op("t", 3), op("cx", 2, 3), op("tdg", 3), op("h", 3), op("cx", 0, 3), op("t", 3),
+    op("cx", 1, 3), op("tdg", 3), op("cx", 0, 3), op("t", 3), op("cx", 1, 3), op("tdg", 3), op("h", 3), op("t", 3),
+    op("cx", 2, 3), op("tdg", 3), op("h", 3) },
 }
-definitions.rcccx = definitions.rc3x:gsub("^rc3x", "rcccx")
+definitions.rcccx = definitions.rc3x
+
+-- A gate of the library as one that a program defines.
+local function defined(name)
+  local known = definitions[name]
+  local body = form.block()
+  for i = 3, #known do form.add(body, known[i]) end
+  return form.define(name, known[1], known[2], body)
+end
 
 -- ---- names
 
@@ -101,7 +118,7 @@ function Writer:define(gate)
   local scope = { arguments = arguments, qubit = function(q) return qubits[q] end, indent = "  " }
   local body = {}
   write_block(self, gate.body, scope, body)
-  local name = names.unique(gate.name, self.taken, true)
+  local name = names.unique(gate.name, self.taken)
   self.gates[gate] = name
   local list = table.concat(qubits, ", ", 0, gate.qubits - 1)
   self.heads[#self.heads + 1] = ("gate %s%s %s {\n%s%s}"):format(name,
@@ -115,11 +132,7 @@ function Writer:base_name(gate)
   if not gate.library then return self:define(gate) end
   if names.is_standard_gate(gate.name) then return gate.name end
   if as_modified[gate.name] then return as_modified[gate.name] end
-  if not self.gates[gate] then
-    local name = names.unique(gate.name, self.taken, true)
-    self.gates[gate] = name
-    self.heads[#self.heads + 1] = "gate " .. definitions[gate.name]:gsub("^%w+", name)
-  end
+  if not self.gates[gate] then self.gates[gate] = self:define(defined(gate.name)) end
   return self.gates[gate]
 end
 
@@ -199,9 +212,12 @@ local function declare(lines, writer, word, register)
   lines[#lines + 1] = ("%s%s %s;"):format(word, size, writer.rename[register])
 end
 
+-- A bit that is declared here would be reported; a variable that holds one is not.
 local function declare_variable(lines, writer, variable)
-  local width = variable.width and variable.type ~= "bool" and ("[%d]"):format(variable.width) or ""
-  lines[#lines + 1] = ("%s%s %s;"):format(variable.type, width, writer.rename[variable])
+  local type, width = variable.type, variable.width
+  if type == "bit" then type = (width or 1) == 1 and "bool" or "uint" end
+  local size = type ~= "bool" and width and ("[%d]"):format(width) or ""
+  lines[#lines + 1] = ("%s%s %s;"):format(type, size, writer.rename[variable])
 end
 
 local function declarations(writer)

@@ -21,9 +21,15 @@ function M.new()
   return setmetatable({ pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {} }, Writer)
 end
 
+local FORMAT = "%.17g"
+
+local function refuse_number(value)
+  refuse("an angle that is %s, expected a finite number", value ~= value and "not a number" or "infinite")
+end
+
 local function written(value)
-  if not parameters.is_finite(value) then refuse("an angle that is %s, not a finite number", tostring(value)) end
-  return (text.format_number("%.17g", value))
+  if not parameters.is_finite(value) then refuse_number(value) end
+  return (text.format_number(FORMAT, value))
 end
 
 -- A number, for the text.
@@ -113,19 +119,20 @@ end
 
 -- The text of a template with values (name → number) in its gaps.
 function M.fill(pieces, values)
-  local filled, known = {}, {}
-  for i, piece in ipairs(pieces) do
-    if i % 2 == 0 then
-      local number = known[piece]
-      if not number then
-        local angle = parameters.substitute(piece, values)
-        if type(angle) ~= "number" then refuse("an angle that is not bound") end
-        number = written(angle)
-        known[piece] = number
-      end
-      piece = number
+  local filled, known, substitute = {}, {}, parameters.substitute
+  local format = text.decimal_point() == "." and string.format or text.format_number
+  for i = 1, #pieces, 2 do
+    filled[i] = pieces[i]
+    local gap = pieces[i + 1]
+    local number = gap and known[gap]
+    if gap and not number then
+      local angle = substitute(gap, values)
+      if type(angle) ~= "number" then refuse("an angle that is not bound") end
+      if angle - angle ~= 0 then refuse_number(angle) end
+      number = format(FORMAT, angle)
+      known[gap] = number
     end
-    filled[i] = piece
+    filled[i + 1] = number
   end
   return table.concat(filled)
 end

@@ -130,6 +130,8 @@ check-long:
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
+	@$(RUN) $(LUA) spec/long/fuzz_circuits.lua $(SEED)
+	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)

@@ -138,7 +138,7 @@ end
 
 local function heading_of(entry) return entry.shown or entry.name end
 
-local places   -- name of a class → link
+local places, summaries   -- name of a class → link, and the first sentence about it
 
 -- A type for a table's cell: names of classes are links, alternatives are words.
 local function show_type(kind)
@@ -187,9 +187,14 @@ local function show_rows(out, head, rows)
   out[#out + 1] = ("| %s | type | |\n|---|---|---|\n%s\n"):format(head, table.concat(rows, "\n"))
 end
 
+-- What nothing is said about is as its class says.
+local function meaning_of(item)
+  return item.meaning ~= "" and item.meaning or summaries[item.type] or ""
+end
+
 local function row_of(item)
   return ("| `%s` | %s%s | %s |"):format(item.name, show_type(item.type), item.optional and ", optional" or "",
-    cell(item.meaning))
+    cell(meaning_of(item)))
 end
 
 local function show_class(out, entry)
@@ -221,6 +226,7 @@ local function show_function(out, entry)
   for i, value in ipairs(entry.returns) do
     local name = value.name:find("^[%w_.]+$") and value.name or tostring(i)
     local meaning = name == value.name and value.meaning or (value.name .. " " .. value.meaning)
+    if meaning == "" then meaning = summaries[value.type:gsub("|nil$", "")] or "" end
     rows[#rows + 1] = ("| `%s` | %s | %s |"):format(name, show_type(value.type), cell(meaning))
   end
   show_rows(out, "returns", rows)
@@ -249,6 +255,9 @@ Every public name of the library, once. Three rules hold everywhere:
   `resource_exhausted`, `unauthenticated`, `forked` and `rpc`: [all kinds](../guide/errors-and-what-to-do.md).
 - A wrong argument raises at the line of the caller. The message names the argument, the value and what was expected.
 
+The C interface stands in the installed headers: `arvak.h` (the client without Lua) and `arvak_lua.h` (for hosts of Lua
+states). [Embedding](../guide/embedding.md) shows both.
+
 The examples follow these lines:
 
 ```lua
@@ -274,22 +283,24 @@ local function index(sections)
   local out = {}
   for _, section in ipairs(sections) do
     out[#out + 1] = ("## [%s](%s)\n"):format(section.title:gsub("^%l", string.upper), M.page_of(section))
-    local links = {}
+    local functions, tables = {}, {}
     for _, entry in ipairs(section.entries) do
-      local heading = heading_of(entry)
-      links[#links + 1] = ("[`%s`](%s#%s)"):format(heading, M.page_of(section), M.anchor(heading))
+      local heading, list = heading_of(entry), entry.kind == "function" and functions or tables
+      list[#list + 1] = ("[`%s`](%s#%s)"):format(heading, M.page_of(section), M.anchor(heading))
     end
-    out[#out + 1] = table.concat(links, ",\n") .. "\n"
+    if #functions > 0 then out[#out + 1] = "Functions: " .. table.concat(functions, ",\n") .. "\n" end
+    out[#out + 1] = "Objects and tables: " .. table.concat(tables, ",\n") .. "\n"
   end
   return INDEX:format(NOTICE, M.prelude, table.concat(out, "\n"))
 end
 
 local function find_places(sections)
-  places = {}
+  places, summaries = {}, {}
   for _, section in ipairs(sections) do
     for _, entry in ipairs(section.entries) do
       if entry.kind ~= "function" and not places[entry.name] then
         places[entry.name] = M.page_of(section) .. "#" .. M.anchor(heading_of(entry))
+        summaries[entry.name] = (table.concat(entry.text, " "):match("^.-[.;:]%f[%s\0]") or ""):gsub("[;:]$", ".")
       end
     end
   end

@@ -12,6 +12,8 @@ local future = require "arvak.async.future"
 local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
 local job_result = require "arvak.jobs.result"
+local limits = require "arvak.jobs.limits"
+local program = require "arvak.results.program"
 local ready = require "arvak.async.ready"
 local task = require "arvak.async.task"
 local wait = require "arvak.jobs.wait"
@@ -29,16 +31,40 @@ methods.stats, methods.configure, methods.breaker = core.stats, core.configure, 
 methods.get_job_result = job_result.get_job_result
 
 -- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
--- and timeout and metadata of each call.
+-- and timeout and metadata of each call; circuit, from which the job was made, and its optimization_level.
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.text(job_id, "job_id")
-  wait.check_options(options, "wait_for_job")
-  return wait.wait_for_job(client, target, timeout, job_id, options)
+  local others, made = program.take_circuit(options, "wait_for_job")
+  wait.check_options(others, "wait_for_job")
+  local ok, way = program.way_of(made)
+  if not ok then return nil, way end
+  return wait.wait_for_job(client, target, timeout, job_id, others, way)
 end
 
 -- ---- submits
+
+-- A program as a text, and of a circuit its way of reading; nil and an error. Raises for what is wrong with the others.
+local function text_of(client, source, backend_id, options)
+  if type(source) == "string" or not program.is_circuit(source) then return source end
+  core.check.submit_qasm(client, "", backend_id, options)
+  return program.text_of(source, options, backend_id)
+end
+
+-- Submits a program, a text or a circuit: the job's id, or nil and an error.
+function methods.submit_qasm(client, qasm, backend_id, options)
+  if type(qasm) ~= "string" then
+    local target = core.check_client(client, "submit_qasm")
+    local way
+    qasm, way = text_of(client, qasm, backend_id, options)
+    if way and not qasm then
+      way.target = target
+      return nil, way
+    end
+  end
+  return core.call.submit_qasm(client, qasm, backend_id, options)
+end
 
 local execute_names = { shots = true, optimization_level = true }
 for name in pairs(wait.option_names) do execute_names[name] = true end
@@ -69,9 +95,11 @@ function methods.execute(client, qasm, backend_id, options)
   local target, timeout = core.check_client(client, "execute")
   core.check_wait("execute")
   local submit, waiting = split_options(options, "execute")
-  local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
+  local text, way = text_of(client, qasm, backend_id, submit)
+  if way and not text then return nil, way end
+  local job_id, err = core.call.submit_qasm(client, text, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, target, timeout, job_id, waiting)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting, way)
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.
@@ -101,10 +129,11 @@ end
 -- One job future for each circuit, each with a SubmitJob of its own. options: as of submit_qasm_future.
 function methods.submit_batch_future(client, circuits, backend_id, options)
   core.check_client(client, "submit_batch_future")
-  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  circuits = entries.check_plain_list(circuits)
   check.text(backend_id, "backend_id")
   local submit, waiting = split_options(options, "submit_batch_future")
-  core.check_batch(circuits)   -- raises before anything is sent; a bad text is the matter of its own future
+  core.check_batch(entries.without_circuits(circuits))   -- raises before anything is sent; a bad text is the matter
+                                                         -- of its own future
   local futures, shared = {}, job_future.rules(client, "submit_batch_future", waiting)
   for i, entry in ipairs(circuits) do
     futures[i] = submit_one(client, shared, entry.qasm or entry[1], backend_id, entry_options(submit, entry))
@@ -131,6 +160,20 @@ local function find_too_large(circuits, target)
       return err
     end
   end
+end
+
+-- The list with each circuit as its text; nil and the error of the first that cannot be lowered.
+local function lower_all(circuits, backend_id)
+  local list = {}
+  for i, entry in ipairs(circuits) do
+    local err
+    list[i], err = entries.lower_plain(entry, backend_id)
+    if err then
+      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      return nil, err
+    end
+  end
+  return list
 end
 
 -- Several SubmitBatch of at most 50 circuits, and of as many bytes as one message takes, one after the other. When one
@@ -160,7 +203,14 @@ function methods.submit_batch(client, circuits, backend_id, options)
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
   local call_options = check.pick_call_options(options)
-  circuits = check.list(circuits, "circuits", "circuits", "circuit")
+  circuits = entries.check_plain_list(circuits)
+  if entries.has_circuit(circuits) then
+    local texts, err = entries.without_circuits(circuits), nil
+    core.check.submit_batch(client, options.split and {} or texts, backend_id, call_options)
+    core.check_batch(texts)
+    circuits, err = lower_all(circuits, backend_id)
+    if not circuits then return nil, err end
+  end
   if options.split then
     local ok, err = core.check_batch(circuits)
     if ok then err = find_too_large(circuits, target) end
@@ -171,6 +221,8 @@ function methods.submit_batch(client, circuits, backend_id, options)
   end
   return core.call.submit_batch(client, circuits, backend_id, call_options)
 end
+
+methods.check = limits.check
 
 -- ---- streams
 
@@ -229,6 +281,15 @@ local function start_call(name, client, ...)
   local f = future.new(cancel_call)
   f._client = client
   if name:find("job", 1, true) then f._job_id = (...) end
+  if program.is_circuit((...)) then
+    local text, err = text_of(client, ...)
+    if not text then
+      future.settle(f, nil, err)
+      return f
+    end
+    detached.start(f, nil, name, client, text, select(2, ...))
+    return f
+  end
   detached.start(f, nil, name, client, ...)
   return f
 end
@@ -244,36 +305,62 @@ local kinds = {
   get_backend_info = "call", get_job_result = "task", submit_batch = "task", execute = "task", wait_for_job = "task",
   submit_circuit_json = "task", wait_for_ready = "task", watch_job = "stream", stream_results = "stream",
   submit_batch_stream = "stream", submit_qasm_future = "none", submit_batch_future = "none", stats = "none",
+  check = "task",
   configure = "none", breaker = "none", close = "none",
 }
 
--- What the methods made of several RPCs raise before they begin.
+-- What the methods made of several RPCs raise before they begin, and the arguments that they begin with: circuits as
+-- they are now.
 local checks = {}
 
 function checks.execute(client, qasm, backend_id, options)
-  core.check.submit_qasm(client, qasm, backend_id, (split_options(options, "execute")))
+  local is_circuit = program.is_circuit(qasm)
+  core.check.submit_qasm(client, is_circuit and "" or qasm, backend_id, (split_options(options, "execute")))
+  return is_circuit and program.freeze(qasm) or qasm, backend_id, options
+end
+
+-- Options of a method that takes a job's id, whose circuit is the one of now; and those without it.
+local function freeze_options(options, method)
+  local others, made = program.take_circuit(options, method)
+  if not made then return options, options end
+  for name, value in next, others do made[name] = value end
+  return made, others
 end
 
 function checks.wait_for_job(client, job_id, options)
-  wait.check_options(options, "wait_for_job")
-  core.check.get_job_status(client, job_id, options and check.pick_call_options(options))
+  local frozen, others = freeze_options(options, "wait_for_job")
+  wait.check_options(others, "wait_for_job")
+  core.check.get_job_status(client, job_id, others and check.pick_call_options(others))
+  return job_id, frozen
 end
 
-function checks.get_job_result(client, job_id, options) core.check.get_job_result(client, job_id, options) end
+function checks.get_job_result(client, job_id, options)
+  local frozen, others = freeze_options(options, "get_job_result")
+  core.check.get_job_result(client, job_id, others)
+  return job_id, frozen
+end
 
 function checks.submit_batch(client, circuits, backend_id, options)
   local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
-  circuits = check.list(circuits, "circuits", "circuits", "circuit")
-  core.check.submit_batch(client, options and options.split and {} or circuits, backend_id, call_options)
-  core.check_batch(circuits)
+  local list = entries.check_plain_list(circuits)
+  local texts = entries.without_circuits(list)
+  core.check.submit_batch(client, options and options.split and {} or texts, backend_id, call_options)
+  core.check_batch(texts)
+  return entries.has_circuit(list) and list or circuits, backend_id, options
 end
 
-function checks.submit_circuit_json(_, circuit_json, backend_id, _)
+function checks.submit_circuit_json(_, circuit_json, backend_id, options)
   check.string(circuit_json, "circuit_json")
   check.text(backend_id, "backend_id")
+  return circuit_json, backend_id, options
 end
 
-function checks.wait_for_ready(_, timeout) check.seconds(timeout, "timeout", true) end
+function checks.wait_for_ready(_, timeout)
+  check.seconds(timeout, "timeout", true)
+  return timeout
+end
+
+checks.check = limits.check_arguments
 
 check.seal(checks, Client)
 
@@ -287,8 +374,8 @@ function makers.task(name)
   local check_arguments = checks[name]
   return function(self, ...)
     core.check_client(self._client, name)
-    check_arguments(self._client, ...)   -- here, at the line of the call, and not only in the task
-    return task.spawn_detached(methods[name], self._client, ...)
+    -- They are checked here, at the line of the call, and not only in the task.
+    return task.spawn_detached(methods[name], self._client, check_arguments(self._client, ...))
   end
 end
 

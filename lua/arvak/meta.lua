@@ -117,7 +117,7 @@ function arvak.spawn(fn, ...) end
 ---arvak.sleep(0.01)
 ---```
 ---@param seconds number from 0 on
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function arvak.sleep(seconds) end
 
@@ -194,7 +194,7 @@ function arvak.wrap(fn) end
 ---print(journal:counts().completed)
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the SQLite file
 ---@return arvak.journal|nil journal
 ---@return arvak.error|nil err
 function arvak.journal(path) end
@@ -250,14 +250,15 @@ function arvak.pollable() end
 ---@return arvak.attachment attachment
 function arvak.attach(driver) end
 
----Runs `fn` as a task, and cancels it when the time is over.
+---Runs `fn` as a task, and cancels it when the time is over. Whatever it returns after that is dropped; what it raises is
+---raised.
 ---Errors: `timeout` (its `scope` is `"wait"`) when the time was over first.
 ---
 ---```lua
 ---local result, err = arvak.with_timeout(5, client.execute, client, bell, "simulator", 100)
 ---print(result or err)
 ---```
----@param seconds number
+---@param seconds number from 0 on
 ---@param fn function
 ---@param ... any arguments of `fn`
 ---@return any ... the values of `fn`, or nil and an error
@@ -270,7 +271,7 @@ function arvak.with_timeout(seconds, fn, ...) end
 ---local futures = client:submit_batch_future(circuits, "simulator")
 ---for future, index in arvak.as_completed(futures, 10) do print(index, future:result()) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param timeout? number seconds for all of them together. Defaults to no limit.
 ---@return fun(): arvak.future, integer
 ---@return nil
@@ -291,7 +292,7 @@ function arvak.as_completed(futures, timeout) end
 ---local done, not_done = arvak.wait(futures, { timeout = 10, return_when = "FIRST_COMPLETED" })
 ---print(#done, #not_done)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.wait_condition
 ---@return arvak.future[]|nil done in the order of the list
 ---@return arvak.future[]|arvak.error not_done in the order of the list, or the error
@@ -307,7 +308,7 @@ function arvak.wait(futures, options) end
 ---local futures = client:submit_batch_future(circuits, "simulator")
 ---for i, outcome in ipairs(arvak.gather(futures)) do print(i, outcome.ok, outcome.value or outcome.err) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@return arvak.outcome[]|nil outcomes in the order of the list
 ---@return arvak.error|nil err
 function arvak.gather(futures) end
@@ -319,7 +320,7 @@ function arvak.gather(futures) end
 ---local results = assert(arvak.all(client:submit_batch_future(circuits, "simulator")))
 ---print(#results)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@return any[]|nil values in the order of the list
 ---@return any err
 ---@return integer|nil index of the future that failed
@@ -364,7 +365,7 @@ function arvak.future() end
 ---local _, err = client:get_job_status("no such job")
 ---print(arvak.is_error(err), arvak.is_error("text"))   --> true   false
 ---```
----@param value any
+---@param value any any value
 ---@return boolean
 function arvak.is_error(value) end
 
@@ -382,7 +383,7 @@ function arvak.print_progress_bar(progress) end
 ---```lua
 ---print(arvak.type(client), arvak.type(result), arvak.type("text"))   --> client   result   nil
 ---```
----@param value any
+---@param value any any value
 ---@return string|nil name `"client"`, `"future"`, `"stream"`, `"job"`, `"result"`, `"backend"`, `"error"`, `"breaker"`, `"retry_policy"`, `"batch_manager"`, `"batch_result"`, `"journal"`, `"pollable"`, `"attachment"`, `"circuit"`, `"parameter"` or `"lowered"`
 function arvak.type(value) end
 
@@ -469,7 +470,7 @@ local circuit = {}
 ---local named = circuit.new { qubits = { { "data", 4 }, { "anc", 1 } }, bits = { { "out", 4 } } }
 ---```
 ---@param registers integer|arvak.registers how many qubits there are, with as many bits; or the registers
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit.new(registers) end
 
 ---The registers of a new circuit, each a list of `{ name, size }`, or a number for a single one, `q` or `c`.
@@ -490,8 +491,8 @@ function circuit.new(registers) end
 ---local c = assert(circuit.from_qasm("qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"))
 ---print(c:depth())   --> 3
 ---```
----@param text string
----@param options? arvak.read_options
+---@param text string the program
+---@param options? arvak.read_options how it is read
 ---@return arvak.circuit|nil c
 ---@return arvak.error|nil err
 function circuit.from_qasm(text, options) end
@@ -503,8 +504,8 @@ function circuit.from_qasm(text, options) end
 ---local c, err = circuit.load("no such file.qasm")
 ---print(err)
 ---```
----@param path string
----@param options? arvak.read_options
+---@param path string the name of a file
+---@param options? arvak.read_options how it is read
 ---@return arvak.circuit|nil c
 ---@return arvak.error|nil err
 function circuit.load(path, options) end
@@ -533,10 +534,10 @@ function circuit.parameter(name) end
 ---```lua
 ---c:gate("crx", { 0.3 }, 0, 1)
 ---```
----@param name string
+---@param name string the name of a gate of the library
 ---@param angles? (number|arvak.parameter)[] `nil` for a gate without
 ---@param ... integer the qubits
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit:gate(name, angles, ...) end
 
 ---Measures a qubit into a bit.
@@ -544,9 +545,9 @@ function circuit:gate(name, angles, ...) end
 ---```lua
 ---c:measure(0, 1)
 ---```
----@param qubit integer
----@param bit integer
----@return arvak.circuit c
+---@param qubit integer the qubit
+---@param bit integer the bit
+---@return arvak.circuit c the circuit itself
 function circuit:measure(qubit, bit) end
 
 ---Measures each qubit into the bit of the same number.
@@ -555,7 +556,7 @@ function circuit:measure(qubit, bit) end
 ---```lua
 ---c:measure_all()
 ---```
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit:measure_all() end
 
 ---Puts qubits back to 0.
@@ -564,7 +565,7 @@ function circuit:measure_all() end
 ---c:reset(0, 1)
 ---```
 ---@param ... integer the qubits, at least one
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit:reset(...) end
 
 ---Adds a barrier, which drawings show and other tools respect. The service gets none.
@@ -573,7 +574,7 @@ function circuit:reset(...) end
 ---c:barrier()
 ---```
 ---@param ... integer the qubits. Defaults to all.
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit:barrier(...) end
 
 ---Adds operations that happen when a register of bits, or one bit, has a value at this point. Within the function its
@@ -587,8 +588,8 @@ function circuit:barrier(...) end
 ---```
 ---@param what string|integer the name of a register of bits, or the number of a bit
 ---@param value integer from 0 on
----@param fn fun(body: arvak.circuit)
----@return arvak.circuit c
+---@param fn fun(body: arvak.circuit) adds to the circuit that it is given
+---@return arvak.circuit c the circuit itself
 function circuit:when(what, value, fn) end
 
 ---Adds the operations of another circuit.
@@ -597,10 +598,10 @@ function circuit:when(what, value, fn) end
 ---local pair = circuit.new(2):h(0):cx(0, 1)
 ---local c = circuit.new(4):append(pair, { 0, 1 }):append(pair, { 2, 3 })
 ---```
----@param other arvak.circuit
+---@param other arvak.circuit the circuit whose operations are added
 ---@param qubits? integer[] for each qubit of the other circuit one of this circuit. Defaults to the same numbers.
 ---@param bits? integer[] for each bit of the other circuit one of this circuit. Defaults to the same numbers.
----@return arvak.circuit c
+---@return arvak.circuit c the circuit itself
 function circuit:append(other, qubits, bits) end
 
 ---Makes a circuit that undoes this one.
@@ -630,7 +631,7 @@ function circuit:controlled(count) end
 ---```lua
 ---local root = circuit.new(1):x(0):power(0.5)
 ---```
----@param exponent number
+---@param exponent number any finite number
 ---@return arvak.circuit power
 function circuit:power(exponent) end
 
@@ -660,7 +661,7 @@ function circuit:parameters() end
 ---local c = circuit.new(1):ry(circuit.parameter "theta", 0)
 ---for step = 0, 3 do print(c:bind { theta = step * 0.1 }:lowered().qasm) end
 ---```
----@param values table<string, number>
+---@param values table<string, number> numbers by the names of parameters
 ---@return arvak.circuit|nil bound
 ---@return arvak.error|nil err
 function circuit:bind(values) end
@@ -677,7 +678,7 @@ function circuit:bind(values) end
 ---local lowered = assert(c:lowered())
 ---print(lowered.qasm, lowered.qubit_count)
 ---```
----@param options? arvak.lower_options
+---@param options? arvak.lower_options for which backend
 ---@return arvak.lowered|nil lowered
 ---@return arvak.error|nil err
 function circuit:lowered(options) end
@@ -692,7 +693,7 @@ function circuit:lowered(options) end
 ---```lua
 ---print(c:to_qasm { lowered = false })
 ---```
----@param options? arvak.qasm_options
+---@param options? arvak.qasm_options which text
 ---@return string|nil qasm
 ---@return arvak.error|nil err
 function circuit:to_qasm(options) end
@@ -707,7 +708,7 @@ function circuit:to_qasm(options) end
 ---```lua
 ---print(c:draw { width = 60, ascii = true })
 ---```
----@param options? arvak.draw_options
+---@param options? arvak.draw_options how it looks
 ---@return string drawing
 function circuit:draw(options) end
 
@@ -721,8 +722,8 @@ function circuit:draw(options) end
 ---```lua
 ---assert(c:to_svg(os.tmpname()))
 ---```
----@param path string
----@param options? arvak.svg_options
+---@param path string the name of a file
+---@param options? arvak.svg_options how it looks
 ---@return true|nil ok
 ---@return arvak.error|nil err
 function circuit:to_svg(path, options) end
@@ -785,7 +786,7 @@ local lowered = {}
 ---local id = assert(client:submit_qasm(l.qasm, "simulator", 100))
 ---local result = assert(l:read(assert(client:wait_for_job(id))))
 ---```
----@param result arvak.result
+---@param result arvak.result as the service gave it
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function lowered:read(result) end
@@ -831,7 +832,7 @@ function results.scale(result, shots) end
 ---@param a arvak.result|table<string, number> a result, or weights by bitstring
 ---@param b arvak.result|table<string, number>
 ---@param kind "tvd"|"hellinger"|"js" total variation, Hellinger, or Jensen-Shannon divergence in bits
----@return number|nil distance
+---@return number|nil distance from 0 to 1
 ---@return arvak.error|nil err
 function results.distance(a, b, kind) end
 
@@ -856,10 +857,10 @@ local export = {}
 ---assert(arvak.export.to_csv(path, { { id = "first", result = result } }))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
 ---@param options? arvak.csv_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function export.to_csv(path, items, options) end
 
@@ -872,9 +873,9 @@ function export.to_csv(path, items, options) end
 ---assert(arvak.export.to_json(path, { { id = "first", result = result } }))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param items arvak.item[]|fun(): arvak.item|nil a list, or an iterator function, which may wait
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function export.to_json(path, items) end
 
@@ -891,7 +892,7 @@ local policy = {}
 ---local policy = arvak.retry_policy()
 ---print(policy:should_retry(select(2, client:get_job_status("no such job")), 1))   --> false
 ---```
----@param err any
+---@param err any what the function or call failed with
 ---@param attempt integer the attempt that failed, from 1
 ---@return boolean
 function policy:should_retry(err, attempt) end
@@ -902,7 +903,7 @@ function policy:should_retry(err, attempt) end
 ---print(arvak.retry_policy { jitter = false }:backoff(3))   --> 4.0
 ---```
 ---@param attempt integer the attempt that failed, from 1
----@return number seconds
+---@return number seconds of the pause
 function policy:backoff(attempt) end
 
 ---Makes a function that calls `fn` until it succeeds or the policy gives up. A function fails by raising, or by nil and
@@ -984,7 +985,7 @@ function breaker:reset() end
 ---print(#breaker:wrap(function() return client:list_backends() end)())
 ---```
 ---@param fn function
----@return function wrapped
+---@return function wrapped takes and returns what `fn` does
 function breaker:wrap(fn) end
 
 -- ---- client
@@ -1064,7 +1065,7 @@ function client:breaker() end
 ---for bits, count in result:pairs() do print(bits, count) end
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -1078,9 +1079,9 @@ function client:execute(qasm, backend_id, options) end
 ---print(assert(client:submit_qasm(bell, "simulator", 100)))
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.submit_options shots, or a table
----@return string|nil job_id
+---@return string|nil job_id names the job from now on, in other processes too
 ---@return arvak.error|nil err
 function client:submit_qasm(qasm, backend_id, options) end
 
@@ -1091,7 +1092,7 @@ function client:submit_qasm(qasm, backend_id, options) end
 ---print(assert(future:submitted()), assert(future:result()))
 ---```
 ---@param qasm string OpenQASM 3
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.future future of the result
 function client:submit_qasm_future(qasm, backend_id, options) end
@@ -1101,8 +1102,8 @@ function client:submit_qasm_future(qasm, backend_id, options) end
 ---```lua
 ---for _, future in ipairs(client:submit_batch_future(circuits, "simulator")) do print(future:result()) end
 ---```
----@param circuits arvak.entry[]
----@param backend_id string
+---@param circuits arvak.entry[] a list
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots of circuits that name none, or a table
 ---@return arvak.future[] futures in the order of the circuits
 function client:submit_batch_future(circuits, backend_id, options) end
@@ -1114,8 +1115,8 @@ function client:submit_batch_future(circuits, backend_id, options) end
 ---```lua
 ---print(select(2, client:submit_circuit_json("{}", "simulator")).kind)   --> invalid_circuit
 ---```
----@param circuit_json string
----@param backend_id string
+---@param circuit_json string has no effect
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.submit_options
 ---@return nil
 ---@return arvak.error err
@@ -1130,7 +1131,7 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 ---print(#assert(client:submit_batch(circuits, "simulator")))   --> 2
 ---```
 ---@param circuits arvak.entry[] fields by name may come from a metamethod, which is called once for each
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? arvak.submit_batch_options
 ---@return string[]|nil job_ids in the order of the circuits
 ---@return arvak.error|nil err
@@ -1142,7 +1143,7 @@ function client:submit_batch(circuits, backend_id, options) end
 ---```lua
 ---print(assert(client:get_job_status(job_id)).state)   --> COMPLETED
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
 ---@return arvak.job|nil job
 ---@return arvak.error|nil err
@@ -1155,7 +1156,7 @@ function client:get_job_status(job_id, options) end
 ---```lua
 ---print(assert(client:get_job_result(job_id)).shots)   --> 100
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -1167,7 +1168,7 @@ function client:get_job_result(job_id, options) end
 ---```lua
 ---print(assert(client:wait_for_job(job_id, { max_wait = 60, on_progress = function(job) print(job.state) end })))
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.wait_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
@@ -1179,9 +1180,9 @@ function client:wait_for_job(job_id, options) end
 ---```lua
 ---print(client:cancel_job(job_id))   --> nil   … had ended already
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.call_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function client:cancel_job(job_id, options) end
 
@@ -1201,7 +1202,7 @@ function client:list_backends(options) end
 ---```lua
 ---print(assert(client:get_backend_info("simulator")).max_qubits)   --> 20
 ---```
----@param backend_id string
+---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? arvak.call_options
 ---@return arvak.backend|nil backend
 ---@return arvak.error|nil err
@@ -1214,7 +1215,7 @@ function client:get_backend_info(backend_id, options) end
 ---assert(client:wait_for_ready(5))
 ---```
 ---@param timeout? number seconds. Defaults to the client's `timeout`.
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function client:wait_for_ready(timeout) end
 
@@ -1267,7 +1268,7 @@ function client:stats() end
 ---```lua
 ---for state, timestamp in client:watch_job(job_id) do print(state, timestamp) end
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? arvak.watch_options
 ---@return arvak.stream stream
 ---@return nil
@@ -1282,7 +1283,7 @@ function client:watch_job(job_id, options) end
 ---```lua
 ---for counts, is_final, index, total in client:stream_results(job_id, 1000) do print(counts, is_final, index, total) end
 ---```
----@param job_id string
+---@param job_id string the id that a submit gave
 ---@param options? integer|arvak.result_stream_options chunk size, or a table
 ---@return arvak.stream stream
 ---@return nil
@@ -1328,7 +1329,7 @@ local future = {}
 ---print(assert(client:submit_qasm_future(bell, "simulator", 100):submitted(5)))
 ---```
 ---@param timeout? number seconds. Defaults to no limit.
----@return string|nil job_id
+---@return string|nil job_id names the job from now on, in other processes too
 ---@return arvak.error|nil err
 function future:submitted(timeout) end
 
@@ -1364,7 +1365,7 @@ function future:canceled() end
 ---local future = arvak.spawn(arvak.sleep, 60)
 ---print(future:cancel(), future:canceled())
 ---```
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function future:cancel() end
 
@@ -1495,9 +1496,9 @@ function stream:cancel() end
 ---@class arvak.batch_item
 ---@field index integer place of the input
 ---@field id? string|integer the input's own name
----@field job_id? string
----@field result? arvak.result
----@field err? arvak.error
+---@field job_id? string nil when the circuit was not accepted
+---@field result? arvak.result nil when it failed
+---@field err? arvak.error nil when it succeeded
 ---@field attempts integer how often the input was submitted
 
 ---Runs batches, made by `arvak.batch_manager`.
@@ -1525,7 +1526,7 @@ function manager:execute_batch(circuits, backend_id, options) end
 ---```lua
 ---print(#assert(arvak.all(manager:submit_many(circuits, "simulator"))))
 ---```
----@param circuits arvak.batch_input[]
+---@param circuits arvak.batch_input[] a list
 ---@param backend_id? string of circuits that name none
 ---@param options? arvak.submit_many_options
 ---@return arvak.future[] futures in the order of the circuits
@@ -1537,7 +1538,7 @@ function manager:submit_many(circuits, backend_id, options) end
 ---local r = manager:wait_all(manager:submit_many(circuits, "simulator"), { timeout = 60 })
 ---print(r.status, r.success_count)
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.wait_all_options
 ---@return arvak.batch_result r
 ---@return arvak.error|nil err what stopped it before the end
@@ -1549,7 +1550,7 @@ function manager:wait_all(futures, options) end
 ---```lua
 ---for future, index in manager:as_completed(manager:submit_many(circuits, "simulator")) do print(index, future:result()) end
 ---```
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.as_completed_options
 ---@return fun(): arvak.future, integer
 ---@return nil
@@ -1566,7 +1567,7 @@ function manager:as_completed(futures, options) end
 ---print(outcomes[1].value)
 ---```
 ---@param fn fun(result: any, index: integer): any
----@param futures arvak.future[]
+---@param futures arvak.future[] a list
 ---@param options? arvak.manager_map_options
 ---@return arvak.outcome[] outcomes in the order of the list
 function manager:map(fn, futures, options) end
@@ -1594,9 +1595,9 @@ function manager:close() end
 ---@field items? arvak.batch_item[] one for each input, in their order; nil with `collect = false`
 ---@field results? arvak.result[] the results, each with its `index`
 ---@field failures? { index: integer, id: string|integer|nil, job_id: string|nil, err: arvak.error }[] the failures
----@field success_count integer
----@field failure_count integer
----@field total_count integer
+---@field success_count integer inputs that succeeded
+---@field failure_count integer inputs that failed
+---@field total_count integer inputs
 ---@field total_time number seconds
 ---@field throughput number inputs finished in a second
 local batch_result = {}
@@ -1618,9 +1619,9 @@ function batch_result:each() end
 ---assert(r:to_csv(path))
 ---os.remove(path)
 ---```
----@param path string
+---@param path string name of the file
 ---@param options? arvak.csv_options
----@return true|nil ok
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function batch_result:to_csv(path, options) end
 
@@ -1632,8 +1633,8 @@ function batch_result:to_csv(path, options) end
 ---assert(r:to_json(path))
 ---os.remove(path)
 ---```
----@param path string
----@return true|nil ok
+---@param path string name of the file
+---@return true|nil ok true when it is done
 ---@return arvak.error|nil err
 function batch_result:to_json(path) end
 
@@ -1652,9 +1653,9 @@ function batch_result:retry_failed(options) end
 
 ---A journal for reading, made by `arvak.journal`. No batch can use the journal meanwhile.
 ---@class arvak.journal
----@field path string
+---@field path string the name that it was opened by
 ---@field fingerprint string what tells its batch from others
----@field backend_id? string
+---@field backend_id? string the backend of the batch
 ---@field total? integer inputs; nil when an iterator has not ended
 ---@field created_at integer Unix seconds
 local journal = {}
@@ -1662,7 +1663,7 @@ local journal = {}
 ---An item of a journal.
 ---@class arvak.journal_item: arvak.batch_item
 ---@field state "intent"|"submitted"|"completed"|"failed"|"unknown" about to be sent; at the server; ended; ended; sent, and nobody knows whether it made a job
----@field circuit_hash string
+---@field circuit_hash string what tells the circuit from others
 ---@field sent_at? integer Unix seconds
 ---@field ended_at? integer Unix seconds
 
@@ -1708,12 +1709,12 @@ function journal:close() end
 
 ---A job, as the server described it.
 ---@class arvak.job
----@field job_id string
+---@field job_id string the id that the submit gave
 ---@field state "UNSPECIFIED"|"QUEUED"|"RUNNING"|"COMPLETED"|"FAILED"|"CANCELED"|"RESULT_EXPIRED"|string a state that this version does not know is `"UNKNOWN(n)"`
 ---@field submitted_at? integer Unix seconds
 ---@field started_at? integer Unix seconds
 ---@field completed_at? integer Unix seconds
----@field backend_id string
+---@field backend_id string where it runs
 ---@field shots integer the shots that were asked for
 ---@field error_message? string of a job that FAILED
 local job = {}
@@ -1746,9 +1747,9 @@ function job:is_success() end
 ---measured or not; from `optimization_level` 1 on, the whole device. The counts of a large result stay packed until
 ---`result.counts` is first read. The [formulas](../results.md) stand on a page of their own.
 ---@class arvak.result
----@field job_id string
+---@field job_id string the job that it is of; empty after `arvak.results.merge`
 ---@field counts table<string, integer> bitstring → count
----@field shots integer
+---@field shots integer the shots that the server ran
 ---@field execution_time_ms? integer milliseconds; nil when nobody knows
 ---@field metadata_json string the metadata as the server sent it
 local result = {}
@@ -1848,13 +1849,13 @@ function result:to_table() end
 
 ---A backend, as the server described it.
 ---@class arvak.backend
----@field backend_id string
----@field name string
----@field is_available boolean
----@field max_qubits integer
----@field max_shots integer
----@field description string
----@field supported_gates string[]
+---@field backend_id string what submits name
+---@field name string for people
+---@field is_available boolean whether it takes jobs now
+---@field max_qubits integer the largest number of qubits of a circuit
+---@field max_shots integer the largest number of shots of a job
+---@field description string for people
+---@field supported_gates string[] names of gates, as the server sent them; it takes others too
 ---@field topology_json string the topology as the server sent it
 ---@field topology table|nil the topology, decoded with lua-cjson
 
@@ -1862,19 +1863,19 @@ function result:to_table() end
 ---escaped there, and left as it came in the fields.
 ---@class arvak.error
 ---@field kind string what a program decides by: [all kinds](../guide/errors-and-what-to-do.md)
----@field message string
+---@field message string for people
 ---@field code? integer gRPC's status
 ---@field name? string the name of gRPC's status, such as `"UNAVAILABLE"`
 ---@field rpc? string the RPC, such as `"SubmitJob"`
----@field job_id? string
+---@field job_id? string the job that the call was about
 ---@field job_ids? string[] of a split batch: the jobs that were submitted before the failure
 ---@field target? string the address
----@field attempts? integer
+---@field attempts? integer attempts of the call
 ---@field retryable boolean whether the same call may be made again, without doing anything twice
 ---@field maybe_executed boolean whether the server may have acted on the call
 ---@field elapsed? number seconds, over all attempts
 ---@field retry_after? number seconds after which the server or the breaker may let a call through; nil when nobody says
----@field cause? any
+---@field cause? any what your function raised, or the error behind this one
 ---@field scope? "queue"|"call"|"wait"|"batch" which time was over, of a `timeout`
 ---@field traceback? string of an error that was raised in a task
 
@@ -2030,7 +2031,7 @@ local devserver = {}
 ---```
 ---@param options? arvak.devserver.options
 ---@return arvak.devserver|nil server
----@return string|nil message
+---@return string|nil message what was wrong
 function devserver.start(options) end
 
 ---Stops it within a second, whatever is open. May be repeated, and `<close>` does it.
@@ -2052,8 +2053,8 @@ function devserver:stop() end
 ---assert(server:restart { keep_jobs = true })
 ---```
 ---@param options? arvak.devserver.restart_options
----@return boolean|nil ok
----@return string|nil message
+---@return boolean|nil ok true when it is done
+---@return string|nil message what was wrong
 function devserver:restart(options) end
 
 ---The jobs that it stores, in the order of their submission.
@@ -2097,9 +2098,9 @@ function devserver:clear_faults() end
 ---local server <close> = assert(require("arvak.devserver").start())
 ---print(server:set_job_state("no such job", "RESULT_EXPIRED"))   --> false
 ---```
----@param job_id string
----@param state string
----@return boolean found
+---@param job_id string the id that a submit gave
+---@param state string such as `"FAILED"` or `"RESULT_EXPIRED"`
+---@return boolean found whether there is such a job
 function devserver:set_job_state(job_id, state) end
 
 ---Forgets a job, as a full store does.
@@ -2108,8 +2109,8 @@ function devserver:set_job_state(job_id, state) end
 ---local server <close> = assert(require("arvak.devserver").start())
 ---print(server:evict("no such job"))   --> false
 ---```
----@param job_id string
----@return boolean found
+---@param job_id string the id that a submit gave
+---@return boolean found whether there is such a job
 function devserver:evict(job_id) end
 
 ---Cuts every connection. New ones are welcome.

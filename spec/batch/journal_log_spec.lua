@@ -265,10 +265,11 @@ describe("a journal of an early version", function()
   before_each(open)
   after_each(close)
 
-  -- As they were written before the file had a mark and a table about its log.
+  -- As they were written before there were circuits, and before the file had a mark and a table about its log.
   local function make_early()
     assert.is_true(execute().ok)
-    sqlite(path, "DROP TABLE arvak_log; PRAGMA application_id = 0; VACUUM;")
+    sqlite(path, [[DROP TABLE arvak_log; ALTER TABLE arvak_item DROP COLUMN reading;
+      ALTER TABLE arvak_item DROP COLUMN raw_counts; PRAGMA application_id = 0; VACUUM;]])
   end
 
   it("is read, goes on, and gets its mark", function()
@@ -276,11 +277,19 @@ describe("a journal of an early version", function()
     local journal = assert(arvak.journal(path))
     assert.equal(COUNT, journal:counts().completed)
     journal:close()
+    local items = 0
+    for item in assert(arvak.journal(path)):items("completed") do
+      assert.equal(item.index, item.result.shots)
+      items = items + 1
+    end
+    assert.equal(COUNT, items)
     assert.equal("0", column(path, "PRAGMA application_id"))   -- reading changes nothing
     sqlite(path, "DELETE FROM arvak_item WHERE slot > 190")
     assert.is_true(execute().ok)
     assert.equal(COUNT + 10, server:stats().accepted)
     assert.equal(tostring(0x4172766b), column(path, "PRAGMA application_id"))
+    assert.equal("2", column(path, [[SELECT COUNT(*) FROM pragma_table_info('arvak_item')
+      WHERE name IN ('reading', 'raw_counts')]]))
   end)
 
   it("goes on from its log, when it was killed", function()

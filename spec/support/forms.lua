@@ -139,7 +139,8 @@ local function swapped(m, exponent)
 end
 
 -- Principal powers: of one qubit, of what is such a gate under controls, and of swap.
-local function powered(m, exponent)
+local powered
+function powered(m, exponent)
   if math.type(exponent) == "integer" or exponent == math.floor(exponent) then
     return quantum.whole_power(m, math.tointeger(exponent))
   end
@@ -157,7 +158,10 @@ local function powered(m, exponent)
   local low, high = block(0), block(half)
   if quantum.distance(low, quantum.identity(half)) < 1e-9 then return quantum.controlled(powered(high, exponent), 1) end
   if quantum.distance(high, quantum.identity(half)) < 1e-9 then return quantum.controlled(powered(low, exponent), 0) end
-  return swapped(m, exponent)
+  if math.abs(m[2][3][1]) + math.abs(m[2][3][2]) > 1e-9 then return swapped(m, exponent) end
+  local exchange = quantum.gate "swap"   -- the control is the second operand
+  local turned = quantum.product(exchange, quantum.product(m, exchange))
+  return quantum.product(exchange, quantum.product(powered(turned, exponent), exchange))
 end
 
 -- The matrix of a gate of a form.
@@ -290,17 +294,20 @@ local function numbers(list)
   return values
 end
 
--- Calls visit(name, angles, wires) for each line of a text that the writer wrote, and returns how many wires it has.
-local function each_line(qasm, visit)
+-- The lines of a text that the writer wrote: lists of { name, matrix (nil of reset), wires }.
+local function lines_of(qasm)
+  local lines = {}
   for line in qasm:gmatch "[^\n]+" do
     local name, angles, operands = line:match "^(%l%w*)(%b()) (q.*);$"
     if not name then name, operands = line:match "^(%l%w*) (q.*);$" end
     if name and name ~= "barrier" then
       local wires = {}
       for wire in operands:gmatch "%d+" do wires[#wires + 1] = math.tointeger(tonumber(wire)) end
-      visit(name, angles and numbers(angles) or {}, wires)
+      local matrix = name ~= "reset" and quantum.gate(name, table.unpack(angles and numbers(angles) or {}))
+      lines[#lines + 1] = { name, matrix, wires }
     end
   end
+  return lines
 end
 
 local function wires_of(qasm) return math.tointeger(tonumber(qasm:match "qubit%[(%d+)%] q;")) end
@@ -308,14 +315,10 @@ local function wires_of(qasm) return math.tointeger(tonumber(qasm:match "qubit%[
 -- The distribution over the wires of a text that the writer wrote.
 function M.written(qasm)
   local branches, all = { { state = quantum.state(wires_of(qasm)), bits = {}, variables = {} } }, {}
-  each_line(qasm, function(name, angles, wires)
-    if name == "reset" then
-      branches = run_op({ "reset", wires[1] }, branches)
-      return
-    end
-    local m = quantum.gate(name, table.unpack(angles))
-    for _, branch in ipairs(branches) do quantum.apply(branch.state, m, wires) end
-  end)
+  for _, line in ipairs(lines_of(qasm)) do
+    if line[1] == "reset" then branches = run_op({ "reset", line[3][1] }, branches) end
+    for _, branch in ipairs(line[2] and branches or {}) do quantum.apply(branch.state, line[2], line[3]) end
+  end
   for _, branch in ipairs(branches) do
     for key, weight in pairs(quantum.weights(branch.state)) do all[key] = (all[key] or 0) + weight end
   end
@@ -325,7 +328,7 @@ end
 -- How far what a written text does to its wires is from a matrix over the first of them and 1 on the others, up to a
 -- factor. Wire 0 is the first operand of the matrix.
 function M.distance(qasm, m)
-  local wires, operands = wires_of(qasm), {}
+  local wires, operands, lines = wires_of(qasm), {}, lines_of(qasm)
   local count = math.tointeger(math.log(#m, 2))
   for i = 1, count do operands[i] = i - 1 end
   local re, im, states = 0, 0, {}
@@ -333,7 +336,7 @@ function M.distance(qasm, m)
     local got, wanted = quantum.state(wires), quantum.state(wires)
     got.re[1], wanted.re[1] = 0, 0
     got.re[column], wanted.re[column] = 1, 1
-    each_line(qasm, function(name, angles, list) quantum.apply(got, quantum.gate(name, table.unpack(angles)), list) end)
+    for _, line in ipairs(lines) do quantum.apply(got, line[2], line[3]) end
     quantum.apply(wanted, m, operands)
     for i = 1, 1 << wires do
       re, im = re + wanted.re[i] * got.re[i] + wanted.im[i] * got.im[i],

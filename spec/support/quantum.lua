@@ -1,7 +1,7 @@
 -- Small dense quantum mechanics for specs: complex matrices, what each gate of the library is by its closed form, and
 -- states of few qubits. Written for itself: it shares nothing with the library that is tested.
--- A complex number is { re, im }; a matrix is a list of rows. The first operand of a gate is the most significant bit of
--- its matrix's index; qubit 0 is the least significant bit of a state's index.
+-- A complex number is { re, im }; a matrix is a list of rows. The first operand of a gate is the most significant bit
+-- of its matrix's index; qubit 0 is the least significant bit of a state's index.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 

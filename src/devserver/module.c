@@ -9,8 +9,10 @@
 #include "base/rpcs.h"
 #include "faults/faults.h"
 #include "jobs/jobs.h"
+#include "qasm/qasm.h"
 #include "service/options.h"
 #include "service/service.h"
+#include "simulator/exact.h"
 
 #define SERVER "arvak.devserver"
 
@@ -340,7 +342,51 @@ static const luaL_Reg metamethods[] = {{"__gc", larvak_devserver_gc},
                                        {"__tostring", larvak_devserver_tostring},
                                        {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"start", larvak_devserver_start}, {NULL, NULL}};
+/* Of a light userdata: the table of outcomes. */
+static int push_exact(lua_State *L) {
+  const exact_outcomes *exact = lua_touserdata(L, 1);
+  char key[33];
+  lua_createtable(L, 0, (int)exact->size);
+  for (size_t i = 0; i < exact->size; i++) {
+    counts_key(&(counts){.width = exact->width}, exact->outcomes[i].bits, key);
+    lua_pushnumber(L, exact->outcomes[i].probability);
+    lua_setfield(L, -2, key);
+  }
+  return 1;
+}
+
+/* _probabilities(qasm): outcome → probability, of what this server's simulator would count; or nil and why not. For
+ * tests; no client can reach it. */
+static int larvak_devserver_probabilities(lua_State *L) {
+  size_t length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  qasm_limits limits = {.max_qubits = 20, .max_operations = 1000000};
+  qasm_error error;
+  char message[512];
+  exact_outcomes exact = {0};
+  circuit *c = qasm_parse(text, length, &limits, &error);
+  if (!c) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "line %d, column %d: %s", (int)error.line, (int)error.column, error.message);
+    return 2;
+  }
+  run_status status = circuit_exact(c, &exact, message, sizeof message);
+  circuit_free(c);
+  if (status != RUN_OK) {
+    lua_pushnil(L);
+    lua_pushstring(L, message);
+    return 2;
+  }
+  lua_pushcfunction(L, push_exact);
+  lua_pushlightuserdata(L, &exact);
+  int caught = lua_pcall(L, 1, 1, 0);
+  exact_fini(&exact);
+  return caught == LUA_OK ? 1 : lua_error(L);
+}
+
+static const luaL_Reg functions[] = {{"start", larvak_devserver_start},
+                                     {"_probabilities", larvak_devserver_probabilities},
+                                     {NULL, NULL}};
 
 int luaopen_arvak_devserver(lua_State *L) {
   luaL_newmetatable(L, SERVER);

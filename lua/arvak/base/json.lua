@@ -94,4 +94,26 @@ function M.counts(result)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
+-- The names of an object, in ascending order.
+local function names_of(object)
+  local names = {}
+  for name in pairs(object) do names[#names + 1] = tostring(name) end
+  table.sort(names)
+  return names
+end
+
+-- Plain data of ours: lists, objects with names, and scalars. An empty table is a list.
+function M.encode(value)
+  if type(value) ~= "table" then return M.scalar(value) end
+  local parts = {}
+  if #value > 0 or next(value) == nil then
+    for i = 1, #value do parts[i] = M.encode(value[i]) end
+    return "[" .. table.concat(parts, ",") .. "]"
+  end
+  for _, name in ipairs(names_of(value)) do
+    parts[#parts + 1] = M.string(name) .. ":" .. M.encode(value[name])
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
 return M

@@ -22,6 +22,19 @@ local function unknown_error(run)
     .. "knew the job's id: it may have been executed", { target = run.target, maybe_executed = true })
 end
 
+local function unreadable_error(run, job_id)
+  return errors.new("rpc", "the journal holds the job, but how its answer is read cannot be read",
+    { target = run.target, job_id = job_id })
+end
+
+-- Goes on with the job that an earlier run has left. A circuit's job is read as that run would have read it.
+local function attach(run, input, item)
+  if item.has_lost_way then return run:tell(input, "keep", nil, unreadable_error(run, item.job_id), item.job_id) end
+  input.way = item.way
+  if input.source and not input.way and not run:lower(input) then return end
+  run:tell(input, "attach", item.job_id, item.state == "failed")
+end
+
 -- Tells a drawn input what an earlier run has left of it: an item, as of inputs.plan.
 local function resume(self, input, item)
   local run = self.run
@@ -30,7 +43,7 @@ local function resume(self, input, item)
   if plan == "keep" then
     run:tell(input, "keep", item.result, item.err, item.job_id)
   elseif plan == "attach" then
-    run:tell(input, "attach", item.job_id, item.state == "failed")
+    attach(run, input, item)
   elseif plan == "unknown" then
     run:tell(input, "fail", unknown_error(run))
   else
@@ -55,7 +68,7 @@ end
 
 function Direct.holds() return false end
 function Direct:intend(input)
-  if not self.run.stopped_by then self.run:tell(input, "release") end
+  if not self.run.stopped_by and self.run:prepare(input) then self.run:tell(input, "release") end
 end
 
 function Direct.note_submitted() end
@@ -101,7 +114,7 @@ end
 
 -- An input that is to be sent, unless the batch has stopped.
 function Commits:intend(input)
-  if self.run.stopped_by then return end
+  if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
   note(self, input, "intent", input.hash, not input.has_row)
   input.has_row = true

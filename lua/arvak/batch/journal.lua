@@ -7,6 +7,7 @@ local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
 local json = require "arvak.base.json"
 local place = require "arvak.batch.journal_place"
+local program = require "arvak.results.program"
 local rows = require "arvak.batch.journal_rows"
 
 local M = {}
@@ -22,10 +23,19 @@ local function now() return big(os.time()) end
 
 -- ---- fingerprints
 
+local CIRCUIT = "arvak.circuit 1"   -- begins what stands for a circuit in place of its text: of what kind, which format
+
+-- What stands for a program: its text, or what a circuit is, whatever text is made of it. Of a circuit that cannot be
+-- lowered, which is never sent, nothing is known.
+local function identity_of(input)
+  if not input.source then return input.circuit.qasm end
+  return CIRCUIT .. "\0" .. (program.canonical(input.source) or "")
+end
+
 -- What tells one circuit from another: everything that is sent of it.
 function M.hash(input)
   local circuit = input.circuit
-  return core.sha256(string.pack("<s8s8I4I4", input.backend_id, circuit.qasm, circuit.shots,
+  return core.sha256(string.pack("<s8s8I4I4", input.backend_id, identity_of(input), circuit.shots,
     circuit.optimization_level))
 end
 
@@ -48,6 +58,18 @@ local function make_tables(connection)
     if not ok then return nil, message end
   end
   return dialect.sqlite.stamp(connection, query)
+end
+
+-- A journal of an early version gets the columns that it lacks: true, or nil and a message.
+local function add_columns(connection)
+  local is_early, message = dialect.sqlite.is_early(connection, query)
+  if is_early == nil then return nil, message end
+  for _, sql in ipairs(is_early and dialect.later_columns or {}) do
+    local ok
+    ok, message = query(connection, sql)
+    if not ok then return nil, message end
+  end
+  return true
 end
 
 -- nil and a message when the file has announced a log that never began, and there is none.
@@ -100,6 +122,7 @@ local function begin(self, identity, is_loss_accepted)
   local connection = self.connection
   local ok, message = make_tables(connection)
   if ok then ok, message = database.check_format(connection) end
+  if ok then ok, message = add_columns(connection) end
   if not ok then return nil, "is refused", message end
   local what
   ok, what, message = adopt_batch(self, identity)
@@ -169,17 +192,29 @@ function Journal:note(input, state, hash, is_new)
   change.input, change.state, change.hash = input, state, hash or change.hash
 end
 
+-- How the answer of a circuit is read, as JSON; nil for a text.
+local function reading_of(input)
+  local way = input.way
+  if way and input.written_way ~= way then input.written_way, input.reading_json = way, json.encode(way) end
+  return way and input.reading_json or nil
+end
+
+local function raw_counts_of(result)
+  local raw = rawget(result, "raw_counts")
+  return raw and json.encode(raw) or nil
+end
+
 -- The values that an insert and an update have in common, in the order of the columns.
 local function values_of(change)
   local input, state = change.input, change.state
   local result, has_ended = input.result, state ~= "intent" and state ~= "submitted"
   if state == "completed" then
     return state, input.attempts, input.job_id, json.counts(result), big(result.shots), big(result.execution_time_ms),
-      result.metadata_json, nil, input.sent_time, now(), input.index
+      result.metadata_json, nil, input.sent_time, now(), reading_of(input), raw_counts_of(result), input.index
   end
   local err = has_ended and input.err and rows.encode_error(input.err) or nil
   return state, input.attempts, input.job_id, nil, nil, nil, nil, err, input.sent_time, has_ended and now() or nil,
-    input.index
+    reading_of(input), nil, input.index
 end
 
 local function write(self, change)

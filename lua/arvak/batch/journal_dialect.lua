@@ -7,6 +7,7 @@ local M = {}
 M.FORMAT = 1
 
 -- One row for the batch, one for each input. slot counts from 1; times are Unix seconds; counts and error are JSON.
+-- reading is how the answer of a circuit is read, as JSON, and raw_counts what the service said of it; NULL for a text.
 -- arvak_log tells whether the write-ahead log that belongs to the file was there: see sqlite.checkpoint.
 M.schema = {
   [[CREATE TABLE IF NOT EXISTS arvak_batch (
@@ -16,14 +17,20 @@ M.schema = {
     slot INTEGER PRIMARY KEY, circuit_id TEXT, circuit_hash TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('intent', 'submitted', 'completed', 'failed', 'unknown')),
     attempts INTEGER NOT NULL, job_id TEXT, counts TEXT, shots BIGINT, execution_time_ms BIGINT, metadata_json TEXT,
-    error TEXT, sent_at BIGINT, ended_at BIGINT)]],
+    error TEXT, sent_at BIGINT, ended_at BIGINT, reading TEXT, raw_counts TEXT)]],
   [[CREATE TABLE IF NOT EXISTS arvak_log (
     log INTEGER PRIMARY KEY CHECK (log = 1), announced BIGINT NOT NULL, begun BIGINT NOT NULL)]],
 }
 
-local item_columns = [[slot, circuit_id, circuit_hash, state, attempts, job_id, counts, CAST(shots AS TEXT) AS shots,
+-- The columns that journals of early versions lack.
+M.later_columns = {
+  "ALTER TABLE arvak_item ADD COLUMN reading TEXT", "ALTER TABLE arvak_item ADD COLUMN raw_counts TEXT",
+}
+
+local early_columns = [[slot, circuit_id, circuit_hash, state, attempts, job_id, counts, CAST(shots AS TEXT) AS shots,
   CAST(execution_time_ms AS TEXT) AS execution_time_ms, metadata_json, error, CAST(sent_at AS TEXT) AS sent_at,
   CAST(ended_at AS TEXT) AS ended_at]]
+local item_columns = early_columns .. ", reading, raw_counts"
 
 M.statements = {
   read_format = "SELECT format FROM arvak_batch",
@@ -44,9 +51,17 @@ M.statements = {
   count_states = "SELECT state, CAST(COUNT(*) AS TEXT) AS count FROM arvak_item GROUP BY state",
   -- The columns in the order in which the journal binds them, the slot last.
   insert_item = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, job_id, counts, shots,
-    execution_time_ms, metadata_json, error, sent_at, ended_at, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]],
+    execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts, slot)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]],
   update_item = [[UPDATE arvak_item SET state = ?, attempts = ?, job_id = ?, counts = ?, shots = ?,
-    execution_time_ms = ?, metadata_json = ?, error = ?, sent_at = ?, ended_at = ? WHERE slot = ?]],
+    execution_time_ms = ?, metadata_json = ?, error = ?, sent_at = ?, ended_at = ?, reading = ?, raw_counts = ?
+    WHERE slot = ?]],
+}
+
+-- For those who may not add what a journal of an early version lacks.
+M.early_statements = {
+  read_items = "SELECT " .. early_columns .. " FROM arvak_item ORDER BY slot",
+  read_items_in = "SELECT " .. early_columns .. " FROM arvak_item WHERE state = ? ORDER BY slot",
 }
 
 -- ---- SQLite
@@ -58,7 +73,7 @@ local APPLICATION_ID = 0x4172766b   -- "Arvk", in the file's header
 
 local BATCH_COLUMNS = "batch,format,fingerprint,backend_id,total,created_at,opened_at"
 local ITEM_COLUMNS = "slot,circuit_id,circuit_hash,state,attempts,job_id,counts,shots,execution_time_ms,metadata_json,"
-  .. "error,sent_at,ended_at"
+  .. "error,sent_at,ended_at"   -- of early versions
 
 local look_around = [[SELECT (SELECT COUNT(*) FROM sqlite_master) AS objects,
   (SELECT group_concat(name) FROM pragma_table_info('arvak_batch')) AS batch,
@@ -99,6 +114,14 @@ function sqlite.prepare(connection, query)
   end
   connection:autocommit(false)
   return true
+end
+
+-- Whether the table of items lacks the later columns, or nil and a message.
+function sqlite.is_early(connection, query)
+  local row, message = query(connection,
+    "SELECT COUNT(*) AS found FROM pragma_table_info('arvak_item') WHERE name = 'reading'")
+  if not row then return nil, message end
+  return tonumber(row.found) == 0
 end
 
 -- In the transaction that makes the tables.

@@ -30,14 +30,15 @@ function M.journal(path)
   if obstacle then return nil, failure(path, "cannot be read", obstacle) end
   local connection, message = database.connect(dbi, path, dialect.sqlite.prepare_reader)
   if not connection then return nil, failure(path, "cannot be read", message) end
-  local ok, row
+  local ok, row, is_early
   ok, message = database.check_format(connection)
-  if ok then row, message = query(connection, dialect.statements.read_batch) end
+  if ok then is_early, message = dialect.sqlite.is_early(connection, query) end
+  if is_early ~= nil then row, message = query(connection, dialect.statements.read_batch) end
   if row and row.fingerprint then
     return setmetatable({
       path = path, fingerprint = row.fingerprint, backend_id = row.backend_id,
       total = math.tointeger(tonumber(row.total)), created_at = math.tointeger(tonumber(row.created_at)),
-      _connection = connection, _statements = setmetatable({}, { __mode = "k" }),
+      _connection = connection, _is_early = is_early, _statements = setmetatable({}, { __mode = "k" }),
     }, Reader)
   end
   connection:close()
@@ -85,7 +86,7 @@ function methods:items(state)
     check.misuse('items: got %s, expected "intent", "submitted", "completed", "failed" or "unknown"',
       core.describe(state))
   end
-  local statements, next_row = dialect.statements
+  local statements, next_row = self._is_early and dialect.early_statements or dialect.statements, nil
   if state then
     next_row = rows_of(self, statements.read_items_in, state)
   else
@@ -93,7 +94,9 @@ function methods:items(state)
   end
   return function()
     local row = next_row()
-    return row and rows.item_of(row)
+    local item = row and rows.item_of(row)
+    if item then item.way, item.has_lost_way = nil, nil end
+    return item
   end
 end
 

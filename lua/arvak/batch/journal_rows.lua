@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
+local program = require "arvak.results.program"
 local records = require "arvak.results.records"
 
 local M = {}
@@ -25,7 +26,7 @@ local function decode_error(text)
   return errors.new(fields.kind or "rpc", fields.message or "", fields)
 end
 
--- With all their digits, which lua-cjson would cut. nil when it is not what json.counts writes.
+-- With all their digits, which lua-cjson would cut. nil when it is not what the journal writes.
 local function decode_counts(text)
   local counts = {}
   local rest = text:gsub('"([^"\\]*)":(%-?%d+)', function(bits, count)
@@ -35,24 +36,28 @@ local function decode_counts(text)
   return rest:find("^{,*}$") and counts
 end
 
-local function decode_result(row)
+local function decode_result(row, way)
   local counts, shots = decode_counts(row.counts or ""), math.tointeger(tonumber(row.shots))
-  if not counts or not shots then return nil end
-  return records.new_result {
-    job_id = row.job_id, counts = counts, shots = shots,
+  local raw_counts = row.raw_counts and decode_counts(row.raw_counts)
+  if not counts or not shots or raw_counts == false then return nil end
+  return program.restore(records.new_result {
+    job_id = row.job_id, counts = counts, shots = shots, raw_counts = raw_counts,
     execution_time_ms = math.tointeger(tonumber(row.execution_time_ms)), metadata_json = row.metadata_json or "",
-  }
+  }, way)
 end
 
--- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at.
+-- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at; of a circuit its
+-- way of reading, too.
 function M.item_of(row)
+  local way = row.reading and program.decode_way(row.reading)
   local item = {
     index = math.tointeger(tonumber(row.slot)), id = row.circuit_id, state = row.state, circuit_hash = row.circuit_hash,
     attempts = math.tointeger(tonumber(row.attempts)), job_id = row.job_id,
     sent_at = math.tointeger(tonumber(row.sent_at)), ended_at = math.tointeger(tonumber(row.ended_at)),
   }
+  if row.reading then item.way, item.has_lost_way = way, way == nil end
   if row.state == "completed" then
-    item.result = decode_result(row)
+    item.result = decode_result(row, way)
     item.err = not item.result and errors.new("rpc", "the counts in the journal cannot be read") or nil
   elseif row.error or row.state == "failed" then
     item.err = decode_error(row.error)

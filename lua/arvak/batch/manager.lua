@@ -48,7 +48,7 @@ end
 
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
-  on_unknown = true, journal = true,
+  on_unknown = true, journal = true, check = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -64,6 +64,7 @@ local function check_options(options, method)
   check.seconds(options.timeout, "timeout", true)
   check_boolean(options.fail_fast, "fail_fast")
   check_boolean(options.collect, "collect")
+  check_boolean(options.check, "check")
   for _, name in ipairs { "progress_callback", "on_result" } do
     if options[name] ~= nil then check.callable(options[name], name) end
   end
@@ -188,11 +189,11 @@ local function check_some(options, method, names)
 end
 
 -- Submits every circuit of a list, at most max_workers unfinished at a time: a list of job futures in the order of the
--- circuits, at once. options: transport, on_unknown.
+-- circuits, at once. options: transport, on_unknown, check.
 function methods:submit_many(circuits, backend_id, options)
   check_manager(self, "submit_many")
   core.check_client(self._client, "submit_many")
-  check.options(options, "submit_many", { transport = true, on_unknown = true })
+  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true })
   options = check_options(options, "submit_many")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   local list, count = entries.check_list(circuits, backend_id)

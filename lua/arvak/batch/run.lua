@@ -9,7 +9,9 @@ local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local inputs = require "arvak.batch.inputs"
+local limits = require "arvak.batch.limits"
 local patience = require "arvak.batch.patience"
+local program = require "arvak.results.program"
 local progress = require "arvak.batch.progress"
 local queue = require "arvak.base.queue"
 local raised = require "arvak.base.raised"
@@ -153,6 +155,32 @@ end
 function Run:tell(input, event, ...)
   local effect = self.inputs:tell(input, event, ...)
   if effect then effects[effect](self, input, ...) end
+end
+
+-- Whether an input may be sent: a circuit gets its text and its way of reading, and the option `check` looks at limits.
+-- If not, it has ended, or waits for its backend's answer and is intended again then.
+function Run:prepare(input)
+  return (not self.limits or self.limits:allow(input)) and self:lower(input)
+end
+
+-- Gives an input its text and its way of reading, where it is a circuit: true. One that cannot be lowered ends: false.
+function Run:lower(input)
+  local ok, err = entries.lower(input)
+  if ok then return true end
+  err.target = self.target
+  self:tell(input, "fail", err)
+  return false
+end
+
+-- The server has given the result of an input's job.
+function Run:complete(input, result)
+  if not inputs.is_open(input) then return end
+  local own, err = program.read(result, input.way)
+  if own then
+    self:tell(input, "complete", own)
+  else
+    self:tell(input, "fail", err)
+  end
 end
 
 -- The server has taken an input's circuit.
@@ -379,7 +407,7 @@ local function deliver(self)
     local item = { index = input.index, id = input.id, job_id = input.job_id, result = input.result, err = input.err,
       attempts = input.attempts }
     self.sink(item, input)
-    input.circuit, input.entry, input.result = nil, nil, nil   -- the heap may keep the input for a while
+    input.circuit, input.source, input.entry, input.result = nil, nil, nil, nil   -- the heap may keep it for a while
     call_user(self, "on_result", item.index, item.result, item.err, item)
   end
 end
@@ -514,6 +542,7 @@ function M.new(spec)
   run.inputs = inputs.new(run.options.on_unknown == "resubmit")
   run.bounds, run.on_cancel = patience.new(run.started_at, run.patience), run:answer(on_cancel)
   run.watcher, run.commits = watcher.new(run), commits.direct(run, run.earlier)
+  run.limits = run.options.check and limits.new(run) or nil
   local transport = run.options.transport or "auto"
   run.transport = transport == "unary" and transport_unary.new(run) or transport_stream.new(run, transport == "auto")
   if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end

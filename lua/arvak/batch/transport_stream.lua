@@ -108,7 +108,8 @@ local function on_message(self, ...)
   if written then return on_answer(self, written, event, job_id, data) end
   local input = run.inputs:get(index)
   if not input or input.job_id ~= job_id then return end
-  run:tell(input, event == "error" and "fail" or "complete", data)
+  if event == "error" then return run:tell(input, "fail", data) end
+  run:complete(input, data)
 end
 
 local function take(self, now, what, ...)

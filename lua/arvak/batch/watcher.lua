@@ -76,7 +76,7 @@ local function go_on(followed, event, value)
   if action == "look" or action == "fetch" or action == "chunks" then look_at(self, followed, at_or_result) end
   if action == "fetch" and event == "status" then self.run:tell(input, "see", value.state) end
   if action ~= "end" then return end
-  if at_or_result ~= nil then return self.run:tell(input, "complete", at_or_result) end
+  if at_or_result ~= nil then return self.run:complete(input, at_or_result) end
   if event == "status" and records.is_terminal[value.state] then
     self.run:tell(input, "see", value.state, err)
   else

@@ -1,5 +1,5 @@
--- One operation of the program on its qubits: modifiers, bodies of gates and definitions of the library unfolded down to
--- records under controls.
+-- One operation of the program on its qubits: modifiers, bodies of gates and definitions of the library, unfolded down
+-- to records under controls.
 -- Invariant: a modified gate is controls around a power of a power … of a gate. Controls pass every power and root, so
 -- they are gathered outside, and the powers inside, the innermost first.
 -- SPDX-License-Identifier: Apache-2.0
@@ -85,7 +85,8 @@ local apply_definition
 
 -- A whole power of what is between the outer operations of a body.
 local function write_inner(state, definition, powers, write)
-  local power = whole_power(powers) or refuse "a power of this gate that is not a whole number"
+  local power = whole_power(powers) or refuse("pow of %s: expected a whole number; other powers are those of gates on "
+    .. "one qubit, their controlled forms and swap", definition.name)
   if definition.involution then power = power % 2 end
   local first, last = definition.outer + 1, #definition.body
   for _ = 1, math.abs(power) do
@@ -102,8 +103,8 @@ local function write_body(state, definition, angles, powers, quantum, targets)
   local function write(operation, inner_powers, inner_controls)
     local gate, map = operation[1], {}
     for i = 1, gate.qubits do map[i] = targets[operation[1 + gate.params + i] + 1] end
-    apply_definition(state, gates.definition(gate.name, 2), gates.angles(operation, gate.params, nil, angles), inner_powers,
-      inner_controls, map)
+    local inner_angles = gates.angles(operation, gate.params, nil, angles)
+    apply_definition(state, gates.definition(gate.name, 2), inner_angles, inner_powers, inner_controls, map)
   end
   local body, outer = definition.body, definition.outer
   state.condition = nil
@@ -260,8 +261,8 @@ local function apply_own(state, gate, angles, powers, quantum, qubits, depth)
     return write_record(state, gates.of_matrix(m), quantum, wire)
   end
   if not power then
-    refuse("pow of %s: a power that is not a whole number is known of gates on one qubit, their controlled forms and swap",
-      gate.name)
+    refuse("pow of %s: expected a whole number; other powers are those of gates on one qubit, their controlled forms "
+      .. "and swap", gate.name)
   end
   apply_repeated(state, gate, angles, power, quantum, qubits, depth)
 end

@@ -103,19 +103,22 @@ function Store:products(f, bound)
   if walk(f) then return all end
 end
 
+local PRODUCT = 2.0 ^ 24   -- what a product costs, in literals
+
 -- How a function is split when it is written as an exclusive sum of products: by the value of its variable, or into
--- what does not depend on it and what is added where it is 1, or where it is 0; whichever gives fewer products.
+-- what does not depend on it and what is added where it is 1, or where it is 0; whichever costs least.
 local function best_split(self, f, costs)
-  if f < 2 then return { cost = f } end
+  if f < 2 then return { cost = f * PRODUCT } end
   local known = costs[f]
   if known then return known end
   local low, high = self.low[f], self.high[f]
   local change = self:differ(low, high)
   local a, b, c = best_split(self, low, costs).cost, best_split(self, high, costs).cost,
     best_split(self, change, costs).cost
-  local split = { cost = a + b, 0, low, 1, high }
-  if a + c < split.cost then split = { cost = a + c, nil, low, 1, change } end
-  if b + c < split.cost then split = { cost = b + c, nil, high, 0, change } end
+  local with_a, with_b, with_c = a + a // PRODUCT, b + b // PRODUCT, c + c // PRODUCT   -- a literal for each product
+  local split = { cost = with_a + with_b, 0, low, 1, high }
+  if a + with_c < split.cost then split = { cost = a + with_c, nil, low, 1, change } end
+  if b + with_c < split.cost then split = { cost = b + with_c, nil, high, 0, change } end
   costs[f] = split
   return split
 end
@@ -123,7 +126,7 @@ end
 -- Products (lists of { variable, value }) whose exclusive sum a function is, few of them; nil when above the bound.
 function Store:exclusive_products(f, bound)
   local all, path, costs = {}, {}, {}
-  if best_split(self, f, costs).cost > bound then return nil end
+  if best_split(self, f, costs).cost // PRODUCT > bound then return nil end
   local function walk(g)
     if g == 0 then return end
     if g == 1 then

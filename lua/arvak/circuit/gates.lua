@@ -134,8 +134,9 @@ local bodies = {
 }
 bodies.rcccx = bodies.rc3x
 for name, definition in pairs(bodies) do definitions[name] = definition end
-for _, definition in pairs(definitions) do
+for name, definition in pairs(definitions) do
   if definition.body then
+    definition.name = name
     definition.controls, definition.outer = definition.controls or 0, definition.outer or 0
   end
 end

@@ -162,7 +162,10 @@ local function power(a, b)
   return result
 end
 
-local function shifted_right(a, by) return by >= 64 and (a < 0 and -1 or 0) or a >> by | (a < 0 and ~(-1 >> by) or 0) end
+local function shifted_right(a, by)
+  if by >= 64 then return a < 0 and -1 or 0 end
+  return a >> by | (a < 0 and ~(-1 >> by) or 0)
+end
 
 -- ---- expressions
 

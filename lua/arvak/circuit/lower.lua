@@ -81,15 +81,14 @@ local function write_direct(state, direct, operation)
   local head = head_of(state.writer, direct, operation)
   if not head then return false end
   local wire_of, touched, count, first = state.wire_of, state.touched, direct.qubits, direct.params + 1
-  local operands, a, b, c = nil, nil, nil, nil
+  local a, b, c
   for i = 1, count do
     local wire = wire_of[operation[first + i]]
     if wire then touched[wire] = true else wire = wires.wire(state, operation[first + i]) end
     if i == 1 then a = wire elseif i == 2 then b = wire else c = wire end
     if i >= direct.first and state.pin[wire] then wires.flush(state, wire) end
   end
-  operands = write.operands(a, b, c)
-  state.writer:line(head, operands, count)
+  state.writer:line(head, write.operands(a, b, c), count)
   return true
 end
 
@@ -273,8 +272,8 @@ end
 local function finish(state)
   check_wires(state)
   if state.level >= 2 and state.writer.widest > 1 then
-    refuse("optimization_level %d: the service permutes the qubits of a circuit with gates on two of them; expected 0 or 1",
-      state.level)
+    refuse("optimization_level %d: expected 0 or 1, since the service permutes the qubits of a circuit that has gates "
+      .. "on two of them", state.level)
   end
   state.wires = math.max(state.wires, 1)
   return {
@@ -287,7 +286,8 @@ local function failure(source, refusal, position)
   local line, column = form.place(position)
   local place = line and ("%s%d:%d: "):format(source.source and text.printable(source.source) .. ":" or "line ", line,
     column) or ""
-  return errors.new("invalid_circuit", place .. refusal.message, { line = line, column = column, source = source.source })
+  local fields = { line = line, column = column, source = source.source }
+  return errors.new("invalid_circuit", place .. refusal.message, fields)
 end
 
 -- What a function gives of a state, or nil, the error of its refusal, and whether values for the parameters may help.
@@ -327,10 +327,11 @@ local function fill(_, qasm, values) return write.fill(qasm, values) end
 function Template:fill(values)
   local lowered = self.lowered
   if not lowered then return protected(self.form, new_state(self.form, self.options, values), lower) end
-  local qasm, err = lowered.qasm, nil
+  local qasm = lowered.qasm
   if type(qasm) == "table" then
-    qasm, err = protected(self.form, nil, fill, qasm, values)
-    if not qasm then return nil, err end
+    local filled, err = protected(self.form, nil, fill, qasm, values)
+    if not filled then return nil, err end
+    qasm = filled
   end
   return {
     qasm = qasm, qubit_count = lowered.qubit_count, gate_count = lowered.gate_count, notes = lowered.notes,

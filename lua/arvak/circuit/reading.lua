@@ -1,5 +1,5 @@
--- The way from the counts over the wires of a written circuit to counts over the program's bits. It is a plain table, so
--- that a journal can keep it for a job that is found again.
+-- The way from the counts over the wires of a written circuit to counts over the program's bits. It is a plain table,
+-- so that a journal can keep it for a job that is found again.
 -- Invariant: keys of any other width than the circuit's are refused, never guessed at.
 --
 -- reading = { version = 1, wires, padded, bits, nodes, registers }
@@ -83,8 +83,8 @@ local function translator(reading)
 end
 
 local function wrong_key(raw, reading)
-  return nil, errors.new("rpc", ("the counts have the key %q, expected %d characters 0 and 1, one for each qubit of the "
-    .. "circuit that was sent"):format(raw, reading.wires))
+  return nil, errors.new("rpc", ("the counts have the key %q, expected %d characters 0 and 1, one for each qubit "
+    .. "of the circuit that was sent"):format(raw, reading.wires))
 end
 
 -- A key without the zeros that the service has put on the left; nil when it is none of this circuit.

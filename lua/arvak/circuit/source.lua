@@ -18,29 +18,29 @@ local as_modified = {
 }
 
 -- or as definitions of the program's own.
-local function op(name, ...) return { form.gate(name), ... } end
+local function call(name, ...) return { form.gate(name), ... } end
 
 local theta, phi = { "param", 1 }, { "param", 2 }
 local QUARTER, EIGHTH = math.pi / 2, math.pi / 4
 
 local definitions = {
-  r = { { "theta", "phi" }, 1, op("U", theta, { "-", phi, QUARTER }, { "-", QUARTER, phi }, 0) },
-  u0 = { { "gamma" }, 1, op("id", 0) },
-  iswap = { {}, 2, op("s", 0), op("s", 1), op("h", 0), op("cx", 0, 1), op("cx", 1, 0), op("h", 1) },
-  dcx = { {}, 2, op("cx", 0, 1), op("cx", 1, 0) },
-  ecr = { {}, 2, op("h", 1), op("cx", 0, 1), op("rz", EIGHTH, 1), op("cx", 0, 1), op("h", 1), op("x", 0),
-    op("h", 1), op("cx", 0, 1), op("rz", -EIGHTH, 1), op("cx", 0, 1), op("h", 1) },
-  rxx = { { "theta" }, 2, op("h", 0), op("h", 1), op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1), op("h", 0),
-    op("h", 1) },
-  ryy = { { "theta" }, 2, op("rx", QUARTER, 0), op("rx", QUARTER, 1), op("cx", 0, 1), op("rz", theta, 1),
-    op("cx", 0, 1), op("rx", -QUARTER, 0), op("rx", -QUARTER, 1) },
-  rzz = { { "theta" }, 2, op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1) },
-  rzx = { { "theta" }, 2, op("h", 1), op("cx", 0, 1), op("rz", theta, 1), op("cx", 0, 1), op("h", 1) },
-  rccx = { {}, 3, op("h", 2), op("t", 2), op("cx", 1, 2), op("tdg", 2), op("cx", 0, 2), op("t", 2), op("cx", 1, 2),
-    op("tdg", 2), op("h", 2) },
-  rc3x = { {}, 4, op("h", 3), op("t", 3), op("cx", 2, 3), op("tdg", 3), op("h", 3), op("cx", 0, 3), op("t", 3),
-    op("cx", 1, 3), op("tdg", 3), op("cx", 0, 3), op("t", 3), op("cx", 1, 3), op("tdg", 3), op("h", 3), op("t", 3),
-    op("cx", 2, 3), op("tdg", 3), op("h", 3) },
+  r = { { "theta", "phi" }, 1, call("U", theta, { "-", phi, QUARTER }, { "-", QUARTER, phi }, 0) },
+  u0 = { { "gamma" }, 1, call("id", 0) },
+  iswap = { {}, 2, call("s", 0), call("s", 1), call("h", 0), call("cx", 0, 1), call("cx", 1, 0), call("h", 1) },
+  dcx = { {}, 2, call("cx", 0, 1), call("cx", 1, 0) },
+  ecr = { {}, 2, call("h", 1), call("cx", 0, 1), call("rz", EIGHTH, 1), call("cx", 0, 1), call("h", 1), call("x", 0),
+    call("h", 1), call("cx", 0, 1), call("rz", -EIGHTH, 1), call("cx", 0, 1), call("h", 1) },
+  rxx = { { "theta" }, 2, call("h", 0), call("h", 1), call("cx", 0, 1), call("rz", theta, 1), call("cx", 0, 1),
+    call("h", 0), call("h", 1) },
+  ryy = { { "theta" }, 2, call("rx", QUARTER, 0), call("rx", QUARTER, 1), call("cx", 0, 1), call("rz", theta, 1),
+    call("cx", 0, 1), call("rx", -QUARTER, 0), call("rx", -QUARTER, 1) },
+  rzz = { { "theta" }, 2, call("cx", 0, 1), call("rz", theta, 1), call("cx", 0, 1) },
+  rzx = { { "theta" }, 2, call("h", 1), call("cx", 0, 1), call("rz", theta, 1), call("cx", 0, 1), call("h", 1) },
+  rccx = { {}, 3, call("h", 2), call("t", 2), call("cx", 1, 2), call("tdg", 2), call("cx", 0, 2), call("t", 2),
+    call("cx", 1, 2), call("tdg", 2), call("h", 2) },
+  rc3x = { {}, 4, call("h", 3), call("t", 3), call("cx", 2, 3), call("tdg", 3), call("h", 3), call("cx", 0, 3),
+    call("t", 3), call("cx", 1, 3), call("tdg", 3), call("cx", 0, 3), call("t", 3), call("cx", 1, 3), call("tdg", 3),
+    call("h", 3), call("t", 3), call("cx", 2, 3), call("tdg", 3), call("h", 3) },
 }
 definitions.rcccx = definitions.rc3x
 

@@ -71,7 +71,9 @@ end
 local function add_block(into, from, map)
   map.variables = #into.variables
   for i = 1, from.block.n do form.add(into.block, rewrite.op(from.block[i], map)) end
-  table.move(from.variables, 1, #from.variables, #into.variables + 1, into.variables)
+  for _, variable in ipairs(from.variables) do
+    form.declare_variable(into, variable.name, variable.type, variable.width)
+  end
 end
 
 -- Adds the operations of another circuit. qubits, bits: which of this circuit's each of the other's is; by default the
@@ -111,7 +113,7 @@ local function gates_of(circuit, method)
 end
 
 local own_inverse = {}
-for name in ("id x y z h cx CX cy cz ch swap ccx ccz cswap c3x c4x ecr rccx rc3x rcccx"):gmatch("%S+") do
+for name in ("id x y z h cx CX cy cz ch swap ccx ccz cswap c3x c4x ecr rccx"):gmatch("%S+") do
   own_inverse[name] = true
 end
 local partner = { s = "sdg", t = "tdg", sx = "sxdg", cs = "csdg" }

@@ -1,11 +1,12 @@
--- The wires of the circuit that is written: where each qubit of the program is, and where each outcome of a measurement.
+-- The wires of the circuit that is written: where each qubit of the program is, and where each outcome of measurement.
 -- The service samples all wires at the end, so a measurement is deferred: its outcome stays on the qubit's wire until
 -- something else than a change of phases happens there, and is copied to a wire of its own just before.
 -- Invariant: a wire that holds an outcome keeps its value (0 or 1, in each branch of the superposition) to the end.
 --
 -- state fields kept here:
 --   wires, limit             how many there are, and how many the backend has (nil: any number)
---   wire_of[qubit], touched[wire]    nil and false: the qubit is still 0, and has no wire or one that nothing has touched
+--   wire_of[qubit]           nil: the qubit is 0 and has no wire yet
+--   touched[wire]            false: nothing has happened on it, so it is 0
 --   pin[wire]                the outcome that is on a qubit's wire
 --   home[outcome]            the wire where an outcome is
 --   dephased[outcome]        the condition under which a pinned outcome was measured

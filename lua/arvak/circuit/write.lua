@@ -16,7 +16,8 @@ local names = setmetatable({}, { __index = function(known, wire)
   return name
 end })
 
--- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: most wires of one.
+-- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: the most wires
+-- that one of them has.
 function M.new()
   return setmetatable({ pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {} }, Writer)
 end

@@ -10,6 +10,7 @@ local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local poll = require "arvak.jobs.poll"
+local program = require "arvak.results.program"
 local wait = require "arvak.jobs.wait"
 
 local M = {}
@@ -60,7 +61,7 @@ end
 -- Settles one with settle(f, …), unless it has ended, and lets go of what it held.
 local function finish(f, settle, ...)
   if f:done() then return end
-  f._client, f._job, f._ticket = nil, Job, nil
+  f._client, f._job, f._ticket, f._way = nil, Job, nil, nil
   settle(f, ...)
   detached.stop_timer(f)
   wake_submitted(f)
@@ -69,6 +70,7 @@ end
 
 -- Ends one with a result, or nil and an error.
 function M.finish(f, result, err)
+  if result then result, err = program.read(result, f._way) end
   if result then return finish(f, future.settle, result) end
   if err.kind == "job_canceled" and cancellation.is_wanted(f) then err.kind = "canceled" end
   err.job_id = err.job_id or f.job_id
@@ -151,10 +153,18 @@ function M.rules(client, method, wait_options)
   return job
 end
 
--- The future of a job that is submitted now. job: of M.rules.
-function M.submit(client, job, qasm, backend_id, submit_options)
+-- The future of a job that is submitted now. job: of M.rules. source: a text or a circuit.
+function M.submit(client, job, source, backend_id, submit_options)
   local f = M.new(client, job)
-  detached.start(f, on_submit, "submit_qasm", client, qasm, backend_id, submit_options)
+  if program.is_circuit(source) then
+    core.check.submit_qasm(client, "", backend_id, submit_options)   -- misuse is raised, whatever the circuit is
+    source, f._way = program.text_of(source, submit_options, backend_id)
+    if not source then
+      on_submit(f, nil, f._way)
+      return f
+    end
+  end
+  detached.start(f, on_submit, "submit_qasm", client, source, backend_id, submit_options)
   return f
 end
 

@@ -5,6 +5,7 @@
 local core = require "arvak.core"
 local chunks = require "arvak.jobs.chunks"
 local poll = require "arvak.jobs.poll"
+local program = require "arvak.results.program"
 
 local M = {}
 
@@ -26,8 +27,7 @@ function M.refine(client, job_id, err, options)
   return err, job.state == "COMPLETED"
 end
 
--- The result of a completed job: result, or nil and an error. One that is too large for a message comes in chunks.
-function M.get_job_result(client, job_id, options)
+local function fetch(client, job_id, options)
   local result, err = core.call.get_job_result(client, job_id, options)
   if result then return result end
   if poll.is_too_large(err) and not core.is_closed(client) then
@@ -39,6 +39,19 @@ function M.get_job_result(client, job_id, options)
   err, has_completed = M.refine(client, job_id, err, options)
   if has_completed then return core.try.get_job_result(client, job_id, options) end
   return nil, err
+end
+
+-- The result of a completed job: result, or nil and an error. One that is too large for a message comes in chunks.
+-- options: those of a call; circuit, from which the job was made, and its optimization_level.
+function M.get_job_result(client, job_id, options)
+  local others, made = program.take_circuit(options, "get_job_result")
+  if not made then return fetch(client, job_id, options) end
+  core.check.get_job_result(client, job_id, others)
+  local ok, way = program.way_of(made)
+  if not ok then return nil, way end
+  local result, err = fetch(client, job_id, others)
+  if not result then return nil, err end
+  return program.read(result, way)
 end
 
 return M

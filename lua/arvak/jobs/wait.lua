@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
 local poll = require "arvak.jobs.poll"
+local program = require "arvak.results.program"
 local strays = require "arvak.async.strays"
 local task = require "arvak.async.task"
 
@@ -102,10 +103,11 @@ local function follow(wait, rules)
 end
 
 -- Waits for a job and fetches its result: result, or nil and an error. That the client has been closed meanwhile is an
--- outcome here, and no misuse.
-function M.wait_for_job(client, target, timeout, job_id, options)
+-- outcome here, and no misuse. way: of reading it, as of program.lua, or nil.
+function M.wait_for_job(client, target, timeout, job_id, options, way)
   local rules = M.rules(target, timeout, options)
   local result, err = follow({ client = client, job_id = job_id, _ends_at = M.end_time(rules, core.now()) }, rules)
+  if result then result, err = program.read(result, way) end
   if result then return result end
   err.job_id = err.job_id or job_id
   err.target = err.target or target

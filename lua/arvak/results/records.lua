@@ -39,6 +39,7 @@ end
 local result = {
   probabilities = statistics.probabilities, most_frequent = statistics.most_frequent, top = statistics.top,
   histogram = statistics.histogram, marginal = statistics.marginal, expectation = statistics.expectation,
+  of = statistics.of,
 }
 
 -- Bitstrings and counts in ascending order; qubit 0 is the rightmost character. A large result is walked where it
@@ -91,7 +92,9 @@ end
 function Result.__pairs(self) return self:pairs() end
 
 function Result.__tostring(self)
-  return ("arvak.result %s (%s shots)"):format(text.printable(tostring(self.job_id)), self.shots)
+  local most = rawget(self, "registers") and statistics.most_frequent(self)
+  return ("arvak.result %s (%s shots%s)"):format(text.printable(tostring(self.job_id)), self.shots,
+    most and ", most frequent " .. statistics.spaced(self, most) or "")
 end
 
 -- ---- backend
@@ -117,7 +120,8 @@ local M = { is_terminal = terminal }
 
 function M.is_result(value) return core.metatable_of(value) == Result end
 
--- A result with these fields: job_id, counts, shots, execution_time_ms, metadata_json.
+-- A result with these fields: job_id, counts, shots, execution_time_ms, metadata_json; of a circuit raw_counts and
+-- registers, too: a list of { name =, size = } in order of declaration.
 function M.new_result(fields) return setmetatable(fields, Result) end
 
 return M

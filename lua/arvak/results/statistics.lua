@@ -76,10 +76,10 @@ local function survey(result)
   return total, width
 end
 
--- The same job and run with other counts.
-local function derive(result, counts, shots)
+-- The same job and run with other counts. registers: what their bits are, of a circuit; or nil.
+local function derive(result, counts, shots, registers)
   return setmetatable({
-    job_id = result.job_id, counts = counts, shots = shots,
+    job_id = result.job_id, counts = counts, shots = shots, registers = registers,
     execution_time_ms = result.execution_time_ms, metadata_json = result.metadata_json,
   }, Result)
 end
@@ -109,6 +109,26 @@ function M.most_frequent(result)
     if count > most or (count == most and bits < best) then best, most = bits, count end
   end
   return best, most / total
+end
+
+-- ---- registers
+
+-- A bitstring as people read it: with blanks between the registers of a circuit's result, the last one leftmost.
+function M.spaced(result, bits)
+  local registers, parts, last = rawget(result, "registers"), {}, #bits
+  for i, register in ipairs(registers or {}) do
+    parts[#registers - i + 1] = bits:sub(last - register.size + 1, last)
+    last = last - register.size
+  end
+  return last == 0 and table.concat(parts, " ") or bits
+end
+
+local function same_registers(a, b)
+  if not a or not b or #a ~= #b then return false end
+  for i, register in ipairs(a) do
+    if register.name ~= b[i].name or register.size ~= b[i].size then return false end
+  end
+  return true
 end
 
 -- ---- the most frequent, and a picture
@@ -156,7 +176,7 @@ local function histogram_rows(result)
   local left, others = total, -#rows
   for _, row in ipairs(rows) do
     left = left - row.count
-    row.bits = text.printable(tostring(row.bits))
+    row.bits = text.printable(M.spaced(result, tostring(row.bits)))
   end
   for _ in outcomes_of(result) do others = others + 1 end
   if others > 0 then rows[#rows + 1] = { bits = ("(%d others)"):format(others), count = left, has_no_bar = true } end
@@ -246,6 +266,24 @@ function M.marginal(result, qubits)
   return derive(result, width and tally(result, qubits, width) or {}, result.shots)
 end
 
+-- The result of one register of a circuit, the others summed over.
+function M.of(result, name)
+  check_result(result, "of")
+  local registers, first, names = rawget(result, "registers"), 0, {}
+  if not registers then check.misuse("of: got a result of a text, expected one of a circuit, which has registers") end
+  for _, register in ipairs(registers) do
+    if register.name == name then
+      local total, width = survey(result)
+      if not total then return nil, width end
+      local bits = {}
+      for bit = first, first + register.size - 1 do bits[#bits + 1] = bit end
+      return derive(result, width and tally(result, bits, width) or {}, result.shots, { register })
+    end
+    first, names[#names + 1] = first + register.size, register.name
+  end
+  check.misuse("of: got %s, expected a register: %s", core.describe(name), table.concat(names, ", "))
+end
+
 -- The mean of the product of Z over these qubits (nil: all; none: 1), where 0 counts as +1 and 1 as -1: from -1 to 1.
 function M.expectation(result, qubits)
   check_result(result, "expectation")
@@ -272,7 +310,7 @@ function M.merge(list)
   if type(list) ~= "table" or is_result(list) then
     check.misuse("merge: got %s, expected a list of results", core.describe(list))
   end
-  local counts, sum, shots, width = {}, 0, 0, nil
+  local counts, sum, shots, width, common = {}, 0, 0, nil, nil
   for i = 1, rawlen(list) do
     local result = check_result(list[i], ("merge: list[%d]"):format(i))
     local total, own = survey(result)
@@ -282,10 +320,12 @@ function M.merge(list)
     if width and own and own ~= width then
       check.misuse("merge: list[%d] has %d qubits, expected %d as those before it", i, own, width)
     end
+    local registers = rawget(result, "registers")
+    if i == 1 then common = registers elseif not same_registers(common, registers) then common = nil end
     width, shots = width or own, shots + result.shots
     for bits, count in outcomes_of(result) do counts[bits] = (counts[bits] or 0) + count end
   end
-  return setmetatable({ job_id = "", counts = counts, shots = shots, metadata_json = "" }, Result)
+  return setmetatable({ job_id = "", counts = counts, shots = shots, metadata_json = "", registers = common }, Result)
 end
 
 -- a × b // c and its remainder, for 0 ≤ a ≤ c, also where the product has more than 63 bits.
@@ -330,7 +370,7 @@ function M.scale(result, shots)
     local bits = losers[i].bits
     counts[bits] = (counts[bits] or 0) + 1
   end
-  return derive(result, counts, shots)
+  return derive(result, counts, shots, rawget(result, "registers"))
 end
 
 -- ---- distances

@@ -8,6 +8,7 @@ local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local poll = require "arvak.jobs.poll"
+local program = require "arvak.results.program"
 local raised = require "arvak.base.raised"
 local records = require "arvak.results.records"
 local source = require "arvak.async.source"
@@ -53,6 +54,9 @@ local function write_next(self)
   end
   local submission = read(entry, index, self._backend_id)
   self._count = index
+  local lowered, unfit = entries.lower(submission)
+  if not lowered then return true, "error", index, nil, unfit end
+  self._ways[index] = submission.way
   local circuit, backend_id = submission.circuit, submission.backend_id
   local too_large = entries.size_error(circuit, self._target)
   if too_large then return true, "error", index, nil, too_large end
@@ -122,9 +126,18 @@ local function await_result(self, job_id)
   return nil, self._error
 end
 
+-- The last event of a job with this result.
+local function completed(self, index, job_id, result)
+  local way = self._ways[index]
+  self._ways[index] = nil
+  local own, err = program.read(result, way)
+  if own then return "completed", index, job_id, own end
+  return "error", index, job_id, err
+end
+
 local function settle_open(self, index, job_id)
   local result, err = await_result(self, job_id)
-  if result then return "completed", index, job_id, result end
+  if result then return completed(self, index, job_id, result) end
   if err.kind == "canceled" then return nil, err end
   err.job_id = err.job_id or job_id
   return "error", index, job_id, err
@@ -183,6 +196,7 @@ local function on_taken(self, what, ...)
   end
   local event, index, job_id, data = self._reader:read(...)
   if not event then return advance(self) end
+  if event == "completed" then return completed(self, index, job_id, data) end
   return event, index, job_id, data
 end
 
@@ -238,14 +252,15 @@ local function step(self) return rest(self, advance(self)) end
 
 -- Events of many jobs over one RPC: "submitted", "completed" (a result) or "error" (an error object), the index of the
 -- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
--- {qasm =, shots =, optimization_level =, backend_id =}. options: idle_timeout, timeout (of the RPC; none), metadata.
+-- {qasm =, shots =, optimization_level =, backend_id =}, where qasm is a text or a circuit, or of circuits. options:
+-- idle_timeout, timeout (of the RPC; none), metadata.
 function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
   options = stream.options(options, "submit_batch_stream")
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",
-    _count = 0, _reader = answers.reader(target), _tickets = {},
+    _count = 0, _reader = answers.reader(target), _tickets = {}, _ways = {},
   })
   self._source = source_of(self, circuits)
   return stream.for_loop(self)

@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local program = require "arvak.results.program"
 
 local M = {}
 
@@ -45,19 +46,28 @@ local fields = { 1, 2, "qasm", "shots", "optimization_level", "id", "backend_id"
 -- In place of an entry whose metatable raised.
 local Unreadable = {}
 
+-- Circuits in a table of its own become ones that nobody can change.
+local function freeze_circuits(copy)
+  for _, key in ipairs { 1, "qasm" } do
+    if program.is_circuit(copy[key]) then copy[key] = program.freeze(copy[key]) end
+  end
+  return copy
+end
+
 local function copy_fields(entry)
   local copy = {}
   for key, value in next, entry do copy[key] = value end
   for _, key in ipairs(fields) do
     if copy[key] == nil then copy[key] = entry[key] end
   end
-  return copy
+  return freeze_circuits(copy)
 end
 
 -- An entry as it is now, in a table of its own and without a metatable, whose __index has been asked once. What is no
--- table stays what it is.
+-- table stays what it is; a circuit becomes an entry.
 function M.copy(entry)
   if type(entry) ~= "table" or getmetatable(entry) == Unreadable then return entry end
+  if program.is_circuit(entry) then return { qasm = program.freeze(entry) } end
   local ok, copy = core.protect(copy_fields, entry)
   if ok then return copy end
   return setmetatable({ cause = type(copy) == "string" and copy or core.describe(copy) }, Unreadable)
@@ -70,10 +80,11 @@ end
 
 -- ---- reading
 
--- An entry as a table of its own: circuit (for the core), shots, backend_id, id. Or nil and what is wrong with it.
--- Whether the text can be sent is for the core to say, when it is sent.
+-- An entry as a table of its own: circuit (for the core), shots, backend_id, id; and source where it is a circuit, whose
+-- text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for the core to say, when it is sent.
 function M.read(entry, index, backend_id)
   local place = ("circuits[%d]"):format(index)
+  if program.is_circuit(entry) then entry = { qasm = entry } end
   if type(entry) ~= "table" then
     return nil, ("%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, backend_id =}")
       :format(place, core.describe(entry))
@@ -84,9 +95,12 @@ function M.read(entry, index, backend_id)
   end
   local problem = find_unknown(entry, place)
   if problem then return nil, problem end
-  local qasm = entry.qasm or entry[1]
+  local qasm, source = entry.qasm or entry[1], nil
   if type(qasm) ~= "string" then
-    return nil, ("%s.qasm: got %s, expected OpenQASM 3 text"):format(place, core.describe(qasm))
+    if not program.is_circuit(qasm) then
+      return nil, ("%s.qasm: got %s, expected OpenQASM 3 text or a circuit"):format(place, core.describe(qasm))
+    end
+    qasm, source = nil, qasm
   end
   local shots, level
   shots, problem = read_count(entry.shots or entry[2], place .. ".shots", DEFAULT_SHOTS)
@@ -101,7 +115,18 @@ function M.read(entry, index, backend_id)
     return nil, ("%s.backend_id: got %s, expected a backend in the entry or as the second argument, in UTF-8 without "
       .. "NUL bytes"):format(place, core.describe(backend))
   end
-  return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, backend_id = backend, id = id }
+  return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, source = source, backend_id = backend,
+    id = id }
+end
+
+-- Gives an entry that was read its text and its way of reading, where it is a circuit and has none: true, or nil and an
+-- error.
+function M.lower(submission)
+  if submission.circuit.qasm then return true end
+  local text, way = program.lower(submission.source, submission.circuit.optimization_level, submission.backend_id)
+  if not text then return nil, way end
+  submission.circuit.qasm, submission.way = text, way
+  return true
 end
 
 -- What a user gave as circuits: a list, copied, whose entries have all been looked at, or nil and an iterator function.
@@ -114,14 +139,77 @@ function M.check_circuits(circuits, backend_id)
   return M.check_list(circuits, backend_id)
 end
 
+local function check_no_circuit(circuits)
+  if program.is_circuit(circuits) then check.misuse("circuits: got a circuit, expected a list of circuits") end
+end
+
 -- A list of circuits, copied. Raises for the first entry that is none.
 function M.check_list(circuits, backend_id)
+  check_no_circuit(circuits)
   local copy, count = check.list(circuits, "circuits", "circuits", "circuit")
   for i = 1, count do
     local entry, problem = M.read(copy[i], i, backend_id)
     if not entry then check.misuse("%s", problem) end
+    if entry.source then copy[i] = M.copy(copy[i]) end
   end
   return copy, count
+end
+
+-- ---- lists for a single RPC, whose entries the core reads
+
+-- Where an entry has its circuit: 1 or "qasm", or nil.
+local function circuit_key(entry)
+  if type(entry) ~= "table" then return nil end
+  return program.is_circuit(rawget(entry, "qasm")) and "qasm" or program.is_circuit(rawget(entry, 1)) and 1 or nil
+end
+
+local function with_text(entry, key, text)
+  local copy = {}
+  for name, value in next, entry do copy[name] = value end
+  copy[key] = text
+  return copy
+end
+
+-- A list of entries as the core takes them, copied, in which every circuit is one of now.
+function M.check_plain_list(circuits)
+  check_no_circuit(circuits)
+  local copy, count = check.list(circuits, "circuits", "circuits", "circuit")
+  for i = 1, count do
+    local entry, key = copy[i], circuit_key(copy[i])
+    if program.is_circuit(entry) then
+      copy[i] = { qasm = program.freeze(entry) }
+    elseif key then
+      copy[i] = with_text(entry, key, program.freeze(entry[key]))
+    end
+  end
+  return copy
+end
+
+function M.has_circuit(list)
+  for _, entry in ipairs(list) do
+    if circuit_key(entry) then return true end
+  end
+  return false
+end
+
+-- The list with an empty text for each circuit, so that the core checks the rest.
+function M.without_circuits(list)
+  if not M.has_circuit(list) then return list end
+  local texts = {}
+  for i, entry in ipairs(list) do
+    local key = circuit_key(entry)
+    texts[i] = key and with_text(entry, key, "") or entry
+  end
+  return texts
+end
+
+-- An entry with the text of its circuit; nil and an error when that cannot be lowered.
+function M.lower_plain(entry, backend_id)
+  local key = circuit_key(entry)
+  if not key then return entry end
+  local text, err = program.text_of(entry[key], entry, backend_id)
+  if not text then return nil, err end
+  return with_text(entry, key, text)
 end
 
 -- ---- sizes

@@ -282,3 +282,9 @@ void plan_fini(plan *p) {
   free(p->steps);
   free(p->groups);
 }
+
+uint32_t plan_spread(const plan *p, size_t index) {
+  uint32_t bits = 0;
+  for (uint32_t i = 0; i < p->bits; i++) bits |= (uint32_t)(index >> i & 1) << p->place[i];
+  return bits;
+}

@@ -60,5 +60,6 @@ typedef struct plan {
 /* All gates of the circuit must be ones that can be simulated, on qubits below 32. False: out of memory. */
 bool plan_init(plan *p, const circuit *c);
 void plan_fini(plan *p);
+uint32_t plan_spread(const plan *p, size_t index); /* over the qubits in use, to one over the circuit's qubits */
 
 #endif

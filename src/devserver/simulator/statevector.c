@@ -148,13 +148,6 @@ static run_status simulate(simulation *s, uint32_t shots) {
   return status;
 }
 
-/* The outcome on the circuit's qubits of an index over the qubits in use. */
-static uint32_t spread(const plan *p, size_t index) {
-  uint32_t bits = 0;
-  for (uint32_t i = 0; i < p->bits; i++) bits |= (uint32_t)(index >> i & 1) << p->place[i];
-  return bits;
-}
-
 /* Qubits in use keep their order, so outcomes ascend like indices. */
 static bool collect(const simulation *s, counts *out) {
   size_t n = 0;
@@ -163,7 +156,7 @@ static bool collect(const simulation *s, counts *out) {
   if (!out->outcomes) return false;
   for (size_t i = 0; i < s->size; i++) {
     if (!s->tally[i]) continue;
-    out->outcomes[out->size++] = (outcome){.bits = spread(s->plan, i), .count = s->tally[i]};
+    out->outcomes[out->size++] = (outcome){.bits = plan_spread(s->plan, i), .count = s->tally[i]};
   }
   return true;
 }
@@ -177,12 +170,15 @@ static run_status run_plan(const plan *p, const run_options *options, counts *ou
   return status;
 }
 
+bool circuit_can_run(const circuit *c, const run_options *options, char *message, size_t size) {
+  return fits(c, options->shots, message, size) && can_simulate(c, options->width != 0, message, size);
+}
+
 run_status circuit_run(const circuit *c, const run_options *options, counts *out, char *message, size_t size) {
   plan p;
   uint32_t width = options->width > c->qubits ? options->width : (uint32_t)c->qubits;
   *out = (counts){.width = width ? width : 1};
-  if (!fits(c, options->shots, message, size)) return RUN_FAILED;
-  if (!can_simulate(c, options->width != 0, message, size)) return RUN_FAILED;
+  if (!circuit_can_run(c, options, message, size)) return RUN_FAILED;
   if (options->shots == 0) return RUN_OK;
   if (options->stop && atomic_load(options->stop)) return RUN_STOPPED;
   if (!plan_init(&p, c)) return no_memory(message, size);

@@ -5,6 +5,8 @@
 #define ARVAK_DEVSERVER_STATEVECTOR_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "qasm/circuit.h"
@@ -32,6 +34,8 @@ typedef struct run_options {
 /* RUN_OK fills *out (release with counts_fini). RUN_FAILED fills message with the job's error_message
  * (contract 4.7: capacity of qubits and shots, free symbols, gates that cannot be simulated, out of memory). */
 run_status circuit_run(const circuit *c, const run_options *options, counts *out, char *message, size_t size);
+/* Whether it would run at all; if not, fills message. */
+bool circuit_can_run(const circuit *c, const run_options *options, char *message, size_t size);
 void counts_fini(counts *c);
 void counts_key(const counts *c, uint32_t bits, char *key); /* width characters and a NUL */
 

@@ -12,13 +12,23 @@ local scanner = require "arvak.circuit.read.scanner"
 local statements = require "arvak.circuit.read.statements"
 
 local M = {}
-local find, sub, byte, match = string.find, string.sub, string.byte, string.match
+local find, sub, byte, match, unpack = string.find, string.sub, string.byte, string.match, table.unpack
 
-local MOST_KEPT = 20000   -- statements whose operations are remembered
+local MOST_KEPT = 20000    -- texts of statements and their parts
+local MOST_OPERANDS = 20
+local LONGEST = 1000       -- of a statement, in characters
 
--- What is remembered of a text: operations and what else its statements and their parts came to, by their text.
+-- What is remembered of a text: operations of whole statements, and what their parts came to, by their text.
 local function new_memory(env)
-  return { generation = env.generation, count = 0, ops = {}, owners = {}, operands = {}, angles = {} }
+  return { generation = env.generation, count = 0, ops = {}, owners = {}, gates = {}, operands = {}, angles = {} }
+end
+
+local function keep(memory, list, text, value)
+  if value ~= nil then
+    list[text] = value
+    memory.count = memory.count + 1
+  end
+  return value
 end
 
 -- ---- parts
@@ -39,18 +49,37 @@ local function physical(env, text, at)
 end
 
 -- The number of the qubit that an operand names, or nil.
-local function qubit_of(env, memory, text, at)
-  local known = memory.operands[text]
-  if known then return known end
+local function qubit_of(env, text, at)
   local binding, index = member(env, text)
-  local qubit
-  if not binding then
-    qubit = physical(env, text, at)
-  elseif binding.kind == "qubits" and not binding.scalar then
-    qubit = binding.list[index + 1]
+  if not binding then return physical(env, text, at) end
+  if binding.kind == "qubits" and not binding.scalar then return binding.list[index + 1] end
+end
+
+local function is_distinct(list)
+  for i = 1, #list do
+    for j = i + 1, #list do
+      if list[i] == list[j] then return false end
+    end
   end
-  memory.operands[text] = qubit
-  return qubit
+  return true
+end
+
+-- The qubits of operands that are separated by commas: a list without the same one twice, or nil.
+local function read_operands(env, text, at)
+  local list, from = {}, 1
+  while true do
+    local comma = find(text, ",", from, true)
+    local qubit = qubit_of(env, sub(text, from, comma and comma - 1), at)
+    if not qubit or #list == MOST_OPERANDS then return nil end
+    list[#list + 1] = qubit
+    if not comma then break end
+    from = comma + 1
+  end
+  return is_distinct(list) and list or nil
+end
+
+local function operands_of(env, memory, text, at)
+  return memory.operands[text] or keep(memory, memory.operands, text, read_operands(env, text, at))
 end
 
 local function compute(env, text)
@@ -61,76 +90,66 @@ local function compute(env, text)
   return evaluate.angle(env, node)
 end
 
--- The number that an argument is: one without names but pi; or nil.
+-- The number that an argument without names, but for pi, comes to; or nil.
+local function read_angle(env, text)
+  if env.globals.names.pi or #text > 60 or find(text:gsub("pi", ""), "[^%d%.%+%-%*/ \teE]") then return nil end
+  local ok, value = pcall(compute, env, text)
+  if not ok and not fault.is(value) then error(value, 0) end
+  return ok and value or nil
+end
+
 local function angle_of(env, memory, text)
-  local known = memory.angles[text]
-  if known then return known end
-  local number
-  if find(text, "^[ \t]*%-?%d+%.?%d*[ \t]*$") and #text < 60 then
-    number = tonumber(text) + 0.0
-    if find(text, "^[ \t]*%-0") and number == 0 then number = nil end
+  if find(text, "^%-?%d+%.%d+$") and #text < 60 then return tonumber(text) end
+  return memory.angles[text] or keep(memory, memory.angles, text, read_angle(env, text))
+end
+
+-- All angles of an application: a list, or nil.
+local function angles_of(env, memory, text)
+  local list, from = {}, 1
+  while true do
+    local comma = find(text, ",", from, true)
+    local angle = angle_of(env, memory, sub(text, from, comma and comma - 1))
+    if not angle then return nil end
+    list[#list + 1] = angle
+    if not comma then return list end
+    from = comma + 1
   end
-  if not number then
-    if env.globals.names.pi or find(text:gsub("pi", ""), "[^%d%.%+%-%*/ \teE]") or #text > 60 then return nil end
-    local ok, value = pcall(compute, env, text)
-    if not ok and not fault.is(value) then error(value, 0) end
-    number = ok and value or nil
-  end
-  memory.angles[text] = number
-  return number
+end
+
+local function read_gate(env, name)
+  if statements.is_word(env.version, name) or env.subroutines[name] then return nil end
+  local gate = applications.find(env, name)
+  if gate and not gate.opaque and gate.qubits > 0 then return gate end
+end
+
+local function gate_of(env, memory, name)
+  return memory.gates[name] or keep(memory, memory.gates, name, read_gate(env, name))
 end
 
 -- ---- statements
 
-local function is_distinct(op, first)
-  for i = first, #op do
-    for j = i + 1, #op do
-      if op[i] == op[j] then return false end
-    end
-  end
-  return true
-end
-
-local function add_operands(env, memory, op, text, at)
-  for operand in text:gmatch "[^,]+" do
-    local qubit = qubit_of(env, memory, operand, at)
-    if not qubit then return nil end
-    op[#op + 1] = qubit
-  end
-  local _, commas = text:gsub(",", "")
-  local gate = op[1]
-  if commas + 1 ~= gate.qubits or #op ~= 1 + gate.params + gate.qubits then return nil end
-  if gate.qubits > 1 and not is_distinct(op, 2 + gate.params) then return nil end
-  return op
-end
-
-local function gate_of(env, name)
-  if statements.is_word(env.version, name) or env.subroutines[name] then return nil end
-  local gate = applications.find(env, name)
-  if gate and not gate.opaque and gate.qubits > 0 and gate.qubits < 20 then return gate end
-end
-
 local function plain_gate(env, memory, text, at)
   local name, operands = match(text, "^([%a_][%w_]*)[ \t]+([^()=>]+)$")
-  local gate = name and gate_of(env, name)
+  local gate = name and gate_of(env, memory, name)
   if not gate or gate.params ~= 0 then return nil end
-  return add_operands(env, memory, { gate }, operands, at)
+  local list = operands_of(env, memory, operands, at)
+  if not list or #list ~= gate.qubits then return nil end
+  return keep(memory, memory.ops, text, { gate, unpack(list) })
 end
 
-local function gate_with_angles(env, memory, text, at)
-  local name, arguments, operands = match(text, "^([%a_][%w_]*)[ \t]*%(([^()]+)%)[ \t]*([^()=>]+)$")
-  local gate = name and gate_of(env, name)
-  if not gate then return nil end
-  local op, count = { gate }, 0
-  for argument in arguments:gmatch "[^,]+" do
-    local angle = angle_of(env, memory, argument)
+local function gate_with_angles(env, memory, name, arguments, operands, at)
+  local gate = gate_of(env, memory, name)
+  local list = gate and operands_of(env, memory, operands, at)
+  if not list or #list ~= gate.qubits then return nil end
+  if gate.params == 1 then
+    local angle = angle_of(env, memory, arguments)
     if not angle then return nil end
-    count = count + 1
-    op[count + 1] = angle
+    if gate.qubits == 1 then return { gate, angle, list[1] } end
+    return { gate, angle, unpack(list) }
   end
-  local _, commas = arguments:gsub(",", "")
-  if count ~= gate.params or commas + 1 ~= count then return nil end
-  return add_operands(env, memory, op, operands, at)
+  local angles = angles_of(env, memory, arguments)
+  if not angles or #angles ~= gate.params then return nil end
+  return { gate, unpack(table.move(list, 1, #list, #angles + 1, angles)) }
 end
 
 local function measurement(env, memory, text, at)
@@ -139,25 +158,28 @@ local function measurement(env, memory, text, at)
     bit, qubit = match(text, "^(%S+)[ \t]*=[ \t]*measure[ \t]+(%S+)[ \t\r]*$")
     if not qubit or env.version == 2 then return nil end
   end
-  local number = qubit_of(env, memory, qubit, at)
+  local number = qubit_of(env, qubit, at)
   local binding, index = member(env, bit)
   if not number or not binding or not binding.first or binding.type.kind ~= "bits" or index >= binding.type.n then
     return nil
   end
   local op = { form.MEASURE, number, binding.first + index }
   memory.owners[op] = { binding, index }
-  return op
+  return keep(memory, memory.ops, text, op)
 end
 
--- The operation of a statement, or nil.
-local function read(env, memory, text, at)
-  local op = gate_with_angles(env, memory, text, at) or plain_gate(env, memory, text, at)
-    or measurement(env, memory, text, at)
-  if op then
-    memory.count = memory.count + 1
-    memory.ops[text] = op
+-- The operation of the statement at a place and the place behind it, or nil.
+local function read(env, memory, body, pos, base)
+  local name, arguments, operands, after =
+    match(body, "^([%a_][%w_]*)[ \t]*%(([^()\n;]+)%)[ \t]*([^;()=>\n{\"@]+);()", pos)
+  if name then return gate_with_angles(env, memory, name, arguments, operands, base + pos), after end
+  local text, stop = match(body, "^([%a_][^;(\n{\"@]*);()", pos)
+  if not text then return nil end
+  local op = memory.ops[text]
+  if not op and #text < LONGEST then
+    op = plain_gate(env, memory, text, base + pos) or measurement(env, memory, text, base + pos)
   end
-  return op
+  return op, stop
 end
 
 local function memory_of(env)
@@ -194,10 +216,7 @@ function M.run(env, words)
   local at, start, memory = block.at, words.at, memory_of(env)
   while env.operations < env.most_operations do
     pos = skip(body, pos, lines)
-    local _, stop = find(body, "^[%a_][^;\n{\"@]*;", pos)
-    if not stop or stop - pos > 1000 then break end
-    local text = sub(body, pos, stop - 1)
-    local op = memory.ops[text] or read(env, memory, text, base + pos)
+    local op, after = read(env, memory, body, pos, base)
     if not op then break end
     local n = block.n + 1
     local column = pos - lines.from + 1
@@ -208,7 +227,7 @@ function M.run(env, words)
       env:set(owner[1], owner[2], env:bit_node(op[3]))
     end
     if memory.count > MOST_KEPT then memory = memory_of(env) end
-    pos = stop + 1
+    pos = after
   end
   if pos > start then words:seek(pos) end
 end

@@ -151,13 +151,23 @@ local function is_letters(name)
     and not find(name, "\xC3[\x97\xB7]") and not find(name, "\xEF\xBB\xBF") and not find(name, "\xE3\x80")
 end
 
-local function read_name(self, pos)
+-- A name with characters beyond ASCII.
+local function read_foreign_name(self, pos)
   local _, stop = find(self.body, "^[%w_\x80-\xff]*", pos)
   local name = sub(self.body, pos, stop)
-  if find(name, "[\x80-\xff]") and not is_letters(name) then
+  if not is_letters(name) then
     self:fail("%s is not a name: a character that is not a letter of the language", name)
   end
   self.kind, self.value = "name", name
+  return stop + 1
+end
+
+local function read_name(self, pos)
+  local body = self.body
+  local _, stop = find(body, "^[%w_]*", pos)
+  local after = byte(body, stop + 1)
+  if after and after >= 128 then return read_foreign_name(self, pos) end
+  self.kind, self.value = "name", sub(body, pos, stop)
   return stop + 1
 end
 
@@ -188,23 +198,34 @@ local function read_physical(self, pos)
   return stop + 1
 end
 
+-- What reads a word that begins with this byte; a string where the byte is the whole word.
+local FIRST = {}
+for char = 1, 255 do FIRST[char] = char >= 128 and read_name or read_sign end
+for char in ("abcdefghijklmnopqrstuvwxyz_"):gmatch "." do
+  FIRST[byte(char)], FIRST[byte(char:upper())] = read_name, read_name
+end
+for char in ("0123456789"):gmatch "." do FIRST[byte(char)] = read_number end
+for char in ("()[]{};,:@#"):gmatch "." do FIRST[byte(char)] = char end
+FIRST[byte '"'], FIRST[byte "'"], FIRST[byte "$"], FIRST[0] = read_string, read_string, read_physical, read_sign
+
 -- Takes the word that comes next, and finds the one after it.
 function Scanner:next()
-  local pos = skip_blanks(self, self.pos)
-  local char = byte(self.body, pos)
-  self.last, self.at = self.pos, pos
+  local body, pos = self.body, self.pos
+  local char = byte(body, pos)
+  if not char or char <= 32 or char == 47 then
+    pos = skip_blanks(self, pos)
+    char = byte(body, pos)
+  end
+  self.at = pos
+  local first = FIRST[char or -1]
   if not char then
     self.kind, self.value, self.pos = "end", "the end of the text", pos
-  elseif char >= 65 and char <= 90 or char >= 97 and char <= 122 or char == 95 or char >= 128 then
-    self.pos = read_name(self, pos)
-  elseif char >= 48 and char <= 57 or char == 46 and find(self.body, "^%d", pos + 1) then
+  elseif type(first) == "string" then
+    self.kind, self.value, self.pos = "sign", first, pos + 1
+  elseif char == 46 and find(body, "^%d", pos + 1) then
     self.pos = read_number(self, pos)
-  elseif char == 34 or char == 39 then
-    self.pos = read_string(self, pos)
-  elseif char == 36 then
-    self.pos = read_physical(self, pos)
   else
-    self.pos = read_sign(self, pos)
+    self.pos = first(self, pos)
   end
 end
 

@@ -1,0 +1,196 @@
+-- The slow evaluator's classical values: Lua integers, floats and booleans, and bits as { n = , [1] = bit 0, … }.
+-- SPDX-License-Identifier: Apache-2.0
+local M = {}
+
+local function fail(...) error({ evaluator = (...):format(select(2, ...)) }, 0) end
+M.fail = fail
+
+function M.is_bits(v) return type(v) == "table" and v.n ~= nil end
+
+function M.bits(number, n)
+  local r = { n = n }
+  for i = 1, n do r[i] = i <= 64 and number >> (i - 1) & 1 or 0 end
+  return r
+end
+
+function M.parse_bits(text)
+  local digits = text:gsub("_", "")
+  if digits:find("[^01]") or digits == "" then fail("%q is no bit string", text) end
+  local r = { n = #digits }
+  for i = 1, #digits do r[i] = digits:byte(#digits + 1 - i) - 48 end
+  return r
+end
+
+-- A number: bits are unsigned.
+function M.number(v)
+  if type(v) == "number" then return v end
+  if type(v) == "boolean" then return v and 1 or 0 end
+  if not M.is_bits(v) then fail("a value that is no number") end
+  if v.n > 62 then fail("a register of %d bits as a number", v.n) end
+  local r = 0
+  for i = 1, v.n do r = r | v[i] << (i - 1) end
+  return r
+end
+
+function M.integer(v)
+  v = M.number(v)
+  if math.type(v) == "integer" then return v end
+  return math.tointeger(v < 0 and math.ceil(v) or math.floor(v)) or fail("%s is no integer", v)
+end
+
+-- An index, a size, a count: nothing is rounded.
+function M.whole(v)
+  local number = M.number(v)
+  return math.tointeger(number) or fail("%s is no integer", number)
+end
+
+function M.truth(v)
+  if type(v) == "boolean" then return v end
+  return M.number(v) ~= 0
+end
+
+local function wrap(v, width, signed)
+  if width >= 64 then return v end
+  v = v & (1 << width) - 1
+  if signed and v >> (width - 1) & 1 == 1 then v = v - (1 << width) end
+  return v
+end
+
+-- v as a value of a type { base, n }.
+function M.convert(v, base, n)
+  if base == "int" then return wrap(M.integer(v), n or 64, true) end
+  if base == "uint" then return wrap(M.integer(v), n or 64, false) end
+  if base == "bool" then return M.truth(v) end
+  if base == "float" or base == "duration" or base == "stretch" then return M.number(v) + 0.0 end
+  if base == "angle" then
+    local turn = M.number(v) / (2 * math.pi)
+    turn = turn - math.floor(turn)
+    if n then turn = math.floor(turn * 2.0 ^ n + 0.5) / 2.0 ^ n % 1 end
+    return turn * 2 * math.pi
+  end
+  if base ~= "bit" then fail("a value of type %s", base) end
+  n = n or 1
+  if M.is_bits(v) then
+    if v.n ~= n then fail("%d bits where %d are expected", v.n, n) end
+    return v
+  end
+  return M.bits(M.integer(v), n)
+end
+
+-- ---- operators
+
+local function both_bits(a, b) return M.is_bits(a) and M.is_bits(b) end
+
+local function bitwise(op)
+  return function(a, b)
+    local r = op(M.integer(a), M.integer(b))
+    if both_bits(a, b) then
+      if a.n ~= b.n then fail("%d bits with %d", a.n, b.n) end
+      return M.bits(r, a.n)
+    end
+    return M.is_bits(a) and M.bits(r, a.n) or M.is_bits(b) and M.bits(r, b.n) or r
+  end
+end
+
+local function shift(op)
+  return function(a, b)
+    local by = M.integer(b)
+    if by < 0 then fail("a shift by %d", by) end
+    if M.is_bits(a) then return M.bits(op(M.number(a), by), a.n) end
+    return op(M.integer(a), by)
+  end
+end
+
+local function truncate(a, b)
+  if b == 0 then fail("division by zero") end
+  local q = a // b
+  if q * b ~= a and (a < 0) ~= (b < 0) then q = q + 1 end
+  return q
+end
+
+local function both_whole(a, b) return math.type(a) == "integer" and math.type(b) == "integer" end
+
+local function finite(v)
+  if v ~= v or v == math.huge or v == -math.huge then fail("a number that is not finite") end
+  return v
+end
+
+local function power(a, b)
+  a, b = M.number(a), M.number(b)
+  if not both_whole(a, b) or b < 0 then return finite((a + 0.0) ^ b) end
+  local r = 1
+  for _ = 1, math.min(b, 64) do r = r * a end
+  return r
+end
+
+M.binary = {
+  ["+"] = function(a, b) return finite(M.number(a) + M.number(b)) end,
+  ["-"] = function(a, b) return finite(M.number(a) - M.number(b)) end,
+  ["*"] = function(a, b) return finite(M.number(a) * M.number(b)) end,
+  ["/"] = function(a, b)
+    a, b = M.number(a), M.number(b)
+    if both_whole(a, b) then return truncate(a, b) end
+    return finite(a / b)
+  end,
+  ["%"] = function(a, b)
+    a, b = M.number(a), M.number(b)
+    if both_whole(a, b) then return a - truncate(a, b) * b end
+    return finite(math.fmod(a, b))
+  end,
+  ["**"] = power,
+  ["=="] = function(a, b) return M.number(a) == M.number(b) end,
+  ["!="] = function(a, b) return M.number(a) ~= M.number(b) end,
+  ["<"] = function(a, b) return M.number(a) < M.number(b) end,
+  ["<="] = function(a, b) return M.number(a) <= M.number(b) end,
+  [">"] = function(a, b) return M.number(a) > M.number(b) end,
+  [">="] = function(a, b) return M.number(a) >= M.number(b) end,
+  ["&"] = bitwise(function(a, b) return a & b end),
+  ["|"] = bitwise(function(a, b) return a | b end),
+  ["^"] = bitwise(function(a, b) return a ~ b end),
+  ["<<"] = shift(function(a, b) return a << b end),
+  [">>"] = shift(function(a, b) return a >> b end),
+}
+
+M.unary = {
+  ["-"] = function(a) return -M.number(a) end,
+  ["+"] = M.number,
+  ["!"] = function(a) return not M.truth(a) end,
+  ["~"] = function(a)
+    if type(a) == "boolean" then return not a end
+    if M.is_bits(a) then return M.bits(~M.number(a), a.n) end
+    return ~M.integer(a)
+  end,
+}
+
+-- ---- functions
+
+local function of_number(f) return function(a) return finite(f(M.number(a))) end end
+
+local function rotate(v, by)
+  if not M.is_bits(v) then fail("rotl and rotr take bits") end
+  local r = { n = v.n }
+  for i = 1, v.n do r[(i - 1 + by) % v.n + 1] = v[i] end
+  return r
+end
+
+M.functions = {
+  sin = of_number(math.sin), cos = of_number(math.cos), tan = of_number(math.tan), exp = of_number(math.exp),
+  ln = of_number(math.log), log = of_number(math.log), sqrt = of_number(math.sqrt), arcsin = of_number(math.asin),
+  arccos = of_number(math.acos), arctan = of_number(math.atan), asin = of_number(math.asin),
+  acos = of_number(math.acos), atan = of_number(math.atan), pow = power,
+  ceiling = function(a) return math.ceil(M.number(a)) end, floor = function(a) return math.floor(M.number(a)) end,
+  mod = M.binary["%"],
+  abs = function(a) return math.abs(M.number(a)) end,
+  popcount = function(a)
+    local v, r = M.integer(a), 0
+    while v ~= 0 do r, v = r + (v & 1), v >> 1 end
+    return r
+  end,
+  rotl = function(a, by) return rotate(a, M.integer(by)) end,
+  rotr = function(a, by) return rotate(a, -M.integer(by)) end,
+}
+
+M.constants = { pi = math.pi, ["π"] = math.pi, tau = 2 * math.pi, ["τ"] = 2 * math.pi, euler = math.exp(1),
+  ["ℇ"] = math.exp(1), ["true"] = true, ["false"] = false, ["im"] = nil }
+
+return M

@@ -26,12 +26,9 @@ local function compile(path, values)
   return bound, lowered
 end
 
+-- What is wrong with a program names its file, line and column itself.
 local function tell_refusal(path, err)
-  if type(err.problems) == "table" then
-    for _, problem in ipairs(err.problems) do out.complain(out.printable(path) .. ": " .. tostring(problem)) end
-  else
-    out.complain(err.source and err.message or out.printable(path) .. ": " .. err.message)
-  end
+  out.complain(err.line and err.message or out.printable(path) .. ": " .. err.message)
 end
 
 local function check_one(path, values, client, settings)

@@ -16,6 +16,12 @@ local function whole(least)
   end
 end
 
+local function level(text)
+  local value = math.tointeger(tonumber(text))
+  if value and value >= 0 and value <= 3 then return value end
+  return nil, ("got '%s', expected 0, 1, 2 or 3"):format(text)
+end
+
 local function number(text)
   local value = tonumber(text)
   if value then return math.tointeger(value) or value end
@@ -70,7 +76,7 @@ local function add_circuit(command)
   command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
     :convert(whole(1)):argname "<n>"
   command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0).")
-    :convert(whole(0)):choices({ 0, 1, 2, 3 }):argname "<level>"
+    :convert(level):argname "<level>"
   command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
     :argname "<name=value>"
 end

@@ -53,8 +53,11 @@ end
 function M.number(value)
   if math.type(value) == "integer" then return ("%d"):format(value) end
   if value ~= value or value == math.huge or value == -math.huge then return "null" end
-  local text = ("%.15g"):format(value)
-  if tonumber(text) ~= value then text = ("%.17g"):format(value) end
+  local text
+  for digits = 15, 17 do
+    text = ("%." .. digits .. "g"):format(value)
+    if tonumber(text) == value then break end
+  end
   return (text:gsub(",", "."))
 end
 

@@ -34,6 +34,7 @@ test  sqlite3            reads a journal as people do
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock
+test  python3             reads what the command writes
 check lua-check           lint of Lua
 check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer

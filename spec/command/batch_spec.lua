@@ -38,7 +38,8 @@ end
 local count_ids = [[
 import csv, sys
 rows = list(csv.DictReader(sys.stdin))
-print(len(set(row["id"] for row in rows)), sum(int(row["count"] or 0) for row in rows), sum(1 for row in rows if row["error"]))
+print(len(set(row["id"] for row in rows)), sum(int(row["count"] or 0) for row in rows),
+    sum(1 for row in rows if row["error"]))
 ]]
 
 describe("arvak batch", function()
@@ -81,8 +82,8 @@ import csv, sys
 total = {}
 for row in csv.DictReader(sys.stdin): total[row["id"]] = total.get(row["id"], 0) + int(row["count"])
 print(total)]==], result.out))
-    result = command.run({ "batch", "-", "-q" }, { folder = folder, input = "circuits/c00001.qasm\ncircuits/c00002.qasm\n",
-      environment = { ARVAK_ADDRESS = server.address } })
+    result = command.run({ "batch", "-", "-q" }, { folder = folder,
+      input = "circuits/c00001.qasm\ncircuits/c00002.qasm\n", environment = { ARVAK_ADDRESS = server.address } })
     assert.equal("2 2048 0\n", command.python(count_ids, result.out))
   end)
 
@@ -117,8 +118,8 @@ print(total)]==], result.out))
     open { job_latency = 1 }
     write_circuits(2)
     local line = command.line({ "batch", "circuits", "--journal", "run.db", "-q" }, { ARVAK_ADDRESS = server.address })
-    local result = command.shell(("%s > first.csv & while ! [ -s run.db ]; do sleep 0.02; done; sleep 0.2; %s; code=$?; "
-      .. "wait; exit $code"):format(line, line), folder)
+    local result = command.shell(("%s > first.csv & while ! [ -s run.db ]; do sleep 0.02; done; sleep 0.2; %s; "
+      .. "code=$?; wait; exit $code"):format(line, line), folder)
     assert.equal(6, result.code, result.err)
     assert.matches("another process is using it", result.err)
   end)
@@ -156,6 +157,54 @@ describe("an interrupted batch", function()
     local result = run("batch", "circuits", "--journal", "run.db", "-q", "-o", "out.csv", "--on-unknown", "resubmit")
     assert.equal(0, result.code, result.err)
     assert.equal("2000 2048000 0\n", command.python(count_ids, command.read_file(folder .. "/out.csv")))
+    assert.is_true(#server:jobs() <= 2000 + 32)   -- twice at most what was being sent at the kill
+  end)
+
+  it("cancels what runs when there is no journal, and leaves it when there is one", function()
+    open { job_latency = 60 }
+    write_circuits(5)
+    for _, journal in ipairs { "", "--journal run.db" } do
+      local before = #server:jobs()
+      local line = command.line({ "batch", "circuits", "-q" }, { ARVAK_ADDRESS = server.address })
+      assert(os.execute(("cd %s; { timeout -s INT 3 %s %s > log 2>&1; echo $? > code; } &"):format(
+        command.quote(folder), line, journal)))
+      helper.eventually(function() return #server:jobs() == before + 5 end)
+      os.remove(folder .. "/code")
+      helper.eventually(function()
+        local file = io.open(folder .. "/code")
+        return file and file:read "l"
+      end)
+      local states = {}
+      for _, job in ipairs(server:jobs()) do states[job.state] = (states[job.state] or 0) + 1 end
+      assert.equal(5, states.CANCELED)
+      assert.equal(journal == "" and 5 or 10, #server:jobs())
+    end
+  end)
+end)
+
+describe("many files", function()
+  it("ten thousand are one batch", function()
+    open()
+    write_circuits(10000)
+    local result = run("batch", "circuits", "--shots", "1", "-q", "-o", "out.csv")
+    assert.same({ 0, "" }, { result.code, result.err })
+    assert.equal("10000 10000 0\n", command.python(count_ids, command.read_file(folder .. "/out.csv")))
+  end)
+
+  it("without a server end with that reason, and its code", function()
+    write_circuits(3)
+    local result = command.run({ "batch", "circuits", "--address", "127.0.0.1:1", "--timeout", "0.5", "-q" },
+      { folder = folder })
+    assert.equal(3, result.code)
+    assert.matches("arvak: ", result.err)
+  end)
+
+  it("end quietly when nobody reads any more", function()
+    open()
+    write_circuits(300)
+    local result = command.shell(command.line({ "batch", "circuits", "-q" }, { ARVAK_ADDRESS = server.address })
+      .. " | head -n 1", folder)
+    assert.same({ "id,job_id,bits,count,shots,error_kind,error\r\n", "" }, { result.out, result.err })
   end)
 end)
 
@@ -182,7 +231,8 @@ print(len(found), sorted(set(item["error"]["kind"] for item in found)))]], resul
     open()
     command.write_file(folder .. "/<script>alert(1)<&.qasm", BELL)
     command.write_file(folder .. "/b.qasm", BELL .. "// b\n")
-    assert.equal(0, run("batch", "<script>alert(1)<&.qasm", "b.qasm", "--journal", "run.db", "-q", "-o", "out.csv").code)
+    assert.equal(0, run("batch", "<script>alert(1)<&.qasm", "b.qasm", "--journal", "run.db", "-q", "-o",
+      "out.csv").code)
     local result = run("report", "run.db", "-o", "report.html")
     assert.same({ 0, "" }, { result.code, result.err })
     local found = command.python([[

@@ -43,7 +43,8 @@ function M.shell(text, folder)
     M.quote(error_file), M.quote(code_file))))
   local output = pipe:read "a"
   pipe:close()
-  local result = { out = output, err = M.read_file(error_file), code = math.tointeger(tonumber(M.read_file(code_file))) }
+  local code = math.tointeger(tonumber(M.read_file(code_file)))
+  local result = { out = output, err = M.read_file(error_file), code = code }
   os.remove(error_file)
   os.remove(code_file)
   return result

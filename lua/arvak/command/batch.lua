@@ -27,7 +27,8 @@ end
 
 local function tell_how_to_go_on(options)
   if options.journal then
-    io.stderr:write("What has ended is in ", quote(options.journal), ". To go on:\n  ", same_command(options.arguments), "\n")
+    io.stderr:write("What has ended is in ", quote(options.journal), ". To go on:\n  ",
+      same_command(options.arguments), "\n")
   else
     io.stderr:write("Without a journal it begins anew; with --journal it could go on.\n")
   end
@@ -68,12 +69,9 @@ end
 local function exit_code(r)
   if r.err and r.err.kind ~= "timeout" then return ends.code_of(r.err) end
   if r.err then return ends.codes.pending end
-  local code
-  for _, failure in ipairs(r.failures) do
-    local own = ends.code_of(failure.err)
-    code = (code == nil or code == own) and own or ends.codes.failed
-  end
-  return code or ends.codes.ok
+  local code = ends.codes.ok
+  for _, failure in ipairs(r.failures) do code = ends.join(code, ends.code_of(failure.err)) end
+  return code
 end
 
 local function tell_failures(r)
@@ -100,7 +98,7 @@ end
 
 local function batch_options(options)
   return { journal = options.journal, transport = options.transport, on_unknown = options.on_unknown,
-    timeout = options.max_wait, progress_callback = not out.is_quiet and arvak.print_progress_bar or nil }
+    timeout = options.max_wait, progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
 end
 
 local function execute(client, inputs, backend, options)
@@ -115,7 +113,8 @@ local function check_journal(options)
   local name = options.journal
   if not name then return end
   if name:find "^postgres[a-z]*://" then
-    ends.usage("--journal: got %s, expected a file: journals in PostgreSQL are not there yet", (name:gsub("//.*@", "//…@")))
+    ends.usage("--journal: got %s, expected a file: there are no journals in PostgreSQL yet",
+      (name:gsub("//.*@", "//…@")))
   end
 end
 

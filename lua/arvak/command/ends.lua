@@ -31,13 +31,20 @@ function M.code_of(err)
   return by_kind[err.kind] or M.codes.failed
 end
 
+-- What is told of several: the code that all who failed share, or 1.
+function M.join(code, new)
+  if new == M.codes.ok or code == new then return code end
+  return code == M.codes.ok and new or M.codes.failed
+end
+
 local Stop = {}
 Stop.__index = Stop
 function Stop.__tostring(self) return self.message end
 
 -- Ends the command with this code; the message, without a line of code before it, goes to standard error.
 function M.stop(code, format, ...)
-  error(setmetatable({ code = code, message = select("#", ...) > 0 and format:format(...) or format }, Stop), 0)
+  local message = select("#", ...) > 0 and format:format(...) or format
+  error(setmetatable({ code = code, message = message }, Stop), 0)
 end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
@@ -45,7 +52,8 @@ function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 -- Ends the command with what the library said; subject stands before it, a file or a job.
 function M.fail(err, subject)
   local text = type(err) == "table" and err.message or tostring(err)
-  error(setmetatable({ code = M.code_of(err), message = subject and subject .. ": " .. text or text, err = err }, Stop), 0)
+  if subject then text = subject .. ": " .. text end
+  error(setmetatable({ code = M.code_of(err), message = text, err = err }, Stop), 0)
 end
 
 -- Lua raises this text, with the place where it was, at Ctrl-C.

@@ -25,12 +25,6 @@ local function ids_of(options)
   return ids
 end
 
--- What is told of several jobs: the code that all failures share, or 1.
-local function join_code(code, new)
-  if new == ends.codes.ok or code == new then return code end
-  return code == ends.codes.ok and new or ends.codes.failed
-end
-
 local function moment(seconds)
   return seconds and os.date("!%Y-%m-%dT%H:%M:%SZ", seconds) or false
 end
@@ -95,7 +89,7 @@ function M.status(options)
   printers[options.format](list)
   local code = ends.codes.ok
   for _, found in ipairs(list) do
-    code = join_code(code, found.job and code_of_state(found.job.state) or ends.code_of(found.err))
+    code = ends.join(code, found.job and code_of_state(found.job.state) or ends.code_of(found.err))
   end
   return code
 end
@@ -155,7 +149,7 @@ function M.watch(options)
   end
   if options.max_wait then arvak.run(arvak.with_timeout, options.max_wait, watch_all) else arvak.run(watch_all) end
   local code = ends.codes.ok
-  for index = 1, #ids do code = join_code(code, codes[index] or ends.codes.pending) end
+  for index = 1, #ids do code = ends.join(code, codes[index] or ends.codes.pending) end
   return code
 end
 
@@ -174,7 +168,7 @@ function M.cancel(options)
     else
       out.complain(out.printable(id) .. ": " .. tostring(err))
     end
-    if not ok then code = join_code(code, ends.code_of(err)) end
+    if not ok then code = ends.join(code, ends.code_of(err)) end
   end
   return code
 end

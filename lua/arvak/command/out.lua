@@ -4,7 +4,9 @@
 local ends = require "arvak.command.ends"
 local text = require "arvak.command.text"
 
-local M = { is_quiet = false, has_color = false, format = false }
+local M = {}
+
+local is_quiet, has_color = false, false
 
 local target = io.stdout   -- where results go: standard output, or the file of --output
 
@@ -39,8 +41,12 @@ end
 
 -- ---- standard error
 
+function M.set_quiet(value) is_quiet = value == true end
+
+function M.is_quiet() return is_quiet end
+
 function M.note(format, ...)
-  if M.is_quiet then return end
+  if is_quiet then return end
   io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
 end
 
@@ -53,11 +59,11 @@ local shades = { red = "31", green = "32", yellow = "33", bold = "1", dim = "2" 
 -- when: "always", "never" or "auto", where a terminal and no NO_COLOR mean yes.
 function M.set_color(when, is_terminal)
   local forbids = os.getenv "NO_COLOR"
-  M.has_color = when == "always" or (when == "auto" and is_terminal and (forbids == nil or forbids == ""))
+  has_color = when == "always" or (when == "auto" and is_terminal and (forbids == nil or forbids == ""))
 end
 
 function M.paint(shade, value)
-  if not M.has_color then return value end
+  if not has_color then return value end
   return ("\27[%sm%s\27[0m"):format(shades[shade], value)
 end
 

@@ -198,7 +198,7 @@ function makers.check(parser)
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):args "+":argname "<file>"
   add_circuit(command)
   add_where(command)
-  return command, { "arvak check circuits/*.qasm", "arvak check big.qasm --backend simulator --address localhost:50051" }
+  return command, { "arvak check circuits/*.qasm", "arvak check big.qasm --backend simulator" }
 end
 
 function makers.draw(parser)

@@ -80,8 +80,8 @@ local function put_throughput(found)
     most = math.max(most, bins[bin])
   end
   local count = math.ceil(span / width)
-  put("<h2>Throughput</h2>\n<p class=\"soft\">Circuits that ended in each %d s, at most %d; from %s to %s.</p>\n", width,
-    most, utc(found.first), utc(found.last))
+  put("<h2>Throughput</h2>\n<p class=\"soft\">Circuits that ended in each %d s, at most %d; from %s to %s.</p>\n",
+    width, most, utc(found.first), utc(found.last))
   put('<svg viewBox="0 0 %d 120" role="img" aria-label="ends over time" preserveAspectRatio="none">', count * 10)
   for bin = 0, count - 1 do
     local height = (bins[bin] or 0) * 115 // most

@@ -13,7 +13,7 @@ Printer.__index = Printer
 -- A printer of outcomes. subject: what each is of, "file" or "job". is_one: no heading is needed.
 function M.printer(format, subject, is_one)
   return setmetatable({ format = format, subject = subject, is_one = is_one, has_begun = false, failures = 0,
-    code = nil }, Printer)
+    code = ends.codes.ok }, Printer)
 end
 
 local function print_json(self, name, job_id, result, err)
@@ -22,10 +22,15 @@ local function print_json(self, name, job_id, result, err)
     "error", out.error(err))
 end
 
+-- A line of CSV; the first column is the file, where there are files.
+local function csv_line(self, file, ...)
+  if self.subject == "file" then out.csv({ file, ... }, 5) else out.csv({ ... }, 4) end
+end
+
 local function print_csv(self, name, job_id, result)
-  if not self.has_begun then out.csv { self.subject == "file" and "file" or "job", "job_id", "bits", "count", "shots" } end
+  if not self.has_begun then csv_line(self, "file", "job_id", "bits", "count", "shots") end
   if not result then return end
-  for bits, count in result:pairs() do out.csv({ name, job_id, bits, count, result.shots }, 5) end
+  for bits, count in result:pairs() do csv_line(self, name, job_id, bits, count, result.shots) end
 end
 
 local function print_text(self, name, result)
@@ -46,7 +51,7 @@ end
 local function note_failure(self, name, err)
   local code = ends.code_of(err)
   self.failures = self.failures + 1
-  self.code = (self.code == nil or self.code == code) and code or ends.codes.failed
+  self.code = ends.join(self.code, code)
   if self.format ~= "json" then out.complain(out.printable(name) .. ": " .. tostring(err)) end
 end
 
@@ -66,7 +71,7 @@ end
 
 -- The exit code: 0, that which all failures share, or 1.
 function Printer:exit_code()
-  return self.code or ends.codes.ok
+  return self.code
 end
 
 return M

@@ -75,7 +75,7 @@ function M.submit(options)
     local job_id, err = client:submit_qasm(circuit, settings.backend, { shots = settings.shots,
       optimization_level = options.optimization })
     print_job(options, options.file[i], job_id, err)
-    if err then code = (code == ends.codes.ok or code == ends.code_of(err)) and ends.code_of(err) or ends.codes.failed end
+    if err then code = ends.join(code, ends.code_of(err)) end
   end
   return code
 end

@@ -1,5 +1,6 @@
 -- arvak serve, completion, manual: a server to try things with, and what a shell and man need.
 -- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local parser = require "arvak.command.parser"
@@ -21,7 +22,7 @@ local function key_of(path)
 end
 
 function M.serve(options)
-  local arvak, devserver = require "arvak", require "arvak.devserver"
+  local devserver = require "arvak.devserver"
   local settings = { address = DEFAULT_ADDRESS, api_key = key_of(options.api_key_file) }
   for _, option in ipairs(parser.server_options) do
     local name = option[1]:gsub("-", "_")

@@ -1,7 +1,7 @@
 -- Circuits from files, folders, lists and manifests, each with a name that tells it from the others. Invariant: nothing
 -- is sent before every file has been read and understood.
 -- SPDX-License-Identifier: Apache-2.0
-local circuit = require "arvak.circuit"
+local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local text_of = require "arvak.command.text"
@@ -26,11 +26,11 @@ function M.load(path)
     local file = io.open(path, "rb")
     if file then
       file:close()
-      return circuit.load(path)
+      return arvak.circuit.load(path)
     end
   end
   local text, name = read_text(path)
-  return circuit.from_qasm(text, { name = name })
+  return arvak.circuit.from_qasm(text, { name = name })
 end
 
 -- ---- parameters
@@ -182,7 +182,11 @@ end
 
 local function load_found(found)
   local source, err
-  if found.qasm then source, err = circuit.from_qasm(found.qasm, { name = found.at }) else source, err = M.load(found.path) end
+  if found.qasm then
+    source, err = arvak.circuit.from_qasm(found.qasm, { name = found.at })
+  else
+    source, err = M.load(found.path)
+  end
   if not source then ends.fail(err, found.at) end
   return source
 end

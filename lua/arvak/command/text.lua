@@ -39,7 +39,8 @@ end
 local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
 local function escape(character)
-  return escapes[character] or #character == 1 and character < " " and ("\\u%04x"):format(character:byte()) or character
+  if escapes[character] then return escapes[character] end
+  return #character == 1 and character < " " and ("\\u%04x"):format(character:byte()) or character
 end
 
 local function replace() return "\u{FFFD}" end

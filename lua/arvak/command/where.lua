@@ -1,5 +1,5 @@
--- Where the command connects to, and with what: options, then the environment, then a profile. Invariant: a secret comes
--- from a file or the environment, never from the command line or a profile.
+-- Where the command connects to, and with what: options, then the environment, then a profile.
+-- Invariant: a secret comes from a file or the environment, never from the command line or a profile.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
@@ -44,13 +44,13 @@ end
 
 local function profile_value(name, value, at)
   if profile_names[name] == "flag" then
-    if value ~= "true" and value ~= "false" then ends.usage("%s: %s: got '%s', expected true or false", at, name, value) end
-    return value == "true"
+    if value == "true" or value == "false" then return value == "true" end
+    ends.usage("%s: %s: got '%s', expected true or false", at, name, value)
   end
   if profile_names[name] ~= "number" then return value end
   local number = math.tointeger(tonumber(value))
-  if not number or number < 1 then ends.usage("%s: %s: got '%s', expected a whole number from 1 on", at, name, value) end
-  return number
+  if number and number >= 1 then return number end
+  return ends.usage("%s: %s: got '%s', expected a whole number from 1 on", at, name, value)
 end
 
 local function read_profile(name)

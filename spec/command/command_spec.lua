@@ -287,3 +287,43 @@ describe("the command itself", function()
     assert.matches("^listening on 127%.0%.0%.1:%d+\n", result.out)
   end)
 end)
+
+describe("the guide", function()
+  local guide = command.read_file "docs/guide/command.md"
+
+  it("has the exit codes and subcommands that the command has", function()
+    local help = assert_ok(run("--help"))
+    for code, meaning in guide:match("%| code %|.*$"):gmatch "\n| (%d+) | ([^|]+) |" do
+      assert.is_truthy(help:find(("%3d  %s"):format(code, meaning), 1, true), meaning)
+    end
+    for name in help:match "Commands:\n(.-)\n\n":gmatch "   (%l+)  +%u" do
+      if name ~= "completion" and name ~= "manual" then assert.is_truthy(guide:find("arvak " .. name, 1, true), name) end
+    end
+  end)
+
+  it("names the fields of each object that is printed", function()
+    open()
+    local fields = {}
+    for name, list in guide:gmatch "\n| `(%l+)` | (`[^|]+) |" do
+      fields[name] = {}
+      for field in list:gmatch "`([%w_]+)`" do fields[name][field] = true end
+    end
+    local job = assert_ok(run("submit", "bell.qasm")):match "%S+"
+    assert_ok(run("watch", job))
+    assert_ok(run("batch", "bell.qasm", "--journal", "run.db", "-q", "-o", "out.csv"))
+    local uses = { run = { "bell.qasm" }, result = { job }, submit = { "bell.qasm" }, status = { job }, watch = { job },
+      cancel = { job }, backends = {}, batch = { "bell.qasm", "-q" }, journal = { "run.db" } }
+    for name, words in pairs(uses) do
+      local result = command.run({ name, "--format", "json", table.unpack(words) },
+        { folder = folder, environment = name ~= "journal" and { ARVAK_ADDRESS = server.address } or nil })
+      local names = command.python(
+        "import json, sys\nfor line in sys.stdin: print(*json.loads(line), sep='\\n')", result.out)
+      local count = 0
+      for field in names:gmatch "%S+" do
+        count = count + 1
+        assert.is_true(fields[name] and fields[name][field], name .. ": " .. field)
+      end
+      assert.is_true(count > 1, name)
+    end
+  end)
+end)

@@ -25,7 +25,7 @@ h1 { font-size: 1.4rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: anywhere }
 td.number, th.number { text-align: right } code, .mono { font-family: ui-monospace, monospace; font-size: .9em }
-svg { width: 100%%; height: auto; display: block } svg rect { fill: var(--bar) } svg text { fill: var(--soft) }
+svg { width: 100%%; height: 7rem; display: block } svg rect { fill: var(--bar) } svg text { fill: var(--soft) }
 .histograms { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem }
 figure { margin: 0; background: var(--panel); border-radius: .4rem; padding: .75rem }
 figcaption { overflow-wrap: anywhere }

@@ -262,6 +262,17 @@ M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", 
 
 -- ---- the parser
 
+-- Options are listed below, so the usage names the arguments alone.
+local function usage_of(command)
+  local words = {}
+  for _, argument in ipairs(command._arguments) do
+    local word = argument._argname
+    if argument._maxargs == math.huge then word = word .. "..." end
+    words[#words + 1] = argument._minargs == 0 and "[" .. word .. "]" or word
+  end
+  return #words > 0 and " " .. table.concat(words, " ") or ""
+end
+
 function M.exit_codes()
   local lines = {}
   for _, meaning in ipairs(ends.meanings) do lines[#lines + 1] = ("  %3d  %s"):format(meaning[1], meaning[2]) end
@@ -282,6 +293,7 @@ function M.new(version)
   local commands = {}
   for _, name in ipairs(M.names) do
     local command, examples = makers[name](parser)
+    command:usage(("Usage: arvak %s [options]%s"):format(name, usage_of(command)))
     command:epilog("Examples:\n  " .. table.concat(examples, "\n  "))
     commands[name] = { command = command, examples = examples }
   end

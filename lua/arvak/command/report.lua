@@ -8,7 +8,7 @@ local page = require "arvak.command.page"
 
 local M = {}
 
-local SHOWN_HISTOGRAMS, SHOWN_OUTCOMES, BARS = 6, 8, 60
+local SHOWN_HISTOGRAMS, SHOWN_OUTCOMES, LEAST_BARS, BARS = 6, 8, 20, 60
 
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
 
@@ -82,7 +82,8 @@ local function put_throughput(found)
   local count = math.ceil(span / width)
   put("<h2>Throughput</h2>\n<p class=\"soft\">Circuits that ended in each %d s, at most %d; from %s to %s.</p>\n",
     width, most, utc(found.first), utc(found.last))
-  put('<svg viewBox="0 0 %d 120" role="img" aria-label="ends over time" preserveAspectRatio="none">', count * 10)
+  put('<svg viewBox="0 0 %d 120" role="img" aria-label="ends over time" preserveAspectRatio="none">',
+    math.max(count, LEAST_BARS) * 10)
   for bin = 0, count - 1 do
     local height = (bins[bin] or 0) * 115 // most
     put('<rect x="%d" y="%d" width="8" height="%d"/>', bin * 10 + 1, 118 - height, height)

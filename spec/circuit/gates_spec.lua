@@ -28,7 +28,7 @@ end
 
 local function described(name, modifiers)
   local parts = {}
-  for i, modifier in ipairs(modifiers) do parts[i] = modifier[1] .. (modifier[2] and "(" .. modifier[2] .. ")" or "") end
+  for i, modifier in ipairs(modifiers) do parts[i] = modifier[1] .. "(" .. (modifier[2] or "") .. ")" end
   return table.concat(parts, " @ ") .. " @ " .. name
 end
 
@@ -166,7 +166,8 @@ describe("a gate of the program's own", function()
   end)
 
   it("has roots when it is on one qubit, or one gate that has them", function()
-    for _, modifiers in ipairs { { { "pow", 0.5 } }, { { "ctrl", 1 }, { "pow", 1 / 3 } }, { { "pow", 0.25 }, { "inv" } } } do
+    local half, third, quarter = { "pow", 0.5 }, { "pow", 1 / 3 }, { "pow", 0.25 }
+    for _, modifiers in ipairs { { half }, { { "ctrl", 1 }, third }, { quarter, { "inv" } } } do
       compare_own(one, modifiers)
       compare_own(define(2, 2, { form.modify(one, { { "ctrl", 1 } }), a, b, 1, 0 }), modifiers)
     end

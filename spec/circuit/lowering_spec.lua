@@ -71,7 +71,8 @@ describe("a measurement", function()
   end)
 
   it("that is not executed leaves the answer over the qubits", function()
-    local made = circuit_of(2, 1, { { X, 1 }, { form.IF, { "==", { "bit", 0 }, 1 }, block_of { { form.MEASURE, 1, 0 } } } })
+    local body = block_of { { form.MEASURE, 1, 0 } }
+    local made = circuit_of(2, 1, { { X, 1 }, { form.IF, { "==", { "bit", 0 }, 1 }, body } })
     assert.same({ ["10"] = 1.0 }, answer(check(made)))
     assert.same({ ["10"] = 1.0 }, answer(check(circuit_of(2, 0, { { X, 1 } }))))
   end)
@@ -79,8 +80,8 @@ end)
 
 describe("a reset", function()
   it("moves the qubit to a new wire, without a gate", function()
-    local lowered = check(circuit_of(2, 2, { { H, 0 }, { CX, 0, 1 }, { form.RESET, 0 }, { H, 0 }, { form.MEASURE, 0, 0 },
-      { form.MEASURE, 1, 1 } }))
+    local lowered = check(circuit_of(2, 2, { { H, 0 }, { CX, 0, 1 }, { form.RESET, 0 }, { H, 0 },
+      { form.MEASURE, 0, 0 }, { form.MEASURE, 1, 1 } }))
     assert.equal(3, lowered.qubit_count)
     assert.equal(0, occurrences(lowered, "reset"))
   end)
@@ -208,8 +209,8 @@ describe("a circuit that cannot run", function()
     local lowered, err = lower.lower(circuit_of(1, 5, list), { qubits = 3 })
     assert.is_nil(lowered)
     assert.equal("invalid_circuit", err.kind)
-    assert.equal("the circuit needs 6 qubits (1 for qubits of its own, 5 for outcomes that a later gate would destroy), "
-      .. "and the backend has 3", err.message)
+    assert.equal("the circuit needs 6 qubits (1 for qubits of its own, 5 for outcomes that a later gate would "
+      .. "destroy), and the backend has 3", err.message)
   end)
 
   it("is refused with the place of the operation", function()

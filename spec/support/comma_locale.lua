@@ -32,6 +32,10 @@ for _ = 1, 2 do
 end
 print("unknown gate", client:execute("OPENQASM 3.0; qubit[2] q; rzz(0.5) q[0], q[1];", "simulator", 1))
 
+local angle = arvak.circuit.parameter "a"
+local turned = arvak.circuit.new(1):rx(0.5, 0):rz(angle, 0):bind { a = 1e-7 }
+print("circuit", turned:lowered().qasm:match "rx%b() ", turned:lowered().qasm:match "rz%b() ")
+
 circuits[2] = nil
 local _, late = manager:execute_batch({ circuits[1] }, "simulator", { timeout = 1e-9 })
 print("timeout", late)

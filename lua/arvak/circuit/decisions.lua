@@ -8,13 +8,14 @@ local M = {}
 local Store = {}
 Store.__index = Store
 
-local MAX_NODES = 1 << 20   -- three of them fit in the key of a table
+local MAX_NODES = 1 << 18   -- three of them fit in the key of a table
+local MAX_KNOWN = 1 << 19   -- results of choose that are remembered
 
 -- A store of functions. Variables are numbers from 1 on; smaller ones are decided first.
 function M.new()
   return setmetatable({
     variable = { [0] = math.maxinteger, math.maxinteger }, low = { [0] = 0, 1 }, high = { [0] = 0, 1 }, count = 1,
-    unique = {}, memo = {},
+    unique = {}, memo = {}, known = 0,
   }, Store)
 end
 
@@ -30,10 +31,14 @@ function Store:node(variable, low, high)
   local id = known[key]
   if id then return id end
   id = self.count + 1
-  if id >= MAX_NODES then refuse("the values of bits and conditions are too complex functions of what was measured") end
+  if id >= MAX_NODES then self:give_up() end
   self.count, known[key] = id, id
   self.variable[id], self.low[id], self.high[id] = variable, low, high
   return id
+end
+
+function Store.give_up()
+  refuse("the values of bits and conditions are too complex functions of what was measured")
 end
 
 function Store:literal(variable) return self:node(variable, 0, 1) end
@@ -56,6 +61,8 @@ function Store:choose(f, g, h)
   local g0, g1 = cofactors(self, g, variable)
   local h0, h1 = cofactors(self, h, variable)
   result = self:node(variable, self:choose(f0, g0, h0), self:choose(f1, g1, h1))
+  self.known = self.known + 1
+  if self.known > MAX_KNOWN then self.memo, self.known = {}, 0 end
   self.memo[key] = result
   return result
 end

@@ -7,6 +7,7 @@ local refuse = require "arvak.circuit.refuse"
 local M = {}
 
 local MAX_BITS = 64
+local MAX_CASES = 1 << 16   -- of values that an operation without a formula is worked out for
 
 local function trim(value)
   while value.n > 0 and value[value.n] == value.sign do
@@ -132,6 +133,8 @@ local function by_cases(store, operation, a, b, memo)
   if x and y then return M.constant(operation(x, y)) end
   local key = key_of(a, b)
   if memo[key] then return memo[key] end
+  memo.count = (memo.count or 0) + 1
+  if memo.count > MAX_CASES then store:give_up() end
   local variable = math.min(top_variable(store, a), top_variable(store, b))
   local low = by_cases(store, operation, half_of(store, a, variable, "low"), half_of(store, b, variable, "low"), memo)
   local high = by_cases(store, operation, half_of(store, a, variable, "high"), half_of(store, b, variable, "high"),

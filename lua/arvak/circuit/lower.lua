@@ -20,13 +20,14 @@ local State = {}
 State.__index = State
 
 local MAX_OPERATIONS = 1000000
+local STEPS = 8                   -- of unfolding, for each operation that may be written
 local SERVER_OPERATIONS = 50000   -- what a server with its defaults takes
 
 -- Counts the work, so that no program can take the machine.
 function State:step()
   self.steps = self.steps + 1
-  if self.steps > self.max_operations then
-    refuse("more than %d operations after unfolding gates and modifiers", self.max_operations)
+  if self.steps > STEPS * self.max_operations or self.writer.operations > self.max_operations then
+    refuse("more than %d operations after unfolding gates, modifiers and conditions", self.max_operations)
   end
 end
 
@@ -34,7 +35,7 @@ end
 local function new_state(source, options, given)
   local state = setmetatable({
     form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
-    max_operations = options.max_operations or MAX_OPERATIONS, steps = 0, writer = write.new(), store = decisions.new(),
+    max_operations = options.max_operations or math.max(MAX_OPERATIONS, 4 * source.block.n), steps = 0, writer = write.new(), store = decisions.new(),
     unmodified = {}, bits = {}, values = {}, measured = false, direct = {}, given = given,
   }, State)
   wires.start(state)
@@ -88,7 +89,7 @@ local function write_direct(state, direct, operation)
     if i == 1 then a = wire elseif i == 2 then b = wire else c = wire end
     if i >= direct.first and state.pin[wire] then wires.flush(state, wire) end
   end
-  state.writer:line(head, write.operands(a, b, c), count)
+  state.writer:line(head, a, b, c)
   return true
 end
 
@@ -305,7 +306,7 @@ end
 
 -- The circuit of a form as the service takes it: { qasm, qubit_count, gate_count, notes, reading }, or nil and an error
 -- of kind "invalid_circuit". options: qubits (how many the backend has; nil: any number), optimization_level (0),
--- max_operations (1,000,000).
+-- max_operations (1,000,000, or four times those of the form).
 function M.lower(source, options)
   if source.pending then return nil, source.pending.err end
   if #source.parameters > 0 then

@@ -68,7 +68,8 @@ local function fraction_of_pi(value)
   end
 end
 
--- A number that reads back to the same number, in a language that has pi.
+-- A number that reads back to the same number, in a language that has pi. Whole numbers are written without a point:
+-- nothing that is written divides one by another.
 local function exact_number(value)
   if math.type(value) == "integer" then return tostring(value) end
   local n, d = fraction_of_pi(value)
@@ -78,7 +79,7 @@ local function exact_number(value)
   end
   for digits = 15, 17 do
     local number = text.format_number("%." .. digits .. "g", value)
-    if tonumber(number) == value then return number:find("[.en]") and number or number .. ".0" end
+    if tonumber(number) == value then return number end
   end
 end
 

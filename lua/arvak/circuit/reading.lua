@@ -42,6 +42,7 @@ function M.of(state)
   if state.level > 0 then made.padded = math.max(state.limit or DEVICE, state.wires) end
   if not state.measured or form.bit_count == 0 then
     for qubit = 0, form.qubit_count - 1 do bits[qubit + 1] = add_wire(state.wire_of[qubit], nodes) end
+    if #bits == 0 then bits[1] = 0 end   -- the service, too, says 0 of no qubits
     return made
   end
   for bit = 0, form.bit_count - 1 do
@@ -65,6 +66,29 @@ end
 
 local ONE = ("1"):byte()
 
+local function is_within(value, most)
+  return math.type(value) and value >= 0 and value <= most and value == math.floor(value)
+end
+
+local function is_node(node, before, wires)
+  return type(node) == "table" and is_within(node[1], wires - 1) and is_within(node[2], before)
+    and is_within(node[3], before)
+end
+
+-- Whether it is a way of reading at all, whose nodes refer to nodes before them and to wires that there are: a journal
+-- may hold anything.
+local function is_sound(reading)
+  local nodes, bits, wires = reading.nodes, reading.bits, reading.wires
+  if type(nodes) ~= "table" or type(bits) ~= "table" or not is_within(wires, 1 << 32) then return false end
+  for i, node in ipairs(nodes) do
+    if not is_node(node, i, wires) then return false end
+  end
+  for _, ref in ipairs(bits) do
+    if not is_within(ref, #nodes + 1) then return false end
+  end
+  return true
+end
+
 -- A function that makes the program's key of one over the wires.
 local function translator(reading)
   local bits, nodes, wires, count = reading.bits, reading.nodes, reading.wires, #reading.bits
@@ -76,7 +100,7 @@ local function translator(reading)
         local node = nodes[ref - 1]
         ref = raw:byte(wires - node[1]) == ONE and node[3] or node[2]
       end
-      key[count + 1 - i] = ref
+      key[count + 1 - i] = ref == 1 and "1" or "0"   -- JSON may have made a float of it
     end
     return table.concat(key, "", 1, count)
   end
@@ -102,6 +126,7 @@ function M.read(reading, counts)
     return nil, errors.new("rpc", ("a way of reading of version %s, expected %d: it was written by another release")
       :format(tostring(type(reading) == "table" and reading.version), VERSION))
   end
+  if not is_sound(reading) then return nil, errors.new("rpc", "a way of reading that is damaged") end
   local translate = not is_identity(reading) and translator(reading)
   local read = {}
   for raw, count in pairs(counts) do

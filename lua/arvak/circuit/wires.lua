@@ -44,9 +44,9 @@ local function toggle(state, f, wire)
       c[i] = state.home[literal[1]]
       if literal[2] == 0 then inverted[#inverted + 1] = c[i] end
     end
-    for _, w in ipairs(inverted) do state.writer:one("x", w) end
+    for _, w in ipairs(inverted) do state.writer:invert(w) end
     controls.flip(state, c, #c, wire)
-    for _, w in ipairs(inverted) do state.writer:one("x", w) end
+    for _, w in ipairs(inverted) do state.writer:invert(w) end
     state:step()
   end
 end
@@ -203,9 +203,9 @@ function M.signed(state, list, write)
     c[i] = control >> 1
     if control & 1 == 0 then inverted[#inverted + 1] = c[i] end
   end
-  for _, wire in ipairs(inverted) do state.writer:one("x", wire) end
+  for _, wire in ipairs(inverted) do state.writer:invert(wire) end
   write(c)
-  for _, wire in ipairs(inverted) do state.writer:one("x", wire) end
+  for _, wire in ipairs(inverted) do state.writer:invert(wire) end
 end
 
 -- ---- outcomes

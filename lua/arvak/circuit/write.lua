@@ -16,28 +16,32 @@ local names = setmetatable({}, { __index = function(known, wire)
   return name
 end })
 
--- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: the most wires
--- that one of them has.
-function M.new()
-  return setmetatable({ pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {} }, Writer)
-end
-
 local FORMAT = "%.17g"
 
 local function refuse_number(value)
   refuse("an angle that is %s, expected a finite number", value ~= value and "not a number" or "infinite")
 end
 
-local function written(value)
-  if not parameters.is_finite(value) then refuse_number(value) end
-  return (text.format_number(FORMAT, value))
+-- A function that writes a number in the locale of this moment, with a point.
+local function number_format()
+  return text.decimal_point() == "." and string.format or text.format_number
+end
+
+-- pieces: strings and, where an angle is open, expressions. operations: how many were written. widest: 2 as soon as one
+-- of them is on several wires. inverted: wire → the place of an x that is the last thing written on it (see invert).
+function M.new()
+  return setmetatable({
+    pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {}, inverted = {},
+    format = number_format(),
+  }, Writer)
 end
 
 -- A number, for the text.
 function Writer:number(value)
   local number = self.numbers[value]
   if not number then
-    number = written(value)
+    if value - value ~= 0 then refuse_number(value) end
+    number = self.format(FORMAT, value)
     self.numbers[value] = number
   end
   return number
@@ -48,10 +52,17 @@ local function add(self, piece)
   self.pieces[n], self.n = piece, n
 end
 
-local function finish(self, head, operands, width)
+-- A whole line: the name with its angles and a blank, and one to three wires.
+function Writer:line(head, a, b, c)
+  local operands, inverted = names[a], self.inverted
+  inverted[a] = nil
+  if b then
+    operands, inverted[b] = operands .. "," .. names[b], nil
+    if self.widest < 2 then self.widest = 2 end
+    if c then operands, inverted[c] = operands .. "," .. names[c], nil end
+  end
   add(self, head .. operands .. ";\n")
   self.operations = self.operations + 1
-  if width > self.widest then self.widest = width end
 end
 
 -- The name with its angles, up to the operands.
@@ -70,33 +81,30 @@ local function with_angles(self, name, angles)
   return head .. ") "
 end
 
--- The operands of a line.
-function M.operands(a, b, c)
-  if c then return names[a] .. "," .. names[b] .. "," .. names[c] end
-  return b and names[a] .. "," .. names[b] or names[a]
-end
-
--- A whole line: the name with its angles and a blank, the operands, and how many they are.
-Writer.line = finish
-
-function Writer:one(name, wire) finish(self, name .. " ", names[wire], 1) end
-
-function Writer:two(name, a, b) finish(self, name .. " ", names[a] .. "," .. names[b], 2) end
-
-function Writer:three(name, a, b, c)
-  finish(self, name .. " ", names[a] .. "," .. names[b] .. "," .. names[c], 3)
-end
+function Writer:one(name, wire) self:line(name .. " ", wire) end
+function Writer:two(name, a, b) self:line(name .. " ", a, b) end
+function Writer:three(name, a, b, c) self:line(name .. " ", a, b, c) end
 
 -- A gate with angles (a list) on one wire or two.
-function Writer:turn(name, angles, a, b)
-  local head = with_angles(self, name, angles)
-  finish(self, head, b and names[a] .. "," .. names[b] or names[a], b and 2 or 1)
+function Writer:turn(name, angles, a, b) self:line(with_angles(self, name, angles), a, b) end
+
+-- Inverts a wire, before and after it serves as a control that must be 0. Two such x with nothing on the wire between
+-- them are none.
+function Writer:invert(wire)
+  local place = self.inverted[wire]
+  if place then
+    self.pieces[place], self.inverted[wire], self.operations = "", nil, self.operations - 1
+    return
+  end
+  self:one("x", wire)
+  self.inverted[wire] = self.n
 end
 
 function Writer:barrier(wires)
   local operands = {}
   for i, wire in ipairs(wires) do operands[i] = names[wire] end
-  finish(self, "barrier ", table.concat(operands, ","), 1)
+  add(self, "barrier " .. table.concat(operands, ",") .. ";\n")
+  self.operations = self.operations + 1
 end
 
 local HEAD = 'OPENQASM 3.0;\ninclude "stdgates.inc";\nqubit[%d] q;\nbit[%d] m;\n'
@@ -121,7 +129,7 @@ end
 -- The text of a template with values (name → number) in its gaps.
 function M.fill(pieces, values)
   local filled, known, substitute = {}, {}, parameters.substitute
-  local format = text.decimal_point() == "." and string.format or text.format_number
+  local format = number_format()
   for i = 1, #pieces, 2 do
     filled[i] = pieces[i]
     local gap = pieces[i + 1]

@@ -123,7 +123,7 @@ readers["if"] = function(p)
 end
 
 readers["for"] = function(p)
-  local type = p:scalar_type()
+  local type = P.types[p:peek().value] and p:scalar_type() or { base = "int" }
   local name = name_of(p)
   p:expect("in")
   local over
@@ -344,7 +344,10 @@ function M.read(text)
     p:expect(";")
   end
   local all = {}
-  while p:peek().kind ~= "end" do all[#all + 1] = p:statement() end
+  while p:peek().kind ~= "end" do
+    all[#all + 1] = p:statement()
+    if all[#all].how == "end" then break end   -- nobody comes to what follows
+  end
   return all, version
 end
 

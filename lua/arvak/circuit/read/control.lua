@@ -45,17 +45,6 @@ end
 local run_block = M.run_block
 M.run_list = run_list
 
--- Runs something now, or under the condition that the program is still alive. Returns whether it may have been run.
-local function run_alive(env, node, run)
-  local alive = env:is_alive(node.at)
-  if alive == true then
-    run(env)
-  elseif alive then
-    env:while_alive(alive, node, run)
-  end
-  return alive ~= false
-end
-
 -- ---- conditions
 
 M["if"] = function(env, node)
@@ -98,24 +87,36 @@ end
 
 -- ---- loops
 
+-- Runs a loop's body once. "continue" leads here.
 local function run_round(env, list)
-  env:push_exit("continue")
+  local exits = env.exits
+  local exit = env.spare_exit
+  if not exit or exit.depth ~= env.depth then exit = env:new_exit("continue") end
+  env.spare_exit = nil
+  exits[#exits + 1] = exit
   run_block(env, list)
-  env:pop_exit()
+  exits[#exits] = nil
+  if exit.value == true then env.spare_exit = exit end
 end
 
-local function bind_loop_variable(env, node, value, kind)
+local function round_with(env, node, value, kind)
   env:push_scope()
   env:bind(node[3], { kind = "value", type = kind, value = value, writable = true }, node.at)
+  run_round(env, node[5])
+  env:pop_scope()
 end
 
+-- One round of a for loop, if the program is still alive; under that condition if nobody knows. Returns whether it may
+-- have been run.
 local function loop_round(env, node, value, kind)
   env:charge(node.at)
-  return run_alive(env, node, function()
-    bind_loop_variable(env, node, value, kind)
-    run_round(env, node[5])
-    env:pop_scope()
-  end)
+  local alive = env:is_alive(node.at)
+  if alive == true then
+    round_with(env, node, value, kind)
+  elseif alive then
+    env:while_alive(alive, node, function() round_with(env, node, value, kind) end)
+  end
+  return alive ~= false
 end
 
 local function integer_type(env, node)
@@ -361,6 +362,5 @@ function M.call(env, subroutine, arguments, node)
   env.scope = scope
   if kind then return call.result.value, values.kept_type(call.result.value, kind) end
 end
-evaluate.call_subroutine = M.call
 
 return M

@@ -17,6 +17,7 @@ local M = {}
 
 local DEEPEST = 250              -- conditions within each other
 local MOST_QUBITS = 1000000      -- and bits
+local MOST_STEPS = 2000000       -- before the first shot, beside two for each operation
 
 function M.new(version, options)
   local made = form.new(version, options.name)
@@ -24,7 +25,7 @@ function M.new(version, options)
   return setmetatable({
     form = made, version = version, block = made.block, gates = {}, subroutines = {}, inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
-    steps = 0, most_steps = 4 * options.max_operations, bit_nodes = {}, generation = 0, calls = {},
+    steps = 0, most_steps = MOST_STEPS + 2 * options.max_operations, bit_nodes = {}, generation = 0, calls = {},
     used = {}, physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
@@ -118,7 +119,9 @@ end
 function Environment:physical_qubit(number, at)
   local physical = self.physical
   if self.form.qubit_count > 0 and not physical.base then error({ restart = "physical" }, 0) end
-  if number >= MOST_QUBITS then fault.raise(at, "the physical qubit $%d, expected one below %d", number, MOST_QUBITS) end
+  if number >= MOST_QUBITS then
+    fault.raise(at, "the physical qubit $%d, expected one below %d", number, MOST_QUBITS)
+  end
   if number >= physical.count then physical.count = number + 1 end
   return (physical.base or 0) + number
 end
@@ -251,9 +254,14 @@ end
 
 -- ---- ways out: break, continue, return, end
 
--- A way out that may be taken from here on. Its value says whether the program still goes on: true until it is taken.
+-- A way out. Its value says whether the program still goes on: true until it is taken.
+function Environment:new_exit(name)
+  return { kind = "value", name = name, type = values.BOOL, value = true, is_exit = true, depth = self.depth }
+end
+
+-- A way out that may be taken from here on.
 function Environment:push_exit(name)
-  local exit = { kind = "value", name = name, type = values.BOOL, value = true, is_exit = true, depth = self.depth }
+  local exit = self:new_exit(name)
   self.exits[#self.exits + 1] = exit
   return exit
 end

@@ -3,7 +3,7 @@
 -- A node is { kind, …, at = its place }.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
-local seconds_of = require("arvak.circuit.read.scanner").SECONDS
+local scanners = require "arvak.circuit.read.scanner"
 
 local M = {}
 
@@ -203,7 +203,7 @@ end
 -- A number with a unit of time behind a blank, as in 100 ns.
 local function parse_integer(scanner)
   local node = parse_number(scanner)
-  local seconds = scanner.kind == "name" and seconds_of[scanner.value]
+  local seconds = scanner.kind == "name" and scanners.SECONDS[scanner.value]
   if seconds and scanner.value ~= "s" then
     node[2], node[3] = node[2] * seconds, "time"
     scanner:next()

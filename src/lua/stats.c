@@ -79,6 +79,12 @@ static int client_stats(lua_State *L) {
     lua_pushnumber(L, stats.limiter_tokens);
     lua_setfield(L, -2, "limiter_tokens");
   }
+  larvak_set_integer(L, "held", (lua_Integer)stats.held);
+  larvak_set_integer(L, "refused", (lua_Integer)stats.refused);
+  if (stats.submit_rate >= 0) {
+    lua_pushnumber(L, stats.submit_rate);
+    lua_setfield(L, -2, "submit_rate");
+  }
   set_retries(L, &stats);
   set_latency(L, latencies);
   set_policies(L, client);

@@ -1,7 +1,6 @@
 -- How long a batch bears a server that fails, that refuses every submit, or that a breaker keeps it from.
 -- Invariant: each of the three has a bound, and the error says which, with the server's words. Pure: time is passed in.
 -- SPDX-License-Identifier: Apache-2.0
-local errors = require "arvak.base.errors"
 local text = require "arvak.base.text"
 
 local M = {}
@@ -56,13 +55,11 @@ function Patience:note_acceptance(now)
   self.refused_since, self.refusal, self.accepted_at = nil, nil, now
 end
 
--- What keeps the batch from its end at the moment: a text and the last error of that kind, or nil. seconds, message:
--- for how long the client's submits have been refused, and the server's last words; nil: they are not.
-function Patience:trouble(now, seconds, message)
+-- What keeps the batch from its end at the moment: a text and the last error of that kind, or nil. refused: the error
+-- of the client's submits, which have been refused for its elapsed seconds; nil: they are not.
+function Patience:trouble(now, refused)
   local since, what, err = self.refused_since, "refused every submit", self.refusal
-  if not since and seconds then
-    since, err = now - seconds, errors.new("resource_exhausted", message, { rpc = "SubmitJob" })
-  end
+  if not since and refused then since, err = now - refused.elapsed, refused end
   if self.failing_since then since, what, err = self.failing_since, "failed", self.failure end
   if not since then return nil end
   return ("the server has %s for %.1f s: %s"):format(what, now - since, words(err)), err

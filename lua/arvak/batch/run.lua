@@ -387,9 +387,16 @@ end
 
 -- ---- the loop
 
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil.
+local function refusal(self)
+  local seconds, message = core.refusal(self.client)
+  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
+    elapsed = seconds })
+end
+
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
-  local trouble, err = self.bounds:trouble(now, core.refusal(self.client))
+  local trouble, err = self.bounds:trouble(now, refusal(self))
   self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
     :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))

@@ -23,6 +23,14 @@ static inline void arvak__list_append(arvak__list *list, arvak__link *link) {
   list->last = link;
 }
 
+static inline void arvak__list_prepend(arvak__list *list, arvak__link *link) {
+  link->prev = NULL;
+  link->next = list->first;
+  if (list->first) list->first->prev = link;
+  else list->last = link;
+  list->first = link;
+}
+
 static inline void arvak__list_remove(arvak__list *list, arvak__link *link) {
   if (link->prev) link->prev->next = link->next;
   else list->first = link->next;

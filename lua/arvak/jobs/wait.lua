@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
+local durations = require "arvak.jobs.durations"
 local poll = require "arvak.jobs.poll"
 local program = require "arvak.results.program"
 local strays = require "arvak.async.strays"
@@ -35,13 +36,13 @@ end
 
 -- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress.
 -- target and timeout are those of the client.
-function M.rules(target, timeout, options)
+function M.rules(client, target, timeout, options)
   options = options or {}
   local max_wait = options.max_wait
   return {
     target = target, interval = options.poll_interval or poll.POLL_INTERVAL,
     patience = options.timeout or timeout, max_wait = max_wait ~= math.huge and max_wait or nil,
-    on_progress = options.on_progress, calls = check.pick_call_options(options),
+    on_progress = options.on_progress, durations = durations.of(client), calls = check.pick_call_options(options),
   }
 end
 
@@ -103,10 +104,11 @@ local function follow(wait, rules)
 end
 
 -- Waits for a job and fetches its result: result, or nil and an error. That the client has been closed meanwhile is an
--- outcome here, and no misuse. way: of reading it, as of program.lua, or nil.
-function M.wait_for_job(client, target, timeout, job_id, options, way)
-  local rules = M.rules(target, timeout, options)
-  local result, err = follow({ client = client, job_id = job_id, _ends_at = M.end_time(rules, core.now()) }, rules)
+-- outcome here, and no misuse. way: of reading it, as of program.lua, or nil. submitted_at: a time, where it is known.
+function M.wait_for_job(client, target, timeout, job_id, options, way, submitted_at)
+  local rules = M.rules(client, target, timeout, options)
+  local wait = { client = client, job_id = job_id, _since = submitted_at, _ends_at = M.end_time(rules, core.now()) }
+  local result, err = follow(wait, rules)
   if result then result, err = program.read(result, way) end
   if result then return result end
   err.job_id = err.job_id or job_id

@@ -63,6 +63,7 @@ typedef enum arvak_rpc {
   X(UNAVAILABLE, "unavailable")                                                                                    \
   X(CLOSED, "closed")                                                                                              \
   X(FORKED, "forked")                                                                                              \
+  X(INTERRUPTED, "interrupted")                                                                                    \
   X(RPC, "rpc")
 
 typedef enum arvak_kind {
@@ -331,7 +332,7 @@ void arvak_loop_close(arvak_loop *loop);
  * a step returns whatever they do. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
- * meanwhile; costs one atomic when a wake is pending already. */
+ * meanwhile; costs one atomic when a wake is pending already. In a fork it has no effect. */
 void arvak_loop_wake(arvak_loop *loop);
 size_t arvak_loop_call_count(const arvak_loop *loop); /* calls and streams started and not ended */
 /* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */

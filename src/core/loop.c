@@ -52,6 +52,7 @@ int arvak_loop_new(arvak_loop **out) {
 
 /* Not under the inbox's mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
+  if (arvak__loop_is_foreign(loop)) return;
   if (atomic_load(&loop->bridge.is_running)) arvak__bridge_signal(&loop->bridge);
   if (atomic_load(&loop->bridge.is_running)) return; /* else the bridge was just ended, and nobody may have seen that */
   if (atomic_exchange(&loop->is_waking, true)) return;

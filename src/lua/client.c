@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "names.h"
 #include "work.h"
@@ -132,6 +133,7 @@ static int client_hurry(lua_State *L) {
 static int client_flush(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "flush");
   arvak_loop *loop = larvak_loop_get(L, client->state);
+  if (larvak_is_closing(L, client->state)) return 0;
   if (client->state->work.users) return 0; /* another thread polls, and nobody else's loop is to be held up */
   if (arvak_client_connect(client->core, loop)) return 0;
   int64_t end = arvak_now_ns() + FLUSH_NS;
@@ -140,7 +142,7 @@ static int client_flush(lua_State *L) {
     /* A connection that becomes ready is no event of ours, so look again soon. */
     arvak_loop_step(loop, arvak_now_ns() + FLUSH_LOOK_NS);
     arvak_client_get_stats(client->core, &stats);
-  } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end);
+  } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end && !larvak_interrupt_is_set(client->state));
   /* The write follows the connection within gRPC; a few rounds without waiting let it happen. */
   for (int i = 0; i < FLUSH_ROUNDS; i++) arvak_loop_step(loop, 0);
   return 0;

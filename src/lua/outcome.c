@@ -10,6 +10,8 @@
 #include "errors.h"
 #include "headers.h"
 #include "hooks.h"
+#include "interrupt.h"
+#include "names.h"
 #include "ready.h"
 #include "record.h"
 #include "upcall.h"
@@ -97,7 +99,46 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
   return 2;
 }
 
+void larvak_outcome_explain_interrupt(lua_State *L, const larvak_wait *wait) {
+  bool is_sent = wait->was_in_flight || (wait->call && arvak_call_is_sent(wait->call));
+  if (!is_sent || !larvak_is_interrupt(L, -1) || !lua_istable(L, -1) || !lua_getmetatable(L, -1)) return;
+  luaL_getmetatable(L, LARVAK_ERROR);
+  bool is_ours = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  if (!is_ours) return;
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "maybe_executed");
+}
+
+static int raise_interrupted(lua_State *L) {
+  return larvak_interrupt_raise(L, lua_touserdata(L, 1));
+}
+
+static int finish_interrupted(lua_State *L, larvak_wait *wait) {
+  luaL_checkstack(L, 4, NULL);
+  lua_pushcfunction(L, raise_interrupted);
+  lua_pushlightuserdata(L, wait->state);
+  lua_pcall(L, 1, 0, 0);
+  larvak_outcome_explain_interrupt(L, wait);
+  larvak_interrupt_arm(L, wait->state);
+  larvak_wait_drop(wait);
+  return lua_error(L);
+}
+
+/* nil and an error; the ticket too, of a park. */
+static int finish_closing(lua_State *L, larvak_wait *wait) {
+  lua_Integer ticket = larvak_wait_ticket(wait);
+  bool is_park = wait->rpc == ARVAK_RPC_COUNT;
+  larvak_wait_drop(wait);
+  lua_pushnil(L);
+  larvak_error_push(L, ARVAK_KIND_CLOSED, 1, "the Lua state is closing");
+  lua_pushinteger(L, ticket);
+  return is_park ? 3 : (lua_pop(L, 1), 2);
+}
+
 int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
+  if (wait->reason == REASON_INTERRUPTED || larvak_interrupt_is_set(wait->state)) return finish_interrupted(L, wait);
+  if (wait->reason == REASON_CLOSING) return finish_closing(L, wait);
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
   if (!wait->call) {
     lua_pushboolean(L, wait->reason == REASON_DONE);

@@ -19,6 +19,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
 #include "upcall.h"
@@ -324,6 +325,7 @@ static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_resetthread(co);
     lua_xmove(co, L, 1);
+    larvak_interrupt_arm(L, state);
     return lua_error(L);
   }
   luaL_checkstack(L, count, "too many results");

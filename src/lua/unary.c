@@ -12,6 +12,7 @@
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
+#include "interrupt.h"
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
@@ -157,7 +158,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   return NULL;
 }
 
-/* In a canceled task nothing is sent any more. */
+/* In a canceled task nothing is sent any more, and nothing is waited for while the state closes. */
 static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc rpc) {
   larvak_loop_get(L, state);
   larvak_wait *wait = larvak_wait_new(L, state);
@@ -178,7 +179,7 @@ static int unary_call(lua_State *L) {
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_task *task = client->state->tasks.current;
-  bool is_canceled = task && task->is_canceled;
+  bool is_canceled = (task && task->is_canceled) || larvak_is_closing(L, client->state);
   larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
   return wait ? larvak_await(L, wait, is_foreign) : 2;
 }
@@ -220,7 +221,7 @@ static int unary_cancel(lua_State *L) {
   if (!wait || !wait->call || wait->waiter != WAITER_LAYER) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
-  for (; now < end && wait->at == WAIT_PENDING; now = arvak_now_ns())
+  for (; now < end && wait->at == WAIT_PENDING && !larvak_interrupt_is_set(state); now = arvak_now_ns())
     arvak_loop_step(state->loop, now + CANCEL_NS / 100);
   larvak_work_changed(state);
   larvak_outcomes_report(L, state);

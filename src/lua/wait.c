@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
 #include "work.h"
@@ -191,6 +192,19 @@ void larvak_wait_abandon(larvak_wait *wait) {
 void larvak_wait_drop(larvak_wait *wait) {
   if (wait->at == WAIT_PENDING && wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   larvak_wait_free(wait);
+}
+
+/* A future of the Lua layer's is nobody's wait; and who blocks is told by his step. */
+void larvak_waits_interrupt(larvak_state *state) {
+  if (!larvak_interrupt_is_set(state)) return;
+  state->interrupt.is_carried_out = true;
+  for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++) {
+    larvak_wait *wait = &state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK];
+    if (wait->at != WAIT_PENDING || (wait->waiter != WAITER_TASK && wait->waiter != WAITER_FOREIGN)) continue;
+    wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
+    if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+    larvak_wait_end(wait, REASON_INTERRUPTED);
+  }
 }
 
 void larvak_wait_on_call_end(arvak_call *call, void *ud) {

@@ -11,7 +11,13 @@
 #include "state.h"
 
 typedef enum larvak_wait_state { WAIT_FREE, WAIT_PENDING, WAIT_OVER, WAIT_TOLD } larvak_wait_state;
-typedef enum larvak_reason { REASON_DONE, REASON_TIMEOUT, REASON_CANCELED } larvak_reason;
+typedef enum larvak_reason {
+  REASON_DONE,
+  REASON_TIMEOUT,
+  REASON_CANCELED,
+  REASON_INTERRUPTED,
+  REASON_CLOSING /* nobody waits while the Lua state closes */
+} larvak_reason;
 
 /* Who waits, and so what follows from the end. */
 typedef enum larvak_waiter {
@@ -62,6 +68,9 @@ void larvak_waits_push_back(larvak_state *state, larvak_wait *wait); /* first in
 /* The first of an attached loop's coroutines that go on: taken out, and told from now on. NULL: there is none, or its
  * coroutine has died. */
 larvak_wait *larvak_waits_pop_woken(larvak_state *state);
+/* Where the state is interrupted: ends the waits of all who are suspended, with their calls, so that they are resumed
+ * and raise. */
+void larvak_waits_interrupt(larvak_state *state);
 void larvak_waits_close(larvak_state *state); /* as the Lua state closes: frees all of them, with their calls */
 
 #endif

@@ -357,6 +357,20 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
 /* Lets connections that fail connect now, and not after gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
 
+/* ---- share ------------------------------------------------------------------------------------------------------ */
+
+/* What one part of a program has of a client, such as a Lua state among those of a host. Slots go round the shares
+ * whose calls wait: one that has ten thousand calls waiting holds up nobody. Calls that name no share have one in
+ * common. Of the thread that drives the loop; counted. */
+typedef struct arvak_share arvak_share;
+
+/* max_in_flight: its calls with gRPC, the others wait; 0: as many as the client allows. loop: that of all its calls,
+ * borrowed, outlives it: while nobody drives the loop, the share's turns go to others. NULL: of several loops of this
+ * thread. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
+int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out);
+arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */
+void arvak_share_unref(arvak_share *share);
+
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
 typedef struct arvak_circuit {
@@ -492,6 +506,7 @@ typedef struct arvak_call_options {
   int64_t queue_timeout_ns; /* how long it may wait for a slot */
   arvak_retry *retry;       /* shared; NULL: one attempt */
   arvak_breaker *breaker;   /* shared; NULL: none */
+  arvak_share *share;       /* shared, of this client and loop; NULL: the common one; a stream has none */
   bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;

@@ -114,6 +114,7 @@ static bool is_foreign(const arvak_call *call) {
 static void call_unref(arvak_call *call) {
   if (--call->refs > 0) return;
   arvak_response_unref(call->exchange.response);
+  arvak_share_unref(call->place.share);
   arvak_client_unref(call->attempt.client);
   arvak_retry_unref(call->retry);
   arvak_breaker_unref(call->breaker);
@@ -159,7 +160,7 @@ static void leave_breaker(arvak_call *call, arvak_verdict verdict, call_news *ne
 }
 
 static void end_with_slot(arvak_call *call, call_news *news) {
-  arvak__slots_release(&call->attempt.client->slots);
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
   end(call, news);
 }
 
@@ -336,7 +337,7 @@ static void on_answer(arvak_call *call, call_news *news) {
   leave_breaker(call, call->attempt.verdict, news);
   if (call->attempt.client->is_adaptive) adapt(call);
   if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(call->retry);
-  arvak__slots_release(&call->attempt.client->slots);
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
   if (!plan_retry(call, &news->delay_ns)) {
     end(call, news);
     return;
@@ -365,7 +366,7 @@ static void give_back(arvak_call *call, call_news *news) {
     default: break;
   }
   leave_breaker(call, ARVAK_VERDICT_NEUTRAL, news);
-  if (has_slot) arvak__slots_release(slots);
+  if (has_slot) arvak__slots_release(slots, &call->place);
 }
 
 static void end_canceled(arvak_call *call, call_news *news) {
@@ -515,6 +516,7 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->attempt_timeout_ns = or_default(options->attempt_timeout_ns, client->attempt_timeout_ns);
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->retry = arvak_retry_ref(options->retry);
+  call->place.share = arvak_share_ref(options->share);
   call->breaker = arvak_breaker_ref(options->breaker);
   bool has_fn = client->headers.fn != NULL;
   call->asks_headers = options->asks_headers && !has_fn;

@@ -164,12 +164,14 @@ void arvak__loop_catch_up(arvak_loop *loop, int connections) {
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   arvak_loop *outer = stepping;
+  bool was_driven = atomic_exchange(&loop->is_driven, true);
   stepping = loop;
   int64_t due = arvak_loop_due_ns(loop);
   int ran = run_events(loop, due < until_ns ? due : until_ns);
   ran += run_inbox(loop);
   ran += run_timers(loop);
   stepping = outer;
+  atomic_store(&loop->is_driven, was_driven);
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   tell_rest(loop);
   return ran;

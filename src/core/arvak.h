@@ -280,6 +280,7 @@ arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
 arvak_retry *arvak_client_retry(const arvak_client *client);       /* as in its options; borrowed, or NULL */
 arvak_breaker *arvak_client_breaker(const arvak_client *client);
+bool arvak_client_has_header(const arvak_client *client, const char *name); /* among the headers in its options */
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
 int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
@@ -366,7 +367,7 @@ typedef struct arvak_share arvak_share;
 
 /* max_in_flight: its calls with gRPC, the others wait; 0: as many as the client allows. loop: that of all its calls,
  * borrowed, outlives it: while nobody drives the loop, the share's turns go to others. NULL: of several loops of this
- * thread. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
+ * thread. Does not keep the client. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
 int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out);
 arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */
 void arvak_share_unref(arvak_share *share);
@@ -507,6 +508,9 @@ typedef struct arvak_call_options {
   arvak_retry *retry;       /* shared; NULL: one attempt */
   arvak_breaker *breaker;   /* shared; NULL: none */
   arvak_share *share;       /* shared, of this client and loop; NULL: the common one; a stream has none */
+  int64_t not_before_ns;    /* the call begins then; 0: now */
+  bool is_guest; /* of code that the owner of the client does not trust: the client's function for headers goes before
+                    this call's headers, and a timeout shorter than the client's says nothing of the server's health */
   bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;

@@ -95,6 +95,7 @@ struct arvak_call {
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns, started_ns;
   int64_t deadline_ns; /* of all attempts; 0: it has not held a slot yet */
   int64_t connect_until_ns, look_ns;
+  int64_t not_before_ns; /* as in the options */
   arvak_retry *retry; /* shared, or NULL, as the next */
   arvak_breaker *breaker;
   arvak_pass pass; /* with which the breaker let the attempt through */
@@ -114,7 +115,6 @@ static bool is_foreign(const arvak_call *call) {
 static void call_unref(arvak_call *call) {
   if (--call->refs > 0) return;
   arvak_response_unref(call->exchange.response);
-  arvak_share_unref(call->place.share);
   arvak_client_unref(call->attempt.client);
   arvak_retry_unref(call->retry);
   arvak_breaker_unref(call->breaker);
@@ -143,6 +143,7 @@ static void finish(arvak_call *call) {
                           (arvak__traffic){sent, call->exchange.received_bytes});
   arvak__exchange_fini(&call->exchange);
   arvak__inbox_remove(&loop->inbox, &call->posting);
+  arvak__share_leave(call->place.share);
   arvak__loop_leave(loop, &call->member);
   call->refs--; /* the loop's; the transition has another */
   if (call->fn) call->fn(call, call->ud);
@@ -301,6 +302,16 @@ static void set_out(arvak_call *call, call_news *news) {
   else take_slot(call, news);
 }
 
+/* One that begins later sleeps until then. */
+static void begin(arvak_call *call, call_news *news) {
+  if (call->not_before_ns > call->loop->now_ns) {
+    call->state = CALL_SLEEPING;
+    set_timer(call, call->not_before_ns);
+  } else {
+    set_out(call, news);
+  }
+}
+
 /* ---- after an attempt ---- */
 
 static void adapt(const arvak_call *call) {
@@ -332,10 +343,19 @@ static bool plan_retry(arvak_call *call, int64_t *delay_ns) {
   return true;
 }
 
+/* A guest could otherwise open the breaker of all with a few timeouts that no server can keep. */
+static bool is_hasty(const arvak_call *call) {
+  const arvak_client *client = call->attempt.client;
+  if (!call->exchange.headers.is_guest || call->outcome.kind != ARVAK_KIND_TIMEOUT) return false;
+  bool has_own_cut = call->attempt.is_cut && call->attempt_timeout_ns != client->attempt_timeout_ns;
+  return has_own_cut || (!call->attempt.is_cut && call->timeout_ns < client->timeout_ns);
+}
+
 static void on_answer(arvak_call *call, call_news *news) {
   read_answer(call);
-  leave_breaker(call, call->attempt.verdict, news);
-  if (call->attempt.client->is_adaptive) adapt(call);
+  bool says_nothing = is_hasty(call);
+  leave_breaker(call, says_nothing ? ARVAK_VERDICT_NEUTRAL : call->attempt.verdict, news);
+  if (call->attempt.client->is_adaptive && !says_nothing) adapt(call);
   if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(call->retry);
   arvak__slots_release(&call->attempt.client->slots, &call->place);
   if (!plan_retry(call, &news->delay_ns)) {
@@ -390,7 +410,7 @@ static void transit(arvak_call *call, call_event event, call_news *news) {
   }
   switch (call->state) {
     case CALL_NEW:
-      if (event == EVENT_START) set_out(call, news);
+      if (event == EVENT_START) begin(call, news);
       break;
     case CALL_PACED:
       if (event == EVENT_TIMER) take_slot(call, news);
@@ -515,8 +535,9 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->timeout_ns = or_default(options->timeout_ns, client->timeout_ns);
   call->attempt_timeout_ns = or_default(options->attempt_timeout_ns, client->attempt_timeout_ns);
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
+  call->not_before_ns = options->not_before_ns;
   call->retry = arvak_retry_ref(options->retry);
-  call->place.share = arvak_share_ref(options->share);
+  call->place.share = arvak__share_join(options->share);
   call->breaker = arvak_breaker_ref(options->breaker);
   bool has_fn = client->headers.fn != NULL;
   call->asks_headers = options->asks_headers && !has_fn;

@@ -1,5 +1,5 @@
-/* Shares of a client, which slots.c keeps in its round. Invariant: a share lives while a call names it, so that none of
- * its places waits when it goes.
+/* Shares of a client, which slots.c keeps in its round. Invariant: a share knows its client only while a call
+ * names it, and an offer of its is in the inbox only then.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <limits.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ static void on_offer(arvak__posting *posting) {
 int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out) {
   arvak_share *share = calloc(1, sizeof *share);
   if (!share) return ARVAK_ENOMEM;
-  share->client = arvak_client_ref(client);
+  share->client = client;
   share->loop = loop;
   share->max_in_flight = max_in_flight > 0 ? max_in_flight : INT_MAX;
   share->offer.fn = on_offer;
@@ -32,10 +32,18 @@ arvak_share *arvak_share_ref(arvak_share *share) {
   return share;
 }
 
-/* Nobody posts the offer any more, since no place waits; but it may be in the inbox. */
 void arvak_share_unref(arvak_share *share) {
-  if (!share || --share->refs > 0) return;
-  if (share->loop) arvak__inbox_remove(&share->loop->inbox, &share->offer);
-  arvak_client_unref(share->client);
-  free(share);
+  if (share && --share->refs == 0) free(share);
+}
+
+arvak_share *arvak__share_join(arvak_share *share) {
+  if (share) share->calls++;
+  return arvak_share_ref(share);
+}
+
+/* Without calls none of its places waits, so nobody posts the offer any more; but it may be in the inbox. */
+void arvak__share_leave(arvak_share *share) {
+  if (!share) return;
+  if (--share->calls == 0 && share->loop) arvak__inbox_remove(&share->loop->inbox, &share->offer);
+  arvak_share_unref(share);
 }

@@ -33,8 +33,8 @@ struct arvak_share {
   int max_in_flight;    /* INT_MAX: no limit of its own */
   arvak_loop *loop;     /* borrowed; NULL: of many loops, which count as driven */
   arvak__posting offer; /* to the loop, which was not driven when it was this share's turn */
-  arvak_client *client; /* shared; NULL: the share of all who have none */
-  int refs;             /* owner thread of the loop */
+  arvak_client *client; /* borrowed while calls name the share; NULL: the share of all who have none */
+  int refs, calls;      /* owner thread of the loop; calls: those of the refs that are calls */
 };
 
 typedef struct arvak__slots {
@@ -60,6 +60,9 @@ void arvak__slots_release(arvak__slots *slots, const arvak__place *place);
 /* Takes a place out of the queue. False: it is not there any more, its slot is granted and on the way. */
 bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place);
 
+/* A call names the share, which may be NULL; its client outlives the call. Both in the loop's owner thread. */
+arvak_share *arvak__share_join(arvak_share *share);
+void arvak__share_leave(arvak_share *share);
 /* The share's loop is driven again: it stands in the round, if it waits. */
 void arvak__slots_offer(arvak__slots *slots, arvak_share *share);
 

@@ -16,6 +16,7 @@ struct arvak_lua_handle {
   pthread_mutex_t mu;
   arvak_loop *loop; /* mu; borrowed, or NULL */
   char *reason;     /* mu; owned, or NULL */
+  arvak_lua_stats stats; /* mu */
 };
 
 arvak_lua_handle *larvak_handle_new(void) {
@@ -93,4 +94,28 @@ void larvak_handle_clear(arvak_lua_handle *handle) {
   atomic_store(&handle->deadline_ns, ARVAK_NEVER);
   pthread_mutex_unlock(&handle->mu);
   free(old);
+}
+
+/* ---- figures ---- */
+
+void larvak_stats_add(arvak_lua_stats *stats, const arvak_lua_stats *more) {
+  stats->calls += more->calls;
+  stats->failures += more->failures;
+  stats->refused += more->refused;
+  stats->jobs += more->jobs;
+  stats->bytes_sent += more->bytes_sent;
+  stats->bytes_received += more->bytes_received;
+  stats->waiting_ns += more->waiting_ns;
+}
+
+void larvak_handle_count(arvak_lua_handle *handle, const arvak_lua_stats *more) {
+  pthread_mutex_lock(&handle->mu);
+  larvak_stats_add(&handle->stats, more);
+  pthread_mutex_unlock(&handle->mu);
+}
+
+void arvak_lua_get_stats(arvak_lua_handle *handle, arvak_lua_stats *out) {
+  pthread_mutex_lock(&handle->mu);
+  *out = handle->stats;
+  pthread_mutex_unlock(&handle->mu);
 }

@@ -15,6 +15,8 @@ void larvak_handle_set_loop(arvak_lua_handle *handle, arvak_loop *loop);
 int64_t larvak_handle_deadline_ns(const arvak_lua_handle *handle);
 /* Copies the reason of the interrupt, cut to size bytes with the NUL. */
 void larvak_handle_get_reason(arvak_lua_handle *handle, char *reason, size_t size);
+void larvak_handle_count(arvak_lua_handle *handle, const arvak_lua_stats *more); /* adds to the figures */
+void larvak_stats_add(arvak_lua_stats *stats, const arvak_lua_stats *more);
 void larvak_handle_clear(arvak_lua_handle *handle); /* takes back the interrupt and the deadline */
 
 #endif

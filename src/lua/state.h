@@ -86,6 +86,13 @@ struct larvak_interrupt {
   int64_t hook_interval_ns, hooked_ns; /* of the count hook while something blocks, 0: never; when it last ran */
 };
 
+/* connect.c: what the host has said about the state as it pushed its clients */
+struct larvak_state_limits {
+  int max_tasks; /* 0: any number, as the next */
+  int64_t max_sleep_ns;
+  bool has_no_connect;
+};
+
 /* The rest is of state.c itself, but for what is said beside a field. */
 struct larvak_state {
   lua_State *main;
@@ -101,6 +108,7 @@ struct larvak_state {
   struct larvak_work work;
   struct larvak_stepping step;
   struct larvak_interrupt interrupt;
+  struct larvak_state_limits limits;
 };
 
 /* Makes the state of L, if there is none yet. finalizer: the __gc of its userdata, which calls larvak_state_close. */

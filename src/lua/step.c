@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "handle.h"
 #include "headers.h"
 #include "hooks.h"
 #include "interrupt.h"
@@ -40,7 +41,9 @@ bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   state->step.is_running = true;
   bool has_news = larvak_has_ready(state);
   int64_t interrupt_ns = larvak_interrupt_due_ns(state);
+  int64_t start = arvak_now_ns();
   int ran = arvak_loop_step(loop, has_news ? 0 : interrupt_ns < until_ns ? interrupt_ns : until_ns);
+  if (state->handle) larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = arvak_now_ns() - start});
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
   larvak_waits_interrupt(state);
   lua_pushcfunction(L, deliver);

@@ -146,7 +146,7 @@ local function end_canceled(f, err) M.finish(f, nil, err) end
 -- What job futures with these options of a wait share.
 function M.rules(client, method, wait_options)
   local target, timeout = core.check_client(client, method)
-  local job = M.job(wait.rules(target, timeout, wait_options))
+  local job = M.job(wait.rules(client, target, timeout, wait_options))
   job.undo_submit, job.end_canceled = undo_submit, end_canceled
   return job
 end

@@ -71,7 +71,7 @@ function methods.execute(client, qasm, backend_id, options)
   local submit, waiting = split_options(options, "execute")
   local job_id, err = core.call.submit_qasm(client, qasm, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, target, timeout, job_id, waiting)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting, core.now())
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.

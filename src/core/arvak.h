@@ -153,7 +153,11 @@ bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure
 bool arvak_retry_spend(arvak_retry *retry); /* of the budget, on a failure; true: it allows a retry */
 void arvak_retry_earn(arvak_retry *retry);  /* a success */
 
+/* All zero: the pace is learned. Nothing happens until the server refuses a SubmitJob for its rate (an answered
+ * RESOURCE_EXHAUSTED: it was not executed). Then submits wait for their turn, at the pace that the server lets through,
+ * and the one that was refused is sent again. */
 typedef struct arvak_limiter_options {
+  bool is_off;       /* submits that were refused end with that error */
   double rate;       /* jobs submitted in a second; 0: no limit */
   int burst;         /* jobs that may be submitted at once after a pause; 1 */
   int max_in_flight; /* calls; 0: max_concurrent_rpcs */
@@ -283,6 +287,10 @@ arvak_breaker *arvak_client_breaker(const arvak_client *client);
 bool arvak_client_has_header(const arvak_client *client, const char *name); /* among the headers in its options */
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
+bool arvak_client_is_paced(const arvak_client *client); /* its limiter learns the pace of submits */
+/* For how long the server has refused every submit for its rate; -1: it has accepted the last. words, of size bytes,
+ * 1 at least, gets the server's last ones. */
+int64_t arvak_client_get_refusal(arvak_client *client, char *words, size_t size);
 int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
 
 /* NULL if a header of this name and value may be sent, else a static reason. */
@@ -298,6 +306,9 @@ typedef struct arvak_client_stats {
   uint64_t retries[17]; /* by the status that was retried */
   double limiter_tokens; /* now; -1 without a rate */
   int in_flight_limit;
+  int held;           /* calls that wait for their turn, since the server has refused submits for their rate */
+  double submit_rate; /* jobs a second at which turns come now; -1 while there are none */
+  uint64_t refused;   /* submits that the server refused for their rate; each was sent again later, or ended so */
 } arvak_client_stats;
 
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);

@@ -16,7 +16,7 @@
 /* See client_flush. */
 #define FLUSH_NS 200000000
 #define FLUSH_LOOK_NS 500000
-enum { FLUSH_ROUNDS = 8 };
+enum { FLUSH_ROUNDS = 8, REFUSAL_SIZE = 160 };
 
 /* ---- life ---- */
 
@@ -139,6 +139,26 @@ static int client_limit_wait(lua_State *L) {
   return 3;
 }
 
+/* ---- the pace of submits ---- */
+
+/* is_paced(client): whether its submits wait for their turn where the server refuses them. */
+static int client_is_paced(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_pushboolean(L, client->core && arvak_client_is_paced(client->core));
+  return 1;
+}
+
+/* refusal(client): while the server refuses every submit for its rate: for how many seconds, and its last words. */
+static int client_refusal(lua_State *L) {
+  char words[REFUSAL_SIZE];
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  int64_t since = client->core ? arvak_client_get_refusal(client->core, words, sizeof words) : -1;
+  if (since < 0) return 0;
+  lua_pushnumber(L, (lua_Number)since * 1e-9);
+  lua_pushstring(L, words);
+  return 2;
+}
+
 /* ---- connections ---- */
 
 /* warm(client): makes it connect if it does not; true when a connection is ready. */
@@ -179,6 +199,7 @@ void larvak_client_open(lua_State *L) {
                                        {"set_async", client_set_async}, {"check_client", client_check},
                                        {"warm", client_warm},           {"flush", client_flush},
                                        {"hurry", client_hurry},         {"limit_wait", client_limit_wait},
+                                       {"is_paced", client_is_paced},   {"refusal", client_refusal},
                                        {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

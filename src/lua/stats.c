@@ -69,6 +69,17 @@ static int push_own(lua_State *L, const larvak_client *client) {
   return 1;
 }
 
+static void set_pace(lua_State *L, const arvak_client_stats *stats) {
+  lua_createtable(L, 0, 3);
+  larvak_set_integer(L, "refused", (lua_Integer)stats->refused);
+  larvak_set_integer(L, "held", (lua_Integer)stats->held);
+  if (stats->submit_rate >= 0) {
+    lua_pushnumber(L, stats->submit_rate);
+    lua_setfield(L, -2, "rate");
+  }
+  lua_setfield(L, -2, "pace");
+}
+
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
   larvak_misuse_check_count(L, "stats", lua_gettop(L), 2, 1, "");
@@ -98,6 +109,7 @@ static int client_stats(lua_State *L) {
     lua_pushnumber(L, stats.limiter_tokens);
     lua_setfield(L, -2, "limiter_tokens");
   }
+  if (stats.refused > 0) set_pace(L, &stats);
   set_retries(L, &stats);
   set_latency(L, latencies);
   set_policies(L, client);

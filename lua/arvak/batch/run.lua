@@ -103,7 +103,7 @@ end
 
 local function note_end(self, input)
   self.watcher:forget(input)
-  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.sent_at) end
+  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.accepted_at) end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
     self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
       { cause = input.err, target = self.target }))
@@ -132,7 +132,8 @@ end
 
 function effects.follow(self, input)
   self.commits:note_submitted(input)
-  self.transport:watch(input, core.now())
+  input.accepted_at = core.now()
+  self.transport:watch(input, input.accepted_at)
 end
 
 function effects.cancel(self, input)
@@ -386,9 +387,16 @@ end
 
 -- ---- the loop
 
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil.
+local function refusal(self)
+  local seconds, message = core.refusal(self.client)
+  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
+    elapsed = seconds })
+end
+
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
-  local trouble, err = self.bounds:trouble(now)
+  local trouble, err = self.bounds:trouble(now, refusal(self))
   self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
     :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))

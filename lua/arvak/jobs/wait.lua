@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
+local durations = require "arvak.jobs.durations"
 local poll = require "arvak.jobs.poll"
 local strays = require "arvak.async.strays"
 local task = require "arvak.async.task"
@@ -41,7 +42,7 @@ function M.rules(client, target, timeout, options)
   return {
     target = target, interval = options.poll_interval or poll.POLL_INTERVAL,
     patience = options.timeout or timeout, max_wait = max_wait ~= math.huge and max_wait or nil,
-    on_progress = options.on_progress, calls = check.pick_call_options(options),
+    on_progress = options.on_progress, durations = durations.of(client), calls = check.pick_call_options(options),
     longest = longest, longest_queue = longest_queue,
   }
 end
@@ -104,10 +105,11 @@ local function follow(wait, rules)
 end
 
 -- Waits for a job and fetches its result: result, or nil and an error. That the client has been closed meanwhile is an
--- outcome here, and no misuse.
-function M.wait_for_job(client, target, timeout, job_id, options)
+-- outcome here, and no misuse. submitted_at: a time, where it is known.
+function M.wait_for_job(client, target, timeout, job_id, options, submitted_at)
   local rules = M.rules(client, target, timeout, options)
-  local result, err = follow({ client = client, job_id = job_id, _ends_at = M.end_time(rules, core.now()) }, rules)
+  local wait = { client = client, job_id = job_id, _since = submitted_at, _ends_at = M.end_time(rules, core.now()) }
+  local result, err = follow(wait, rules)
   if result then return result end
   err.job_id = err.job_id or job_id
   err.target = err.target or target

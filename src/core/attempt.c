@@ -219,7 +219,7 @@ static bool is_unfinished(const arvak__attempt *attempt, const arvak_response *r
 arvak__refused arvak__attempt_tell_limiter(arvak__attempt *attempt, const arvak_outcome *outcome,
                                            const arvak_response *response, int64_t now_ns, int64_t left_ns) {
   arvak_client *client = attempt->client;
-  if (client->is_adaptive) adapt(attempt, outcome, now_ns);
+  if (client->is_adaptive && !attempt->is_hasty) adapt(attempt, outcome, now_ns);
   if (!client->turns.is_auto) return ARVAK__NOT_REFUSED;
   if (is_refused(attempt, outcome)) return refuse(attempt, outcome, now_ns, left_ns);
   if (is_unfinished(attempt, response)) arvak__turns_note_unfinished(&client->turns, now_ns);

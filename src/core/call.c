@@ -86,6 +86,7 @@ static void finish(arvak_call *call) {
                           (arvak__traffic){sent, call->exchange.received_bytes});
   arvak__exchange_fini(&call->exchange);
   arvak__inbox_remove(&loop->inbox, &call->posting);
+  arvak__share_leave(call->place.share);
   arvak__loop_leave(loop, &call->member);
   call->refs--; /* the loop's; the transition has another */
   if (call->fn) call->fn(call, call->ud);
@@ -112,7 +113,7 @@ static void leave_breaker(arvak_call *call, arvak_verdict verdict, call_news *ne
 }
 
 static void end_with_slot(arvak_call *call, call_news *news) {
-  arvak__slots_release(&call->attempt.client->slots);
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
   end(call, news);
 }
 
@@ -256,7 +257,7 @@ static void use_slot(arvak_call *call, call_news *news) {
   if (has_turn) {
     ask_for_headers(call, news);
   } else {
-    arvak__slots_release(&client->slots);
+    arvak__slots_release(&client->slots, &call->place);
     stand_in_line(call, news);
   }
 }
@@ -296,6 +297,16 @@ static void set_out(arvak_call *call, call_news *news) {
   else take_slot(call, news);
 }
 
+/* One that begins later sleeps until then. */
+static void begin(arvak_call *call, call_news *news) {
+  if (call->not_before_ns > call->loop->now_ns) {
+    call->state = CALL_SLEEPING;
+    set_timer(call, call->not_before_ns);
+  } else {
+    set_out(call, news);
+  }
+}
+
 /* ---- after an attempt ---- */
 
 static void read_answer(arvak_call *call) {
@@ -318,13 +329,23 @@ static bool plan_retry(arvak_call *call, int64_t *delay_ns) {
   return true;
 }
 
+/* A guest could otherwise open the breaker of all with a few timeouts that no server can keep. */
+static bool is_hasty(const arvak_call *call) {
+  const arvak_client *client = call->attempt.client;
+  if (!call->exchange.headers.is_guest || call->outcome.kind != ARVAK_KIND_TIMEOUT) return false;
+  bool has_own_cut = call->attempt.is_cut && call->attempt_timeout_ns != client->attempt_timeout_ns;
+  return has_own_cut || (!call->attempt.is_cut && call->timeout_ns < client->timeout_ns);
+}
+
 static void on_answer(arvak_call *call, call_news *news) {
   read_answer(call);
-  leave_breaker(call, call->attempt.verdict, news);
+  bool says_nothing = is_hasty(call);
+  leave_breaker(call, says_nothing ? ARVAK_VERDICT_NEUTRAL : call->attempt.verdict, news);
+  call->attempt.is_hasty = says_nothing;
   arvak__refused refused = arvak__attempt_tell_limiter(&call->attempt, &call->outcome, call->exchange.response,
                                                        call->loop->now_ns, call->turn.left_ns);
   if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(call->retry);
-  arvak__slots_release(&call->attempt.client->slots);
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
   if (refused == ARVAK__REFUSED_FOR_NOW && !call->is_released) {
     set_out(call, news);
     return;
@@ -358,7 +379,7 @@ static void give_back(arvak_call *call, call_news *news) {
     default: break;
   }
   leave_breaker(call, ARVAK_VERDICT_NEUTRAL, news);
-  if (has_slot) arvak__slots_release(slots);
+  if (has_slot) arvak__slots_release(slots, &call->place);
 }
 
 static void end_canceled(arvak_call *call, call_news *news) {
@@ -382,7 +403,7 @@ static void transit(arvak_call *call, arvak__call_event event, call_news *news) 
   }
   switch (call->state) {
     case CALL_NEW:
-      if (event == EVENT_START) set_out(call, news);
+      if (event == EVENT_START) begin(call, news);
       break;
     case CALL_HELD: look_for_turn(call, news); break;
     case CALL_PACED:

@@ -58,6 +58,7 @@ struct arvak_call {
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns, started_ns;
   int64_t deadline_ns; /* of all attempts; 0: it has not held a slot yet */
   int64_t connect_until_ns, look_ns;
+  int64_t not_before_ns; /* as in the options */
   arvak_retry *retry; /* shared, or NULL, as the next */
   arvak_breaker *breaker;
   arvak_pass pass; /* with which the breaker let the attempt through */

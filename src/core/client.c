@@ -185,6 +185,12 @@ void arvak_client_unref(arvak_client *client) {
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }
 
+bool arvak_client_has_header(const arvak_client *client, const char *name) {
+  for (size_t i = 0; i < client->headers.count; i++)
+    if (grpc_slice_str_cmp(client->headers.list[i].key, name) == 0) return true;
+  return false;
+}
+
 arvak_retry *arvak_client_retry(const arvak_client *client) { return client->retry; }
 
 arvak_breaker *arvak_client_breaker(const arvak_client *client) { return client->breaker; }

@@ -31,6 +31,15 @@ static inline void arvak__list_prepend(arvak__list *list, arvak__link *link) {
   list->first = link;
 }
 
+/* Before next, which is in the list. */
+static inline void arvak__list_insert(arvak__list *list, arvak__link *link, arvak__link *next) {
+  link->next = next;
+  link->prev = next->prev;
+  if (next->prev) next->prev->next = link;
+  else list->first = link;
+  next->prev = link;
+}
+
 static inline void arvak__list_remove(arvak__list *list, arvak__link *link) {
   if (link->prev) link->prev->next = link->next;
   else list->first = link->next;

@@ -31,6 +31,9 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->attempt_timeout_ns = or_default(options->attempt_timeout_ns, client->attempt_timeout_ns);
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->turn.left_ns = call->queue_timeout_ns;
+  call->not_before_ns = options->not_before_ns;
+  call->place.share = arvak__share_join(options->share);
+  call->turn.rank = call->place.share ? &call->place.share->rank : NULL;
   call->retry = arvak_retry_ref(options->retry);
   call->breaker = arvak_breaker_ref(options->breaker);
   bool has_fn = client->headers.fn != NULL;

@@ -30,10 +30,28 @@ static void tell_first(arvak__turns *turns, int64_t now_ns) {
   arvak__loop_post(turn->loop, turn->posting);
 }
 
+/* The round after the last of its share, and not before the present one. */
+static void number(arvak__turns *turns, arvak__turn *turn) {
+  int64_t *rank = turn->rank ? turn->rank : &turns->rank;
+  turn->number = *rank = (*rank > turns->round ? *rank : turns->round) + 1;
+}
+
+/* Behind all of its round. One share with many turns in line has the last ones. */
+static void insert(arvak__turns *turns, arvak__turn *turn) {
+  arvak__turn *last = (arvak__turn *)turns->line.last;
+  if (!last || last->number <= turn->number) {
+    arvak__list_append(&turns->line, &turn->link);
+    return;
+  }
+  arvak__turn *next = first(turns);
+  while (next->number <= turn->number) next = (arvak__turn *)next->link.next;
+  arvak__list_insert(&turns->line, &turn->link, &next->link);
+}
+
 static void join(arvak__turns *turns, arvak__turn *turn, int64_t now_ns) {
   if (turn->number == 0) {
-    turn->number = ++turns->joined;
-    arvak__list_append(&turns->line, &turn->link);
+    number(turns, turn);
+    insert(turns, turn);
   } else {
     arvak__list_prepend(&turns->line, &turn->link);
   }
@@ -74,6 +92,7 @@ static bool take(arvak__turns *turns, arvak__turn *turn, int jobs, int64_t now_n
     return false;
   }
   step_out(turns, turn);
+  if (turn->number > turns->round) turns->round = turn->number;
   arvak__pace_take(&turns->pace, jobs, now_ns);
   tell_first(turns, now_ns);
   atomic_store(&turns->is_on, turns->pace.state != ARVAK__PACE_FREE || turns->waiting > 0);

@@ -1,5 +1,5 @@
-/* The turns of a client's submits. Once the server has refused one for its rate, each waits for its turn, first in
- * first out, at the pace that the server lets through (policy/pace.h). Nobody is handed a turn: whoever is first in
+/* The turns of a client's submits. Once the server has refused one for its rate, each waits for its turn, one of each
+ * share after the other and within a share first in, first out, at the pace that the server lets through (policy/pace.h). Nobody is handed a turn: whoever is first in
  * line takes it when it is due. Thread-safe: guarded by mu. A turn is borrowed while it is in line.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_TURNS_H
@@ -19,7 +19,8 @@
 typedef struct arvak__turn {
   arvak__link link;        /* mu; first: its address is the turn's */
   bool is_in_line;         /* mu */
-  int64_t number;          /* in the order in which they first stood in line; 0: it never did */
+  int64_t number;          /* the round in which it is its turn; 0: it has never stood in line */
+  int64_t *rank;           /* mu; borrowed: the last number of its share; NULL: of those without a share */
   int64_t taken_ns;        /* the holder's, as the next two */
   int64_t since_ns;        /* when it began to wait */
   int64_t left_ns;         /* how long it may wait from then on */
@@ -34,7 +35,8 @@ typedef struct arvak__turns {
   arvak__pace pace; /* mu */
   arvak__list line; /* mu */
   int waiting;      /* mu */
-  int64_t joined;   /* mu: the last number */
+  int64_t round;    /* mu: the number of the last turn taken */
+  int64_t rank;     /* mu: the last number of those without a share */
   int64_t told_ns;  /* mu: when the first in line was last posted */
   int64_t refused_ns; /* mu: since when submits have been refused and none accepted; 0: one was */
   char words[160];    /* mu: the server's, of the last refusal */

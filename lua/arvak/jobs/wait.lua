@@ -34,15 +34,17 @@ function M.check_options(options, method)
   end
 end
 
--- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress.
+-- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress,
+-- and the longest timeout and queue_timeout that the client's host allows.
 -- target and timeout are those of the client.
 function M.rules(client, target, timeout, options)
   options = options or {}
-  local max_wait = options.max_wait
+  local max_wait, longest, longest_queue = core.limit_wait(client, options.max_wait)
   return {
     target = target, interval = options.poll_interval or poll.POLL_INTERVAL,
     patience = options.timeout or timeout, max_wait = max_wait ~= math.huge and max_wait or nil,
     on_progress = options.on_progress, durations = durations.of(client), calls = check.pick_call_options(options),
+    longest = longest, longest_queue = longest_queue,
   }
 end
 
@@ -56,8 +58,8 @@ function M.call_options(rules, ends_at)
   if not ends_at then return rules.calls end
   local left = math.max(ends_at - core.now(), 0.001)
   local options = check.pick_call_options(rules.calls)
-  options.timeout = math.min(options.timeout or left, left)
-  options.queue_timeout = math.min(options.queue_timeout or left, left)
+  options.timeout = math.min(options.timeout or left, left, rules.longest)
+  options.queue_timeout = math.min(options.queue_timeout or left, left, rules.longest_queue)
   return options
 end
 
@@ -95,7 +97,7 @@ local function follow(wait, rules)
   while step ~= "end" do
     local slept, canceled = true, nil
     local pause = at - core.now()
-    if pause > 0 then slept, canceled = task.sleep(pause) end
+    if pause > 0 then slept, canceled = task.pause(pause) end
     if not slept then return nil, canceled end
     local event, value = steps[step](wait, rules)
     step, at, err = poll.decide(wait, rules, core.now(), event, value)

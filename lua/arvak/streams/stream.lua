@@ -157,7 +157,7 @@ function M.retry(self, job_id, err)
   local delay = self._raw and core.stream_plan_retry(self._raw, self._attempts)
   if not delay then return false, err end
   M.close_rpc(self)
-  local slept, canceled = task.sleep(delay)
+  local slept, canceled = task.pause(delay)
   if not slept then return false, canceled end
   self._attempts = self._attempts + 1
   local ok, failure = M.open(self, job_id, err.kind == "unavailable" and not err.maybe_executed)

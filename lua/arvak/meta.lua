@@ -333,7 +333,6 @@ local client = {}
 ---@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has given no usable answer (an error, a state that is not known) for one timeout
 ---@field poll_interval? number seconds between looks at most (default 1.0; the first looks come sooner)
 ---@field on_progress? fun(job: arvak.job) called with each look; must not wait
----@field strategy? "poll"
 
 ---@class arvak.execute_options: arvak.wait_options
 ---@field shots? integer

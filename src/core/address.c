@@ -163,9 +163,11 @@ static const char *check_scheme(const char *address) {
     const char *scheme, *reason;
   } known[] = {
       {"http", "address: expected a host and a port without \"http://\", as in \"localhost:50051\""},
-      {"https", "address: expected a host and a port without \"https://\", as in \"localhost:50051\", and the option tls"},
+      {"https", "address: expected a host and a port without \"https://\", as in \"localhost:50051\", and the option "
+                "tls"},
       {"grpc", "address: expected a host and a port without \"grpc://\", as in \"localhost:50051\""},
-      {"grpcs", "address: expected a host and a port without \"grpcs://\", as in \"localhost:50051\", and the option tls"},
+      {"grpcs", "address: expected a host and a port without \"grpcs://\", as in \"localhost:50051\", and the option "
+                "tls"},
       {"tcp", "address: expected a host and a port without \"tcp://\", as in \"localhost:50051\""},
       {"dns", "address: expected \"dns:///host:port\": no DNS server can be named"},
       {"ipv4", "address: expected \"ipv4:127.0.0.1:50051\", without slashes or with three"},

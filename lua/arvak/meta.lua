@@ -587,6 +587,7 @@ function stream:cancel() end
 ---@field throughput number finished a second
 ---@field eta? number seconds
 ---@field success_rate number 0 to 100: completed of finished
+---@field trouble? string why the batch does not go on at the moment, such as a server that cannot be reached
 ---@field is_complete boolean
 
 ---@class arvak.batch_item

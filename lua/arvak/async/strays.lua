@@ -3,16 +3,24 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
+local text = require "arvak.base.text"
 
 local M = {}
 
+local end_line = function() end
+
+-- fn() is called before something is said, to end a line that it has not ended yet.
+function M.before_saying(fn) end_line = fn end
+
 -- Says something to whoever runs the program, where nobody is there to raise to. The interpreter gives a script its
 -- arguments in arg, and shows no warnings by default: there it is standard error; in a host it is for the host's warn.
-function M.say(text)
+function M.say(words)
+  words = text.printable(words, true)
+  end_line()
   if type(arg) == "table" and io and io.stderr then
-    io.stderr:write("arvak: ", text, "\n")
+    io.stderr:write("arvak: ", words, "\n")
   elseif warn then
-    warn("arvak: ", text)
+    warn("arvak: ", words)
   end
 end
 

@@ -235,9 +235,9 @@ describe("a loop that has been told to come at once", function()
     local socket = require "socket"
     local nothing = function() end
     local fd, pump
-    local attachment <close> = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
-      timer = function() return nothing end, watch_fd = function(given, fn)
-        fd, pump = given, fn
+    local given <close> = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
+      timer = function() return nothing end, watch_fd = function(descriptor, fn)
+        fd, pump = descriptor, fn
         return nothing
       end }
     local watched = { getfd = function() return fd end, dirty = function() return false end }
@@ -261,7 +261,7 @@ describe("a loop that has been told to come at once", function()
     assert.is_true(is_over)
     other:cancel()
     pump()
-    assert(attachment)
+    assert(given)
   end)
 end)
 
@@ -272,12 +272,12 @@ describe("a driver whose watch_fd fails", function()
     local nothing = function() end
     local f = arvak.spawn(function() return arvak.future():wait() end)
     arvak.poll(0)
-    local attachment = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
+    local given = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
       timer = function() return nothing end, watch_fd = function() return false end }
     local ok, err = pcall(f.cancel, f)
     assert.is_false(ok)
     assert.is_truthy(err:find("the result of watch_fd: got false, expected a function", 1, true))
-    attachment:detach()
+    given:detach()
     arvak.poll(0)
     assert.is_true(f:canceled())
   end)

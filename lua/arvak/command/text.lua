@@ -40,7 +40,8 @@ local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r"
 
 local function escape(character)
   if escapes[character] then return escapes[character] end
-  return #character == 1 and character < " " and ("\\u%04x"):format(character:byte()) or character
+  local is_control = #character == 1 and character < " "
+  return is_control and ("\\u%04x"):format(character:byte()) or character
 end
 
 local function replace() return "\u{FFFD}" end

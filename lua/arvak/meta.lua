@@ -778,16 +778,17 @@ function circuit:count_ops() end
 ---@field reading table how counts over qubits become counts over the circuit's bits
 local lowered = {}
 
----Reads a raw result of this program: counts over the circuit's bits.
+---Reads what the service has counted for this program: counts over the circuit's bits.
 ---Errors: `rpc`, when the counts are not those of this program.
+---Raises: for a result that was read already.
 ---
 ---```lua
 ---local l = assert(c:lowered())
 ---local id = assert(client:submit_qasm(l.qasm, "simulator", 100))
 ---local result = assert(l:read(assert(client:wait_for_job(id))))
 ---```
----@param result arvak.result as the service gave it
----@return arvak.result|nil result
+---@param result arvak.result|table<string, number> as the service gave it: a result, or its counts by bitstring
+---@return arvak.result|table<string, number>|nil result of the same kind
 ---@return arvak.error|nil err
 function lowered:read(result) end
 

@@ -101,6 +101,7 @@ demo:
 	@$(SETUP) build
 	@$(SUBMAKE) all
 	@$(RUN) $(LUA) examples/quickstart.lua embedded
+	@$(RUN) $(COMMAND) run examples/adder.qasm --address embedded
 
 #: make test          install missing Debian packages, build, run all tests; T=word: only files with word in their path
 test:

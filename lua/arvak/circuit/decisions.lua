@@ -10,6 +10,7 @@ Store.__index = Store
 
 local MAX_NODES = 1 << 18   -- three of them fit in the key of a table
 local MAX_KNOWN = 1 << 19   -- results of choose that are remembered
+local MAX_LITERALS = 1 << 19   -- of all products of a function
 
 -- A store of functions. Variables are numbers from 1 on; smaller ones are decided first.
 function M.new()
@@ -92,11 +93,12 @@ end
 -- The disjoint products whose sum a function is: lists of { variable, value }, or nil when there are more than the
 -- bound.
 function Store:products(f, bound)
-  local all, path = {}, {}
+  local all, path, literals = {}, {}, 0
   local function walk(g)
     if g == 0 then return true end
     if g == 1 then
-      if #all >= bound then return false end
+      literals = literals + #path
+      if #all >= bound or literals > MAX_LITERALS then return false end
       all[#all + 1] = table.move(path, 1, #path, 1, {})
       return true
     end
@@ -133,7 +135,8 @@ end
 -- Products (lists of { variable, value }) whose exclusive sum a function is, few of them; nil when above the bound.
 function Store:exclusive_products(f, bound)
   local all, path, costs = {}, {}, {}
-  if best_split(self, f, costs).cost // PRODUCT > bound then return nil end
+  local cost = best_split(self, f, costs).cost
+  if cost // PRODUCT > bound or cost % PRODUCT > MAX_LITERALS then return nil end
   local function walk(g)
     if g == 0 then return end
     if g == 1 then

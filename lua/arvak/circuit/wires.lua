@@ -19,6 +19,8 @@ local refuse = require "arvak.circuit.refuse"
 
 local M = {}
 
+local FIRST = 1 << 40       -- the number of the first outcome; later ones count down, so that they are decided first:
+                            -- a function that a loop adds an outcome to then grows by a node
 local FEW = 4               -- products of a condition that are cheaper than a wire for it
 local MAX_PRODUCTS = 100000
 
@@ -245,8 +247,8 @@ function M.measure(state, qubit)
   if outcome then
     state.dephased[outcome] = state.store:either(state.dephased[outcome], f)
   else
-    outcome = state.outcomes + 1
-    state.outcomes, state.pins = outcome, state.pins + 1
+    outcome = FIRST - state.outcomes
+    state.outcomes, state.pins = state.outcomes + 1, state.pins + 1
     state.pin[wire], state.home[outcome], state.dephased[outcome] = outcome, wire, f
   end
   return state.store:literal(outcome)

@@ -180,16 +180,20 @@ end
 
 -- ---- declarations
 
-local function declare_global_bits(env, node, kind)
-  local binding = env:declare_bits(node[3], kind.kind == "bits" and kind.n or nil, node.name_at)
+local function initialize_bits(env, node, kind, binding)
   local init = node[4]
-  if not init then return end
   if init[1] == "measure" then return measure_to(env, init[2], { "name", node[3], at = node.name_at }, node) end
   local value = M.value(env, init, kind, node)
   if kind.kind == "bit" then value = { n = 1, [0] = value } end
   local refs = {}
   for i = 0, value.n - 1 do refs[i + 1] = { binding, kind.kind == "bits" and i or nil } end
   write_bits(env, refs, value, node)
+end
+
+local function declare_global_bits(env, node, kind)
+  local binding = env:declare_bits(node[3], kind.kind == "bits" and kind.n or nil, node.name_at)
+  if node[4] then initialize_bits(env, node, kind, binding) end
+  binding.const = node.role == "const" or nil
 end
 
 local function check_input(kind, value, at, name)
@@ -237,7 +241,7 @@ function M.declare(env, node)
   local kind = evaluate.type(env, node[2])
   if node.role == "input" then return declare_input(env, node, kind) end
   local is_bits = kind.kind == "bit" or kind.kind == "bits"
-  if is_bits and env:is_global() and node.role ~= "const" then return declare_global_bits(env, node, kind) end
+  if is_bits and env:is_global() then return declare_global_bits(env, node, kind) end
   local value
   if node[4] then
     value = M.value(env, node[4], kind, node)

@@ -341,6 +341,17 @@ local function check_call(env, subroutine, node)
   env:charge(node.at)
 end
 
+-- Whether a subroutine that has a type came to a return, whatever was measured. Where the program may have ended nobody
+-- can tell.
+local function check_returned(env, call, subroutine)
+  local value = call.exit.value
+  local is_sure = env.exits[1].value == true
+  if value == true or value ~= false and is_sure then
+    fault.raise(subroutine.at, "the subroutine %s comes to its end without return, expected a value of type %s",
+      call.name, call.kind.name)
+  end
+end
+
 -- Carries out a subroutine's body in place of its call. Returns its value and type, or nil.
 function M.call(env, subroutine, arguments, node)
   check_call(env, subroutine, node)
@@ -357,6 +368,7 @@ function M.call(env, subroutine, arguments, node)
   end
   call.exit = env:push_exit("return")
   M.run_block(env, subroutine[5])
+  if kind then check_returned(env, call, subroutine) end
   env:pop_exit()
   env.calls[#env.calls] = nil
   env.scope = scope

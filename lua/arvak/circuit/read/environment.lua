@@ -17,16 +17,18 @@ local M = {}
 
 local DEEPEST = 250              -- conditions within each other
 local MOST_QUBITS = 1000000      -- and bits
-local MOST_STEPS = 2000000       -- before the first shot, beside two for each operation
+local MOST_STEPS = 200000        -- before the first shot, beside those for operations
+local STEPS_EACH = 4             -- for each operation that there may be
 
 function M.new(version, options)
   local made = form.new(version, options.name)
   local names = { names = {} }
   return setmetatable({
-    form = made, version = version, block = made.block, gates = {}, subroutines = {}, inputs = options.inputs or {},
+    form = made, version = version, block = made.block, gates = {}, subroutines = {},
+    inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
-    steps = 0, most_steps = MOST_STEPS + 2 * options.max_operations, bit_nodes = {}, generation = 0, calls = {},
-    used = {}, physical = { base = options.physical_base, count = 0 },
+    steps = 0, most_steps = MOST_STEPS + STEPS_EACH * options.max_operations,
+    bit_nodes = {}, generation = 0, calls = {}, used = {}, physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
 
@@ -199,7 +201,7 @@ local function join_list(self, binding, yes, no, branch)
 end
 
 local function join_binding(self, binding, yes, no, branch)
-  if binding.is_exit and yes == true then return no end
+  if binding.is_exit and yes == true then return binding.value end
   if binding.type.kind == "bits" or binding.type.kind == "array" then
     if yes == values.MIXED or no == values.MIXED then return values.MIXED end
     return join_list(self, binding, yes, no, branch)
@@ -285,13 +287,18 @@ function Environment:is_alive(at)
   return alive
 end
 
--- Carries something out under the condition that the program is still alive.
+-- Carries something out under the condition that the program is still alive. Where it is not, and there is one way out
+-- only, that way was taken.
 function Environment:while_alive(alive, node, run)
+  local taken = {}
+  for _, exit in ipairs(self.exits) do
+    if exit.value ~= true then taken[#taken + 1] = exit end
+  end
   self:branch(alive, node, function()
-    for _, exit in ipairs(self.exits) do
-      if exit.value ~= true then self:set(exit, nil, true) end
-    end
+    for _, exit in ipairs(taken) do self:set(exit, nil, true) end
     run(self)
+  end, function()
+    if #taken == 1 then self:set(taken[1], nil, false) end
   end)
 end
 

@@ -208,6 +208,9 @@ local function read_physical(self, pos)
   return stop + 1
 end
 
+-- The place behind blanks and comments.
+function Scanner:behind_blanks(pos) return skip_blanks(self, pos) end
+
 -- What reads a word that begins with this byte; a string where the byte is the whole word.
 local FIRST = {}
 for char = 1, 255 do FIRST[char] = char >= 128 and read_name or read_sign end

@@ -63,8 +63,8 @@ describe("a way out under a condition", function()
       "if (r) { return true; } else { x c; return false; }", "if (r) { x c; } else { return r; } ry(0.5) c; return !r;",
       "if (r) { return r; } ry(0.5) c; return !r;",
     } do
-      assert_exact(("def f(qubit c) -> bit { bit r; r = measure c; %s } b = f(q[2]); ry(0.3) q[2]; a[2] = measure q[2];")
-        :format(body))
+      assert_exact(("def f(qubit c) -> bit { bit r; r = measure c; %s } b = f(q[2]);"):format(body)
+        .. " ry(0.3) q[2]; a[2] = measure q[2];")
     end
   end)
 end)

@@ -30,8 +30,8 @@ methods.stats, methods.configure, methods.breaker = core.stats, core.configure, 
 
 methods.get_job_result = job_result.get_job_result
 
--- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
--- and timeout and metadata of each call; circuit, from which the job was made, and its optimization_level.
+-- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, and
+-- timeout and metadata of each call; circuit, from which the job was made, and its optimization_level.
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
@@ -99,7 +99,7 @@ function methods.execute(client, qasm, backend_id, options)
   if way and not text then return nil, way end
   local job_id, err = core.call.submit_qasm(client, text, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, target, timeout, job_id, waiting, way)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting, way, core.now())
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.

@@ -9,6 +9,7 @@ local errors = require "arvak.base.errors"
 local export = require "arvak.results.export"
 local groups = require "arvak.async.groups"
 local journal = require "arvak.batch.journal_reader"
+local leftovers = require "arvak.async.leftovers"
 local manager = require "arvak.batch.manager"
 local pollable = require "arvak.async.pollable"
 local progress_bar = require "arvak.batch.progress_bar"
@@ -42,6 +43,7 @@ local M = {
   results = { merge = statistics.merge, scale = statistics.scale, distance = statistics.distance },
   export = export,
   print_progress_bar = progress_bar.print_progress_bar,
+  _leftovers = leftovers.sentinel,   -- held until the Lua state closes
   _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }
 

@@ -30,8 +30,8 @@ methods.stats, methods.configure, methods.breaker = core.stats, core.configure, 
 
 methods.get_job_result = job_result.get_job_result
 
--- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, strategy,
--- and timeout and metadata of each call; circuit, from which the job was made, and its optimization_level.
+-- Waits until a job has ended and fetches its result. options: max_wait, poll_interval (1.0), on_progress, and
+-- timeout and metadata of each call; circuit, from which the job was made, and its optimization_level.
 function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")

@@ -414,11 +414,49 @@ describe("arvak.with_timeout", function()
     assert.equal("SubmitJob", err.rpc)
   end)
 
-  it("gives what the function gives in spite of its cancellation", function()
-    assert.equal("tidy", arvak.with_timeout(0.002, function()
+  in_both_ways("gives nil and a timeout error when the function ignores its cancellation and ends late", function()
+    local late = {
+      function()
+        arvak.sleep(TEST_TIMEOUT)
+        return "a value"
+      end,
+      function()
+        local until_time = os.clock() + 0.02
+        repeat until os.clock() > until_time   -- waits for nothing, so that nothing can be canceled
+        return "a value"
+      end,
+      function() arvak.sleep(TEST_TIMEOUT) end,
+      function()
+        arvak.sleep(TEST_TIMEOUT)
+        return nil, "not an error object"
+      end,
+    }
+    for i, fn in ipairs(late) do
+      local value, err = arvak.with_timeout(0.002, fn)
+      assert.is_nil(value, i)
+      assert.equal("timeout", err.kind)
+      assert.equal("wait", err.scope)
+    end
+  end)
+
+  in_both_ways("raises what the function raises late", function()
+    assert.equal("late", select(2, pcall(arvak.with_timeout, 0.002, function()
       arvak.sleep(TEST_TIMEOUT)
-      return "tidy"
-    end))
+      error("late", 0)
+    end)))
+  end)
+
+  it("gives what came in time to a waiter who is late himself", function()
+    arvak.run(function()
+      local f = arvak.spawn(arvak.with_timeout, 0.02, function()
+        arvak.sleep(0.001)
+        return "in time"
+      end)
+      arvak.sleep(0.005)
+      local until_time = os.clock() + 0.04
+      repeat until os.clock() > until_time
+      assert.equal("in time", f:result())
+    end)
   end)
 
   it("may be nested, and the inner task may be slow to end when the outer one is canceled", function()

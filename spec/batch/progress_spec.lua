@@ -131,6 +131,13 @@ describe("print_progress_bar without a terminal", function()
     server:stop()
   end)
 
+  it("ends its line with what keeps the batch from its end, on one line, and escaped", function()
+    assert.equal("42/100, 42.0 %, 2 failed, ETA 0:17, 3.36/s, 8 running, no server\\n\\27[31m\n",
+      printed_in_time(progress_of { trouble = "no server\n\27[31m" }))
+    assert.matches("3%.36/s\n$", last_line { trouble = "no server" })
+    assert.matches("running\n$", printed_in_time(progress_of { trouble = 5 }))
+  end)
+
   it("raises at the caller for what is no progress", function()
     for _, value in ipairs { 5, "half", false } do
       assert.error_matches(function() arvak.print_progress_bar(value) end, "expected a table of progress")
@@ -146,7 +153,9 @@ local function on_terminal(columns, locale, changes)
   file:write("local arvak = require 'arvak'\n")
   for _, change in ipairs(changes) do
     local fields = {}
-    for name, value in pairs(progress_of(change)) do fields[#fields + 1] = ("%s = %s"):format(name, value) end
+    for name, value in pairs(progress_of(change)) do
+      fields[#fields + 1] = (type(value) == "string" and "%s = %q" or "%s = %s"):format(name, value)
+    end
     file:write("arvak.print_progress_bar { ", table.concat(fields, ", "), " }\n")
   end
   file:close()
@@ -198,6 +207,15 @@ describe("print_progress_bar on a terminal", function()
     assert.equal("42/100  42.0 %     ", on_terminal(20, "C", { {} }):match("\r([^\r\n]+)"))
     assert.equal("42/100 ", on_terminal(8, "C", { {} }):match("\r([^\r\n]+)"))
     assert.equal("    ", on_terminal(5, "C", { {} }):match("\r([^\r\n]+)"))
+  end)
+
+  it("says as much as fits of what keeps the batch from its end", function()
+    local trouble = "the server has failed for 2.0 s: nobody is listening at the address, as it seems"
+    local function line_of(...) return on_terminal(...):match("\r([^\r\n]+)") end
+    assert.equal("42/100  the server has failed for 2...", line_of(39, "C", { { trouble = trouble } }))
+    assert.matches("42/100  .*as it seems *$", line_of(120, "C", { { trouble = trouble } }))
+    local line = line_of(30, "C.UTF-8", { { trouble = ("é"):rep(40) } })
+    assert.truthy(utf8.len(line), line)
   end)
 
   it("has no bar without a total, or with a total of nothing", function()

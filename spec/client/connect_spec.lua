@@ -99,6 +99,35 @@ describe("an address", function()
     assert.equal("unavailable", select(2, client:list_backends()).kind)
   end)
 
+  local without = 'address: expected a host and a port without "%s", as in "localhost:50051"'
+  local refusals = {
+    ["http://localhost:50051"] = without:format "http://",
+    ["HTTP://H:1"] = without:format "http://",
+    ["https://h:443"] = without:format "https://" .. ", and the option tls",
+    ["grpc://h:1"] = without:format "grpc://",
+    ["grpcs://h:1"] = without:format "grpcs://" .. ", and the option tls",
+    ["tcp://h:1"] = without:format "tcp://",
+    ["http://h:1/path"] = without:format "http://",
+    ["http:///h:1"] = without:format "http://",
+    ["dns://1.1.1.1/h:1"] = 'address: expected "dns:///host:port": no DNS server can be named',
+    ["ipv4://1.1.1.1:1"] = 'address: expected "ipv4:127.0.0.1:50051", without slashes or with three',
+    ["unix://a/b"] = 'address: expected an absolute path after "unix://", as in "unix:///run/arvak.sock"',
+    ["ftp://h:1"] = 'address: expected "host:port", "dns:///host:port"',
+    ["xds:///h:1"] = 'address: expected "host:port", "dns:///host:port"',
+    ["://"] = 'address: expected "host:port", "dns:///host:port"',
+    ["h:1/"] = 'address: expected nothing after the port, as in "localhost:50051"',
+    ["dns:///"] = "address: expected a host name, an IPv4 address or an IPv6 address in brackets",
+    ["dns:///h"] = "address: expected a port from 1 to 65535 after the host",
+  }
+  for address, reason in pairs(refusals) do
+    it(("may not be %s, and it is said what to write"):format(address), function()
+      local ok, message = pcall(arvak.connect, address)
+      assert.is_false(ok)
+      assert.truthy(message:find(reason, 1, true), message)
+      assert.truthy(message:find(('got "%s"'):format(address), 1, true), message)
+    end)
+  end
+
   it("may not be \"embedded\" with bad options", function()
     assert.error_matches(function() arvak.connect("embedded", { pool = 1 }) end, 'connect: unknown option "pool"')
     collectgarbage()

@@ -101,8 +101,8 @@ local bad_calls = {
   { function() local _ = client:wait_for_job("j", { poll_interval = 0 }) end,
     "poll_interval: got 0, expected a number of seconds" },
   { function() local _ = client:wait_for_job("j", { on_progress = 5 }) end, "on_progress: got 5, expected a function" },
-  { function() local _ = client:wait_for_job("j", { strategy = "guess" }) end,
-    'strategy: got "guess", expected "poll"' },
+  { function() local _ = client:wait_for_job("j", { strategy = "poll" }) end,
+    'wait_for_job: unknown option "strategy", expected one of attempt_timeout' },
   { function() local _ = client:wait_for_job("j", { wait = 5 }) end,
     'wait_for_job: unknown option "wait", expected one of attempt_timeout' },
   { function() local _ = client:execute(bell, "simulator", { shot = 5 }) end,
@@ -330,13 +330,29 @@ describe("misuse by the shape of a call", function()
     end
   end)
 
-  it("raises where the main thread stands, and says so, for a task that has no line of the program", function()
-    local pattern = "^spec/client/misuse_spec%.lua:%d+: %(the nearest line of the program%) qasm: got 5"
-    local ok, err = pcall(arvak.run, client.execute, client, 5)
+  it("raises where the task was started, and says so, for a task that has no line of the program", function()
+    local function assert_here(line, err)
+      local expected = ("spec/client/misuse_spec.lua:%d: (its task was started here) qasm: got 5"):format(line)
+      assert.equal(expected, err:sub(1, #expected))
+    end
+    local function line() return debug.getinfo(2, "l").currentline end
+    local ok, err = pcall(arvak.run, function()
+      arvak.spawn(client.execute, client, 5)
+      arvak.sleep(0.001)
+    end)
+    assert.is_false(ok)
+    assert_here(line() - 4, err)
+    assert_here(line(), arvak.spawn(client.submit_qasm, client, 5):exception(TEST_TIMEOUT))
+    assert_here(line(), select(2, pcall(function() arvak.with_timeout(1, client.execute, client, 5) end)))
+    assert_here(line(), select(2, pcall(function() arvak.run(client.execute, client, 5) end)))
+    arvak.run(function() assert_here(line(), arvak.spawn(client.execute, client, 5):exception()) end)
+  end)
+
+  it("raises where the main thread stands, and says so, where no task was started by the program", function()
+    local pattern = "^spec/client/misuse_spec%.lua:%d+: %(the nearest line of the program%) execute: got a table"
+    local ok, err = pcall(arvak.run, function() arvak.spawn(print):add_done_callback(client.execute) end)
     assert.is_false(ok)
     assert.matches(pattern, err)
-    local f = arvak.spawn(client.submit_qasm, client, 5)
-    assert.matches(pattern, f:exception(TEST_TIMEOUT))
   end)
 
   it("is none where the arguments that are too many are nil", function()

@@ -294,7 +294,7 @@ local makers = {
   max_workers = function() return random(5) end, return_when = function() return "FIRST_COMPLETED" end,
   optimization_level = function() return random(3) end, chunk_size = function() return random(3) end,
   every_tick = function() return true end, failure_threshold = function() return random(3) end,
-  on_unknown = function() return pick { "fail", "resubmit" } end, strategy = function() return "poll" end,
+  on_unknown = function() return pick { "fail", "resubmit" } end,
   driver = function()
     return { running = M.fn(), suspend = M.fn(), resume = M.fn(), watch_fd = M.fn(), timer = M.fn() }
   end,
@@ -303,7 +303,7 @@ local makers = {
 local groups = {
   call = { "timeout", "attempt_timeout", "queue_timeout", "metadata", "retry", "breaker" },
   submit = { "shots", "optimization_level", "timeout", "metadata", "retry", "breaker" },
-  wait = { "max_wait", "poll_interval", "on_progress", "timeout", "metadata", "strategy" },
+  wait = { "max_wait", "poll_interval", "on_progress", "timeout", "metadata" },
   stream = { "timeout", "idle_timeout", "metadata", "chunk_size", "every_tick", "retry", "breaker" },
   batch = { "timeout", "on_result", "progress_callback", "transport", "fail_fast", "collect", "journal", "on_unknown" },
   policy = { "max_attempts", "initial_backoff", "max_backoff", "jitter", "codes", "budget", "on_retry",

@@ -5,8 +5,10 @@
 #include "address.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -71,7 +73,7 @@ static const char *check_endpoints(const char *text, bool list, int family) {
     if (port == 0) return expected_port;
     text += host + 1 + port;
     if (*text == '\0') return NULL;
-    if (!list || *text != ',') return expected_port;
+    if (!list || *text != ',') return "address: expected nothing after the port, as in \"localhost:50051\"";
     text++;
   }
 }
@@ -147,13 +149,92 @@ static const char *after(const char *address, const char *scheme) {
   return strncmp(address + n, "///", 3) == 0 ? address + n + 3 : address + n;
 }
 
+/* Whether it is written as gRPC writes its targets. */
+static bool is_target(const char *address) {
+  static const char *const starts[] = {"dns:///", "ipv4:///", "ipv6:///", "unix:///"};
+  for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+    if (strncmp(address, starts[i], strlen(starts[i])) == 0) return true;
+  return false;
+}
+
+/* What is wrong with an address that begins as a URL does, and what to write; NULL: it does not. */
+static const char *check_scheme(const char *address) {
+  static const struct {
+    const char *scheme, *reason;
+  } known[] = {
+      {"http", "address: expected a host and a port without \"http://\", as in \"localhost:50051\""},
+      {"https", "address: expected a host and a port without \"https://\", as in \"localhost:50051\", and the option "
+                "tls"},
+      {"grpc", "address: expected a host and a port without \"grpc://\", as in \"localhost:50051\""},
+      {"grpcs", "address: expected a host and a port without \"grpcs://\", as in \"localhost:50051\", and the option "
+                "tls"},
+      {"tcp", "address: expected a host and a port without \"tcp://\", as in \"localhost:50051\""},
+      {"dns", "address: expected \"dns:///host:port\": no DNS server can be named"},
+      {"ipv4", "address: expected \"ipv4:127.0.0.1:50051\", without slashes or with three"},
+      {"ipv6", "address: expected \"ipv6:[::1]:50051\", without slashes or with three"},
+      {"unix", "address: expected an absolute path after \"unix://\", as in \"unix:///run/arvak.sock\""},
+  };
+  const char *slashes = strstr(address, "://");
+  if (!slashes || is_target(address) || host_length(address) != (size_t)(slashes - address)) return NULL;
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    size_t size = strlen(known[i].scheme);
+    if (size == (size_t)(slashes - address) && strncasecmp(address, known[i].scheme, size) == 0)
+      return known[i].reason;
+  }
+  return "address: expected \"host:port\", \"dns:///host:port\", \"ipv4:127.0.0.1:50051\", \"ipv6:[::1]:50051\" or "
+         "\"unix:/path\"";
+}
+
+/* Whether a host of size bytes, as host_length takes it, is this machine, and no proxy could lead there. */
+static bool is_this_machine(const char *host, size_t size) {
+  char text[NI_MAXHOST];
+  bool has_brackets = host[0] == '[';
+  if (has_brackets) {
+    host++;
+    size -= 2;
+  }
+  if (size >= sizeof text) return false;
+  memcpy(text, host, size);
+  text[size] = '\0';
+  struct in6_addr six;
+  struct in_addr four;
+  if (has_brackets) {
+    if (inet_pton(AF_INET6, text, &six) != 1) return false;
+    if (!IN6_IS_ADDR_V4MAPPED(&six)) return IN6_IS_ADDR_LOOPBACK(&six) || IN6_IS_ADDR_UNSPECIFIED(&six);
+    memcpy(&four, six.s6_addr + 12, sizeof four);
+  } else if (inet_aton(text, &four) == 0) {
+    const char *dot = strrchr(text, '.');
+    return strcasecmp(dot ? dot + 1 : text, "localhost") == 0;
+  }
+  return ntohl(four.s_addr) >> 24 == 127 || four.s_addr == INADDR_ANY;
+}
+
+/* ---- made from outside ---- */
+
+bool arvak__address_is_local(const char *address) {
+  static const char *const schemes[] = {"dns:", "ipv4:", "ipv6:"};
+  if (strncmp(address, "unix:", 5) == 0) return true;
+  for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+    const char *rest = after(address, schemes[i]);
+    if (rest) address = rest;
+  }
+  for (;;) {
+    size_t size = host_length(address);
+    if (size == 0 || !is_this_machine(address, size)) return false;
+    const char *comma = strchr(address + size, ',');
+    if (!comma) return true;
+    address = comma + 1;
+  }
+}
+
 bool arvak__address_is_host(const char *text) {
   size_t size = host_length(text);
   return size > 0 && text[size] == '\0';
 }
 
 int arvak__address_spell(const char *address, char **out, const char **reason) {
-  const char *rest;
+  const char *rest, *why = check_scheme(address);
+  if (why) return refuse(reason, why);
   if ((rest = after(address, "dns:"))) return spell_endpoints("dns:///", rest, AF_UNSPEC, out, reason);
   if ((rest = after(address, "ipv4:"))) return spell_endpoints("ipv4:///", rest, AF_INET, out, reason);
   if ((rest = after(address, "ipv6:"))) return spell_endpoints("ipv6:///", rest, AF_INET6, out, reason);

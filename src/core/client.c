@@ -10,7 +10,7 @@
 #include "loop.h"
 #include "runtime.h"
 
-enum { OWN_ARGS = 16 }; /* at most */
+enum { OWN_ARGS = 20 }; /* at most */
 enum { DEFAULT_POOL_SIZE = 4, DEFAULT_CONCURRENCY = 128, MAX_RECEIVE_BYTES = 64 << 20 };
 /* gRPC would give an attempt to connect 20 s, and so use a server that is back only then. */
 enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 2000 };
@@ -69,6 +69,8 @@ static int make_args(const arvak_client_options *options, grpc_channel_args **ou
    * inflate a message of 60 KB to 60 MB before it looks at what it has offered. */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_COMPRESSION, 0);
   args[n++] = integer_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  /* A proxy elsewhere would look for the server on its own machine. */
+  if (arvak__address_is_local(options->address)) args[n++] = integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args[n++] = string_arg(GRPC_ARG_PRIMARY_USER_AGENT_STRING, "arvak-lua/" ARVAK_VERSION);
   if (options->tls_server_name) {
     args[n++] = string_arg(GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, options->tls_server_name);

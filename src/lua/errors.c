@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "misuse.h"
 #include "names.h"
 #include "set.h"
 
@@ -55,6 +56,34 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
   if (!outcome->has_retry_after) return;
   lua_pushnumber(L, (lua_Number)outcome->retry_after_ns * 1e-9);
   lua_setfield(L, -2, "retry_after");
+}
+
+/* ---- the place where one was raised ---- */
+
+/* Whether the function at a level is one in C that C has called. */
+static bool is_called_by_c(lua_State *L, int level) {
+  lua_Debug where;
+  return lua_getstack(L, level, &where) && lua_getinfo(L, "Sn", &where) && *where.what == 'C' &&
+         *where.namewhat == '\0';
+}
+
+/* Whether the function at a level is in C, and raises: pcall does not. Upvalues 1 and 2: pcall and xpcall. */
+static bool is_raising(lua_State *L, int level) {
+  lua_Debug where;
+  if (!lua_getstack(L, level, &where) || !lua_getinfo(L, "Sf", &where)) return false;
+  bool is_other = *where.what == 'C' && !lua_rawequal(L, -1, lua_upvalueindex(1)) &&
+                  !lua_rawequal(L, -1, lua_upvalueindex(2));
+  lua_pop(L, 1);
+  return is_other;
+}
+
+/* raised_at(), for __tostring: "script.lua:12: " when a message handler in C, such as the interpreter's, makes the text
+ * of an error that nobody has caught; else "". Nobody else could name the line: handlers add one to strings alone. */
+static int errors_raised_at(lua_State *L) {
+  enum { HANDLER = 2, RAISER }; /* levels: this function is at 0, __tostring at 1 */
+  if (is_called_by_c(L, HANDLER) && is_raising(L, RAISER)) larvak_misuse_push_line(L, RAISER);
+  else lua_pushliteral(L, "");
+  return 1;
 }
 
 /* ---- interrupts ---- */
@@ -123,6 +152,10 @@ static int errors_protect(lua_State *L) {
 void larvak_errors_open(lua_State *L) {
   lua_pushboolean(L, 0);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key);
+  lua_getglobal(L, "pcall");
+  lua_getglobal(L, "xpcall");
+  lua_pushcclosure(L, errors_raised_at, 2);
+  lua_setfield(L, -2, "raised_at");
   lua_pushcfunction(L, errors_protect);
   lua_setfield(L, -2, "protect");
   lua_pushcfunction(L, errors_is_interrupt);

@@ -17,9 +17,9 @@ static bool is_ours(const lua_Debug *ar) {
 }
 
 /* Pushes the position of the nearest line of the program on this thread; false: it has none, and nothing is pushed. */
-static bool push_line(lua_State *L, lua_State *thread, const char *remark) {
+static bool push_line(lua_State *L, lua_State *thread, int level, const char *remark) {
   lua_Debug ar;
-  for (int level = 0; lua_getstack(thread, level, &ar); level++) {
+  for (; lua_getstack(thread, level, &ar); level++) {
     lua_getinfo(thread, "Sl", &ar);
     if (is_ours(&ar)) continue;
     if (ar.currentline > 0) lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, remark);
@@ -29,12 +29,39 @@ static bool push_line(lua_State *L, lua_State *thread, const char *remark) {
   return false;
 }
 
+void larvak_misuse_push_line(lua_State *L, int level) {
+  if (!push_line(L, L, level, "")) lua_pushliteral(L, "");
+}
+
+/* In the registry: where coroutines were started whose function is in C and so has no line of its own. Weak. */
+static const char starts_key = 0;
+
+void larvak_misuse_note_start(lua_State *L, int thread) {
+  thread = lua_absindex(L, thread);
+  if (!push_line(L, L, 0, "(its task was started here) ")) return;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &starts_key);
+  lua_pushvalue(L, thread);
+  lua_pushvalue(L, -3);
+  lua_rawset(L, -3);
+  lua_pop(L, 2);
+}
+
+static bool push_start(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &starts_key);
+  lua_pushthread(L);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  if (lua_isstring(L, -1)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 static void push_position(lua_State *L) {
-  if (push_line(L, L, "")) return;
+  if (push_line(L, L, 0, "") || push_start(L)) return;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   lua_State *thread = lua_tothread(L, -1);
   lua_pop(L, 1);
-  bool is_found = thread != L && push_line(L, thread, "(the nearest line of the program) ");
+  bool is_found = thread != L && push_line(L, thread, 0, "(the nearest line of the program) ");
   if (!is_found) lua_pushliteral(L, "");
 }
 
@@ -164,6 +191,12 @@ static int misuse_describe_type(lua_State *L) {
 }
 
 void larvak_misuse_open(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &starts_key);
   static const luaL_Reg functions[] = {{"misuse", misuse_raise},
                                        {"describe", misuse_describe},
                                        {"describe_type", misuse_describe_type},

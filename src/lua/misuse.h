@@ -7,9 +7,13 @@
 #include <lua.h>
 
 /* Raises a message with the position of the nearest caller outside this library. Where a coroutine has no such caller
- * (a task whose function is the library's own), it is the line at which the main thread stands, and the message says
- * so. */
+ * (a task whose function is the library's own), it is the line at which the task was started, or else the line at which
+ * the main thread stands, and the message says so. */
 int larvak_misuse(lua_State *L, const char *format, ...);
+/* Pushes "script.lua:12: ", the nearest line of the program from that level of the stack on, or "". */
+void larvak_misuse_push_line(lua_State *L, int level);
+/* Notes the running line of the program as the start of the coroutine at index thread. */
+void larvak_misuse_note_start(lua_State *L, int thread);
 /* Names an unexpected value: "-1", "a table", "\"text\"". Text is cut after 60 bytes, and what does not print is
  * escaped as in Lua. Pushes what it returns. */
 const char *larvak_describe(lua_State *L, int index);

@@ -190,6 +190,7 @@ static int task_new(lua_State *L) {
     lua_setiuservalue(L, 1, TASK_SCOPE + i);
   }
   task->co = lua_newthread(L);
+  if (lua_iscfunction(L, 5)) larvak_misuse_note_start(L, -1);
   lua_setiuservalue(L, 1, TASK_COROUTINE);
   if (!lua_checkstack(task->co, count + 1)) return luaL_error(L, "too many arguments of a task");
   lua_rawgetp(L, LUA_REGISTRYINDEX, &tasks_key);

@@ -75,6 +75,15 @@ function M.is_sent(f)
   return pending[f._ticket] ~= f or core.is_sent(f._ticket)
 end
 
+-- How many futures wait here.
+function M.count()
+  local futures, count = {}, 0
+  for _, f in pairs(pending) do
+    if future.is_future(f) and not futures[f] then futures[f], count = true, count + 1 end
+  end
+  return count
+end
+
 -- Those that wait for a timer do not wait to learn that their client was closed.
 function M.stop_timers_of(client)
   for ticket, f in pairs(pending) do

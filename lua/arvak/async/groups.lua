@@ -339,16 +339,24 @@ end
 
 local GRACE = 2.0   -- seconds that a canceled task may take to end before it is left behind
 
--- Runs fn(...) as a task that is canceled when seconds are over: its values, or nil and a timeout error.
+-- When a future has ended.
+local Clock = {}
+Clock.__index = Clock
+
+function Clock:note() self.time = core.now() end
+
+-- Runs fn(...) as a task that is canceled when seconds are over: its values, or nil and a timeout error, also when it
+-- ends later than that with values.
 function M.with_timeout(seconds, fn, ...)
   if seconds == nil then check.misuse("with_timeout: got nil, expected a number of seconds") end
   check.seconds(seconds, "with_timeout")
   check.callable(fn, "with_timeout")
   core.check_wait("with_timeout")
+  local ends_at, ending = core.now() + seconds, setmetatable({ time = math.huge }, Clock)
   local f = task.spawn(fn, ...)
+  future.observe(f, ending)
   local ended, err = f:wait(seconds)
-  local is_late = ended == false
-  if is_late then
+  if ended == false then
     f:cancel()
     ended, err = f:wait(GRACE)
   end
@@ -358,7 +366,10 @@ function M.with_timeout(seconds, fn, ...)
   end
   f._is_read = true
   if f._has_raised then error(f._values[2], 0) end
-  if is_late and f:canceled() then return nil, timeout_error(seconds, f._values[2]) end
+  if ending.time > ends_at then
+    local cause = f._values[2]
+    return nil, timeout_error(seconds, errors.is_error(cause) and cause or nil)
+  end
   return table.unpack(f._values, 1, f._values.n)
 end
 

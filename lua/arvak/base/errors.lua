@@ -30,17 +30,36 @@ local function notes_of(err)
   return #notes > 0 and " (" .. table.concat(notes, ", ") .. ")" or ""
 end
 
+-- The line of the program at which a task has raised it, as "script.lua:12: ", or "".
+local function place_in(traceback)
+  for source, line in (type(traceback) == "string" and traceback or ""):gmatch("\n\t([^\n]-):(%d+): in ") do
+    if not source:find("^lua/arvak") then return source .. ":" .. line .. ": " end
+  end
+  return ""
+end
+
 -- "SubmitJob localhost:50051: UNAVAILABLE: message (job …, 3 attempts)". What a terminal would act upon is escaped, but
--- for ends of lines and tabs; the fields have it as it came.
+-- for ends of lines and tabs; the fields have it as it came. The interpreter's text of an error that nobody has caught
+-- begins with the line that has raised it.
 function Error.__tostring(err)
-  local where = {}
+  local place, where = core.raised_at(), {}
+  if place ~= "" then
+    local place_of_task = place_in(rawget(err, "traceback"))
+    if place_of_task ~= "" then place = place_of_task end
+  end
   if err.rpc then where[#where + 1] = err.rpc end
   if err.target then where[#where + 1] = err.target end
   local parts = {}
   if #where > 0 then parts[1] = table.concat(where, " ") end
   parts[#parts + 1] = err.code ~= 0 and err.name or tostring(err.kind)
   if err.message and err.message ~= "" then parts[#parts + 1] = err.message end
-  return text.printable(table.concat(parts, ": "), true) .. notes_of(err)
+  return place .. text.printable(table.concat(parts, ": "), true) .. notes_of(err)
+end
+
+-- The text of any error that was raised in a task, with the line that raised it where the text has none.
+function M.describe(err)
+  local place = M.is_error(err) and place_in(rawget(err, "traceback")) or ""
+  return place .. tostring(err)
 end
 
 function Error.__concat(a, b)

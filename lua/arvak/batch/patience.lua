@@ -19,11 +19,12 @@ local function words(err) return err.message or err.kind end
 
 -- The server has answered, whatever it was.
 function Patience:note_answer(now)
-  self.failing_since, self.breaker_until, self.answered_at = nil, nil, now
+  self.failing_since, self.breaker_until, self.refused_by, self.answered_at = nil, nil, nil, now
 end
 
 -- The breaker lets a probe through once retry_after is over. One that is forced open never does.
 local function note_breaker(self, now, err)
+  self.refused_by = self.refused_by or { since = now, err = err }
   self.breaker_until = self.breaker_until or now + (err.retry_after or 0) + self.seconds
   if now < self.breaker_until then return nil end
   return ("the breaker has let no call through for %s s: %s"):format(text.seconds(self.seconds), words(err))
@@ -32,7 +33,7 @@ end
 -- A call has failed: why the server is given up, or nil.
 function Patience:note_failure(now, err)
   if err.kind == "circuit_open" then return note_breaker(self, now, err) end
-  self.breaker_until, self.failure = nil, err
+  self.breaker_until, self.refused_by, self.failure = nil, nil, err
   self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.seconds then return nil end
   return ("the server has failed for %s s without a break: %s"):format(text.seconds(self.seconds), words(err))
@@ -53,12 +54,18 @@ function Patience:note_acceptance(now)
   self.refused_since, self.refusal = nil, nil
 end
 
--- What keeps the batch from its end at the moment: a text and the last error of that kind, or nil.
-function Patience:trouble(now)
-  local since, what, err = self.refused_since, "refused every submit", self.refusal
-  if self.failing_since then since, what, err = self.failing_since, "failed", self.failure end
+-- What keeps the batch from its end at the moment: a text, the last error of that kind, and since when; or nil.
+-- unfinished: how many jobs the batch has; with some, refusals are the server's way to say that these are enough.
+function Patience:trouble(now, unfinished)
+  local since, what, err = self.refused_since, "the server has refused every submit", self.refusal
+  if (unfinished or 0) > 0 then since = nil end
+  if self.failing_since then
+    since, what, err = self.failing_since, "the server has failed", self.failure
+  elseif self.refused_by then
+    since, what, err = self.refused_by.since, "the breaker has let no call through", self.refused_by.err
+  end
   if not since then return nil end
-  return ("the server has %s for %.1f s: %s"):format(what, now - since, words(err)), err
+  return ("%s for %s s: %s"):format(what, text.format_number("%.1f", now - since), words(err)), err, since
 end
 
 return M

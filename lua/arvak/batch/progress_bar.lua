@@ -3,6 +3,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
+local strays = require "arvak.async.strays"
+local text = require "arvak.base.text"
 
 local M = {}
 
@@ -15,14 +17,16 @@ local function is_finite(value)
   return type(value) == "number" and value == value and value > -math.huge and value < math.huge
 end
 
-local function whole(value) return (value < 1e15 and "%.0f" or "%.3g"):format(value) end
+local number = text.format_number
+
+local function whole(value) return number(value < 1e15 and "%.0f" or "%.3g", value) end
 
 -- Of ended and total, rounded down, so that what is not all is not called 100 %.
 local function percent(ended, total)
   if total == 0 then return nil end
   local tenths = math.min(1000, math.floor(ended / total * 1000))
   if tenths == 1000 and ended < total then tenths = 999 end
-  return ("%.1f %%"):format(tenths / 10)
+  return number("%.1f %%", tenths / 10)
 end
 
 local units = { { 1e9, "G" }, { 1e6, "M" }, { 1e4, "k", 1e3 } }
@@ -31,10 +35,10 @@ local function rate(value)
   if not is_finite(value) or value < 0 then return nil end
   if value >= 1e13 then return "many/s" end
   for _, unit in ipairs(units) do
-    if value >= unit[1] then return ("%.1f%s/s"):format(value / (unit[3] or unit[1]), unit[2]) end
+    if value >= unit[1] then return number("%.1f", value / (unit[3] or unit[1])) .. unit[2] .. "/s" end
   end
   if value > 0 and value < 0.01 then return "<0.01/s" end
-  return (value < 10 and "%.2f/s" or "%.0f/s"):format(value)
+  return number(value < 10 and "%.2f/s" or "%.0f/s", value)
 end
 
 local HOUR, DAY = 3600, 86400
@@ -66,7 +70,7 @@ end
 local function pieces_of(progress)
   local failed, total, ended, is_over = number_of(progress, "failed"), state_of(progress)
   local pieces = { total and ("%s/%s"):format(whole(ended), whole(total)) or whole(ended) .. " ended" }
-  local function add(text) pieces[#pieces + 1] = text or nil end
+  local function add(piece) pieces[#pieces + 1] = piece or nil end
   add(total and percent(ended, total))
   add(failed > 0 and whole(failed) .. " failed")
   if is_over then
@@ -94,16 +98,36 @@ local function charset()
   return symbols.ascii
 end
 
+-- What keeps the batch from its end, on one line, or nil.
+local function trouble_of(progress)
+  local trouble = progress.trouble
+  return type(trouble) == "string" and not progress.is_complete and text.printable(trouble) or nil
+end
+
+-- The first bytes of a text, and no half character.
+local function cut(words, size)
+  if #words <= size then return words end
+  return (words:sub(1, math.max(0, size - 3)):gsub("[\192-\255][\128-\191]*$", "")) .. ("."):rep(math.min(size, 3))
+end
+
+-- What is said beside the bar: as many pieces as fit; or the first, and of trouble with the server as much as fits.
+local function words_of(progress, room)
+  local words, trouble = "", trouble_of(progress)
+  for _, piece in ipairs((pieces_of(progress))) do
+    local longer = words == "" and piece or words .. "  " .. piece
+    if #longer > room then break end
+    words = longer
+    if trouble then return cut(words .. "  " .. trouble, room) end
+  end
+  return words
+end
+
 -- A line that leaves the last column free, where some terminals wrap. The bar has what the words leave.
 local function terminal_line(progress, columns)
-  local pieces, share = pieces_of(progress)
-  local text, room = "", columns - 1
-  for _, piece in ipairs(pieces) do
-    local longer = text == "" and piece or text .. "  " .. piece
-    if #longer > room then break end
-    text = longer
-  end
-  local bar_width = math.min(MOST_BAR, room - #text - 4)   -- 4: brackets and blanks
+  local _, share = pieces_of(progress)
+  local room = columns - 1
+  local words = words_of(progress, room)
+  local bar_width = math.min(MOST_BAR, room - #words - 4)   -- 4: brackets and blanks
   local bar = ""
   if share and bar_width >= LEAST_BAR then
     local full, marks = math.floor(share * bar_width), charset()
@@ -111,11 +135,13 @@ local function terminal_line(progress, columns)
   else
     bar_width = -4
   end
-  return bar .. text .. (" "):rep(room - #text - bar_width - 4)
+  return bar .. words .. (" "):rep(room - #words - bar_width - 4)
 end
 
 local function plain_line(progress)
-  return table.concat((pieces_of(progress)), ", ")
+  local pieces = pieces_of(progress)
+  pieces[#pieces + 1] = trouble_of(progress)
+  return table.concat(pieces, ", ")
 end
 
 -- ---- the terminal
@@ -166,6 +192,12 @@ end
 -- ---- printing
 
 local last_line_at = -math.huge
+local is_line_open = false   -- of a terminal: it is drawn again
+
+strays.before_saying(function()
+  if is_line_open then io.stderr:write "\n" end
+  is_line_open = false
+end)
 
 -- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line at
 -- most once a second and at the end. Meant as progress_callback.
@@ -175,12 +207,13 @@ function M.print_progress_bar(progress)
   end
   progress = { total = progress.total, completed = progress.completed, failed = progress.failed,   -- each read once
     running = progress.running, is_complete = progress.is_complete, elapsed_time = progress.elapsed_time,
-    eta = progress.eta, throughput = progress.throughput }
+    eta = progress.eta, throughput = progress.throughput, trouble = progress.trouble }
   if not (io and io.stderr) then check.misuse("print_progress_bar: there is no io.stderr in this Lua state") end
   local _, _, is_over = state_of(progress)
   local now = core.now()
   if is_terminal(io.stderr) then
     io.stderr:write("\r", terminal_line(progress, columns_of_terminal(now)), is_over and "\n" or "")
+    is_line_open = not is_over
     io.stderr:flush()
   elseif is_over or now - last_line_at >= BETWEEN_LINES then
     last_line_at = now

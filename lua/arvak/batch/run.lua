@@ -24,6 +24,7 @@ local M = {}
 
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
+local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
 
 local Run = {}
 Run.__index = Run
@@ -388,7 +389,19 @@ function Run:progress()
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished())),
   }
+end
+
+-- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
+local function note_trouble(self, now)
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished())
+  if not trouble then self.notice_at, self.has_noticed = nil, false end
+  if not trouble or self.has_noticed or self.stopped_by then return end
+  self.notice_at = since + NOTICE
+  if now < self.notice_at then return end
+  self.notice_at, self.has_noticed = nil, true
+  strays.say(("a batch at %s waits: %s"):format(self.target, trouble))
 end
 
 local function report(self, now)
@@ -436,6 +449,7 @@ function Run:turn()
   self.commits:turn(now)
   send_cancels(self)
   if not self.stopped_by then self.transport:send(now) end
+  note_trouble(self, now)
   report(self, now)
 end
 
@@ -453,6 +467,7 @@ local function wait(self)
   local time = earliest(self.watcher:next_time(), self.transport:next_time())
   time = earliest(time, self.commits:next_time())
   time = earliest(time, self.stopped_by and self.stops_at or self.ends_at)
+  time = earliest(time, self.notice_at)
   if self.options.progress_callback then time = earliest(time, self.next_report) end
   if self.has_news or not self.ended:is_empty() then time = 0 end
   return self.transport:wait(time and math.max(0, time - core.now()))

@@ -14,7 +14,7 @@ local M = {}
 -- ---- options
 
 M.option_names = check.pick_call_options(check.call_options, {
-  max_wait = true, poll_interval = true, on_progress = true, strategy = true,
+  max_wait = true, poll_interval = true, on_progress = true,
 })
 
 -- Checks the options of a wait, a table of its own or nil.
@@ -27,10 +27,6 @@ function M.check_options(options, method)
   check.seconds(options.attempt_timeout, "attempt_timeout", true)
   check.seconds(options.queue_timeout, "queue_timeout", true)
   if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
-  local strategy = options.strategy
-  if strategy ~= nil and strategy ~= "poll" then
-    check.misuse('strategy: got %s, expected "poll"', core.describe(strategy))
-  end
 end
 
 -- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress.

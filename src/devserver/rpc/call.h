@@ -25,6 +25,10 @@ typedef struct calls calls;
 /* What gRPC gives back when a batch is done; in the completion queue a tag is a pointer to one of these. */
 typedef struct tag {
   void (*fn)(struct tag *t, bool ok);
+  bool takes_turns; /* what follows from it may go on for ever: poller.c */
+  /* While it waits for its turn; the thread's that polls. */
+  bool ok;
+  struct tag *next;
 } tag;
 
 /* What is done about an RPC. Comes from above: this room does not know what the RPCs mean. */
@@ -51,7 +55,7 @@ struct calls {
   double server_timeout; /* seconds */
   /* Owned by the rpc_server around this, and as constant. */
   grpc_server *server;
-  grpc_completion_queue *queue;
+  grpc_completion_queue *queue, *looks; /* the second has never an event: poller.c */
   void *registered[RPCS];
   timers *side_lane; /* a thread for large requests, which are due at once */
   /* Each guards itself. */

@@ -1,5 +1,4 @@
-/* See server.h. The poller runs handlers itself: they are short, and a hand-over would cost more than most. One poller
- * serves more calls a second than two do, which pass the connection and its locks between them.
+/* See server.h.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server.h"
 
@@ -9,6 +8,7 @@
 
 #include "compat.h"
 #include "dispatch.h"
+#include "poller.h"
 
 enum { REQUESTS_AHEAD = 32, MIN_CORE_LIMIT_BYTES = 64 << 20 };
 
@@ -35,16 +35,6 @@ void rpc_server_fini(rpc_server *s) {
   pthread_mutex_destroy(&s->down_mu);
 }
 
-static void *poller_run(void *ud) {
-  rpc_server *s = ud;
-  for (;;) {
-    grpc_event event = grpc_completion_queue_next(s->calls.queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
-    if (event.type == GRPC_QUEUE_SHUTDOWN) return NULL;
-    tag *t = event.tag;
-    t->fn(t, event.success);
-  }
-}
-
 static grpc_arg integer_arg(const char *key, int64_t value) {
   return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = (int)value};
 }
@@ -69,7 +59,9 @@ static void make_server(calls *all) {
   grpc_channel_args args = {.num_args = sizeof list / sizeof *list, .args = list};
   all->server = grpc_server_create(&args, NULL);
   all->queue = grpc_completion_queue_create_for_next(NULL);
+  all->looks = grpc_completion_queue_create_for_next(NULL);
   grpc_server_register_completion_queue(all->server, all->queue, NULL);
+  grpc_server_register_completion_queue(all->server, all->looks, NULL);
   for (int i = 0; i < RPCS; i++) {
     char path[64];
     snprintf(path, sizeof path, RPC_PREFIX "%s", rpcs[i].name);
@@ -91,13 +83,13 @@ static int add_tls_port(grpc_server *server, const tls_texts *tls, char *problem
   return -1;
 }
 
-static bool start_pollers(rpc_server *s, const method *methods) {
+static bool start_poller(rpc_server *s, const method *methods) {
   for (int i = 0; i < RPCS; i++) {
     for (int k = 0; k < REQUESTS_AHEAD; k++) dispatch_expect(&s->calls, &methods[i]);
   }
   dispatch_expect(&s->calls, NULL);
-  while (s->polling < POLLERS && pthread_create(&s->pollers[s->polling], NULL, poller_run, s) == 0) s->polling++;
-  return s->polling == POLLERS;
+  s->poller = poller_start(&s->calls);
+  return s->poller != NULL;
 }
 
 bool rpc_server_start(rpc_server *s, const method *methods, const tls_texts *tls, char *problem, size_t size) {
@@ -109,7 +101,7 @@ bool rpc_server_start(rpc_server *s, const method *methods, const tls_texts *tls
   make_server(all);
   int tls_port = add_tls_port(all->server, tls, problem, size);
   grpc_server_start(all->server);
-  return tls_port >= 0 && start_pollers(s, methods) && listener_start(all->listener, all->server, tls_port);
+  return tls_port >= 0 && start_poller(s, methods) && listener_start(all->listener, all->server, tls_port);
 }
 
 static void on_down(tag *t, bool ok) {
@@ -150,17 +142,18 @@ static void wait_until_down(rpc_server *s) {
 
 static void take_down_server(rpc_server *s) {
   calls *all = &s->calls;
-  bool polled = s->polling > 0;
   grpc_server_shutdown_and_notify(all->server, all->queue, &s->down_tag);
-  if (polled) wait_until_down(s);
+  if (s->poller) wait_until_down(s);
   grpc_completion_queue_shutdown(all->queue);
-  if (!polled) poller_run(s);
-  for (int i = 0; i < s->polling; i++) pthread_join(s->pollers[i], NULL);
-  s->polling = 0;
+  grpc_completion_queue_shutdown(all->looks);
+  if (s->poller) poller_end(s->poller);
+  else poller_drain(all);
+  s->poller = NULL;
   grpc_server_destroy(all->server);
+  grpc_completion_queue_destroy(all->looks);
   grpc_completion_queue_destroy(all->queue);
   all->server = NULL;
-  all->queue = NULL;
+  all->queue = all->looks = NULL;
 }
 
 void rpc_server_stop(rpc_server *s) {

@@ -8,13 +8,10 @@
 #include "call.h"
 #include "credentials.h"
 
-enum { POLLERS = 1 };
-
 typedef struct rpc_server {
   calls calls;  /* whoever starts the server fills in what is borrowed */
   tag down_tag; /* of the server's shutdown */
-  pthread_t pollers[POLLERS];
-  int polling;
+  struct poller *poller; /* owned; NULL: not started */
   pthread_mutex_t down_mu;
   pthread_cond_t down_cond;
   bool down; /* guarded by down_mu */

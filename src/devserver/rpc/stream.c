@@ -15,6 +15,7 @@ static void on_received(tag *t, bool ok);
 void stream_open(call *c) {
   c->sent.fn = on_sent;
   c->received.fn = on_received;
+  c->sent.takes_turns = c->received.takes_turns = true;
   c->headers_due = true; /* nobody else knows the stream yet */
   call_watch(c);
 }

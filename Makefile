@@ -17,6 +17,7 @@ INCLUDEDIR  ?= $(PREFIX)/include
 LIBDIR      ?= $(PREFIX)/lib
 LUA_LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUA_DATADIR ?= $(PREFIX)/share/lua/5.4
+MANDIR      ?= $(PREFIX)/share/man/man1
 INSTALL     ?= install
 
 # GRPC=/prefix: another gRPC than the one that pkg-config finds. The linker writes LD_RUN_PATH into all that it links.
@@ -62,7 +63,11 @@ EMBED_O   = $(BUILD)/obj/lua/embedded.o
 # What is installed as files: the loops of others, which a program requires by name, and the annotations.
 LOOP_SRC  = lua/arvak/cqueues.lua lua/arvak/luv.lua
 LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
-LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC),$(call below,lua,%.lua))
+# The command, which is a program of its own: installed as files, so that the module carries none of it.
+COMMAND_SRC = $(call below,lua/arvak/command,%.lua)
+COMMAND   = $(BUILD)/bin/arvak
+COMMAND_LUA = $(COMMAND_SRC:lua/%=$(BUILD)/lua/%)
+LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC) $(COMMAND_SRC),$(call below,lua,%.lua))
 
 # The name of each product is enough to read; V=1 shows the commands.
 ifndef V
@@ -83,7 +88,7 @@ include mk/devserver.mk mk/tests.mk mk/bench.mk mk/docs.mk
 .PHONY: all help demo test check install uninstall clean FORCE
 .DEFAULT_GOAL = all
 
-all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS)
+all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS) $(COMMAND) $(COMMAND_LUA)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -124,6 +129,12 @@ install: all
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	$(INSTALL) -d '$(DESTDIR)$(LUA_DATADIR)/arvak/command' '$(DESTDIR)$(MANDIR)'
+	$(INSTALL) -m 644 $(COMMAND_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak/command'
+	$(call launcher,$(LUA_DATADIR),$(LUA_LIBDIR)) > '$(DESTDIR)$(BINDIR)/arvak'
+	chmod 755 '$(DESTDIR)$(BINDIR)/arvak'
+	$(COMMAND) manual > '$(DESTDIR)$(MANDIR)/arvak.1'
+	chmod 644 '$(DESTDIR)$(MANDIR)/arvak.1'
 
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
@@ -131,6 +142,8 @@ uninstall:
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
 	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
 	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' $(LOOP_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
+	rm -f '$(DESTDIR)$(BINDIR)/arvak' '$(DESTDIR)$(MANDIR)/arvak.1' $(COMMAND_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
+	rmdir '$(DESTDIR)$(LUA_DATADIR)/arvak/command' 2>/dev/null || :
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/
@@ -185,7 +198,13 @@ $(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.o,$^) $(LIBS)
 
-$(LOOPS): $(BUILD)/lua/%: lua/%
+# The program's few lines, with the folders where its modules are.
+launcher = sed -e 's|@LUA@|$(LUA)|; s|@VERSION@|$(VERSION)|; s|@LUA_DATADIR@|$1|; s|@LUA_LIBDIR@|$2|' tools/arvak.in
+$(COMMAND): tools/arvak.in src/core/arvak.h
+	@mkdir -p $(@D)
+	$(QUIET)$(call launcher,$(LUA_DIR),$(LUA_DIR)) > $@ && chmod 755 $@
+
+$(LOOPS) $(COMMAND_LUA): $(BUILD)/lua/%: lua/%
 	@mkdir -p $(@D)
 	$(QUIET)cp $< $@
 

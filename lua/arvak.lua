@@ -73,6 +73,7 @@ end
 -- "host:port", "dns:///host:port", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" or "embedded". Raises on bad options.
 function M.connect(address, options)
   address = address or default_address()
+  core.check_connect()
   if address ~= "embedded" then return client.adopt(core.connect(address, options)) end
   local server = start_embedded()
   return client.adopt(core.connect(server.address, options), server)

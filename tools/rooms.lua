@@ -55,4 +55,6 @@ return {
   -- What a program requires for itself, from files that are installed.
   { "lua/arvak/cqueues", knows = { "lua/arvak.lua" } },
   { "lua/arvak/luv", knows = { "lua/arvak.lua" } },
+  -- The program, over what the module offers to everybody.
+  { "lua/arvak/command", knows = { "lua/arvak.lua" } },
 }

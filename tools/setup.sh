@@ -18,6 +18,7 @@ build protobuf-c-compiler generates C from proto/arvak.proto
 build lua5.4              the interpreter; also embeds the Lua sources at build time
 build liblua5.4-dev       headers of Lua
 build lua-cjson           JSON: metadata, topology
+build lua-argparse        the command's arguments
 test  lua-busted          runs spec/*_spec.lua
 test  lua-cqueues         an event loop to live in
 test  lua-luv             another
@@ -33,6 +34,7 @@ test  sqlite3            reads a journal as people do
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock
+test  python3             reads what the command writes
 check lua-check           lint of Lua
 check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer

@@ -99,7 +99,7 @@ function methods.execute(client, qasm, backend_id, options)
   if way and not text then return nil, way end
   local job_id, err = core.call.submit_qasm(client, text, backend_id, submit)
   if not job_id then return nil, err end
-  return wait.wait_for_job(client, target, timeout, job_id, waiting, way)
+  return wait.wait_for_job(client, target, timeout, job_id, waiting, way, core.now())
 end
 
 -- The twin of execute that returns at once: a job future. On a fresh client it waits until the submit is on its way.

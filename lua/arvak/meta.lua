@@ -1490,8 +1490,8 @@ function stream:cancel() end
 ---@field throughput number inputs finished in a second
 ---@field eta? number seconds to the end, as it looks now
 ---@field success_rate number successes of the finished inputs, 0 to 100
----@field is_complete boolean whether every input has ended
 ---@field trouble? string why the batch does not go on at the moment, such as a server that cannot be reached
+---@field is_complete boolean whether every input has ended
 
 ---What became of one input.
 ---@class arvak.batch_item

@@ -85,7 +85,7 @@ local function after_attempt(policy, fn, arguments, attempt, ok, ...)
     local delay = delay_of(policy, err, attempt)
     if not delay then return give_up(ok, ...) end
     core.retry_tell(policy, { rpc = err.rpc, attempt = attempt, delay = delay, err = err })
-    local slept, canceled = task.sleep(delay)
+    local slept, canceled = task.pause(delay)
     if not slept then return nil, canceled end
     return attempt_from(policy, fn, arguments, attempt + 1)
   end

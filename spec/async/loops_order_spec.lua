@@ -227,3 +227,58 @@ describe("in a luv loop,", function()
     assert.same({ calls = 0, tasks = 0, waits = 0, clients = 1 }, arvak._counts())
   end)
 end)
+
+describe("a loop that has been told to come at once", function()
+  after_each(helper.assert_clean)
+
+  it("is told again of what comes after somebody else has done that step", function()
+    local socket = require "socket"
+    local nothing = function() end
+    local fd, pump
+    local given <close> = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
+      timer = function() return nothing end, watch_fd = function(descriptor, fn)
+        fd, pump = descriptor, fn
+        return nothing
+      end }
+    local watched = { getfd = function() return fd end, dirty = function() return false end }
+    local function is_readable(seconds) return socket.select({ watched }, nil, seconds)[1] ~= nil end
+    local f, resolve = arvak.future()
+    local is_over = false
+    local other = arvak.spawn(function() arvak.sleep(60) end)   -- the loop has something to wait for
+    local task = arvak.spawn(function()
+      coroutine.yield()   -- the next turn is due at once
+      f:wait()
+      is_over = true
+    end)
+    assert.is_true(is_readable(TEST_TIMEOUT))
+    pump()
+    assert.is_false(task:done())
+    arvak.poll(0)   -- this is that turn, and takes what the descriptor says
+    arvak.poll(0.01)
+    resolve(true)
+    assert.is_true(is_readable(TEST_TIMEOUT))
+    while is_readable(0) do pump() end
+    assert.is_true(is_over)
+    other:cancel()
+    pump()
+    assert(given)
+  end)
+end)
+
+describe("a driver whose watch_fd fails", function()
+  after_each(helper.assert_clean)
+
+  it("hinders no cancel: the task that is canceled ends", function()
+    local nothing = function() end
+    local f = arvak.spawn(function() return arvak.future():wait() end)
+    arvak.poll(0)
+    local given = arvak.attach { running = nothing, suspend = nothing, resume = nothing,
+      timer = function() return nothing end, watch_fd = function() return false end }
+    local ok, err = pcall(f.cancel, f)
+    assert.is_false(ok)
+    assert.is_truthy(err:find("the result of watch_fd: got false, expected a function", 1, true))
+    given:detach()
+    arvak.poll(0)
+    assert.is_true(f:canceled())
+  end)
+end)

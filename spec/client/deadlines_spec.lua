@@ -90,7 +90,7 @@ describe("a deadline", function()
   end)
 
   it("that passes while nobody drives the loop leaves the last error as it was", function()
-    open(nil, { timeout = 0.2, retry = { initial_backoff = 0.05, jitter = false } })
+    open(nil, { timeout = 0.2, retry = { initial_backoff = 0.05, jitter = false }, limiter = false })
     server:fault { rpc = "SubmitJob", status = "RESOURCE_EXHAUSTED", count = 1 }
     local f = client.async:submit_qasm(bell, "simulator", 1)
     helper.eventually(function() return client:stats().retries.RESOURCE_EXHAUSTED end)

@@ -48,7 +48,7 @@ end
 -- What a call to a peer that behaves like this comes to.
 local function try(target, case, call)
   peer = deaths.peer_of(target, case)
-  client = arvak.connect(target[2](peer), { timeout = case[5] or TEST_TIMEOUT })
+  client = arvak.connect(target[2](peer), { timeout = case[5] or TEST_TIMEOUT, limiter = false })
   local value, err = call(client)
   assert.is_nil(value)
   return err
@@ -213,7 +213,7 @@ describe("many submits on connections that die at random", function()
       start(target)
       peer:plan("requests", deaths.random_steps(600, deaths.random_step))
       peer:plan("connections", deaths.random_steps(600, deaths.random_connection))
-      client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5 })
+      client = arvak.connect(target[2](peer), { pool_size = 3, timeout = 5, limiter = false })
       local seen = { ok = 0, answered = 0, maybe = 0, unsent = 0 }
       arvak.run(function()
         return arvak.map(deaths.random_steps(200, function() return seen end), submit, { concurrency = 8 })

@@ -111,7 +111,7 @@ describe("an error that the dev server makes itself", function()
   end)
 
   it("the concurrency limit is resource_exhausted: a submit may be repeated, a batch may have run in part", function()
-    open { max_concurrent_jobs = 1, job_latency = 60 }
+    open({ max_concurrent_jobs = 1, job_latency = 60 }, { limiter = false })
     local expected = { kind = "resource_exhausted", code = 8, name = "RESOURCE_EXHAUSTED",
       message = "^Concurrency limit" }
     fails(expected, client:submit_batch({ { bell }, { bell } }, "simulator"))
@@ -124,7 +124,7 @@ describe("an error that the dev server makes itself", function()
   end)
 
   it("the rate limit is resource_exhausted", function()
-    open { rate_limit = 1 }
+    open({ rate_limit = 1 }, { limiter = false })
     local err
     helper.eventually(function()   -- two within one second, at the second attempt at the latest
       err = select(2, client:submit_qasm(bell, "simulator"))
@@ -207,7 +207,7 @@ local retried = {
 }
 
 describe("an error that is forced", function()
-  setup(open)
+  setup(function() open(nil, { limiter = false }) end)
   teardown(close)
 
   for _, row in ipairs(forced) do

@@ -106,13 +106,13 @@ describe("a job future", function()
   end)
 
   it("gives up when the server has failed without a break for one timeout, its own or the client's", function()
-    open(nil, { timeout = 0.05 })
+    open(nil, { timeout = 0.5 })   -- a look of its own takes less, on a busy machine too
     server:fault { rpc = "GetJobStatus", status = "UNAVAILABLE" }
     local f = submit()
     assert.equal("unavailable", kind_at_end(f))
     assert.equal(f.job_id, f:exception().job_id)
     local longer = submit { timeout = TEST_TIMEOUT }
-    assert.is_false(longer:wait(0.15))
+    assert.is_false(longer:wait(1.0))
     server:clear_faults()
     assert.is_truthy(longer:result(TEST_TIMEOUT))
   end)
@@ -136,12 +136,12 @@ describe("a job future", function()
   end)
 
   it("looks less and less often, and poll_interval bounds that", function()
-    open { job_latency = 0.3 }
+    open { job_latency = 0.6 }
     assert.is_truthy(submit():result(TEST_TIMEOUT))
-    assert.is_true(server:stats().calls.GetJobStatus <= 16)
     local before = server:stats().calls.GetJobStatus
+    assert.is_true(before <= 16)
     assert.is_truthy(submit { poll_interval = 0.002 }:result(TEST_TIMEOUT))
-    assert.is_true(server:stats().calls.GetJobStatus - before > 16)
+    assert.is_true(server:stats().calls.GetJobStatus - before > before)
   end)
 
   it("tells on_progress of each look, last of the end; its error goes to who drives the loop", function()

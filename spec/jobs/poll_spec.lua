@@ -52,7 +52,7 @@ end
 local function status(state) return "status", { job_id = "j", state = state } end
 
 describe("a job that is polled", function()
-  it("is looked at after 2 ms, then at pauses that grow up to the interval", function()
+  it("is looked at at once, then soon, then at pauses that grow up to the interval", function()
     local count = 0
     local result, err, _, times = follow(new_rules(), function(action)
       count = count + 1
@@ -61,7 +61,8 @@ describe("a job that is polled", function()
     end)
     assert.equal("the result", result)
     assert.is_nil(err)
-    assert.equal(0.002, times[1])
+    assert.equal(0, times[1])
+    assert.is_true(times[2] > 0 and times[2] <= 0.002, times[2])
     for i = 3, 10 do
       assert.near(1.5, (times[i + 1] - times[i]) / (times[i] - times[i - 1]), 1e-6)
     end
@@ -103,7 +104,7 @@ describe("a job that is polled", function()
         return "error", final
       end)
       assert.equal(final, err)
-      assert.equal(0.002, now)
+      assert.equal(0, now)
     end
   end)
 
@@ -200,7 +201,7 @@ describe("a job that is polled", function()
     end
     local _, err, now, times = follow(new_rules(), function() return "error", unavailable { retry_after = 3600 } end)
     assert.equal(2, #times)
-    assert.near(0.002 + PATIENCE, now, 1e-9)
+    assert.near(PATIENCE, now, 1e-9)
     assert.matches("gone", err.message)
     local _, _, ended = follow(new_rules { max_wait = 5 }, function()
       return "error", unavailable { retry_after = 3600 }
@@ -265,5 +266,63 @@ describe("a job that is polled", function()
       if with_max_wait then assert.equal(50, now) end
       assert.is_true(now <= math.max(60, usable_at) + 2 * PATIENCE + 2)
     end
+  end)
+end)
+
+describe("a job of a client whose jobs took as long before", function()
+  local durations = assert(loadfile "lua/arvak/jobs/durations.lua")()
+
+  -- One after the other, each of so many seconds: how long each took, and how often it was looked at.
+  local function run(rules, seconds, count)
+    local took, looks = {}, {}
+    for i = 1, count do
+      local seen = 0
+      local _, _, now = follow(rules, function(action, time)
+        if action == "fetch" then return "result", "the result" end
+        seen = seen + 1
+        return status(time >= seconds and "COMPLETED" or "RUNNING")
+      end, { _since = 0 })
+      took[i], looks[i] = now, seen
+    end
+    return took, looks
+  end
+
+  it("is looked at when it ends", function()
+    for _, seconds in ipairs { 0.005, 0.02, 0.3 } do
+      local took, looks = run(new_rules { durations = durations.new() }, seconds, 20)
+      for i = 6, 20 do
+        assert.is_true(took[i] <= 1.1 * seconds + 0.001, ("%g s: the %dth took %g"):format(seconds, i, took[i]))
+        assert.is_true(looks[i] <= 6, looks[i])
+      end
+    end
+  end)
+
+  it("is still looked at once in an interval, and at every pause where somebody is told", function()
+    local known = durations.new()
+    known:note(99, 100)
+    local _, looks = run(new_rules { durations = known }, 50, 1)
+    assert.is_true(looks[1] >= 50, looks[1])
+    known = durations.new()
+    known:note(0.9, 1)
+    _, looks = run(new_rules { durations = known, on_progress = print }, 0.9, 1)
+    assert.is_true(looks[1] >= 10, looks[1])
+  end)
+
+  it("is found soon when it takes much less or much more time than they", function()
+    local known = durations.new()
+    for _ = 1, 20 do known:note(0.019, 0.02) end
+    local took = run(new_rules { durations = known }, 0.001, 20)
+    assert.is_true(took[1] <= 0.021 and took[20] <= 0.004, took[20])
+    took = run(new_rules { durations = known }, 0.2, 20)
+    assert.is_true(took[1] <= 0.32 and took[20] <= 0.26, took[20])
+  end)
+
+  it("was not looked at in vain where it is not known when it was submitted", function()
+    local known = durations.new()
+    follow(new_rules { durations = known }, function(action)
+      if action == "fetch" then return "result", 1 end
+      return status "COMPLETED"
+    end)
+    assert.is_nil(known:typical())
   end)
 end)

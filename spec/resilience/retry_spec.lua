@@ -77,7 +77,7 @@ describe("retry", function()
   for _, row in ipairs(rows) do
     local status, tag, read, single, batch = table.unpack(row, 1, 5)
     it(("follows the table for %s %s"):format(status, tag or ""), function()
-      open(nil, { retry = with { max_attempts = 2 } })
+      open(nil, { retry = with { max_attempts = 2 }, limiter = false })
       server:fault { status = status, tag = tag, message = "as told" }
       local function attempts(_, err) return err.attempts end
       assert.equal(read and 2 or 1, attempts(client:get_job_status("x")))

@@ -220,6 +220,20 @@ describe("submit_batch_stream with an iterator", function()
     end)
   end)
 
+  it("that is idle when the stream is dropped unread leaves nothing behind", function()
+    local function read_one()
+      local s = client:submit_batch_stream((counted(10000)), "simulator")
+      assert.equal("submitted", (s:next()))
+    end
+    read_one()
+    helper.eventually(function()
+      collectgarbage()
+      arvak.poll(0)
+      local counts = arvak._counts()
+      return counts.calls == 0 and counts.tasks == 0 and counts.waits == 0
+    end)
+  end)
+
   it("raises at the caller for what is neither a list nor a function", function()
     for _, circuits in ipairs { 3, "text", true } do
       local ok, err = pcall(function() return (client:submit_batch_stream(circuits, "simulator")) end)

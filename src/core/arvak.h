@@ -63,6 +63,7 @@ typedef enum arvak_rpc {
   X(UNAVAILABLE, "unavailable")                                                                                    \
   X(CLOSED, "closed")                                                                                              \
   X(FORKED, "forked")                                                                                              \
+  X(INTERRUPTED, "interrupted")                                                                                    \
   X(RPC, "rpc")
 
 typedef enum arvak_kind {
@@ -153,7 +154,11 @@ bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure
 bool arvak_retry_spend(arvak_retry *retry); /* takes a failure's token; true: the budget allows a retry */
 void arvak_retry_earn(arvak_retry *retry);  /* gives back a part of a token for a success */
 
+/* All zero: the pace is learned. Nothing happens until the server refuses a SubmitJob for its rate (an answered
+ * RESOURCE_EXHAUSTED: it was not executed). Then submits wait for their turn, at the pace that the server lets through,
+ * and the one that was refused is sent again. */
 typedef struct arvak_limiter_options {
+  bool is_off;       /* submits that were refused end with that error */
   double rate;       /* jobs submitted in a second; 0: no limit */
   int burst;         /* jobs that may be submitted at once after a pause; 1 */
   int max_in_flight; /* calls; 0: max_concurrent_rpcs */
@@ -281,8 +286,13 @@ arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
 arvak_retry *arvak_client_retry(const arvak_client *client); /* of its options; borrowed, or NULL; so the next one */
 arvak_breaker *arvak_client_breaker(const arvak_client *client);
+bool arvak_client_has_header(const arvak_client *client, const char *name); /* among the headers in its options */
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
+bool arvak_client_is_paced(const arvak_client *client); /* its limiter learns the pace of submits */
+/* For how long the server has refused every submit for its rate; -1: it has accepted the last. words, of size bytes,
+ * 1 at least, gets the server's last ones. */
+int64_t arvak_client_get_refusal(arvak_client *client, char *words, size_t size);
 int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
 
 /* NULL if a header of this name and value may be sent, else a static reason. */
@@ -298,6 +308,9 @@ typedef struct arvak_client_stats {
   uint64_t retries[17]; /* by the status that was retried */
   double limiter_tokens; /* now; -1 without a rate */
   int in_flight_limit;
+  int held;           /* calls that wait for their turn, since the server has refused submits for their rate */
+  double submit_rate; /* jobs a second at which turns come now; -1 while there are none */
+  uint64_t refused;   /* submits that the server refused for their rate; each was sent again later, or ended so */
 } arvak_client_stats;
 
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
@@ -333,7 +346,7 @@ void arvak_loop_close(arvak_loop *loop);
  * so a step returns whatever they do. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
- * meanwhile; costs one atomic when a wake is pending already. */
+ * meanwhile; costs one atomic when a wake is pending already. In a fork it has no effect. */
 void arvak_loop_wake(arvak_loop *loop);
 size_t arvak_loop_call_count(const arvak_loop *loop); /* calls and streams started and not ended */
 /* Starts or moves a timer. ARVAK_ENOMEM only when it was not running. */
@@ -358,6 +371,20 @@ int64_t arvak_loop_due_ns(const arvak_loop *loop);
 bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
 /* Lets connections that have failed connect now, without gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
+
+/* ---- share ------------------------------------------------------------------------------------------------------ */
+
+/* What one part of a program has of a client, such as a Lua state among those of a host. Slots go round the shares
+ * whose calls wait: one that has ten thousand calls waiting holds up nobody. Calls that name no share have one in
+ * common. Of the thread that drives the loop; counted. */
+typedef struct arvak_share arvak_share;
+
+/* max_in_flight: its calls with gRPC, the others wait; 0: as many as the client allows. loop: that of all its calls,
+ * borrowed, outlives it: while nobody drives the loop, the share's turns go to others. NULL: of several loops of this
+ * thread. Does not keep the client. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
+int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out);
+arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */
+void arvak_share_unref(arvak_share *share);
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
@@ -495,7 +522,11 @@ typedef struct arvak_call_options {
   int64_t queue_timeout_ns; /* how long it may wait for a slot */
   arvak_retry *retry;       /* shared; NULL: one attempt */
   arvak_breaker *breaker;   /* shared; NULL: none */
-  bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
+  arvak_share *share;       /* shared, of this client and loop; NULL: the common one; a stream has none */
+  int64_t not_before_ns;    /* the call begins then; 0: now */
+  bool is_guest; /* of code that the owner of the client does not trust: the client's function for headers goes before
+                    this call's headers, and a timeout shorter than the client's says nothing of the server's health */
+  bool asks_headers; /* a call that has waited asks for fresh headers before its attempt: arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
   size_t fixed_header_count; /* how many of them stay when fresh headers replace the others */

@@ -178,7 +178,65 @@ void arvak__attempt_distrust(const arvak__attempt *attempt, arvak_outcome *outco
   outcome->retryable = false;
 }
 
+/* ---- what the limiter learns from it ---- */
+
+/* A server that wants a longer pause is not waited for. */
+#define PUSHBACK_NS INT64_C(60000000000)
+
+enum { STATE_QUEUED = 1, STATE_RUNNING = 2 };
+
+static void adapt(const arvak__attempt *attempt, const arvak_outcome *outcome, int64_t now_ns) {
+  bool is_overload = (outcome->code == GRPC_STATUS_RESOURCE_EXHAUSTED && attempt->delivery == DELIVERY_ANSWERED) ||
+                     outcome->kind == ARVAK_KIND_TIMEOUT;
+  if (is_overload || outcome->kind == ARVAK_KIND_NONE)
+    arvak__slots_adapt(&attempt->client->slots, is_overload, attempt->opened_ns, now_ns);
+}
+
+/* Of a batch some jobs may run already, so it is not sent again; but it says the same of the rate. */
+static bool is_refused(const arvak__attempt *attempt, const arvak_outcome *outcome) {
+  bool is_answer = outcome->code == GRPC_STATUS_RESOURCE_EXHAUSTED && attempt->delivery == DELIVERY_ANSWERED;
+  bool is_about_rate = attempt->rpc == ARVAK_SUBMIT_JOB ||
+                       (attempt->rpc == ARVAK_SUBMIT_BATCH && atomic_load(&attempt->client->turns.is_on));
+  return is_answer && is_about_rate && !attempt->is_ours;
+}
+
+static arvak__refused refuse(arvak__attempt *attempt, const arvak_outcome *outcome, int64_t now_ns, int64_t left_ns) {
+  int64_t pushback = attempt->has_pushback ? attempt->pushback_ns : 0;
+  bool is_obeyed = pushback >= 0 && pushback <= PUSHBACK_NS;
+  arvak__refusal refusal = {attempt->opened_ns, is_obeyed ? pushback : 0, arvak__is_full_message(outcome->message)};
+  bool has_hope = arvak__turns_refuse(&attempt->client->turns, &refusal, outcome->message, now_ns);
+  if (attempt->rpc != ARVAK_SUBMIT_JOB) return ARVAK__NOT_REFUSED;
+  attempt->refusals++;
+  bool is_worth = has_hope && is_obeyed && pushback < left_ns && attempt->cancel_kind == ARVAK_KIND_NONE;
+  return is_worth ? ARVAK__REFUSED_FOR_NOW : ARVAK__REFUSED_FOR_GOOD;
+}
+
+static bool is_unfinished(const arvak__attempt *attempt, const arvak_response *response) {
+  if (attempt->rpc != ARVAK_GET_JOB_STATUS || !response) return false;
+  return response->as.job.state == STATE_QUEUED || response->as.job.state == STATE_RUNNING;
+}
+
+arvak__refused arvak__attempt_tell_limiter(arvak__attempt *attempt, const arvak_outcome *outcome,
+                                           const arvak_response *response, int64_t now_ns, int64_t left_ns) {
+  arvak_client *client = attempt->client;
+  if (client->is_adaptive && !attempt->is_hasty) adapt(attempt, outcome, now_ns);
+  if (!client->turns.is_auto) return ARVAK__NOT_REFUSED;
+  if (is_refused(attempt, outcome)) return refuse(attempt, outcome, now_ns, left_ns);
+  if (is_unfinished(attempt, response)) arvak__turns_note_unfinished(&client->turns, now_ns);
+  if (attempt->circuit_count == 0) return ARVAK__NOT_REFUSED;
+  if (outcome->kind == ARVAK_KIND_NONE)
+    arvak__turns_accept(&client->turns, (int)attempt->circuit_count, attempt->opened_ns, now_ns);
+  else
+    arvak__turns_fail(&client->turns, attempt->opened_ns, now_ns);
+  return ARVAK__NOT_REFUSED;
+}
+
 /* ---- and whether there is another ---- */
+
+/* What the retries have tried: the limiter's repetitions are none of theirs. */
+static int tries(const arvak__attempt *attempt, const arvak_outcome *outcome) {
+  return outcome->attempts - attempt->refusals;
+}
 
 static arvak_failure failure_of(const arvak__attempt *attempt, const arvak_outcome *outcome) {
   return (arvak_failure){.code = outcome->code,
@@ -208,10 +266,10 @@ bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome
   failure.by_table |= is_unwanted; /* only for what it costs */
   if (!arvak_retry_is_worth(retry, &failure) || !arvak_retry_spend(retry) || is_unwanted) return false;
   if (attempt->cancel_kind != ARVAK_KIND_NONE) return false;
-  if (outcome->attempts >= arvak_retry_get_options(retry)->max_attempts) return false;
+  if (tries(attempt, outcome) >= arvak_retry_get_options(retry)->max_attempts) return false;
   if (attempt->has_pushback && !arvak_retry_obeys(retry, attempt->pushback_ns)) return false;
   *delay_ns = attempt->has_pushback ? attempt->pushback_ns
-                                    : arvak_retry_delay_ns(retry, outcome->attempts, draw(attempt));
+                                    : arvak_retry_delay_ns(retry, tries(attempt, outcome), draw(attempt));
   return true;
 }
 
@@ -222,7 +280,7 @@ void arvak__attempt_report_retry(const arvak__attempt *attempt, const arvak_outc
   arvak_outcome shown = *outcome;
   char *message = strdup(outcome->message);
   shown.message = message ? message : "out of memory";
-  arvak_retry_event event = {attempt->rpc, outcome->attempts, delay_ns, attempt->client->address, &shown};
+  arvak_retry_event event = {attempt->rpc, tries(attempt, outcome), delay_ns, attempt->client->address, &shown};
   options->on_retry(&event, options->ud);
   free(message);
 }

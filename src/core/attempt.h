@@ -33,10 +33,16 @@ typedef struct arvak__attempt {
   arvak__delivery delivery;
   arvak_verdict verdict;
   bool is_ours, as_read; /* as in arvak_failure */
+  bool is_hasty;         /* timed out earlier than the client would have: says nothing of the server */
   bool has_pushback;     /* the server sent one; pushback_ns -1: no retry */
   int64_t pushback_ns;
+  int refusals; /* so far: attempts that the server has refused for their rate */
   char *message; /* owned by whoever holds the attempt; what outcome.message points at, unless static */
 } arvak__attempt;
+
+/* Whether the server has refused a SubmitJob for its rate, and so surely not executed it. FOR_NOW: it is worth to wait
+ * for another turn. */
+typedef enum arvak__refused { ARVAK__NOT_REFUSED, ARVAK__REFUSED_FOR_NOW, ARVAK__REFUSED_FOR_GOOD } arvak__refused;
 
 /* Picks a channel and makes the call, on a loop's queue; the holder starts its batches. */
 void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns);
@@ -45,6 +51,10 @@ void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns)
 void arvak__attempt_judge(arvak__attempt *attempt, arvak_outcome *outcome, int64_t now_ns);
 /* Where the policy says so, the word of a proxy that a submit was not executed is none. */
 void arvak__attempt_distrust(const arvak__attempt *attempt, arvak_outcome *outcome, const arvak_retry *retry);
+/* Tells the client's limiter what came of a unary attempt that was judged. response: its answer, or NULL; left_ns: how
+ * long its call may wait for other turns. */
+arvak__refused arvak__attempt_tell_limiter(arvak__attempt *attempt, const arvak_outcome *outcome,
+                                           const arvak_response *response, int64_t now_ns, int64_t left_ns);
 /* What retry allows after the failure that was judged: true, and after which pause. */
 bool arvak__attempt_may_retry(const arvak__attempt *attempt, const arvak_outcome *outcome, arvak_retry *retry,
                               int64_t *delay_ns);

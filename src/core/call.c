@@ -1,14 +1,15 @@
-/* One logical unary RPC, from its start to its one report. `move` alone moves a call on: what happens to it is an
- * event, and what follows depends on its state and the event:
+/* One logical unary RPC, from its start to its one report. arvak__call_move alone moves a call on: what happens to it
+ * is an event, and what follows depends on its state and the event:
  *
  *   state        holds            TIMER               POSTED      GIVEN      DENIED  ANSWERED
  *   NEW          nothing          (START: to the breaker)
+ *   HELD         a place in line  looks, or ends      looks       -          -       -
  *   PACED        tokens to come   to the slots        -           -          -       -
- *   QUEUED       a place          ends                has a slot  -          -       -
+ *   QUEUED       a turn, a place  ends                has a slot  -          -       -
  *   ASKING       a slot           ends                -           to gRPC    ends    -
  *   QUERYING     a slot           -                   -           to gRPC    ends    -
  *   CONNECTING   a slot, a pass   looks, or to gRPC   -           -          -       -
- *   ACTIVE       a slot, a pass   -                   -           -          -       sleeps, or ends
+ *   ACTIVE       a slot, a pass   -                   -           -          -       sleeps, is held, or ends
  *   SLEEPING     nothing          to the breaker      -           -          -       -
  *   ENDING       its outcome      -                   ends        -          -       -
  *   ENDED        nothing          -                   -           -          -       -
@@ -26,49 +27,20 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "attempt.h"
+#include "call.h"
 #include "client.h"
 #include "clock.h"
-#include "exchange.h"
 #include "headers.h"
-#include "loop.h"
 #include "outcome.h"
 #include "policies.h"
 #include "runtime.h"
-#include "slots.h"
 #include "stats.h"
-#include "tag.h"
-
-/* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
-#define IDLE_NS 50000
 
 /* How long an attempt waits for a connection, and the pauses between looking. Longer would keep the call from its
  * other attempts, and the breaker from learning. */
 #define CONNECT_NS 1000000000
 #define FIRST_LOOK_NS 1000000
 #define LAST_LOOK_NS 32000000
-
-typedef enum call_state {
-  CALL_NEW,
-  CALL_PACED,      /* waits for tokens of the limiter */
-  CALL_QUEUED,     /* waits for a slot, or for the posting that one is granted */
-  CALL_ASKING,     /* in the loop's list of those that ask for headers */
-  CALL_QUERYING,   /* the client's function for headers runs, or is about to */
-  CALL_CONNECTING, /* waits for a connection */
-  CALL_ACTIVE,     /* its batch is with gRPC, which owns the op struct until the event */
-  CALL_SLEEPING,   /* between two attempts */
-  CALL_ENDING,     /* its end is about to be reported, or in the loop's inbox */
-  CALL_ENDED
-} call_state;
-
-typedef enum call_event {
-  EVENT_START,
-  EVENT_TIMER,
-  EVENT_POSTED, /* to the loop: a slot is granted, a cancel is noted, or the end is to be reported */
-  EVENT_GIVEN,  /* it has its headers */
-  EVENT_DENIED, /* it gets none; the outcome says why */
-  EVENT_ANSWERED
-} call_event;
 
 /* What is to be told when the call has left its state, in this order. */
 typedef struct call_news {
@@ -78,40 +50,12 @@ typedef struct call_news {
   int64_t delay_ns; /* before the retry */
 } call_news;
 
-struct arvak_call {
-  arvak__tag tag;       /* first: its address is the completion-queue tag */
-  arvak__member member; /* of the loop, until the end */
-  arvak__posting posting;
-  arvak__place place;  /* in the client's queue */
-  arvak__link asking;  /* in loop->asking */
-  arvak__attempt attempt;
-  int refs; /* the loop's until the end, the starter's, and that of a transition */
-  call_state state;
-  arvak_loop *loop; /* borrowed: outlives the call */
-  arvak_call_fn fn;
-  void *ud;
-  arvak_timer timer;  /* for what its state waits for */
-  arvak__exchange exchange;
-  int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns, started_ns;
-  int64_t deadline_ns; /* of all attempts; 0: it has not held a slot yet */
-  int64_t connect_until_ns, look_ns;
-  arvak_retry *retry; /* shared, or NULL, as the next */
-  arvak_breaker *breaker;
-  arvak_pass pass; /* with which the breaker let the attempt through */
-  bool asks_headers, has_waited; /* since the headers were given */
-  size_t fixed_header_count;
-  bool is_released;
-  arvak_outcome outcome;
-};
-
-static void move(arvak_call *call, call_event event);
-
 /* In a fork, where the call is the parent's. Its client tells, since a child may close its loop first. */
-static bool is_foreign(const arvak_call *call) {
+bool arvak__call_is_foreign(const arvak_call *call) {
   return call->attempt.client->fork_generation != arvak__fork_generation();
 }
 
-static void call_unref(arvak_call *call) {
+void arvak__call_unref(arvak_call *call) {
   if (--call->refs > 0) return;
   arvak_response_unref(call->exchange.response);
   arvak_client_unref(call->attempt.client);
@@ -142,9 +86,19 @@ static void finish(arvak_call *call) {
                           (arvak__traffic){sent, call->exchange.received_bytes});
   arvak__exchange_fini(&call->exchange);
   arvak__inbox_remove(&loop->inbox, &call->posting);
+  arvak__share_leave(call->place.share);
   arvak__loop_leave(loop, &call->member);
   call->refs--; /* the loop's; the transition has another */
   if (call->fn) call->fn(call, call->ud);
+}
+
+/* While a batch is with gRPC, gRPC is told; else whatever event comes next finds it. */
+void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
+  if (call->state >= CALL_ENDING || call->attempt.cancel_kind != ARVAK_KIND_NONE) return;
+  if (arvak__call_is_foreign(call)) return;
+  call->attempt.cancel_kind = kind;
+  if (call->state == CALL_ACTIVE) grpc_call_cancel(call->attempt.grpc, NULL);
+  else arvak__loop_post(call->loop, &call->posting);
 }
 
 static void set_timer(arvak_call *call, int64_t at_ns) {
@@ -159,7 +113,7 @@ static void leave_breaker(arvak_call *call, arvak_verdict verdict, call_news *ne
 }
 
 static void end_with_slot(arvak_call *call, call_news *news) {
-  arvak__slots_release(&call->attempt.client->slots);
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
   end(call, news);
 }
 
@@ -167,7 +121,7 @@ static void end_with_slot(arvak_call *call, call_news *news) {
 
 static void on_tag(arvak__tag *tag, bool success) {
   (void)success;
-  move((arvak_call *)tag, EVENT_ANSWERED);
+  arvak__call_move((arvak_call *)tag, EVENT_ANSWERED);
 }
 
 static void start_attempt(arvak_call *call) {
@@ -184,7 +138,7 @@ static void start_attempt(arvak_call *call) {
   arvak__exchange_start(&call->exchange, attempt, &call->tag);
 }
 
-/* ---- the way to an attempt: breaker, rate, slot, headers, breaker again, connection ---- */
+/* ---- the way to an attempt: breaker, turn or rate, slot, headers, breaker again, connection ---- */
 
 /* The attempt starts in the end without a connection, so that its error is gRPC's; but not after the deadline, when
  * nobody could tell any more whether it was sent. */
@@ -268,6 +222,46 @@ static void take_slot(arvak_call *call, call_news *news) {
   set_timer(call, queue_end(call));
 }
 
+/* Looks whether its turn has come. While it waits the call's own time stands still. */
+static void look_for_turn(arvak_call *call, call_news *news) {
+  arvak__turns *turns = &call->attempt.client->turns;
+  arvak__turn *turn = &call->turn;
+  int64_t now = call->loop->now_ns, until = arvak__after_ns(turn->since_ns, turn->left_ns), at;
+  if (arvak__turns_take(turns, turn, (int)call->attempt.circuit_count, now, &at)) {
+    arvak__inbox_remove(&call->loop->inbox, &call->posting); /* that it is the first in line */
+    turn->left_ns -= now - turn->since_ns;
+    if (call->deadline_ns != 0) call->deadline_ns = arvak__after_ns(call->deadline_ns, now - turn->since_ns);
+    take_slot(call, news);
+  } else if (now >= until) {
+    arvak__turns_leave(turns, turn, now);
+    arvak__set_queue_timeout(&call->outcome, "its turn to be submitted has not come within queue_timeout (the server "
+                                             "refuses submits for their rate)");
+    end(call, news);
+  } else {
+    call->has_waited = true;
+    set_timer(call, at < until ? at : until);
+  }
+}
+
+static void stand_in_line(arvak_call *call, call_news *news) {
+  call->state = CALL_HELD;
+  call->turn.since_ns = call->loop->now_ns;
+  look_for_turn(call, news);
+}
+
+/* A slot has come. Where the server has refused others meanwhile, this one would only be the next. */
+static void use_slot(arvak_call *call, call_news *news) {
+  arvak_client *client = call->attempt.client;
+  bool has_turn = call->attempt.circuit_count == 0 || !client->turns.is_auto ||
+                  arvak__turns_hold(&client->turns, &call->turn, call->loop->now_ns);
+  if (has_turn) {
+    ask_for_headers(call, news);
+  } else {
+    arvak__slots_release(&client->slots, &call->place);
+    stand_in_line(call, news);
+  }
+}
+
 /* Waits for the tokens of its jobs, which come at the rate of the limiter. */
 static void take_tokens(arvak_call *call, call_news *news) {
   int64_t now = call->loop->now_ns;
@@ -295,21 +289,25 @@ static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) 
 }
 
 static void set_out(arvak_call *call, call_news *news) {
+  const arvak_client *client = call->attempt.client;
   if (would_be_refused(call, call->loop->now_ns, 0)) end(call, news);
-  else if (call->attempt.client->is_paced && call->attempt.circuit_count > 0) take_tokens(call, news);
+  else if (call->attempt.circuit_count == 0) take_slot(call, news);
+  else if (client->turns.is_auto) stand_in_line(call, news);
+  else if (client->is_paced) take_tokens(call, news);
   else take_slot(call, news);
 }
 
-/* ---- after an attempt ---- */
-
-static void adapt(const arvak_call *call) {
-  const arvak__attempt *attempt = &call->attempt;
-  int code = call->outcome.code;
-  bool is_overload = (code == GRPC_STATUS_RESOURCE_EXHAUSTED && attempt->delivery == DELIVERY_ANSWERED) ||
-                     call->outcome.kind == ARVAK_KIND_TIMEOUT;
-  if (is_overload || call->outcome.kind == ARVAK_KIND_NONE)
-    arvak__slots_adapt(&attempt->client->slots, is_overload, attempt->opened_ns, call->loop->now_ns);
+/* One that begins later sleeps until then. */
+static void begin(arvak_call *call, call_news *news) {
+  if (call->not_before_ns > call->loop->now_ns) {
+    call->state = CALL_SLEEPING;
+    set_timer(call, call->not_before_ns);
+  } else {
+    set_out(call, news);
+  }
 }
+
+/* ---- after an attempt ---- */
 
 static void read_answer(arvak_call *call) {
   int64_t now = call->loop->now_ns;
@@ -331,13 +329,28 @@ static bool plan_retry(arvak_call *call, int64_t *delay_ns) {
   return true;
 }
 
+/* A guest could otherwise open the breaker of all with a few timeouts that no server can keep. */
+static bool is_hasty(const arvak_call *call) {
+  const arvak_client *client = call->attempt.client;
+  if (!call->exchange.headers.is_guest || call->outcome.kind != ARVAK_KIND_TIMEOUT) return false;
+  bool has_own_cut = call->attempt.is_cut && call->attempt_timeout_ns != client->attempt_timeout_ns;
+  return has_own_cut || (!call->attempt.is_cut && call->timeout_ns < client->timeout_ns);
+}
+
 static void on_answer(arvak_call *call, call_news *news) {
   read_answer(call);
-  leave_breaker(call, call->attempt.verdict, news);
-  if (call->attempt.client->is_adaptive) adapt(call);
+  bool says_nothing = is_hasty(call);
+  leave_breaker(call, says_nothing ? ARVAK_VERDICT_NEUTRAL : call->attempt.verdict, news);
+  call->attempt.is_hasty = says_nothing;
+  arvak__refused refused = arvak__attempt_tell_limiter(&call->attempt, &call->outcome, call->exchange.response,
+                                                       call->loop->now_ns, call->turn.left_ns);
   if (call->retry && call->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(call->retry);
-  arvak__slots_release(&call->attempt.client->slots);
-  if (!plan_retry(call, &news->delay_ns)) {
+  arvak__slots_release(&call->attempt.client->slots, &call->place);
+  if (refused == ARVAK__REFUSED_FOR_NOW && !call->is_released) {
+    set_out(call, news);
+    return;
+  }
+  if (refused != ARVAK__NOT_REFUSED || !plan_retry(call, &news->delay_ns)) {
     end(call, news);
     return;
   }
@@ -356,6 +369,7 @@ static void give_back(arvak_call *call, call_news *news) {
   arvak__slots *slots = &call->attempt.client->slots;
   bool has_slot = false;
   switch (call->state) {
+    case CALL_HELD: arvak__turns_leave(&call->attempt.client->turns, &call->turn, call->loop->now_ns); break;
     case CALL_PACED:
       arvak__tokens_give_back(slots, (int)call->attempt.circuit_count, call->timer.deadline_ns);
       break;
@@ -365,7 +379,7 @@ static void give_back(arvak_call *call, call_news *news) {
     default: break;
   }
   leave_breaker(call, ARVAK_VERDICT_NEUTRAL, news);
-  if (has_slot) arvak__slots_release(slots);
+  if (has_slot) arvak__slots_release(slots, &call->place);
 }
 
 static void end_canceled(arvak_call *call, call_news *news) {
@@ -381,7 +395,7 @@ static void leave_queue(arvak_call *call, call_news *news) {
   end(call, news);
 }
 
-static void transit(arvak_call *call, call_event event, call_news *news) {
+static void transit(arvak_call *call, arvak__call_event event, call_news *news) {
   bool is_waiting = call->state != CALL_ACTIVE && call->state < CALL_ENDING;
   if (is_waiting && call->attempt.cancel_kind != ARVAK_KIND_NONE) {
     end_canceled(call, news);
@@ -389,13 +403,14 @@ static void transit(arvak_call *call, call_event event, call_news *news) {
   }
   switch (call->state) {
     case CALL_NEW:
-      if (event == EVENT_START) set_out(call, news);
+      if (event == EVENT_START) begin(call, news);
       break;
+    case CALL_HELD: look_for_turn(call, news); break;
     case CALL_PACED:
       if (event == EVENT_TIMER) take_slot(call, news);
       break;
     case CALL_QUEUED:
-      if (event == EVENT_POSTED) ask_for_headers(call, news);
+      if (event == EVENT_POSTED) use_slot(call, news);
       else if (event == EVENT_TIMER) leave_queue(call, news);
       break;
     case CALL_ASKING:
@@ -431,7 +446,7 @@ static void query_headers(arvak_call *call) {
                                                 sink.count) == ARVAK_OK;
     if (!is_given) arvak__set_denied(&call->outcome, ARVAK_KIND_UNAUTHENTICATED, 16, arvak__refused_message);
     arvak__loop_begin(call->loop);
-    move(call, is_given ? EVENT_GIVEN : EVENT_DENIED);
+    arvak__call_move(call, is_given ? EVENT_GIVEN : EVENT_DENIED);
   }
   arvak__header_sink_fini(&sink);
 }
@@ -447,23 +462,23 @@ static void tell(arvak_call *call, const call_news *news) {
     arvak__attempt_report_retry(&call->attempt, &call->outcome, call->retry, news->delay_ns);
 }
 
-static void move(arvak_call *call, call_event event) {
+void arvak__call_move(arvak_call *call, arvak__call_event event) {
   call_news news = {.is_stepping = event == EVENT_TIMER || event == EVENT_POSTED || event == EVENT_ANSWERED};
   call->refs++;
   transit(call, event, &news);
   tell(call, &news);
-  call_unref(call);
+  arvak__call_unref(call);
 }
 
 /* ---- events that the loop brings ---- */
 
 static void on_timer(arvak_timer *timer, void *ud) {
   (void)timer;
-  move(ud, EVENT_TIMER);
+  arvak__call_move(ud, EVENT_TIMER);
 }
 
 static void on_posting(arvak__posting *posting) {
-  move((arvak_call *)((char *)posting - offsetof(arvak_call, posting)), EVENT_POSTED);
+  arvak__call_move((arvak_call *)((char *)posting - offsetof(arvak_call, posting)), EVENT_POSTED);
 }
 
 static size_t cancel_member(arvak__member *member, arvak_kind kind) {
@@ -471,128 +486,14 @@ static size_t cancel_member(arvak__member *member, arvak_kind kind) {
   return 1;
 }
 
-/* ---- headers that a call asks for ---- */
-
-arvak_call *arvak_loop_next_asking(arvak_loop *loop) {
-  arvak__link *first = arvak__loop_is_foreign(loop) ? NULL : loop->asking.first;
-  return first ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
-}
-
-int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count) {
-  if (is_foreign(call)) return ARVAK_EFORKED;
-  if (call->state != CALL_ASKING) return ARVAK_EINVAL;
-  int status = headers ? arvak__headers_renew(&call->exchange.headers, &call->attempt.client->headers,
-                                              call->fixed_header_count, headers, count)
-                       : ARVAK_OK;
-  if (status != ARVAK_OK) return status;
-  arvak__loop_begin(call->loop);
-  move(call, EVENT_GIVEN);
-  return ARVAK_OK;
-}
-
-void arvak_call_refuse(arvak_call *call, arvak_kind kind, int code, const char *message) {
-  if (call->state != CALL_ASKING || is_foreign(call)) return;
-  arvak__set_denied(&call->outcome, kind, code, message);
-  arvak__loop_begin(call->loop);
-  move(call, EVENT_DENIED);
-}
-
-/* ---- start ---- */
-
-static bool is_sound(const arvak_request *request, const arvak_call_options *options) {
-  if (request->rpc >= ARVAK_WATCH_JOB) return false;
-  if (request->rpc == ARVAK_SUBMIT_JOB && request->circuit_count != 1) return false;
-  return arvak__headers_are_sound(options);
-}
-
-static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
-
-static void configure(arvak_call *call, const arvak_call_options *options) {
-  const arvak_client *client = call->attempt.client;
-  call->fn = options->fn;
-  call->ud = options->ud;
-  call->timeout_ns = or_default(options->timeout_ns, client->timeout_ns);
-  call->attempt_timeout_ns = or_default(options->attempt_timeout_ns, client->attempt_timeout_ns);
-  call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
-  call->retry = arvak_retry_ref(options->retry);
-  call->breaker = arvak_breaker_ref(options->breaker);
-  bool has_fn = client->headers.fn != NULL;
-  call->asks_headers = options->asks_headers && !has_fn;
-  call->fixed_header_count = has_fn ? options->header_count : options->fixed_header_count;
-}
-
-/* How the loop and the client's queue find it. */
-static void attach(arvak_call *call, arvak_loop *loop, const void *owner) {
+void arvak__call_attach(arvak_call *call, arvak_loop *loop, const void *owner) {
   call->loop = loop;
   call->tag.fn = on_tag;
   call->timer.fn = on_timer;
   call->timer.ud = call;
   call->posting.fn = on_posting;
-  call->place.loop = loop;
-  call->place.posting = &call->posting;
+  call->turn.loop = call->place.loop = loop;
+  call->turn.posting = call->place.posting = &call->posting;
   call->member.owner = owner;
   call->member.cancel = cancel_member;
 }
-
-int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
-                     const arvak_call_options *options, arvak_call **out) {
-  if (arvak__loop_is_foreign(loop) || client->fork_generation != loop->fork_generation) return ARVAK_EFORKED;
-  if (loop->cq.closed) return ARVAK_ECLOSED;
-  if (!is_sound(request, options)) return ARVAK_EINVAL;
-  arvak_call *call = calloc(1, sizeof *call);
-  if (!call) return ARVAK_ENOMEM;
-  call->attempt.rpc = request->rpc;
-  call->attempt.circuit_count = request->circuit_count;
-  call->attempt.client = client;
-  int status = arvak__exchange_init(&call->exchange, client, request, options);
-  if (status != ARVAK_OK) {
-    free(call);
-    return status;
-  }
-  arvak_client_ref(client);
-  configure(call, options);
-  attach(call, loop, options->owner);
-  call->refs = out ? 2 : 1;
-  call->started_ns = arvak__loop_begin(loop);
-  if (loop->member_count == 0 && call->started_ns - loop->last_end_ns > IDLE_NS)
-    arvak__loop_catch_up(loop, arvak__pool_channel_count(client->pool));
-  arvak__loop_join(loop, &call->member);
-  if (out) *out = call;
-  move(call, EVENT_START);
-  return ARVAK_OK;
-}
-
-/* ---- for the starter ---- */
-
-void arvak_call_cancel(arvak_call *call, arvak_kind kind) {
-  if (call->state >= CALL_ENDING || call->attempt.cancel_kind != ARVAK_KIND_NONE) return;
-  if (is_foreign(call)) return;
-  call->attempt.cancel_kind = kind;
-  if (call->state == CALL_ACTIVE) grpc_call_cancel(call->attempt.grpc, NULL);
-  else arvak__loop_post(call->loop, &call->posting);
-}
-
-/* Nobody is there who could give headers, or read what another attempt would bring. */
-void arvak_call_release(arvak_call *call) {
-  if (call->state == CALL_ASKING) arvak_call_cancel(call, ARVAK_KIND_CANCELED);
-  call->is_released = true;
-  call->fn = NULL;
-  call_unref(call);
-}
-
-const arvak_outcome *arvak_call_outcome(const arvak_call *call) {
-  return call->state == CALL_ENDED ? &call->outcome : NULL;
-}
-
-const void *arvak_call_owner(const arvak_call *call) { return call->member.owner; }
-
-arvak_rpc arvak_call_rpc(const arvak_call *call) { return call->attempt.rpc; }
-
-bool arvak_call_is_sent(const arvak_call *call) {
-  return call->state == CALL_ACTIVE || call->outcome.maybe_executed ||
-         (call->state == CALL_ENDED && call->outcome.attempts > 0);
-}
-
-const char *arvak_call_address(const arvak_call *call) { return call->attempt.client->address; }
-
-arvak_response *arvak_call_response(const arvak_call *call) { return call->exchange.response; }

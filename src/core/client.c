@@ -139,6 +139,10 @@ static int configure(arvak_client *client, const arvak_client_options *options, 
   return status;
 }
 
+static bool is_auto(const arvak_limiter_options *limiter) {
+  return !limiter->is_off && !(limiter->rate > 0) && limiter->max_in_flight == 0 && !limiter->is_adaptive;
+}
+
 int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason) {
   const char *ignored = NULL;
   if (!reason) reason = &ignored;
@@ -153,6 +157,7 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
   client->fork_generation = arvak__fork_generation();
   arvak__slots_init(&client->slots, &options->limiter,
                     (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY));
+  arvak__turns_init(&client->turns, is_auto(&options->limiter));
   arvak__stats_init(&client->stats);
   int status = configure(client, options, reason);
   if (status != ARVAK_OK) arvak_client_unref(client);
@@ -173,6 +178,7 @@ void arvak_client_unref(arvak_client *client) {
   arvak_retry_unref(client->retry);
   arvak_breaker_unref(client->breaker);
   arvak__slots_fini(&client->slots);
+  arvak__turns_fini(&client->turns);
   arvak__stats_fini(&client->stats);
   free(client->address);
   free(client);
@@ -181,9 +187,21 @@ void arvak_client_unref(arvak_client *client) {
 
 const char *arvak_client_address(const arvak_client *client) { return client->address; }
 
+bool arvak_client_has_header(const arvak_client *client, const char *name) {
+  for (size_t i = 0; i < client->headers.count; i++)
+    if (grpc_slice_str_cmp(client->headers.list[i].key, name) == 0) return true;
+  return false;
+}
+
 arvak_retry *arvak_client_retry(const arvak_client *client) { return client->retry; }
 
 arvak_breaker *arvak_client_breaker(const arvak_client *client) { return client->breaker; }
+
+bool arvak_client_is_paced(const arvak_client *client) { return client->turns.is_auto; }
+
+int64_t arvak_client_get_refusal(arvak_client *client, char *words, size_t size) {
+  return arvak__turns_get_refusal(&client->turns, words, size, arvak_now_ns());
+}
 
 int64_t arvak_client_timeout_ns(const arvak_client *client) { return client->timeout_ns; }
 
@@ -198,13 +216,18 @@ void arvak_client_hurry(arvak_client *client) { arvak__pool_hurry(client->pool);
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out) {
   arvak__slots_figures slots;
   arvak__pool_figures pool;
+  arvak__turns_figures turns;
   arvak__stats_get_counts(&client->stats, out);
   arvak__slots_get_figures(&client->slots, arvak_now_ns(), &slots);
   arvak__pool_get_figures(client->pool, &pool);
+  arvak__turns_get_figures(&client->turns, &turns);
   out->in_flight = slots.taken;
   out->in_flight_limit = slots.count;
   out->queued = slots.queued;
   out->limiter_tokens = slots.tokens;
+  out->held = turns.waiting;
+  out->submit_rate = turns.rate;
+  out->refused = turns.refused;
   out->channels = pool.channels;
   out->ready = pool.ready;
   out->connecting = pool.connecting;

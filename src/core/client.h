@@ -13,6 +13,7 @@
 #include "pool.h"
 #include "slots.h"
 #include "stats.h"
+#include "turns.h"
 
 struct arvak_client {
   atomic_int refs; /* of handles and calls */
@@ -26,6 +27,7 @@ struct arvak_client {
   arvak_breaker *breaker;
   arvak__pool *pool; /* owned */
   arvak__slots slots;
+  arvak__turns turns;
   arvak__stats stats;
 };
 

@@ -55,7 +55,7 @@ static bool is_overridden(const grpc_metadata *header, const arvak_call_options 
 /* Most calls have no headers of their own and borrow the client's. */
 int arvak__headers_init(arvak__headers *headers, const arvak__client_headers *common,
                         const arvak_call_options *options) {
-  *headers = (arvak__headers){common->list, common->count, 0};
+  *headers = (arvak__headers){common->list, common->count, 0, options->is_guest};
   if (options->header_count == 0) return ARVAK_OK;
   grpc_metadata *all = calloc(common->count + options->header_count, sizeof *all);
   if (!all) return ARVAK_ENOMEM;
@@ -67,7 +67,7 @@ int arvak__headers_init(arvak__headers *headers, const arvak__client_headers *co
     all[n].key = grpc_slice_from_copied_string(header->name);
     all[n++].value = grpc_slice_from_copied_buffer(header->value.data, header->value.size);
   }
-  *headers = (arvak__headers){all, n, options->header_count};
+  *headers = (arvak__headers){all, n, options->header_count, options->is_guest};
   return ARVAK_OK;
 }
 
@@ -77,10 +77,14 @@ void arvak__headers_fini(arvak__headers *headers) {
   free(headers->list);
 }
 
-static bool is_among(const grpc_metadata *header, const grpc_metadata *list, size_t count) {
+static const grpc_metadata *find(const grpc_metadata *header, const grpc_metadata *list, size_t count) {
   for (size_t i = 0; i < count; i++)
-    if (grpc_slice_eq(header->key, list[i].key)) return true;
-  return false;
+    if (grpc_slice_eq(header->key, list[i].key)) return &list[i];
+  return NULL;
+}
+
+static bool is_among(const grpc_metadata *header, const grpc_metadata *list, size_t count) {
+  return find(header, list, count) != NULL;
 }
 
 static void add_own(arvak__headers *headers, const grpc_metadata *header) {
@@ -91,9 +95,9 @@ static void add_own(arvak__headers *headers, const grpc_metadata *header) {
 
 int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *common, size_t fixed_count,
                          const arvak_header *fresh, size_t count) {
-  arvak_call_options options = {.headers = fresh, .header_count = count};
+  arvak_call_options options = {.headers = fresh, .header_count = count, .is_guest = headers->is_guest};
   const grpc_metadata *fixed = headers->list + (headers->count - headers->own_count);
-  arvak__headers given, all = {NULL, 0, 0};
+  arvak__headers given, all = {NULL, 0, 0, headers->is_guest};
   if (!arvak__headers_are_sound(&options)) return ARVAK_EINVAL;
   int status = arvak__headers_init(&given, common, &options);
   if (status != ARVAK_OK) return status;
@@ -106,7 +110,10 @@ int arvak__headers_renew(arvak__headers *headers, const arvak__client_headers *c
   size_t shared = given.count - given.own_count;
   for (size_t i = 0; all.list && i < shared; i++)
     if (!is_among(&given.list[i], fixed, fixed_count)) all.list[all.count++] = given.list[i];
-  for (size_t i = 0; all.list && i < fixed_count; i++) add_own(&all, &fixed[i]);
+  for (size_t i = 0; all.list && i < fixed_count; i++) {
+    const grpc_metadata *better = all.is_guest ? find(&fixed[i], given.list + shared, given.own_count) : NULL;
+    add_own(&all, better ? better : &fixed[i]);
+  }
   for (size_t i = shared; all.list && i < given.count; i++)
     if (!is_among(&given.list[i], fixed, fixed_count)) add_own(&all, &given.list[i]);
   arvak__headers_fini(&given);

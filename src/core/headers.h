@@ -27,6 +27,7 @@ void arvak__client_headers_fini(arvak__client_headers *common, bool is_forked);
 typedef struct arvak__headers {
   grpc_metadata *list;
   size_t count, own_count; /* own_count 0: the list is the client's; else it is owned, and of its slices the last */
+  bool is_guest; /* as in the call's options */
 } arvak__headers;
 
 /* common: the client's, borrowed as long as the list lives. */

@@ -23,6 +23,23 @@ static inline void arvak__list_append(arvak__list *list, arvak__link *link) {
   list->last = link;
 }
 
+static inline void arvak__list_prepend(arvak__list *list, arvak__link *link) {
+  link->prev = NULL;
+  link->next = list->first;
+  if (list->first) list->first->prev = link;
+  else list->last = link;
+  list->first = link;
+}
+
+/* Before next, which is in the list. */
+static inline void arvak__list_insert(arvak__list *list, arvak__link *link, arvak__link *next) {
+  link->next = next;
+  link->prev = next->prev;
+  if (next->prev) next->prev->next = link;
+  else list->first = link;
+  next->prev = link;
+}
+
 static inline void arvak__list_remove(arvak__list *list, arvak__link *link) {
   if (link->prev) link->prev->next = link->next;
   else list->first = link->next;

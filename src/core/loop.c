@@ -52,6 +52,7 @@ int arvak_loop_new(arvak_loop **out) {
 
 /* Not under the inbox's mu: the thread that wakes up wants it at once, and would only go to sleep again. */
 void arvak_loop_wake(arvak_loop *loop) {
+  if (arvak__loop_is_foreign(loop)) return;
   if (atomic_load(&loop->bridge.is_running)) arvak__bridge_signal(&loop->bridge);
   if (atomic_load(&loop->bridge.is_running)) return; /* else the bridge was just ended, and nobody may have seen that */
   if (atomic_exchange(&loop->is_waking, true)) return;
@@ -163,12 +164,14 @@ void arvak__loop_catch_up(arvak_loop *loop, int connections) {
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   arvak_loop *outer = stepping;
+  bool was_driven = atomic_exchange(&loop->is_driven, true);
   stepping = loop;
   int64_t due = arvak_loop_due_ns(loop);
   int ran = run_events(loop, due < until_ns ? due : until_ns);
   ran += run_inbox(loop);
   ran += run_timers(loop);
   stepping = outer;
+  atomic_store(&loop->is_driven, was_driven);
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   tell_rest(loop);
   return ran;

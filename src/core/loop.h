@@ -41,6 +41,7 @@ struct arvak_loop {
   int64_t now_ns;       /* when what is being done began; the clock is read once for all of it */
   int64_t last_end_ns;  /* when a member last left */
   atomic_bool is_waking; /* any thread: a wake is in cq */
+  atomic_bool is_driven; /* any thread: a step is under way */
   arvak__bridge bridge;
   int fd_users; /* opened and not closed */
   unsigned fork_generation;
@@ -53,6 +54,8 @@ bool arvak__loop_is_foreign(const arvak_loop *loop);
 
 void arvak__loop_join(arvak_loop *loop, arvak__member *member);
 void arvak__loop_leave(arvak_loop *loop, arvak__member *member);
+
+static inline bool arvak__loop_is_driven(const arvak_loop *loop) { return atomic_load(&loop->is_driven); }
 
 /* Hands a posting to its loop's owner thread, whose next step runs it. From another thread only while the loop cannot
  * go away, since it is woken when the posting may already have run: see slots.c. */

@@ -1,61 +1,116 @@
 /* The slots of a client: permits to have a call with gRPC, max_concurrent_rpcs of them, or fewer by an adaptive limit;
- * and the turns of its rate. Invariant: while a place is in the queue every slot is taken, and a slot that comes free
- * goes to the first in line, never past it.
+ * and the turns of its rate. Invariant: while a share is in the round every slot is taken, and a slot that comes free
+ * goes to the share whose turn it is.
+ *
+ * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an offer
+ * is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the others.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slots.h"
+
+#include <limits.h>
 
 void arvak__slots_init(arvak__slots *slots, const arvak_limiter_options *limiter, int max_concurrent_rpcs) {
   pthread_mutex_init(&slots->mu, NULL);
   arvak__limiter_init(&slots->limiter, limiter, max_concurrent_rpcs);
   slots->count = arvak__limiter_in_flight(&slots->limiter);
+  slots->common.max_in_flight = INT_MAX;
 }
 
 void arvak__slots_fini(arvak__slots *slots) { pthread_mutex_destroy(&slots->mu); }
 
+/* ---- under mu ---- */
+
+static arvak_share *share_of(arvak__slots *slots, const arvak__place *place) {
+  return place->share ? place->share : &slots->common;
+}
+
+static void leave_round(arvak__slots *slots, arvak_share *share) {
+  if (share->is_in_round) arvak__list_remove(&slots->round, &share->link);
+  share->is_in_round = false;
+}
+
+/* After a share has changed: at the end of the round, if it waits for a turn. */
+static void update_round(arvak__slots *slots, arvak_share *share) {
+  bool waits = share->queue.first && share->taken < share->max_in_flight;
+  if (!waits) leave_round(slots, share);
+  if (!waits || share->is_in_round) return;
+  share->is_in_round = true;
+  arvak__list_append(&slots->round, &share->link);
+}
+
+static void unlink_place(arvak__slots *slots, arvak_share *share, arvak__place *place) {
+  arvak__list_remove(&share->queue, &place->link);
+  slots->queued--;
+}
+
+/* So that whoever waits, and with him his loop, cannot go away before he is posted and the loop is woken: he has to take
+ * mu, to unqueue or to release, before he ends. */
+static void grant(arvak__slots *slots) {
+  while (slots->round.first && slots->taken < slots->count) {
+    arvak_share *share = (arvak_share *)slots->round.first;
+    arvak__place *first = (arvak__place *)share->queue.first;
+    bool is_driven = !share->loop || arvak__loop_is_driven(share->loop);
+    leave_round(slots, share);
+    if (!is_driven) {
+      arvak__loop_post(share->loop, &share->offer);
+      continue;
+    }
+    unlink_place(slots, share, first);
+    slots->taken++;
+    share->taken++;
+    first->is_granted = true;
+    update_round(slots, share);
+    arvak__loop_post(first->loop, first->posting);
+  }
+}
+
+/* ---- */
+
 bool arvak__slots_acquire(arvak__slots *slots, arvak__place *place) {
   pthread_mutex_lock(&slots->mu);
-  bool is_free = slots->taken < slots->count;
+  arvak_share *share = share_of(slots, place);
+  bool is_free = slots->taken < slots->count && !share->queue.first && share->taken < share->max_in_flight;
   place->is_granted = is_free;
   if (is_free) {
     slots->taken++;
+    share->taken++;
   } else {
-    arvak__list_append(&slots->queue, &place->link);
+    bool is_first = !share->queue.first;
+    arvak__list_append(&share->queue, &place->link);
     slots->queued++;
+    if (is_first) update_round(slots, share);
+    grant(slots);
   }
   pthread_mutex_unlock(&slots->mu);
   return is_free;
 }
 
-static void unlink_place(arvak__slots *slots, arvak__place *place) {
-  arvak__list_remove(&slots->queue, &place->link);
-  slots->queued--;
-}
-
-/* Under mu, so that whoever waits there, and with him his loop, cannot go away before he is posted and the loop is
- * woken: he has to take mu, to unqueue or to release, before he ends. */
-static void grant(arvak__slots *slots) {
-  while (slots->queue.first && slots->taken < slots->count) {
-    arvak__place *first = (arvak__place *)slots->queue.first;
-    unlink_place(slots, first);
-    slots->taken++;
-    first->is_granted = true;
-    arvak__loop_post(first->loop, first->posting);
-  }
-}
-
-void arvak__slots_release(arvak__slots *slots) {
+void arvak__slots_release(arvak__slots *slots, const arvak__place *place) {
   pthread_mutex_lock(&slots->mu);
+  arvak_share *share = share_of(slots, place);
+  bool was_full = share->taken == share->max_in_flight;
   slots->taken--;
+  share->taken--;
+  if (was_full) update_round(slots, share);
   grant(slots);
   pthread_mutex_unlock(&slots->mu);
 }
 
 bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place) {
   pthread_mutex_lock(&slots->mu);
+  arvak_share *share = share_of(slots, place);
   bool is_queued = !place->is_granted;
-  if (is_queued) unlink_place(slots, place);
+  if (is_queued) unlink_place(slots, share, place);
+  if (is_queued && !share->queue.first) update_round(slots, share);
   pthread_mutex_unlock(&slots->mu);
   return is_queued;
+}
+
+void arvak__slots_offer(arvak__slots *slots, arvak_share *share) {
+  pthread_mutex_lock(&slots->mu);
+  update_round(slots, share);
+  grant(slots);
+  pthread_mutex_unlock(&slots->mu);
 }
 
 int64_t arvak__tokens_reserve(arvak__slots *slots, int jobs, int64_t now_ns, int64_t latest_ns) {

@@ -1,6 +1,7 @@
-/* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in the queue, first in
- * first out, in a place that is embedded in him. Tokens are the limiter's permission to submit jobs, one each.
- * Thread-safe: guarded by mu. Places are borrowed while they are in the queue.
+/* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in a place that is embedded
+ * in him. Slots go round the shares that wait, and within one first in, first out. Tokens are the limiter's permission
+ * to submit jobs, one each.
+ * Thread-safe: guarded by mu. Places are borrowed while they are in a queue.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_SLOTS_H
 #define ARVAK_SLOTS_H
@@ -17,16 +18,33 @@
 typedef struct arvak__place {
   arvak__link link;         /* mu; first: its address is the place's */
   bool is_granted;          /* mu: a slot is this place's */
+  arvak_share *share;       /* shared by whoever has the place, or NULL: that of all who have none */
   arvak_loop *loop;         /* borrowed; where it is posted that a slot has been granted */
   arvak__posting *posting;  /* borrowed */
 } arvak__place;
+
+/* A share stands in the round while it has a place that waits, may have another slot, and somebody drives its loop, as
+ * far as is known. */
+struct arvak_share {
+  arvak__link link;     /* mu: in the round; first: its address is the share's */
+  bool is_in_round;     /* mu */
+  arvak__list queue;    /* mu: places */
+  int taken;            /* mu: slots */
+  int max_in_flight;    /* INT_MAX: no limit of its own */
+  arvak_loop *loop;     /* borrowed; NULL: of many loops, which count as driven */
+  arvak__posting offer; /* to the loop, which was not driven when it was this share's turn */
+  arvak_client *client; /* borrowed while calls name the share; NULL: the share of all who have none */
+  int64_t rank;         /* mu of the client's turns: of its last turn, see turns.h */
+  int refs, calls;      /* owner thread of the loop; calls: those of the refs that are calls */
+};
 
 typedef struct arvak__slots {
   pthread_mutex_t mu;
   arvak__limiter limiter; /* mu */
   int taken, count;       /* mu: slots taken, and how many there are */
-  arvak__list queue;      /* mu */
-  int queued;             /* mu */
+  arvak__list round;      /* mu: shares */
+  int queued;             /* mu: places in all queues */
+  arvak_share common;     /* of those who have no share */
 } arvak__slots;
 
 typedef struct arvak__slots_figures {
@@ -38,10 +56,16 @@ void arvak__slots_init(arvak__slots *slots, const arvak_limiter_options *limiter
 void arvak__slots_fini(arvak__slots *slots);
 /* Takes a slot, or queues the place. True: taken. */
 bool arvak__slots_acquire(arvak__slots *slots, arvak__place *place);
-/* Gives a slot back: to the first place in line, which is posted to its loop, or to the client. */
-void arvak__slots_release(arvak__slots *slots);
+/* Gives a place's slot back: to the next in the round, which is posted to its loop, or to the client. */
+void arvak__slots_release(arvak__slots *slots, const arvak__place *place);
 /* Takes a place out of the queue. False: it is not there any more, its slot is granted and on the way. */
 bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place);
+
+/* A call names the share, which may be NULL; its client outlives the call. Both in the loop's owner thread. */
+arvak_share *arvak__share_join(arvak_share *share);
+void arvak__share_leave(arvak_share *share);
+/* The share's loop is driven again: it stands in the round, if it waits. */
+void arvak__slots_offer(arvak__slots *slots, arvak_share *share);
 
 /* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
 int64_t arvak__tokens_reserve(arvak__slots *slots, int jobs, int64_t now_ns, int64_t latest_ns);

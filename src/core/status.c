@@ -92,6 +92,10 @@ bool arvak__is_local_message(const char *message) {
   return starts_with_any(message, local_messages, sizeof local_messages / sizeof *local_messages);
 }
 
+bool arvak__is_full_message(const char *message) {
+  return starts_with(message, "Concurrency limit reached") || starts_with(message, "Queue full");
+}
+
 static bool is_own_message(const char *message) {
   return arvak__is_local_message(message) ||
          starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);

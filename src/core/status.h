@@ -30,7 +30,9 @@ const char *arvak__rpc_method(arvak_rpc rpc);
 /* What may be wrong when a connection could not be made with this message; static, or NULL. Only words for people. */
 const char *arvak__connect_hint(bool tls, const char *message);
 arvak__delivery arvak__delivery_of(const arvak__evidence *evidence);
-bool arvak__is_local_message(const char *message); /* about an answer that gRPC would not take */
+bool arvak__is_local_message(const char *message);
+/* The server's words for too many unfinished jobs, as opposed to too many in a second. */
+bool arvak__is_full_message(const char *message); /* about an answer that gRPC would not take */
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message);
 bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__delivery delivery);
 bool arvak__maybe_executed(arvak_rpc rpc, size_t circuits, int code, arvak__delivery delivery);

@@ -184,6 +184,8 @@ static void settle(arvak_stream *stream, stream_news *news) {
   if (stream->outcome.kind == ARVAK_KIND_NONE)
     arvak__attempt_judge(&stream->attempt, &stream->outcome, stream->loop->now_ns);
   arvak_verdict verdict = stream->attempt.verdict;
+  bool is_hasty = stream->headers.is_guest && stream->outcome.kind == ARVAK_KIND_TIMEOUT; /* its own idea of time */
+  if (is_hasty) verdict = ARVAK_VERDICT_NEUTRAL;
   if (!stream->has_brought || verdict == ARVAK_VERDICT_FAILURE) tell_breaker(stream, verdict, news);
   if (stream->retry && stream->outcome.kind == ARVAK_KIND_NONE) arvak_retry_earn(stream->retry);
   arvak__attempt_close(&stream->attempt, stream->loop->now_ns);

@@ -7,6 +7,7 @@
 
 #include "attached.h"
 #include "guard.h"
+#include "interrupt.h"
 #include "misuse.h"
 #include "outcome.h"
 #include "ready.h"
@@ -14,6 +15,7 @@
 #include "work.h"
 
 bool larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
+  larvak_interrupt_check(L, state);
   if (state->hooks.depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
   larvak_task *task = state->tasks.current;
   if (!task) {
@@ -45,7 +47,7 @@ static int block(lua_State *L) {
       lua_pushliteral(L, "deadlock: waiting for something that nothing in flight can bring");
       return lua_error(L);
     }
-    larvak_step(L, state, arvak_now_ns() + LARVAK_AIR_NS);
+    larvak_step(L, state, arvak_now_ns() + larvak_step_air_ns(state));
     larvak_step_breathe(L, state, b->mask_before);
   }
   return 0;
@@ -72,6 +74,7 @@ static int await_blocking(lua_State *L, larvak_wait *wait) {
   lua_pushlightuserdata(L, &b);
   int status = leave(L, wait->state, lua_pcall(L, 1, 0, 0));
   if (status != LUA_OK) {
+    larvak_outcome_explain_interrupt(L, wait);
     larvak_wait_drop(wait);
     return lua_error(L);
   }
@@ -92,6 +95,10 @@ static int on_resume(lua_State *L, int status, lua_KContext ticket) {
 
 /* In a canceled task a wait takes one turn of the loop, so that a task that tries again and again holds up nobody. */
 int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign) {
+  if (larvak_is_closing(L, wait->state)) {
+    larvak_wait_end(wait, REASON_CLOSING);
+    return larvak_outcome_finish(L, wait);
+  }
   if (is_foreign) return larvak_attached_await(L, wait);
   larvak_task *task = wait->state->tasks.current;
   if (!task) return await_blocking(L, wait);

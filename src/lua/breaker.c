@@ -16,23 +16,33 @@ enum { MAX_COUNT = 1000000 };
 
 #define PASS "arvak.breaker_pass"
 
-static arvak_breaker **push_breaker(lua_State *L) {
-  arvak_breaker **box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = NULL;
+typedef struct breaker_box {
+  arvak_breaker *core; /* shared */
+  bool is_fixed;       /* a host's, which a plugin can look at and nothing more */
+} breaker_box;
+
+static breaker_box *push_breaker(lua_State *L) {
+  breaker_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (breaker_box){NULL, false};
   luaL_setmetatable(L, LARVAK_BREAKER);
   return box;
 }
 
-void larvak_breaker_push(lua_State *L, arvak_breaker *breaker) {
-  if (breaker) *push_breaker(L) = arvak_breaker_ref(breaker);
+void larvak_breaker_push(lua_State *L, arvak_breaker *breaker, bool is_fixed) {
+  if (breaker) *push_breaker(L) = (breaker_box){arvak_breaker_ref(breaker), is_fixed};
   else lua_pushnil(L);
 }
 
 static int breaker_gc(lua_State *L) {
-  arvak_breaker **box = luaL_checkudata(L, 1, LARVAK_BREAKER);
-  arvak_breaker_unref(*box);
-  *box = NULL;
+  breaker_box *box = luaL_checkudata(L, 1, LARVAK_BREAKER);
+  arvak_breaker_unref(box->core);
+  box->core = NULL;
   return 0;
+}
+
+/* What else a plugin could have it go by would move it. */
+static void check_free(lua_State *L, const breaker_box *box, const char *what) {
+  if (box->is_fixed) larvak_misuse(L, "%s: this breaker belongs to the host, and a plugin can only look at it", what);
 }
 
 /* ---- reading tables ---- */
@@ -56,10 +66,11 @@ static void read_breaker(lua_State *L, int options, const char *what, arvak_brea
 
 arvak_breaker *larvak_breaker_read(lua_State *L, int index, const char *what) {
   index = lua_absindex(L, index);
-  arvak_breaker **given = luaL_testudata(L, index, LARVAK_BREAKER);
+  breaker_box *given = luaL_testudata(L, index, LARVAK_BREAKER);
   if (given) {
+    check_free(L, given, what);
     lua_pushvalue(L, index);
-    return *given;
+    return given->core;
   }
   luaL_checkstack(L, 10, NULL);
   arvak_breaker_options options;
@@ -69,22 +80,30 @@ arvak_breaker *larvak_breaker_read(lua_State *L, int index, const char *what) {
     lua_pushnil(L);
     return NULL;
   }
-  arvak_breaker **box = push_breaker(L);
+  breaker_box *box = push_breaker(L);
   if (is_table) read_breaker(L, index, what, &options);
-  int status = arvak_breaker_new(&options, box);
+  int status = arvak_breaker_new(&options, &box->core);
   if (status != ARVAK_OK && options.ud) larvak_hook_release(options.ud);
   if (status != ARVAK_OK) larvak_no_memory(L);
-  return *box;
+  return box->core;
 }
 
 /* ---- methods ---- */
 
-static arvak_breaker *check_breaker(lua_State *L, const char *method) {
-  arvak_breaker **box = luaL_testudata(L, 1, LARVAK_BREAKER);
-  if (!box || !*box)
+static breaker_box *check_box(lua_State *L, const char *method) {
+  breaker_box *box = luaL_testudata(L, 1, LARVAK_BREAKER);
+  if (!box || !box->core)
     larvak_misuse(L, "%s: got %s as the breaker, expected breaker:%s(...)", method, larvak_describe(L, 1), method);
   larvak_misuse_check_count(L, method, lua_gettop(L), 2, 1, "");
-  return *box;
+  return box;
+}
+
+static arvak_breaker *check_breaker(lua_State *L, const char *method) { return check_box(L, method)->core; }
+
+static arvak_breaker *check_movable(lua_State *L, const char *method) {
+  breaker_box *box = check_box(L, method);
+  check_free(L, box, method);
+  return box->core;
 }
 
 /* breaker_new(options) */
@@ -126,27 +145,27 @@ static int told(lua_State *L) {
 }
 
 static int breaker_record_success(lua_State *L) {
-  arvak_breaker_record(check_breaker(L, "record_success"), ARVAK_VERDICT_SUCCESS);
+  arvak_breaker_record(check_movable(L, "record_success"), ARVAK_VERDICT_SUCCESS);
   return told(L);
 }
 
 static int breaker_record_failure(lua_State *L) {
-  arvak_breaker_record(check_breaker(L, "record_failure"), ARVAK_VERDICT_FAILURE);
+  arvak_breaker_record(check_movable(L, "record_failure"), ARVAK_VERDICT_FAILURE);
   return told(L);
 }
 
 static int breaker_force_open(lua_State *L) {
-  arvak_breaker_force(check_breaker(L, "force_open"), ARVAK_BREAKER_OPEN);
+  arvak_breaker_force(check_movable(L, "force_open"), ARVAK_BREAKER_OPEN);
   return told(L);
 }
 
 static int breaker_force_closed(lua_State *L) {
-  arvak_breaker_force(check_breaker(L, "force_closed"), ARVAK_BREAKER_CLOSED);
+  arvak_breaker_force(check_movable(L, "force_closed"), ARVAK_BREAKER_CLOSED);
   return told(L);
 }
 
 static int breaker_reset(lua_State *L) {
-  arvak_breaker_reset(check_breaker(L, "reset"));
+  arvak_breaker_reset(check_movable(L, "reset"));
   return told(L);
 }
 
@@ -160,7 +179,7 @@ typedef struct pass {
 
 /* breaker_enter(breaker): a pass, or nil and in how many seconds to try again. */
 static int breaker_enter(lua_State *L) {
-  arvak_breaker *breaker = check_breaker(L, "wrap");
+  arvak_breaker *breaker = check_movable(L, "wrap");
   int64_t retry_after = 0;
   pass *p = lua_newuserdatauv(L, sizeof *p, 0);
   p->breaker = NULL;

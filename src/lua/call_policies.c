@@ -23,7 +23,9 @@ static void read_breaker(lua_State *L, int index, larvak_call_policies *out) {
 
 void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out) {
   read_breaker(L, index, out);
+  if (out->has_breaker) larvak_quota_policies(L, client->limits, "breaker");
   out->has_retry = larvak_taken_field(L, index, "retry") != LUA_TNIL;
+  if (out->has_retry) larvak_quota_policies(L, client->limits, "retry");
   if (out->has_retry)
     out->retry = larvak_retry_read(L, -1, "retry", client->core ? arvak_client_address(client->core) : NULL);
 }

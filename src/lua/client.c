@@ -4,20 +4,24 @@
 #include "client.h"
 
 #include <lauxlib.h>
+#include <math.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "names.h"
+#include "options.h"
 #include "work.h"
 
 /* See client_flush. */
 #define FLUSH_NS 200000000
 #define FLUSH_LOOK_NS 500000
-enum { FLUSH_ROUNDS = 8 };
+enum { FLUSH_ROUNDS = 8, REFUSAL_SIZE = 160 };
 
 /* ---- life ---- */
 
 larvak_client *larvak_client_push(lua_State *L) {
+  if (larvak_is_closing(L, larvak_state_get(L))) larvak_misuse(L, "the Lua state is closing"); /* and would not free it */
   larvak_client *client = lua_newuserdatauv(L, sizeof *client, LARVAK_CLIENT_METADATA);
   memset(client, 0, sizeof *client);
   client->state = larvak_state_get(L);
@@ -67,6 +71,8 @@ static int client_gc(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
   close_handle(client);
   drop_policies(client);
+  larvak_quota_unref(client->limits);
+  client->limits = NULL;
   if (client->is_counted) client->state->client_count--;
   client->is_counted = false;
   return 0;
@@ -106,9 +112,50 @@ static int client_set_async(lua_State *L) {
 /* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
 static int client_check(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
-  lua_Number timeout = (lua_Number)arvak_client_timeout_ns(client->core) * 1e-9;
+  int64_t timeout_ns = arvak_client_timeout_ns(client->core), most_ns = client->limits->most.max_timeout_ns;
+  lua_Number timeout = (lua_Number)(most_ns > 0 && most_ns < timeout_ns ? most_ns : timeout_ns) * 1e-9;
   lua_pushstring(L, arvak_client_address(client->core)); /* may run a finalizer that closes the client */
   lua_pushnumber(L, timeout);
+  return 2;
+}
+
+static void push_seconds(lua_State *L, int64_t ns) {
+  if (ns > 0) lua_pushnumber(L, (lua_Number)ns * 1e-9);
+  else lua_pushnumber(L, (lua_Number)HUGE_VAL);
+}
+
+/* limit_wait(client, max_wait | nil): how long the client's plugin may wait for a job, or nil; raises for more. And the
+ * longest timeout and queue_timeout of its calls. */
+static int client_limit_wait(lua_State *L) {
+  larvak_client *client = larvak_client_check(L, 1, "wait");
+  const arvak_lua_limits most = client->limits->most;
+  lua_settop(L, 2);
+  int64_t given = larvak_option_seconds(L, 2, "max_wait");
+  int64_t counts = larvak_quota_time(L, "max_wait", given, 0, most.max_wait_ns);
+  if (counts == given) lua_pushvalue(L, 2);
+  else push_seconds(L, counts);
+  push_seconds(L, most.max_timeout_ns);
+  push_seconds(L, most.max_queue_timeout_ns);
+  return 3;
+}
+
+/* ---- the pace of submits ---- */
+
+/* is_paced(client): whether its submits wait for their turn where the server refuses them. */
+static int client_is_paced(lua_State *L) {
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_pushboolean(L, client->core && arvak_client_is_paced(client->core));
+  return 1;
+}
+
+/* refusal(client): while the server refuses every submit for its rate: for how many seconds, and its last words. */
+static int client_refusal(lua_State *L) {
+  char words[REFUSAL_SIZE];
+  larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
+  int64_t since = client->core ? arvak_client_get_refusal(client->core, words, sizeof words) : -1;
+  if (since < 0) return 0;
+  lua_pushnumber(L, (lua_Number)since * 1e-9);
+  lua_pushstring(L, words);
   return 2;
 }
 
@@ -132,6 +179,7 @@ static int client_hurry(lua_State *L) {
 static int client_flush(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "flush");
   arvak_loop *loop = larvak_loop_get(L, client->state);
+  if (larvak_is_closing(L, client->state)) return 0;
   if (client->state->work.users) return 0; /* another thread polls, and nobody else's loop is to be held up */
   if (arvak_client_connect(client->core, loop)) return 0;
   int64_t end = arvak_now_ns() + FLUSH_NS;
@@ -140,7 +188,7 @@ static int client_flush(lua_State *L) {
     /* A connection that becomes ready is no event of ours, so look again soon. */
     arvak_loop_step(loop, arvak_now_ns() + FLUSH_LOOK_NS);
     arvak_client_get_stats(client->core, &stats);
-  } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end);
+  } while (stats.ready == 0 && stats.failing == 0 && arvak_now_ns() < end && !larvak_interrupt_is_set(client->state));
   /* The write follows the connection within gRPC; a few rounds without waiting let it happen. */
   for (int i = 0; i < FLUSH_ROUNDS; i++) arvak_loop_step(loop, 0);
   return 0;
@@ -150,7 +198,9 @@ void larvak_client_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"close", client_close},         {"is_closed", client_is_closed},
                                        {"set_async", client_set_async}, {"check_client", client_check},
                                        {"warm", client_warm},           {"flush", client_flush},
-                                       {"hurry", client_hurry},         {NULL, NULL}};
+                                       {"hurry", client_hurry},         {"limit_wait", client_limit_wait},
+                                       {"is_paced", client_is_paced},   {"refusal", client_refusal},
+                                       {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", client_gc}, {"__tostring", client_tostring}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, LARVAK_CLIENT);

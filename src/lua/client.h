@@ -7,6 +7,7 @@
 #include <lua.h>
 
 #include "arvak.h"
+#include "quota.h"
 #include "state.h"
 
 typedef struct larvak_client {
@@ -15,6 +16,7 @@ typedef struct larvak_client {
   bool is_counted;
   bool has_functions; /* api_key or metadata is a function */
   bool is_shared;     /* pushed by a host: others use the same client */
+  larvak_quota *limits; /* shared with its views; there as long as core is, and after that */
   arvak_retry *retry; /* shared, or NULL; what calls get that name no other, as the next */
   arvak_breaker *breaker;
 } larvak_client;

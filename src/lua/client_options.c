@@ -129,9 +129,11 @@ static void read_headers(lua_State *L, int options, int client, arvak_client_opt
 static void read_limiter(lua_State *L, int index, arvak_limiter_options *out) {
   static const char *const keys[] = {"rate", "burst", "max_in_flight", NULL};
   index = lua_absindex(L, index);
-  if (lua_isnoneornil(L, index) || (lua_isboolean(L, index) && !lua_toboolean(L, index))) return;
+  if (lua_isnoneornil(L, index) || larvak_taken_is(L, index, "auto")) return;
+  out->is_off = lua_isboolean(L, index) && !lua_toboolean(L, index);
+  if (out->is_off) return;
   if (!lua_istable(L, index))
-    larvak_misuse(L, "limiter: got %s, expected a table of options or false", larvak_describe(L, index));
+    larvak_misuse(L, "limiter: got %s, expected \"auto\", a table of options or false", larvak_describe(L, index));
   larvak_options_check(L, index, "limiter", keys);
   out->rate = larvak_field_number(L, index, "limiter", "rate", 0, 0.001, 1e6);
   out->burst = larvak_field_integer(L, index, "limiter", "burst", MAX_COUNT);

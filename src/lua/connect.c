@@ -11,6 +11,8 @@
 #include "client_options.h"
 #include "errors.h"
 #include "headers.h"
+#include "interrupt.h"
+#include "quota.h"
 #include "misuse.h"
 #include "options.h"
 #include "retry.h"
@@ -69,13 +71,23 @@ static int client_has_retry(lua_State *L) {
 
 /* breaker(client): the live one, or nil. */
 static int client_breaker(lua_State *L) {
-  arvak_breaker *breaker = larvak_client_check(L, 1, "breaker")->breaker;
+  const larvak_client *client = larvak_client_check(L, 1, "breaker");
   larvak_misuse_check_count(L, "breaker", lua_gettop(L), 2, 1, "");
-  larvak_breaker_push(L, breaker);
+  bool is_hosts = client->limits->is_guest && client->breaker == arvak_client_breaker(client->core);
+  arvak_lua_breaker_use use = is_hosts ? client->limits->most.breaker : ARVAK_LUA_BREAKER_MOVE;
+  larvak_breaker_push(L, use == ARVAK_LUA_BREAKER_NONE ? NULL : client->breaker, use == ARVAK_LUA_BREAKER_SEE);
   return 1;
 }
 
 /* ---- handles ---- */
+
+static void limit_policies(lua_State *L, const larvak_client *client) {
+  static const char *const names[] = {"breaker", "retry"};
+  for (int i = 0; i < 2; i++) {
+    if (larvak_taken_field(L, 2, names[i]) != LUA_TNIL) larvak_quota_policies(L, client->limits, names[i]);
+    lua_pop(L, 1);
+  }
+}
 
 /* view(client, options): another handle on the same connections, slots and limiter, with policies of its own. */
 static int client_view(lua_State *L) {
@@ -83,6 +95,7 @@ static int client_view(lua_State *L) {
   luaL_checkstack(L, 20, NULL);
   check_policies(L, "resilient");
   lua_settop(L, 2);
+  limit_policies(L, client);
   larvak_client *view = larvak_client_push(L);
   view->has_functions = client->has_functions;
   for (int uv = LARVAK_CLIENT_API_KEY; uv <= LARVAK_CLIENT_METADATA; uv++) {
@@ -92,6 +105,7 @@ static int client_view(lua_State *L) {
   if (view->has_functions) larvak_headers_note_client(L, 3);
   if (!client->core) return larvak_misuse(L, "resilient: the client is closed"); /* by a finalizer */
   view->core = arvak_client_ref(client->core);
+  view->limits = larvak_quota_ref(client->limits);
   view->retry = arvak_retry_ref(client->retry);
   view->breaker = arvak_breaker_ref(client->breaker);
   take_policies(L, 2, view, arvak_client_address(view->core));
@@ -108,9 +122,19 @@ static int raise_refusal(lua_State *L, const arvak_client_options *options, cons
   return larvak_misuse(L, "%s, got %s", reason, larvak_describe(L, -1));
 }
 
+/* check_connect(): raises where the host lets nothing connect. */
+static int connect_check(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (larvak_is_closing(L, state)) larvak_misuse(L, "connect: the Lua state is closing");
+  if (state->limits.has_no_connect)
+    larvak_misuse(L, "connect: the host lets this plugin make no clients; use the one that it was given");
+  return 0;
+}
+
 /* connect(address, options | nil): a client; opens nothing yet. */
 static int client_connect(lua_State *L) {
   arvak_client_options options;
+  connect_check(L);
   memset(&options, 0, sizeof options);
   lua_settop(L, 2);
   options.address = larvak_option_text(L, 1, "address");
@@ -130,14 +154,28 @@ static int client_connect(lua_State *L) {
   }
   if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
   if (status != ARVAK_OK) return raise_refusal(L, &options, reason);
+  client->limits = larvak_quota_new(L, client->state, client->core, NULL);
   lua_pushvalue(L, 3);
   return 1;
 }
 
-void larvak_client_adopt(lua_State *L, arvak_client *core) {
+static int lower(int own, int most) { return most > 0 && (own == 0 || most < own) ? most : own; }
+
+static int64_t lower_ns(int64_t own, int64_t most) { return most > 0 && (own == 0 || most < own) ? most : own; }
+
+/* Those that hold for the state; of several pushes the lowest count. */
+static void limit_state(larvak_state *state, const arvak_lua_limits *most) {
+  state->limits.max_tasks = lower(state->limits.max_tasks, most->max_tasks);
+  state->limits.max_sleep_ns = lower_ns(state->limits.max_sleep_ns, most->max_sleep_ns);
+  state->limits.has_no_connect |= most->has_no_connect;
+}
+
+void larvak_client_adopt(lua_State *L, arvak_client *core, const arvak_lua_limits *limits) {
   larvak_upcall_push(L, UPCALL_ADOPT);
   larvak_client *client = larvak_client_push(L);
-  larvak_loop_get(L, client->state);
+  client->limits = larvak_quota_new(L, client->state, core, limits);
+  client->limits->is_guest = true;
+  if (limits) limit_state(client->state, limits);
   client->core = arvak_client_ref(core);
   client->retry = arvak_retry_ref(arvak_client_retry(core));
   client->breaker = arvak_breaker_ref(arvak_client_breaker(core));
@@ -148,6 +186,7 @@ void larvak_client_adopt(lua_State *L, arvak_client *core) {
 void larvak_connect_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"connect", client_connect},     {"view", client_view},
                                        {"configure", client_configure}, {"breaker", client_breaker},
-                                       {"has_retry", client_has_retry}, {NULL, NULL}};
+                                       {"has_retry", client_has_retry}, {"check_connect", connect_check},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

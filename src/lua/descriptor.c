@@ -91,10 +91,12 @@ static int descriptor_pump(lua_State *L) {
   return 0;
 }
 
-/* kick(): makes the descriptor readable. */
+/* kick(user): makes the descriptor readable, on which alone the user relies from now on. Somebody else's step may take
+ * what it says, so the user is told again of whatever comes. */
 static int descriptor_kick(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  if (state->loop) arvak_loop_wake(state->loop);
+  larvak_user *user = luaL_checkudata(L, 1, USER);
+  user->told_ns = ARVAK_NEVER;
+  if (user->is_open && user->state->loop) arvak_loop_wake(user->state->loop);
   return 0;
 }
 

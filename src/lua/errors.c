@@ -102,13 +102,13 @@ static bool is_in_hook(lua_State *L) {
   return false;
 }
 
-static void note_interrupt(lua_State *L, int err) {
+void larvak_set_interrupt(lua_State *L, int err) {
   lua_pushvalue(L, err);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &interrupt_key); /* allocates nothing: the key is there */
 }
 
 int larvak_note_interrupt(lua_State *L) {
-  if (is_in_hook(L)) note_interrupt(L, 1);
+  if (is_in_hook(L)) larvak_set_interrupt(L, 1);
   return 1;
 }
 
@@ -123,7 +123,7 @@ bool larvak_is_interrupt(lua_State *L, int err) {
 /* is_interrupt(err), in a message handler: whether a debug hook has raised this, and not what ran. */
 static int errors_is_interrupt(lua_State *L) {
   luaL_checkany(L, 1);
-  if (is_in_hook(L)) note_interrupt(L, 1);
+  if (is_in_hook(L)) larvak_set_interrupt(L, 1);
   lua_pushboolean(L, larvak_is_interrupt(L, 1));
   return 1;
 }

@@ -19,6 +19,7 @@ void larvak_error_push_failure(lua_State *L, arvak_rpc rpc, const char *target, 
  * function is the message handler of a protected call that has to know; then whether the error there is one. */
 int larvak_note_interrupt(lua_State *L);
 bool larvak_is_interrupt(lua_State *L, int err);
+void larvak_set_interrupt(lua_State *L, int err); /* it is one, though no debug hook has raised it */
 
 void larvak_errors_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 

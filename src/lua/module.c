@@ -22,6 +22,8 @@
 #include "guard.h"
 #include "headers.h"
 #include "hooks.h"
+#include "interrupt.h"
+#include "quota.h"
 #include "lockfile.h"
 #include "method.h"
 #include "misuse.h"
@@ -87,6 +89,7 @@ static int require_inside(lua_State *L) {
 /* The state's finalizer. */
 static int close_state(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
+  if (!state->is_closed) larvak_waits_settle(state);
   if (!larvak_state_close(state)) return 0;
   larvak_waits_close(state);
   larvak_hooks_free(state);
@@ -97,7 +100,8 @@ static int close_state(lua_State *L) {
 static void push_core(lua_State *L) {
   static void (*const units[])(lua_State *) = {
       larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
-      larvak_upcall_open, larvak_state_open, larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
+      larvak_upcall_open, larvak_state_open, larvak_interrupt_open, larvak_quota_open, larvak_work_open,
+      larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
       larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_call_policies_open,
       larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open,
@@ -155,9 +159,31 @@ __attribute__((visibility("default"))) int luaopen_arvak_circuit(lua_State *L) {
   return 1;
 }
 
-void arvak_lua_pushclient(lua_State *L, arvak_client *client) {
+void arvak_lua_pushlimited(lua_State *L, arvak_client *client, const arvak_lua_limits *limits) {
   if (!client) luaL_error(L, "arvak_lua_pushclient: got NULL, expected a client");
   open_library(L);
   lua_pop(L, 1);
-  larvak_client_adopt(L, client);
+  larvak_client_adopt(L, client, limits);
+}
+
+void arvak_lua_pushclient(lua_State *L, arvak_client *client) { arvak_lua_pushlimited(L, client, NULL); }
+
+arvak_lua_handle *arvak_lua_get_handle(lua_State *L) {
+  open_library(L);
+  lua_pop(L, 1);
+  return arvak_lua_handle_ref(larvak_state_get(L)->handle);
+}
+
+void arvak_lua_set_hook_interval(lua_State *L, int interval_ms) {
+  open_library(L);
+  lua_pop(L, 1);
+  larvak_interrupt_set_hook_interval(larvak_state_get(L), interval_ms);
+}
+
+/* Whoever is suspended and has not been resumed since raises when he is. */
+void arvak_lua_clear_interrupt(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (!state || !state->handle) return;
+  larvak_waits_interrupt(state);
+  larvak_interrupt_clear(L, state);
 }

@@ -10,12 +10,17 @@
 #include "errors.h"
 #include "headers.h"
 #include "hooks.h"
+#include "interrupt.h"
+#include "quota.h"
+#include "names.h"
 #include "ready.h"
 #include "record.h"
 #include "upcall.h"
 
 /* A canceled task that has had so many waits refused and still waits on has the error raised. */
 enum { CANCELED_WAITS = 1000 };
+
+static const char answer_refused[] = "the answers that this plugin holds are as large together as the host allows";
 
 /* ---- of a call ---- */
 
@@ -44,9 +49,18 @@ static void push_refusal(lua_State *L, const arvak_call *call, const arvak_respo
   push_failure(L, call, &outcome);
 }
 
-/* (lightuserdata call, job id or nil): value, or nil and error. To be called protected. */
+/* So that the plugin may cancel them. */
+static void note_jobs(lua_State *L, larvak_quota *limits, const arvak_response *response) {
+  if (response->rpc == ARVAK_SUBMIT_JOB) larvak_quota_note_job(L, limits, response->as.job_id);
+  if (response->rpc != ARVAK_SUBMIT_BATCH) return;
+  for (size_t i = 0; i < response->as.jobs.size; i++) larvak_quota_note_job(L, limits, response->as.jobs.ids[i]);
+}
+
+/* (lightuserdata wait, job id or nil): value, or nil and error. To be called protected. */
 static int push_outcome(lua_State *L) {
-  arvak_call *call = lua_touserdata(L, 1);
+  larvak_wait *wait = lua_touserdata(L, 1);
+  arvak_call *call = wait->call;
+  if (wait->charge.limits && arvak_call_response(call)) note_jobs(L, wait->charge.limits, arvak_call_response(call));
   const arvak_outcome *outcome = arvak_call_outcome(call);
   if (outcome->kind != ARVAK_KIND_NONE) {
     lua_pushnil(L);
@@ -97,8 +111,57 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
   return 2;
 }
 
+void larvak_outcome_explain_interrupt(lua_State *L, const larvak_wait *wait) {
+  bool is_sent = wait->was_in_flight || (wait->call && arvak_call_is_sent(wait->call));
+  if (!is_sent || !larvak_is_interrupt(L, -1) || !lua_istable(L, -1) || !lua_getmetatable(L, -1)) return;
+  luaL_getmetatable(L, LARVAK_ERROR);
+  bool is_ours = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  if (!is_ours) return;
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, "maybe_executed");
+}
+
+static int raise_interrupted(lua_State *L) {
+  return larvak_interrupt_raise(L, lua_touserdata(L, 1));
+}
+
+static int finish_interrupted(lua_State *L, larvak_wait *wait) {
+  luaL_checkstack(L, 4, NULL);
+  lua_pushcfunction(L, raise_interrupted);
+  lua_pushlightuserdata(L, wait->state);
+  lua_pcall(L, 1, 0, 0);
+  larvak_outcome_explain_interrupt(L, wait);
+  larvak_interrupt_arm(L, wait->state);
+  larvak_wait_drop(wait);
+  return lua_error(L);
+}
+
+/* nil and an error; the ticket too, of a park. */
+static int finish_closing(lua_State *L, larvak_wait *wait) {
+  lua_Integer ticket = larvak_wait_ticket(wait);
+  bool is_park = wait->rpc == ARVAK_RPC_COUNT;
+  larvak_wait_drop(wait);
+  lua_pushnil(L);
+  larvak_error_push(L, ARVAK_KIND_CLOSED, 1, "the Lua state is closing");
+  lua_pushinteger(L, ticket);
+  return is_park ? 3 : (lua_pop(L, 1), 2);
+}
+
+static int finish_refused(lua_State *L, larvak_wait *wait) {
+  arvak_rpc rpc = (arvak_rpc)wait->rpc;
+  larvak_wait_free(wait);
+  larvak_quota_push_refusal(L, rpc, answer_refused);
+  push_job_id(L, rpc);
+  lua_setfield(L, -2, "job_id");
+  return 2;
+}
+
 int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
+  if (wait->reason == REASON_INTERRUPTED || larvak_interrupt_is_set(wait->state)) return finish_interrupted(L, wait);
+  if (wait->reason == REASON_CLOSING) return finish_closing(L, wait);
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
+  if (wait->reason == REASON_REFUSED) return finish_refused(L, wait);
   if (!wait->call) {
     lua_pushboolean(L, wait->reason == REASON_DONE);
     lua_pushinteger(L, larvak_wait_ticket(wait));
@@ -107,7 +170,7 @@ int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
   }
   luaL_checkstack(L, 6, NULL);
   lua_pushcfunction(L, push_outcome);
-  lua_pushlightuserdata(L, wait->call);
+  lua_pushlightuserdata(L, wait);
   push_job_id(L, wait->rpc);
   int status = lua_pcall(L, 2, 2, 0);
   larvak_wait_free(wait);
@@ -129,10 +192,12 @@ static int report(lua_State *L) {
   int count = 1;
   if (wait->call) {
     lua_pushcfunction(L, push_outcome);
-    lua_pushlightuserdata(L, wait->call);
+    lua_pushlightuserdata(L, wait);
     lua_pushnil(L);
     lua_call(L, 2, 2);
     count = 3;
+  } else if (wait->reason == REASON_REFUSED) {
+    count += larvak_quota_push_refusal(L, (arvak_rpc)wait->rpc, answer_refused);
   }
   lua_call(L, count, 0);
   return 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "handle.h"
 #include "misuse.h"
 #include "set.h"
 
@@ -28,6 +29,8 @@ void larvak_state_new(lua_State *L, lua_CFunction finalizer) {
   lua_pushcfunction(L, finalizer);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
+  state->handle = larvak_handle_new();
+  if (!state->handle) larvak_no_memory(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
 }
 
@@ -41,8 +44,11 @@ larvak_state *larvak_state_get(lua_State *L) {
 bool larvak_state_close(larvak_state *state) {
   if (state->is_closed) return false;
   state->is_closed = true;
+  if (state->handle) larvak_handle_set_loop(state->handle, NULL);
   if (state->loop) arvak_loop_close(state->loop);
   state->loop = NULL;
+  arvak_lua_handle_unref(state->handle);
+  state->handle = NULL;
   return true;
 }
 
@@ -55,6 +61,7 @@ arvak_loop *larvak_loop_get(lua_State *L, larvak_state *state) {
     lua_error(L);
   }
   if (status != ARVAK_OK) larvak_no_memory(L);
+  larvak_handle_set_loop(state->handle, state->loop);
   return state->loop;
 }
 

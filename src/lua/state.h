@@ -8,6 +8,7 @@
 #include <lua.h>
 
 #include "arvak.h"
+#include "arvak_lua.h"
 
 typedef struct larvak_state larvak_state;
 typedef struct larvak_task larvak_task;
@@ -78,10 +79,25 @@ struct larvak_stepping {
   int drive_mask; /* the mask of the main thread's debug hook when the loop was last driven */
 };
 
+/* interrupt.c */
+struct larvak_interrupt {
+  bool is_carried_out; /* wait.c: the waits of those who are suspended have ended */
+  int allowance;       /* instructions of the library's own chunks before the hook raises in them, too */
+  int64_t hook_interval_ns, hooked_ns; /* of the count hook while something blocks, 0: never; when it last ran */
+};
+
+/* connect.c: what the host has said about the state as it pushed its clients */
+struct larvak_state_limits {
+  int max_tasks; /* 0: any number, as the next */
+  int64_t max_sleep_ns;
+  bool has_no_connect;
+};
+
 /* The rest is of state.c itself, but for what is said beside a field. */
 struct larvak_state {
   lua_State *main;
   arvak_loop *loop; /* owned; made at first need */
+  arvak_lua_handle *handle; /* shared with the host; NULL when the state is closed */
   bool is_closed;
   bool is_reporting;   /* outcome.c */
   size_t client_count; /* client.c */
@@ -91,6 +107,8 @@ struct larvak_state {
   struct larvak_hooks hooks;
   struct larvak_work work;
   struct larvak_stepping step;
+  struct larvak_interrupt interrupt;
+  struct larvak_state_limits limits;
 };
 
 /* Makes the state of L, if there is none yet. finalizer: the __gc of its userdata, which calls larvak_state_close. */

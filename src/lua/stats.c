@@ -39,7 +39,9 @@ static void set_policies(lua_State *L, const larvak_client *client) {
     lua_pushnumber(L, tokens);
     lua_setfield(L, -2, "tokens");
   }
-  if (!client->breaker) return;
+  bool is_hidden = client->limits->is_guest && client->limits->most.breaker == ARVAK_LUA_BREAKER_NONE &&
+                   client->breaker == arvak_client_breaker(client->core);
+  if (!client->breaker || is_hidden) return;
   arvak_breaker_info info;
   arvak_breaker_get_info(client->breaker, arvak_now_ns(), &info);
   lua_createtable(L, 0, 4);
@@ -51,9 +53,37 @@ static void set_policies(lua_State *L, const larvak_client *client) {
   lua_setfield(L, -2, "breaker");
 }
 
+/* What a plugin may know: of its own calls. */
+static int push_own(lua_State *L, const larvak_client *client) {
+  const larvak_quota *limits = client->limits;
+  const arvak_lua_stats stats = limits->stats;
+  int under_way = limits->calls;
+  lua_createtable(L, 0, 6);
+  larvak_set_integer(L, "calls", (lua_Integer)stats.calls);
+  larvak_set_integer(L, "failures", (lua_Integer)stats.failures);
+  larvak_set_integer(L, "refused", (lua_Integer)stats.refused);
+  larvak_set_integer(L, "jobs", (lua_Integer)stats.jobs);
+  larvak_set_integer(L, "bytes_sent", (lua_Integer)stats.bytes_sent);
+  larvak_set_integer(L, "bytes_received", (lua_Integer)stats.bytes_received);
+  larvak_set_integer(L, "under_way", under_way);
+  return 1;
+}
+
+static void set_pace(lua_State *L, const arvak_client_stats *stats) {
+  lua_createtable(L, 0, 3);
+  larvak_set_integer(L, "refused", (lua_Integer)stats->refused);
+  larvak_set_integer(L, "held", (lua_Integer)stats->held);
+  if (stats->submit_rate >= 0) {
+    lua_pushnumber(L, stats->submit_rate);
+    lua_setfield(L, -2, "rate");
+  }
+  lua_setfield(L, -2, "pace");
+}
+
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
   larvak_misuse_check_count(L, "stats", lua_gettop(L), 2, 1, "");
+  if (client->limits->most.has_own_stats) return push_own(L, client);
   arvak_client_stats stats;
   arvak_latency latencies[ARVAK_WATCH_JOB];
   arvak_client_get_stats(client->core, &stats); /* all of it before a table is made: that may close the client */
@@ -79,6 +109,7 @@ static int client_stats(lua_State *L) {
     lua_pushnumber(L, stats.limiter_tokens);
     lua_setfield(L, -2, "limiter_tokens");
   }
+  if (stats.refused > 0) set_pace(L, &stats);
   set_retries(L, &stats);
   set_latency(L, latencies);
   set_policies(L, client);

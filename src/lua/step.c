@@ -5,13 +5,17 @@
 #include "step.h"
 
 #include <lauxlib.h>
+#include <string.h>
 
 #include "errors.h"
+#include "handle.h"
 #include "headers.h"
 #include "hooks.h"
+#include "interrupt.h"
 #include "misuse.h"
 #include "outcome.h"
 #include "task.h"
+#include "wait.h"
 #include "work.h"
 
 static int deliver(lua_State *L) {
@@ -36,8 +40,12 @@ bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   luaL_checkstack(L, 4, "stepping");
   state->step.is_running = true;
   bool has_news = larvak_has_ready(state);
-  int ran = arvak_loop_step(loop, has_news ? 0 : until_ns);
+  int64_t interrupt_ns = larvak_interrupt_due_ns(state);
+  int64_t start = arvak_now_ns();
+  int ran = arvak_loop_step(loop, has_news ? 0 : interrupt_ns < until_ns ? interrupt_ns : until_ns);
+  if (state->handle) larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = arvak_now_ns() - start});
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
+  larvak_waits_interrupt(state);
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);
@@ -57,7 +65,37 @@ static int noop(lua_State *L) {
   return 0;
 }
 
+/* A debug hook, called as Lua calls it, but for its stack; its caller here is the C function that waits. */
+static int call_hook(lua_State *L) {
+  lua_Debug ar;
+  memset(&ar, 0, sizeof ar);
+  lua_getstack(L, 0, &ar);
+  ar.event = LUA_HOOKCOUNT;
+  ar.currentline = -1;
+  lua_gethook(L)(L, &ar);
+  return 0;
+}
+
+static void run_count_hook(lua_State *L, larvak_state *state) {
+  int64_t interval = state->interrupt.hook_interval_ns;
+  if (interval == 0 || !(lua_gethookmask(L) & LUA_MASKCOUNT)) return;
+  int64_t now = arvak_now_ns();
+  if (now - state->interrupt.hooked_ns < interval) return;
+  state->interrupt.hooked_ns = now;
+  lua_pushcfunction(L, call_hook);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return;
+  larvak_set_interrupt(L, -1);
+  lua_error(L);
+}
+
+int64_t larvak_step_air_ns(const larvak_state *state) {
+  int64_t interval = state->interrupt.hook_interval_ns;
+  return interval > 0 && interval < LARVAK_AIR_NS ? interval : LARVAK_AIR_NS;
+}
+
 void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
+  larvak_interrupt_check(L, state);
+  luaL_checkstack(L, 4, NULL);
   int mask = lua_gethookmask(state->main);
   if (L != state->main && (mask & LUA_MASKCOUNT) && !(mask_before & LUA_MASKCOUNT)) {
     lua_sethook(L, lua_gethook(state->main), mask, lua_gethookcount(state->main));
@@ -65,6 +103,7 @@ void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
   }
   lua_pushcfunction(L, noop);
   lua_call(L, 0, 0);
+  run_count_hook(L, state);
 }
 
 /* ---- for the Lua layer ---- */
@@ -73,12 +112,13 @@ void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
 static int step_once(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_step_check(L, state);
+  if (larvak_is_closing(L, state)) return 0;
   double seconds = luaL_checknumber(L, 1);
   int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
   int mask_before = lua_gethookmask(state->main);
   bool has_news;
   do {
-    int64_t air = arvak_now_ns() + LARVAK_AIR_NS;
+    int64_t air = arvak_now_ns() + larvak_step_air_ns(state);
     has_news = larvak_step(L, state, until < air ? until : air);
     larvak_step_breathe(L, state, mask_before);
   } while (!has_news && arvak_now_ns() < until);
@@ -90,10 +130,12 @@ static int step_once(lua_State *L) {
 static int step_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_step_check(L, state);
-  int64_t until = arvak_now_ns() + LARVAK_AIR_NS;
+  if (larvak_is_closing(L, state)) larvak_misuse(L, "the Lua state is closing");
+  int64_t until = arvak_now_ns() + larvak_step_air_ns(state);
   uint64_t ends = state->tasks.end_count;
   do larvak_step(L, state, until);
-  while (state->tasks.end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until);
+  while (state->tasks.end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until &&
+         !larvak_interrupt_is_set(state));
   larvak_step_breathe(L, state, state->step.drive_mask);
   state->step.drive_mask = lua_gethookmask(state->main);
   return 0;

@@ -11,11 +11,14 @@
 /* A blocking wait comes up this often, so that a pending debug hook (Ctrl-C) can raise in it. */
 #define LARVAK_AIR_NS 100000000
 
+/* The same, or the interval at which the host wants the count hook to run. */
+int64_t larvak_step_air_ns(const larvak_state *state);
 /* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. True:
  * there was something to do. */
 bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 void larvak_step_check(lua_State *L, larvak_state *state); /* raises where the loop must not be stepped */
-/* Lets a pending debug hook raise. lua.c sets its own on the main thread alone, so a debug hook by count that appeared
+/* Raises when the host has interrupted the state; runs the count hook where the host wants that; lets a pending debug
+ * hook raise. lua.c sets its own on the main thread alone, so a debug hook by count that appeared
  * there since the wait began (mask_before is from then) is moved to the thread that waits. */
 void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before);
 void larvak_step_open(lua_State *L); /* functions for the Lua layer, into the table on top */

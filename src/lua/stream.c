@@ -14,6 +14,8 @@
 #include "errors.h"
 #include "headers.h"
 #include "hooks.h"
+#include "interrupt.h"
+#include "quota.h"
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
@@ -30,6 +32,7 @@ typedef struct raw_stream {
   larvak_state *state;
   lua_Integer ticket; /* of the wait for a change; 0: none */
   bool has_changed;   /* since the last wait */
+  larvak_quota *limits; /* shared while it counts as open, else NULL */
 } raw_stream;
 
 /* As the state closes, finalizers may still hold a stream whose own has run. */
@@ -48,8 +51,18 @@ static void on_change(arvak_stream *core, void *ud) {
   raw->ticket = 0;
 }
 
+/* It is not open any more, for the host's limits. */
+static void leave(raw_stream *raw) {
+  larvak_quota *limits = raw->limits;
+  raw->limits = NULL;
+  if (!limits) return;
+  limits->streams--;
+  larvak_quota_unref(limits);
+}
+
 static int stream_gc(lua_State *L) {
   raw_stream *raw = luaL_checkudata(L, 1, RAW_STREAM);
+  leave(raw);
   if (raw->core) arvak_stream_release(raw->core);
   raw->core = NULL;
   return 0;
@@ -59,14 +72,20 @@ static int stream_gc(lua_State *L) {
 
 static void read_options(lua_State *L, int index, const larvak_client *client, arvak_request *request,
                          arvak_call_options *out, larvak_call_policies *policies) {
-  if (lua_isnoneornil(L, index)) return;
+  const larvak_quota *limits = client->limits;
+  if (lua_isnoneornil(L, index)) {
+    out->timeout_ns = limits->most.max_wait_ns;
+    return;
+  }
   larvak_call_policies_read(L, index, client, policies);
   larvak_taken_field(L, index, "chunk_size");
   request->chunk_size = (uint32_t)larvak_option_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
   larvak_taken_field(L, index, "timeout");
-  out->timeout_ns = larvak_option_seconds(L, -1, "timeout");
+  out->timeout_ns =
+      larvak_quota_time(L, "timeout", larvak_option_seconds(L, -1, "timeout"), 0, limits->most.max_wait_ns);
   larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
+  if (client->core) larvak_quota_headers(L, limits, client->core, out->headers, out->header_count);
 }
 
 static raw_stream *push_raw(lua_State *L, larvak_client *client) {
@@ -90,6 +109,20 @@ static int push_refused(lua_State *L, const larvak_client *client, arvak_rpc rpc
   return 2;
 }
 
+/* Why the host lets this plugin open no such stream now, or NULL. */
+static const char *find_refusal(const larvak_quota *limits, arvak_rpc rpc) {
+  if (limits->most.max_streams > 0 && limits->streams >= limits->most.max_streams)
+    return "as many of this plugin's streams are open as the host allows";
+  if (limits->most.submit_rate > 0 && rpc == ARVAK_SUBMIT_BATCH_STREAM)
+    return "a plugin with a rate of submits of its own submits no streams; use calls";
+  return NULL;
+}
+
+static int refuse(lua_State *L, larvak_quota *limits, arvak_rpc rpc, const char *reason) {
+  larvak_quota_count(limits, &(arvak_lua_stats){.refused = 1});
+  return larvak_quota_push_refusal(L, rpc, reason);
+}
+
 /* stream_open(client, method, job id | nil, options | nil): a raw stream, or nil and error. */
 static int stream_open(lua_State *L) {
   static const char *const methods[] = {"watch_job", "stream_results", "submit_batch_stream", NULL};
@@ -103,18 +136,26 @@ static int stream_open(lua_State *L) {
   if (request.rpc != ARVAK_SUBMIT_BATCH_STREAM) request.id = larvak_option_text(L, 3, "job_id");
   larvak_call_policies policies = {0};
   read_options(L, 4, client, &request, &options, &policies);
+  if (larvak_is_closing(L, client->state)) return larvak_error_push_closed(L); /* nobody would free it */
+  const char *refusal = find_refusal(client->limits, request.rpc);
+  if (refusal) return refuse(L, client->limits, request.rpc, refusal);
   if (!larvak_headers_add(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
   larvak_work_watch(L, client->state);
   if (!client->core) return larvak_error_push_closed(L); /* by a finalizer, or a function that gives headers */
   options.ud = raw;
+  options.is_guest = client->limits->is_guest;
   options.retry = larvak_call_policies_retry(&policies, client);
   options.breaker = larvak_call_policies_breaker(&policies, client);
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
   larvak_work_changed(client->state);
   if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   larvak_hooks_tell(L, client->state);
-  if (status == ARVAK_OK) return 1;
+  if (status == ARVAK_OK) {
+    raw->limits = larvak_quota_ref(client->limits);
+    raw->limits->streams++;
+    return 1;
+  }
   lua_pushnil(L);
   if (status == ARVAK_EFORKED) larvak_error_push_forked(L);
   else return status == ARVAK_ENOMEM ? larvak_no_memory(L) : luaL_error(L, "the stream could not be started");
@@ -140,14 +181,48 @@ static int push_taken(lua_State *L, arvak_response *message) {
   return lua_gettop(L);
 }
 
+static void note(lua_State *L, larvak_quota *limits, const arvak_response *message) {
+  bool is_job = message->rpc == ARVAK_SUBMIT_BATCH_STREAM && message->as.batch.event == ARVAK_BATCH_SUBMITTED;
+  larvak_quota_count(limits, &(arvak_lua_stats){.jobs = is_job, .bytes_received = arvak_response_size_bytes(message)});
+  if (is_job) larvak_quota_note_job(L, limits, message->as.batch.job_id);
+}
+
+/* (lightuserdata raw, lightuserdata message) */
+static int note_protected(lua_State *L) {
+  raw_stream *raw = lua_touserdata(L, 1);
+  if (raw->limits) note(L, raw->limits, lua_touserdata(L, 2));
+  return 0;
+}
+
+/* One message for each stream is held beside what Lua knows. Takes the message. */
+static int take(lua_State *L, raw_stream *raw, arvak_response *message) {
+  size_t most = raw->limits ? raw->limits->most.max_answer_bytes : 0;
+  if (most > 0 && arvak_response_size_bytes(message) > most) {
+    arvak_response_unref(message);
+    arvak_stream_cancel(raw->core, ARVAK_KIND_CANCELED);
+    lua_pushliteral(L, "end");
+    refuse(L, raw->limits, arvak_stream_rpc(raw->core), "this message is larger than what the host lets a plugin hold");
+    lua_remove(L, -2);
+    leave(raw);
+    return 2;
+  }
+  lua_pushcfunction(L, note_protected);
+  lua_pushlightuserdata(L, raw);
+  lua_pushlightuserdata(L, message);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return push_taken(L, message);
+  arvak_response_unref(message);
+  return lua_error(L);
+}
+
 /* stream_take(raw): "message" and its values; "end" and an error or nil; nil when neither has come yet. */
 static int stream_take(lua_State *L) {
   raw_stream *raw = check(L);
   luaL_checkstack(L, 10, NULL);
   arvak_response *message = arvak_stream_take(raw->core);
-  if (message) return push_taken(L, message);
+  if (message) return take(L, raw, message);
   const arvak_outcome *outcome = arvak_stream_outcome(raw->core);
   if (!outcome) return 0;
+  leave(raw);
   lua_pushliteral(L, "end");
   if (outcome->kind == ARVAK_KIND_NONE) return 1;
   larvak_error_push_failure(L, arvak_stream_rpc(raw->core), arvak_stream_address(raw->core), outcome);
@@ -178,6 +253,13 @@ static int stream_write(lua_State *L) {
   lua_pushfstring(L, "%I", (LUAI_UACINT)index);
   submission.client_request_id = lua_tostring(L, 5);
   if (!larvak_entry_read(L, 2, index, &submission.circuit)) return 2;
+  larvak_load load = {ARVAK_SUBMIT_BATCH_STREAM, submission.backend_id, 1, submission.circuit.shots,
+                      strlen(submission.circuit.qasm)};
+  int64_t at;
+  larvak_quota *limits = raw->limits;
+  const char *refusal = limits ? larvak_quota_admit(limits, &load, false, ARVAK_NEVER, &at) : NULL;
+  if (refusal) return larvak_quota_push_refusal(L, ARVAK_SUBMIT_BATCH_STREAM, refusal);
+  if (limits) larvak_quota_count(limits, &(arvak_lua_stats){.bytes_sent = load.bytes});
   if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return larvak_no_memory(L);
   lua_pushboolean(L, 1);
   return 1;
@@ -191,6 +273,7 @@ static int stream_close_writes(lua_State *L) {
 static int stream_cancel(lua_State *L) {
   raw_stream *raw = luaL_checkudata(L, 1, RAW_STREAM);
   if (raw->core) arvak_stream_cancel(raw->core, ARVAK_KIND_CANCELED);
+  leave(raw);
   return 0;
 }
 

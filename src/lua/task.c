@@ -19,6 +19,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
 #include "upcall.h"
@@ -204,6 +205,23 @@ static int task_new(lua_State *L) {
   return 1;
 }
 
+/* has_room(): whether the host lets this state have one more task. */
+static int task_has_room(lua_State *L) {
+  const larvak_state *state = larvak_state_get(L);
+  int most = state->limits.max_tasks;
+  lua_pushboolean(L, most == 0 || state->tasks.count < (size_t)most);
+  return 1;
+}
+
+/* limit_sleep(seconds): raises for more than the host lets this state sleep at once. */
+static int task_limit_sleep(lua_State *L) {
+  int64_t most = larvak_state_get(L)->limits.max_sleep_ns;
+  double seconds = luaL_checknumber(L, 1);
+  if (most == 0 || seconds <= (double)most * 1e-9) return 0;
+  return larvak_misuse(L, "sleep: got %s, but the host lets this plugin sleep for %s s at most",
+                       larvak_number_push(L, seconds), larvak_number_push(L, (double)most * 1e-9));
+}
+
 /* queue_task(task): it runs from the next turn on. */
 static int task_queue(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
@@ -243,12 +261,13 @@ static bool cancel(larvak_state *state, larvak_task *task) {
   return false;
 }
 
-/* cancel_task(task): true when it had not started, and never will. */
+/* cancel_task(task): true when it had not started, and never will. Canceled first: the loop that is to drive the end is
+ * a program's, and may raise. */
 static int task_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  larvak_task *task = luaL_checkudata(L, 1, TASK);
+  bool never_starts = cancel(state, luaL_checkudata(L, 1, TASK));
   larvak_work_watch(L, state);
-  lua_pushboolean(L, cancel(state, task));
+  lua_pushboolean(L, never_starts);
   return 1;
 }
 
@@ -325,6 +344,7 @@ static int wrap_resume(lua_State *L, lua_State *co, int arguments) {
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_resetthread(co);
     lua_xmove(co, L, 1);
+    larvak_interrupt_arm(L, state);
     return lua_error(L);
   }
   luaL_checkstack(L, count, "too many results");
@@ -372,6 +392,8 @@ static int task_wrap(lua_State *L) {
 
 void larvak_task_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"new_task", task_new},
+                                       {"has_room", task_has_room},
+                                       {"limit_sleep", task_limit_sleep},
                                        {"queue_task", task_queue},
                                        {"run_task", task_run},
                                        {"cancel_task", task_cancel},

@@ -12,6 +12,8 @@
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
+#include "interrupt.h"
+#include "quota.h"
 #include "misuse.h"
 #include "names.h"
 #include "options.h"
@@ -47,9 +49,20 @@ typedef struct call_options {
   const arvak_header *headers; /* a userdata left on the stack; values borrowed from the table */
   size_t header_count, fixed_header_count;
   larvak_call_policies policies;
+  int64_t not_before_ns;
 } call_options;
 
 /* ---- arguments ---- */
+
+/* The host's longest times, in place of longer defaults as well. */
+static void limit_times(lua_State *L, const larvak_client *client, call_options *out) {
+  const arvak_lua_limits *most = &client->limits->most;
+  int64_t standard = client->core ? arvak_client_timeout_ns(client->core) : 0;
+  out->timeout_ns = larvak_quota_time(L, "timeout", out->timeout_ns, standard, most->max_timeout_ns);
+  if (out->attempt_timeout_ns > 0)
+    larvak_quota_time(L, "attempt_timeout", out->attempt_timeout_ns, 0, most->max_timeout_ns);
+  out->queue_timeout_ns = larvak_quota_time(L, "queue_timeout", out->queue_timeout_ns, 0, most->max_queue_timeout_ns);
+}
 
 /* The options every method takes, and those of submits; the header table stays on the stack. */
 static void read_options(lua_State *L, const method *m, const larvak_client *client, arvak_circuit *circuit,
@@ -60,8 +73,12 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
                                           "breaker", NULL};
   int index = m->options_index;
   memset(out, 0, sizeof *out);
-  if (lua_isnoneornil(L, index)) return;
+  if (lua_isnoneornil(L, index)) {
+    limit_times(L, client, out);
+    return;
+  }
   if (circuit && lua_type(L, index) == LUA_TNUMBER) {
+    limit_times(L, client, out);
     circuit->shots = larvak_entry_read_shots(L, index, "shots");
     return;
   }
@@ -84,9 +101,11 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
   larvak_taken_field(L, index, "queue_timeout");
   out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
   lua_pop(L, 3);
+  limit_times(L, client, out);
   larvak_call_policies_read(L, index, client, &out->policies);
   larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
+  if (client->core) larvak_quota_headers(L, client->limits, client->core, out->headers, out->header_count);
 }
 
 /* Reads the arguments of m, but for headers that functions give. False: pushed nil and an error. */
@@ -123,15 +142,46 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
 
 /* ---- calls ---- */
 
-static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request,
-                          const call_options *options) {
+static void measure(const arvak_request *request, larvak_load *out) {
+  *out = (larvak_load){.rpc = request->rpc, .backend_id = request->id, .jobs = (int)request->circuit_count};
+  for (size_t i = 0; i < request->circuit_count; i++) {
+    out->bytes += strlen(request->circuits[i].qasm);
+    out->shots += request->circuits[i].shots;
+  }
+}
+
+#define QUEUE_TIMEOUT_NS 300000000000 /* where neither the call nor the host says how long it may wait */
+
+/* Whether the host's limits let the call begin. False: pushed nil and an error. */
+static bool admit(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
+                  bool is_future, larvak_load *load) {
+  larvak_quota *limits = client->limits;
+  measure(request, load);
+  if (request->rpc == ARVAK_CANCEL_JOB && !larvak_quota_may_cancel(L, limits, request->id)) {
+    larvak_quota_push_refusal(L, request->rpc, "this plugin may cancel the jobs alone that it has submitted");
+    lua_pushstring(L, arvak_kind_name(ARVAK_KIND_NOT_CANCELABLE));
+    lua_setfield(L, -2, "kind");
+    return false;
+  }
+  int64_t patience = options->queue_timeout_ns > 0 ? options->queue_timeout_ns : QUEUE_TIMEOUT_NS;
+  const char *reason =
+      larvak_quota_admit(limits, load, is_future, arvak_now_ns() + patience, &options->not_before_ns);
+  if (reason) larvak_quota_push_refusal(L, request->rpc, reason);
+  return !reason;
+}
+
+static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
+                          bool is_future) {
+  larvak_load load;
   if (!client->core) { /* by a finalizer, or by a function that gives headers */
     larvak_error_push_closed(L);
     return NULL;
   }
+  if (!admit(L, client, request, options, is_future, &load)) return NULL;
   arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
+  larvak_quota_begin(client->limits, &wait->charge, load.bytes, is_future);
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
                              .attempt_timeout_ns = options->attempt_timeout_ns,
                              .queue_timeout_ns = options->queue_timeout_ns,
@@ -141,6 +191,9 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
                              .asks_headers = client->has_functions,
                              .retry = larvak_call_policies_retry(&options->policies, client),
                              .breaker = larvak_call_policies_breaker(&options->policies, client),
+                             .share = client->limits->share,
+                             .not_before_ns = options->not_before_ns,
+                             .is_guest = client->limits->is_guest,
                              .owner = client,
                              .fn = larvak_wait_on_call_end,
                              .ud = wait};
@@ -157,7 +210,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   return NULL;
 }
 
-/* In a canceled task nothing is sent any more. */
+/* In a canceled task nothing is sent any more, and nothing is waited for while the state closes. */
 static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc rpc) {
   larvak_loop_get(L, state);
   larvak_wait *wait = larvak_wait_new(L, state);
@@ -178,8 +231,8 @@ static int unary_call(lua_State *L) {
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_task *task = client->state->tasks.current;
-  bool is_canceled = task && task->is_canceled;
-  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options);
+  bool is_canceled = (task && task->is_canceled) || larvak_is_closing(L, client->state);
+  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options, false);
   return wait ? larvak_await(L, wait, is_foreign) : 2;
 }
 
@@ -192,7 +245,7 @@ static int unary_start(lua_State *L) {
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_work_watch(L, client->state);
-  larvak_wait *wait = start(L, client, &request, &options);
+  larvak_wait *wait = start(L, client, &request, &options, true);
   larvak_work_changed(client->state); /* catching up with the connections may have brought ends of others */
   if (!wait) return 2;
   wait->waiter = WAITER_LAYER;
@@ -220,7 +273,7 @@ static int unary_cancel(lua_State *L) {
   if (!wait || !wait->call || wait->waiter != WAITER_LAYER) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
   int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
-  for (; now < end && wait->at == WAIT_PENDING; now = arvak_now_ns())
+  for (; now < end && wait->at == WAIT_PENDING && !larvak_interrupt_is_set(state); now = arvak_now_ns())
     arvak_loop_step(state->loop, now + CANCEL_NS / 100);
   larvak_work_changed(state);
   larvak_outcomes_report(L, state);

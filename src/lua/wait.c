@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
 #include "work.h"
@@ -58,6 +59,7 @@ void larvak_wait_free(larvak_wait *wait) {
   larvak_state *state = wait->state;
   if (wait->timer.place) arvak_loop_stop_timer(state->loop, &wait->timer);
   if (wait->call) arvak_call_release(wait->call);
+  larvak_quota_end(&wait->charge);
   if (wait->task) wait->task->wait = NULL;
   wait->call = NULL;
   wait->task = NULL;
@@ -66,6 +68,11 @@ void larvak_wait_free(larvak_wait *wait) {
   state->waits.count--;
   wait->next = state->waits.free;
   state->waits.free = wait;
+}
+
+void larvak_waits_settle(larvak_state *state) {
+  for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++)
+    larvak_quota_end(&state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK].charge);
 }
 
 /* Finalizers that run after the loop's end find no wait any more. */
@@ -193,9 +200,50 @@ void larvak_wait_drop(larvak_wait *wait) {
   larvak_wait_free(wait);
 }
 
+/* A future of the Lua layer's is nobody's wait; and who blocks is told by his step. */
+void larvak_waits_interrupt(larvak_state *state) {
+  if (!larvak_interrupt_is_set(state)) return;
+  state->interrupt.is_carried_out = true;
+  for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++) {
+    larvak_wait *wait = &state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK];
+    if (wait->at != WAIT_PENDING || (wait->waiter != WAITER_TASK && wait->waiter != WAITER_FOREIGN)) continue;
+    wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
+    if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+    larvak_wait_end(wait, REASON_INTERRUPTED);
+  }
+}
+
+static uint64_t count_jobs(const arvak_response *response) {
+  if (!response) return 0;
+  return response->rpc == ARVAK_SUBMIT_JOB ? 1 : response->rpc == ARVAK_SUBMIT_BATCH ? response->as.jobs.size : 0;
+}
+
+static void count(larvak_charge *charge, arvak_call *call) {
+  const arvak_outcome *outcome = arvak_call_outcome(call);
+  const arvak_response *response = arvak_call_response(call);
+  arvak_lua_stats more = {.calls = 1,
+                          .failures = outcome->kind != ARVAK_KIND_NONE,
+                          .jobs = count_jobs(response),
+                          .bytes_sent = charge->request_bytes * (size_t)outcome->attempts,
+                          .bytes_received = response ? arvak_response_size_bytes(response) : 0};
+  larvak_quota_count(charge->limits, &more);
+}
+
+/* An answer that is too much goes at once, but for the ids of jobs: somebody has to pay for these. */
 void larvak_wait_on_call_end(arvak_call *call, void *ud) {
-  (void)call;
-  larvak_wait_end(ud, REASON_DONE);
+  larvak_wait *wait = ud;
+  const arvak_response *response = arvak_call_response(call);
+  bool is_held = true;
+  if (wait->charge.limits) {
+    count(&wait->charge, call);
+    bool is_submit = wait->rpc == ARVAK_SUBMIT_JOB || wait->rpc == ARVAK_SUBMIT_BATCH;
+    if (response && !is_submit) is_held = larvak_quota_hold(&wait->charge, arvak_response_size_bytes(response));
+  }
+  if (!is_held) {
+    arvak_call_release(wait->call);
+    wait->call = NULL;
+  }
+  larvak_wait_end(wait, is_held ? REASON_DONE : REASON_REFUSED);
 }
 
 static void on_park_timeout(arvak_timer *timer, void *ud) {

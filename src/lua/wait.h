@@ -8,10 +8,18 @@
 #include <lua.h>
 
 #include "arvak.h"
+#include "quota.h"
 #include "state.h"
 
 typedef enum larvak_wait_state { WAIT_FREE, WAIT_PENDING, WAIT_OVER, WAIT_TOLD } larvak_wait_state;
-typedef enum larvak_reason { REASON_DONE, REASON_TIMEOUT, REASON_CANCELED } larvak_reason;
+typedef enum larvak_reason {
+  REASON_DONE,
+  REASON_TIMEOUT,
+  REASON_CANCELED,
+  REASON_INTERRUPTED,
+  REASON_CLOSING, /* nobody waits while the Lua state closes */
+  REASON_REFUSED  /* the answer is more than the host lets this plugin hold */
+} larvak_reason;
 
 /* Who waits, and so what follows from the end. */
 typedef enum larvak_waiter {
@@ -31,6 +39,7 @@ struct larvak_wait {
   bool was_in_flight;    /* canceled while its call was with gRPC */
   bool can_be_woken;     /* a ticket of it was given away, so an unpark may end it */
   arvak_call *call;      /* owned, or NULL for a park */
+  larvak_charge charge;  /* of its call, or nothing */
   larvak_task *task;     /* suspended on it, or NULL */
   int rpc;               /* of its call, or of the one that a canceled task would have made; ARVAK_RPC_COUNT: none */
   arvak_timer timer;     /* of a park */
@@ -62,6 +71,10 @@ void larvak_waits_push_back(larvak_state *state, larvak_wait *wait); /* first in
 /* The first of an attached loop's coroutines that go on: taken out, and told from now on. NULL: there is none, or its
  * coroutine has died. */
 larvak_wait *larvak_waits_pop_woken(larvak_state *state);
+/* Where the state is interrupted: ends the waits of all who are suspended, with their calls, so that they are resumed
+ * and raise. */
+void larvak_waits_interrupt(larvak_state *state);
+void larvak_waits_settle(larvak_state *state); /* gives back what calls hold of limits, while the loop is there */
 void larvak_waits_close(larvak_state *state); /* as the Lua state closes: frees all of them, with their calls */
 
 #endif

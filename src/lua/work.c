@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 
+#include "interrupt.h"
 #include "upcall.h"
 
 bool larvak_has_ready(const larvak_state *state) {
@@ -16,9 +17,12 @@ int64_t larvak_due_ns(const larvak_state *state) {
   return state->loop ? arvak_loop_due_ns(state->loop) : ARVAK_NEVER;
 }
 
-int64_t larvak_driver_due_ns(const larvak_state *state) {
+/* An interrupt of the host's is work while somebody waits. */
+int64_t larvak_driver_due_ns(larvak_state *state) {
   if (state->waits.woken.first || state->work.has_strays) return 0;
-  return larvak_due_ns(state);
+  int64_t due = larvak_due_ns(state);
+  int64_t interrupt = larvak_is_idle(state) ? ARVAK_NEVER : larvak_interrupt_due_ns(state);
+  return interrupt < due ? interrupt : due;
 }
 
 bool larvak_is_idle(const larvak_state *state) {
@@ -26,7 +30,7 @@ bool larvak_is_idle(const larvak_state *state) {
 }
 
 /* A user who has nothing to wait for any more has to learn that, too: an attached loop may end then. */
-static bool must_look(const larvak_state *state) {
+static bool must_look(larvak_state *state) {
   int64_t due = larvak_driver_due_ns(state);
   for (const larvak_user *user = state->work.users; user; user = user->next)
     if (due < user->told_ns) return true;

@@ -15,7 +15,7 @@ bool larvak_has_ready(const larvak_state *state);
 int64_t larvak_due_ns(const larvak_state *state);
 /* The same for who drives the loop from outside: after the step, he also resumes coroutines of an attached loop whose
  * waits are over, and raises the errors that nobody has read. */
-int64_t larvak_driver_due_ns(const larvak_state *state);
+int64_t larvak_driver_due_ns(larvak_state *state);
 /* True: nothing is in flight and nothing will be due, so no step can ever bring anything. */
 bool larvak_is_idle(const larvak_state *state);
 

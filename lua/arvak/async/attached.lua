@@ -59,7 +59,7 @@ local function plan(self)
   if not core.fd_of(self.user) then return core.hand_over() end
   local due = core.due(self.user)
   if due == 0 then
-    core.kick()
+    core.kick(self.user)
   elseif due then
     arm(self, due)
   elseif core.is_idle() then
@@ -110,7 +110,7 @@ function pump(self)
   local ok, err = pcall(turn, self)
   self.is_pumping = false
   local is_planned, reason = pcall(plan, self)
-  if not is_planned then core.kick() end
+  if not is_planned then core.kick(self.user) end
   if not (ok and is_planned) then error(not ok and err or reason, 0) end
   strays.raise()
 end

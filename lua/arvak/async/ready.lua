@@ -15,7 +15,7 @@ function M.until_ready(client, target, seconds)
   while not core.warm(client) do
     local left = until_time - core.now()
     if left <= 0 then return false end
-    local slept, err = task.sleep(math.min(delay, left))
+    local slept, err = task.pause(math.min(delay, left))
     if not slept then return nil, err end
     if core.is_closed(client) then return nil, errors.new("closed", "the client was closed", { target = target }) end
     delay = math.min(2 * delay, LAST_DELAY)

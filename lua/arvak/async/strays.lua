@@ -1,5 +1,5 @@
 -- Errors without a reader. Invariant: each is raised once by whoever drives the loop, or said when the state closes;
--- none is lost. While there are any, who drives has something to do.
+-- none is lost but an interrupt of the host's. While there are any, who drives has something to do.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
@@ -30,7 +30,9 @@ local strays = setmetatable({}, {   -- in order
   end,
 })
 
+-- The host knows of its interrupt, and whoever drives next has nothing to do with it.
 function M.add(err)
+  if errors.is_error(err) and err.kind == "interrupted" then return end
   strays[#strays + 1] = err
   core.set_strays(true)
 end

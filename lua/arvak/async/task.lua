@@ -70,9 +70,15 @@ local function spawn_in(scope, fn, ...)
   return f
 end
 
+local function too_many()
+  return errors.new("resource_exhausted", "as many of this plugin's tasks are under way as the host allows",
+    { scope = "plugin", attempts = 0 })
+end
+
 -- Runs fn(...) as a task from the next turn of the loop on: the Future of its results.
 function M.spawn(fn, ...)
   check.callable(fn, "spawn")
+  if not core.has_room() then return future.failed(too_many()) end
   return spawn_in(scopes.current(), fn, ...)
 end
 
@@ -158,6 +164,12 @@ end
 function M.sleep(seconds)
   if seconds == nil then check.misuse("sleep: got nil, expected a number of seconds from 0 on") end
   check.seconds(seconds, "sleep")
+  core.limit_sleep(seconds)
+  return M.pause(seconds)
+end
+
+-- The same for the library's own pauses, which the host's limit is not about.
+function M.pause(seconds)
   local woken, err = core.park("sleep", seconds)
   if woken == nil then return nil, err end
   return true

@@ -9,6 +9,7 @@ local M = {}
 local LOCK, LOG = "-lock", "-wal"
 local IS_BEGINNING, HAS_BEGUN = 0, 1   -- sizes of the lock file: of the log that the file has announced
 local IN_USE = "another process is using it, or another batch of this one"
+M.IN_USE = IN_USE   -- the message
 
 local Place = {}
 Place.__index = Place

@@ -12,7 +12,7 @@ Patience.__index = Patience
 
 -- seconds: how long the server may fail without a break.
 function M.new(now, seconds)
-  return setmetatable({ seconds = seconds, answered_at = now }, Patience)
+  return setmetatable({ seconds = seconds, answered_at = now, accepted_at = now }, Patience)
 end
 
 local function words(err) return err.message or err.kind end
@@ -39,11 +39,13 @@ function Patience:note_failure(now, err)
   return ("the server has failed for %s s without a break: %s"):format(text.seconds(self.seconds), words(err))
 end
 
--- The server has refused a submit as too much, while as many jobs were unfinished: why it is given up, or nil.
+-- The server has refused a submit as too much, while as many jobs were unfinished: why it is given up, or nil. A call
+-- that took err.elapsed seconds was refused all the time.
 function Patience:note_refusal(now, err, unfinished)
   self:note_answer(now)
-  if unfinished > 0 then self.refused_since = nil end
-  self.refused_since, self.refusal = self.refused_since or now, err
+  if unfinished > 0 then self.refused_since = now end
+  self.refused_since = self.refused_since or math.max(now - (err.elapsed or 0), self.accepted_at)
+  self.refusal = err
   if now - self.refused_since < M.REFUSALS then return nil end
   return ("the server has refused every submit for %s s: %s"):format(text.seconds(M.REFUSALS), words(err))
 end
@@ -51,14 +53,16 @@ end
 -- The server has taken a submit.
 function Patience:note_acceptance(now)
   self:note_answer(now)
-  self.refused_since, self.refusal = nil, nil
+  self.refused_since, self.refusal, self.accepted_at = nil, nil, now
 end
 
 -- What keeps the batch from its end at the moment: a text, the last error of that kind, and since when; or nil.
 -- unfinished: how many jobs the batch has; with some, refusals are the server's way to say that these are enough.
-function Patience:trouble(now, unfinished)
+-- refused: the error of the client's submits, which have been refused for its elapsed seconds; nil: they are not.
+function Patience:trouble(now, unfinished, refused)
   local since, what, err = self.refused_since, "the server has refused every submit", self.refusal
-  if (unfinished or 0) > 0 then since = nil end
+  if not since and refused then since, err = now - refused.elapsed, refused end
+  if unfinished > 0 then since = nil end
   if self.failing_since then
     since, what, err = self.failing_since, "the server has failed", self.failure
   elseif self.refused_by then

@@ -106,7 +106,7 @@ end
 
 local function note_end(self, input)
   self.watcher:forget(input)
-  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.sent_at) end
+  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.accepted_at) end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
     self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
       { cause = input.err, target = self.target }))
@@ -135,7 +135,8 @@ end
 
 function effects.follow(self, input)
   self.commits:note_submitted(input)
-  self.transport:watch(input, core.now())
+  input.accepted_at = core.now()
+  self.transport:watch(input, input.accepted_at)
 end
 
 function effects.cancel(self, input)
@@ -384,18 +385,25 @@ local function call_user(self, name, ...)
   stop_by_user(self, name, caught)
 end
 
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil.
+local function refusal(self)
+  local seconds, message = core.refusal(self.client)
+  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
+    elapsed = seconds })
+end
+
 function Run:progress()
   local ledger = self.inputs
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
-    trouble = (self.bounds:trouble(core.now(), ledger:unfinished())),
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), refusal(self))),
   }
 end
 
 -- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
-  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished())
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), refusal(self))
   if not trouble then self.notice_at, self.has_noticed = nil, false end
   if not trouble or self.has_noticed or self.stopped_by then return end
   self.notice_at = since + NOTICE
@@ -429,7 +437,7 @@ end
 
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
-  local trouble, err = self.bounds:trouble(now)
+  local trouble, err = self.bounds:trouble(now, 0, refusal(self))
   self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
     :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))

@@ -178,7 +178,9 @@ end
 local function is_passing(err) return poll.is_transient(err) or err.kind == "resource_exhausted" end
 
 -- An open breaker lets the next one through later.
+-- A plugin whose host lets it open no such stream has its calls.
 local function on_refusal(self, err, now)
+  if err.scope == "plugin" and self.may_fall_back then return self.run:use_unary() end
   if not is_passing(err) then return self.run:stop(err) end
   self.opens_at = now + pacing.pause(self.pause, err.retry_after)
   self.run:note_failure(err)

@@ -17,16 +17,27 @@ Unary.__index = Unary
 
 -- ---- answers
 
+local function hold(self, err, now)
+  self.pacing:pause(now, self.pause, err.retry_after)
+  self.pause = math.min(2 * self.pause, LAST_PAUSE)
+end
+
+-- Where the client paces submits, it has waited as long as it may.
 local function on_refusal(self, input, err, now)
   local run = self.run
-  self.pacing:note_refusal(now, run.inputs:unfinished(), err.retry_after)
+  if not core.is_paced(run.client) then
+    self.pacing:note_refusal(now, run.inputs:unfinished(), err.retry_after)
+  elseif not err.retryable then   -- the server wants that it is not sent again
+    return run:tell(input, "fail", err)
+  else
+    hold(self, err, now)
+  end
   run:note_refusal(err)
   run:tell(input, "unsend", err)
 end
 
 local function on_outage(self, input, err, now)
-  self.pacing:pause(now, self.pause, err.retry_after)
-  self.pause = math.min(2 * self.pause, LAST_PAUSE)
+  hold(self, err, now)
   self.run:note_failure(err)
   self.run:tell(input, "unsend", err)
 end

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local chunks = require "arvak.jobs.chunks"
+local shared_durations = require "arvak.jobs.durations"
 local detached = require "arvak.async.detached"
 local heap = require "arvak.base.heap"
 local inputs = require "arvak.batch.inputs"
@@ -40,10 +41,10 @@ local function look_at(self, followed, time)
 end
 
 -- first, delay: as of poll.start.
-local function begin(self, input, now, first, delay, growth)
+local function begin(self, input, now, first, delay)
   local followed = self.followed[input]
   if followed and followed.is_requested then return end   -- its answer will tell
-  followed = { input = input, job_id = input.job_id, watcher = self, is_requested = false, _growth = growth }
+  followed = { input = input, job_id = input.job_id, watcher = self, is_requested = false }
   self.followed[input] = followed
   look_at(self, followed, poll.start(followed, self.rules, now, first, delay))
 end
@@ -54,11 +55,10 @@ function Watcher:expect(input, now)
   begin(self, input, now, silence, silence)
 end
 
--- A job of which nobody tells. Once it is known how long jobs take, the looks are close around that time.
+-- A job of which nobody tells.
 function Watcher:follow(input, now)
-  local median = self.median
-  if not median or median <= 4 * poll.FIRST_DELAY then return begin(self, input, now) end
-  begin(self, input, now, math.min(0.75 * median, LAST_DELAY), math.max(poll.FIRST_DELAY, median / 16), 1.1)
+  begin(self, input, now)
+  self.followed[input]._since = now
 end
 
 -- Looks as soon as the loop turns: its stream has ended, or a cancellation came too late.
@@ -132,7 +132,8 @@ function Watcher:next_time() return self.heap:next_time() end
 function M.new(run)
   return setmetatable({
     run = run, heap = heap.new(), followed = {}, durations = {}, count = 0,
-    rules = { interval = LAST_DELAY, patience = run.patience, target = run.target },
+    rules = { interval = LAST_DELAY, patience = run.patience, target = run.target,
+      durations = shared_durations.of(run.client) },
     on_status = run:answer(function(followed, job, err) on_answer(followed, "status", job, err) end),
     on_result = run:answer(function(followed, result, err) on_answer(followed, "result", result, err) end),
   }, Watcher)

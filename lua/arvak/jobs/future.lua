@@ -135,9 +135,10 @@ local function on_submit(f, job_id, err)
   f._ticket = nil
   if job_id then
     local now = core.now()
-    f.job_id, f._ends_at = job_id, wait.end_time(f._job, now)
-    detached.start_timer(f, poll.start(f, f._job, now) - now, run_step)
+    f.job_id, f._since, f._ends_at = job_id, now, wait.end_time(f._job, now)
+    poll.start(f, f._job, now)
     M.note_submitted(f, job_id)
+    run_step(f)
   elseif not cancellation.note_not_submitted(f, err) then
     M.finish(f, nil, err)
   end
@@ -148,7 +149,7 @@ local function end_canceled(f, err) M.finish(f, nil, err) end
 -- What job futures with these options of a wait share.
 function M.rules(client, method, wait_options)
   local target, timeout = core.check_client(client, method)
-  local job = M.job(wait.rules(target, timeout, wait_options))
+  local job = M.job(wait.rules(client, target, timeout, wait_options))
   job.undo_submit, job.end_canceled = undo_submit, end_canceled
   return job
 end

@@ -24,8 +24,10 @@ local records = require "arvak.results.records"
 local M = {}
 
 local JITTER = 0.2                              -- share of a pause
+local EARLY = 0.25                              -- of the time that jobs usually take
+local LEAST_DELAY = 0.0005                      -- seconds, around the time when a job is expected to end
 local RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
-M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.002, 1.5, 1.0   -- seconds, factor, seconds
+M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.5, 1.0   -- seconds, factor, seconds
 
 -- ---- what answers mean
 
@@ -99,8 +101,26 @@ end
 -- The same step after the next pause, or after least seconds, but before `last`, a time.
 local function again(followed, rules, now, least, last)
   local pause = M.jittered(followed._delay, rules.random)
-  followed._delay = math.min(followed._delay * (followed._growth or M.GROWTH), rules.interval)
+  followed._delay = math.min(followed._delay * M.GROWTH, rules.interval)
   return followed._step, math.min(now + math.max(pause, least), last, followed._ends_at or math.huge)
+end
+
+-- After a look at a job that has not ended. Where it is known how long such jobs take, the next look is then; and one
+-- at a quarter of that, so that it is noticed when they take less now.
+local function look_again(followed, rules, now)
+  local pending = followed._since and now - followed._since
+  local typical = pending and not rules.on_progress and rules.durations and rules.durations:typical()
+  followed._pending = pending
+  if not typical or pending >= typical then return again(followed, rules, now, 0, math.huge) end
+  followed._delay = math.min(math.max(LEAST_DELAY, typical / 40), rules.interval)   -- then soon again
+  local target = pending < EARLY * typical and EARLY * typical or typical
+  return "look", math.min(now + math.min(target - pending, rules.interval), followed._ends_at or math.huge)
+end
+
+local function note_duration(followed, rules, now)
+  if not followed._since or not rules.durations then return end
+  rules.durations:note(followed._pending or 0, now - followed._since)
+  followed._since = nil
 end
 
 -- ---- the events
@@ -110,11 +130,14 @@ local on = { look = {}, fetch = {}, chunks = {}, over = {} }
 function on.look.status(followed, rules, now, job)
   local state = job.state
   followed._seen = state
-  if state == "COMPLETED" then return go_on(followed, rules, "fetch", now) end
+  if state == "COMPLETED" then
+    note_duration(followed, rules, now)
+    return go_on(followed, rules, "fetch", now)
+  end
   if records.is_terminal[state] then return finish(followed, nil, M.end_error(job, rules.target)) end
   if is_pending[state] then followed._stuck = nil end
   if followed._ends_at and now >= followed._ends_at then return max_wait_over(followed, rules, now) end
-  if is_pending[state] then return again(followed, rules, now, 0, math.huge) end
+  if is_pending[state] then return look_again(followed, rules, now) end
   local last = followed._ends_at or note_stuck(followed, now).since + rules.patience
   if now >= last then return state_unclear(followed, rules, state) end
   return again(followed, rules, now, 0, last)
@@ -126,7 +149,6 @@ function on.look.error(followed, rules, now, err)
   local stuck = note_stuck(followed, now - (err.elapsed or 0))
   if err.kind ~= "timeout" or not stuck.err then stuck.err = err end   -- what the server said, before its silence
   if followed._ends_at and now >= followed._ends_at then return max_wait_over(followed, rules, now) end
-  followed._growth = nil
   local wanted = math.min(err.retry_after or 0, rules.patience)
   local last = followed._ends_at or stuck.since + rules.patience + (err.kind == "circuit_open" and wanted or 0)
   if now >= last then return server_failing(followed, rules, err) end
@@ -149,12 +171,12 @@ setmetatable(on.over, { __index = function() return stay_over end })
 -- ---- made from outside
 
 -- Begins to follow a job: the time of the first look. followed: any table with the job's job_id; the fields _step,
--- _delay, _stuck and _seen of it are kept here. _ends_at, a time, and _growth (of the pauses, until something fails)
--- are read, where they are set.
--- first: seconds before the first look (FIRST_DELAY); delay: between it and the next one (as long as the first).
+-- _delay, _stuck, _seen and _pending of it are kept here. _ends_at, a time, and _since, when the job was submitted, are
+-- read, where they are set.
+-- first: seconds before the first look (0); delay: between it and the next one (FIRST_DELAY).
 function M.start(followed, rules, now, first, delay)
-  first = first or math.min(M.FIRST_DELAY, rules.interval)
-  followed._step, followed._delay, followed._stuck = "look", math.min(delay or first, rules.interval), nil
+  first = first or 0
+  followed._step, followed._delay, followed._stuck = "look", math.min(delay or M.FIRST_DELAY, rules.interval), nil
   return math.min(now + M.jittered(first, rules.random), followed._ends_at or math.huge)
 end
 
@@ -163,7 +185,8 @@ end
 --   "end", the result or nil, and why there is none;
 --   "over" for an answer that came after the end.
 -- rules, which many may share: interval (seconds between two looks at most), patience (seconds, above), target,
--- max_wait (with _ends_at, for the message), random (nil: math.random).
+-- max_wait (with _ends_at, for the message), random (nil: math.random), durations (of jobs/durations.lua, or nil),
+-- on_progress (whether each look matters to somebody).
 function M.decide(followed, rules, now, event, value)
   return on[followed._step][event](followed, rules, now, value)
 end

@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
+local durations = require "arvak.jobs.durations"
 local poll = require "arvak.jobs.poll"
 local program = require "arvak.results.program"
 local strays = require "arvak.async.strays"
@@ -29,15 +30,17 @@ function M.check_options(options, method)
   if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
 end
 
--- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress.
+-- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress,
+-- and the longest timeout and queue_timeout that the client's host allows.
 -- target and timeout are those of the client.
-function M.rules(target, timeout, options)
+function M.rules(client, target, timeout, options)
   options = options or {}
-  local max_wait = options.max_wait
+  local max_wait, longest, longest_queue = core.limit_wait(client, options.max_wait)
   return {
     target = target, interval = options.poll_interval or poll.POLL_INTERVAL,
     patience = options.timeout or timeout, max_wait = max_wait ~= math.huge and max_wait or nil,
-    on_progress = options.on_progress, calls = check.pick_call_options(options),
+    on_progress = options.on_progress, durations = durations.of(client), calls = check.pick_call_options(options),
+    longest = longest, longest_queue = longest_queue,
   }
 end
 
@@ -51,8 +54,8 @@ function M.call_options(rules, ends_at)
   if not ends_at then return rules.calls end
   local left = math.max(ends_at - core.now(), 0.001)
   local options = check.pick_call_options(rules.calls)
-  options.timeout = math.min(options.timeout or left, left)
-  options.queue_timeout = math.min(options.queue_timeout or left, left)
+  options.timeout = math.min(options.timeout or left, left, rules.longest)
+  options.queue_timeout = math.min(options.queue_timeout or left, left, rules.longest_queue)
   return options
 end
 
@@ -90,7 +93,7 @@ local function follow(wait, rules)
   while step ~= "end" do
     local slept, canceled = true, nil
     local pause = at - core.now()
-    if pause > 0 then slept, canceled = task.sleep(pause) end
+    if pause > 0 then slept, canceled = task.pause(pause) end
     if not slept then return nil, canceled end
     local event, value = steps[step](wait, rules)
     step, at, err = poll.decide(wait, rules, core.now(), event, value)
@@ -99,10 +102,11 @@ local function follow(wait, rules)
 end
 
 -- Waits for a job and fetches its result: result, or nil and an error. That the client has been closed meanwhile is an
--- outcome here, and no misuse. way: of reading it, as of program.lua, or nil.
-function M.wait_for_job(client, target, timeout, job_id, options, way)
-  local rules = M.rules(target, timeout, options)
-  local result, err = follow({ client = client, job_id = job_id, _ends_at = M.end_time(rules, core.now()) }, rules)
+-- outcome here, and no misuse. way: of reading it, as of program.lua, or nil. submitted_at: a time, where it is known.
+function M.wait_for_job(client, target, timeout, job_id, options, way, submitted_at)
+  local rules = M.rules(client, target, timeout, options)
+  local wait = { client = client, job_id = job_id, _since = submitted_at, _ends_at = M.end_time(rules, core.now()) }
+  local result, err = follow(wait, rules)
   if result then result, err = program.read(result, way) end
   if result then return result end
   err.job_id = err.job_id or job_id

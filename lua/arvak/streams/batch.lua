@@ -29,10 +29,11 @@ local function read(entry, index, backend_id)
 end
 
 -- A list is copied and checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop
--- does.
+-- does. That task knows nothing of the stream, so that a stream that is dropped in the middle is collected.
 local function source_of(self, circuits)
   local list, draw = entries.check_circuits(circuits, self._backend_id)
-  if not list then return source.from_iterator(entries.copying(draw), function() future.wake(self._tickets) end) end
+  local tickets = self._tickets
+  if not list then return source.from_iterator(entries.copying(draw), function() future.wake(tickets) end) end
   for i = 1, #list do read(list[i], i, self._backend_id) end
   return source.from_list(list)
 end

@@ -58,7 +58,7 @@ end
 local function reopen(self)
   stream.close_rpc(self)
   self._delay = math.min((self._delay or poll.FIRST_DELAY) * poll.GROWTH, poll.POLL_INTERVAL)
-  local slept, err = task.sleep(poll.jittered(self._delay))
+  local slept, err = task.pause(poll.jittered(self._delay))
   if not slept then return nil, err end
   return true
 end

@@ -74,6 +74,11 @@ end
 
 Stream.__close = methods.cancel
 
+-- A stream that is dropped unread: the RPC goes with its own userdata, a task that draws entries is ended here.
+function Stream.__gc(self)
+  if self._source then self._source:stop() end
+end
+
 local function raise_end(value, ...)
   if value == nil and (...) ~= nil then error((...), 0) end
   return value, ...
@@ -152,7 +157,7 @@ function M.retry(self, job_id, err)
   local delay = self._raw and core.stream_plan_retry(self._raw, self._attempts)
   if not delay then return false, err end
   M.close_rpc(self)
-  local slept, canceled = task.sleep(delay)
+  local slept, canceled = task.pause(delay)
   if not slept then return false, canceled end
   self._attempts = self._attempts + 1
   local ok, failure = M.open(self, job_id, err.kind == "unavailable" and not err.maybe_executed)

@@ -1,0 +1,138 @@
+-- arvak batch: many circuits, with a journal that the same command goes on with.
+-- Invariant: however it ends, whoever gave a journal is told the command that goes on, and no output claims more than
+-- has ended.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local ends = require "arvak.command.ends"
+local out = require "arvak.command.out"
+local source = require "arvak.command.source"
+local where = require "arvak.command.where"
+
+local M = {}
+
+local SHOWN_FAILURES = 3
+
+-- ---- the command that goes on
+
+local function quote(word)
+  if word:find "^[%w_./:=,@%%+-]+$" then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function same_command(arguments)
+  local words = { "arvak" }
+  for _, word in ipairs(arguments) do words[#words + 1] = quote(word) end
+  return table.concat(words, " ")
+end
+
+local function tell_how_to_go_on(options)
+  if options.journal then
+    io.stderr:write("What has ended is in ", quote(options.journal), ". To go on:\n  ",
+      same_command(options.arguments), "\n")
+  else
+    io.stderr:write("Without a journal it begins anew; with --journal it could go on.\n")
+  end
+end
+
+-- ---- the output
+
+-- A line of CSV for each outcome, one for each circuit without any.
+local function csv_writer()
+  out.csv { "id", "job_id", "bits", "count", "shots", "error_kind", "error" }
+  return function(item)
+    local result, err = item.result, item.err
+    if result then
+      for bits, count in result:pairs() do out.csv({ item.id, item.job_id, bits, count, result.shots }, 7) end
+    else
+      out.csv({ item.id, item.job_id, nil, nil, nil, err.kind, err.message }, 7)
+    end
+  end
+end
+
+local function json_writer()
+  return function(item)
+    local result = item.result
+    out.line("id", item.id, "index", item.index, "job_id", item.job_id, "attempts", item.attempts, "shots",
+      result and result.shots, "counts", result and out.counts(result), "error", out.error(item.err))
+  end
+end
+
+local writers = { csv = csv_writer, json = json_writer }
+
+local function print_items(r, options)
+  local write = writers[options.format]()
+  for _, item in ipairs(r.items) do write(item) end
+end
+
+-- ---- the end
+
+local function exit_code(r)
+  if r.err and r.err.kind ~= "timeout" then return ends.code_of(r.err) end
+  if r.err then return ends.codes.pending end
+  local code = ends.codes.ok
+  for _, failure in ipairs(r.failures) do code = ends.join(code, ends.code_of(failure.err)) end
+  return code
+end
+
+local function tell_failures(r)
+  for i = 1, math.min(SHOWN_FAILURES, #r.failures) do
+    local failure = r.failures[i]
+    out.complain(out.printable(tostring(failure.id)) .. ": " .. tostring(failure.err))
+  end
+  if #r.failures > SHOWN_FAILURES then out.complain(("and %d more failures"):format(#r.failures - SHOWN_FAILURES)) end
+end
+
+local function tell_end(r, options)
+  out.note("%d of %d circuits completed, %d failed", r.success_count, r.total_count, r.failure_count)
+  if r.failure_count == 0 then return end
+  tell_failures(r)
+  if r.err then
+    out.complain("stopped: " .. tostring(r.err))
+    tell_how_to_go_on(options)
+  elseif options.journal and not options.retry_failed then
+    out.note("To run what failed once more, add --retry-failed to the same command.")
+  end
+end
+
+-- ---- running
+
+local function batch_options(options)
+  return { journal = options.journal, transport = options.transport, on_unknown = options.on_unknown,
+    timeout = options.max_wait, progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
+end
+
+local function execute(client, inputs, backend, options)
+  local manager = arvak.batch_manager(client, { max_workers = options.workers })
+  local r, err = manager:execute_batch(inputs, backend, batch_options(options))
+  if not r then return nil, err end
+  if options.retry_failed and r.failure_count > 0 and not r.err then return r:retry_failed() end
+  return r, err
+end
+
+local function check_journal(options)
+  local name = options.journal
+  if not name then return end
+  if name:find "^postgres[a-z]*://" then
+    ends.usage("--journal: got %s, expected a file: there are no journals in PostgreSQL yet",
+      (name:gsub("//.*@", "//…@")))
+  end
+end
+
+function M.batch(options)
+  local settings = where.settings(options)
+  check_journal(options)
+  local inputs = source.inputs(options, settings.shots)
+  local client <close> = where.connect(settings)
+  local ok, r, err = pcall(execute, client, inputs, settings.backend, options)
+  if not ok then
+    if ends.is_interrupt(r) then tell_how_to_go_on(options) end
+    error(r, 0)
+  end
+  if not r then ends.fail(err) end
+  print_items(r, options)
+  out.flush()
+  tell_end(r, options)
+  return exit_code(r)
+end
+
+return M

@@ -1,0 +1,66 @@
+-- How the command ends: exit codes, and errors that end it. Invariant: an error of the world or of the user reaches the
+-- end of main.lua as a table made here; anything else that is raised is a defect of the program.
+-- SPDX-License-Identifier: Apache-2.0
+local M = {}
+
+-- name → exit code. The manual page prints the same list.
+M.codes = { ok = 0, failed = 1, usage = 2, no_server = 3, not_allowed = 4, limits = 5, in_use = 6, pending = 8,
+  interrupted = 130 }
+
+-- In the order of the manual page.
+M.meanings = {
+  { 0, "all went well" },
+  { 1, "some or all circuits failed, or were refused" },
+  { 2, "the command line is wrong" },
+  { 3, "no server answered" },
+  { 4, "not allowed: the key or a certificate is missing or wrong" },
+  { 5, "a limit of the server" },
+  { 6, "another process uses the journal" },
+  { 8, "still pending (status, result, watch)" },
+  { 130, "interrupted" },
+}
+
+local by_kind = { unavailable = 3, circuit_open = 3, unauthenticated = 4, resource_exhausted = 5, timeout = 3,
+  job_not_completed = 8, in_use = 6 }
+
+-- The exit code of an error object of the library. A wait that is over leaves its job pending.
+function M.code_of(err)
+  if type(err) ~= "table" then return M.codes.failed end
+  if err.kind == "timeout" and (err.scope == "wait" or err.scope == "batch") then return M.codes.pending end
+  if err.kind == "rpc" and err.name == "PERMISSION_DENIED" then return M.codes.not_allowed end
+  return by_kind[err.kind] or M.codes.failed
+end
+
+-- What is told of several: the code that all who failed share, or 1.
+function M.join(code, new)
+  if new == M.codes.ok or code == new then return code end
+  return code == M.codes.ok and new or M.codes.failed
+end
+
+local Stop = {}
+Stop.__index = Stop
+function Stop.__tostring(self) return self.message end
+
+-- Ends the command with this code; the message, without a line of code before it, goes to standard error.
+function M.stop(code, format, ...)
+  local message = select("#", ...) > 0 and format:format(...) or format
+  error(setmetatable({ code = code, message = message }, Stop), 0)
+end
+
+function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
+
+-- Ends the command with what the library said; subject stands before it, a file or a job.
+function M.fail(err, subject)
+  local text = type(err) == "table" and err.message or tostring(err)
+  if subject then text = subject .. ": " .. text end
+  error(setmetatable({ code = M.code_of(err), message = text, err = err }, Stop), 0)
+end
+
+-- Lua raises this text, with the place where it was, at Ctrl-C.
+function M.is_interrupt(value)
+  return type(value) == "string" and value:find "interrupted!$" ~= nil
+end
+
+function M.is_stop(value) return getmetatable(value) == Stop end
+
+return M

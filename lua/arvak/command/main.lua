@@ -1,0 +1,61 @@
+-- The program arvak: reads the command line, runs a subcommand, and ends with its exit code.
+-- Invariant: whatever a subcommand raises becomes a message on standard error and one of the codes in ends.lua.
+-- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+
+local function parse(arguments, version)
+  local parser = require "arvak.command.parser"
+  local root, commands = parser.new(version)
+  local ok, options = root:pparse(arguments)
+  if ok then return options end
+  local name = commands[arguments[1]] and " " .. arguments[1] or ""
+  ends.usage("%s\nTry: arvak%s --help", (tostring(options):gsub("^%l", string.lower)), name)
+end
+
+local function prepare_output(options)
+  local out = require "arvak.command.out"
+  local screen = require "arvak.command.screen"
+  out.set_quiet(options.quiet)
+  out.set_color(options.color, options.color == "auto" and screen.is_terminal(1))
+  out.open(options.output)
+  return out
+end
+
+-- What was raised, with a traceback where it is a defect of ours.
+local function note(caught)
+  if type(caught) ~= "string" or ends.is_interrupt(caught) then return caught end
+  return debug.traceback(caught, 2)
+end
+
+local function run(arguments, version)
+  local options = parse(arguments, version)
+  options.arguments, options.version = arguments, version
+  local out = prepare_output(options)
+  local commands = require "arvak.command.commands"
+  local ok, code = xpcall(commands[options.command], note, options)
+  if ok then
+    out.close()
+    return code
+  end
+  if options.format == "json" and ends.is_stop(code) and code.err then out.line("error", out.error(code.err)) end
+  error(code, 0)
+end
+
+-- The exit code for what was raised, which is told.
+local function complain(caught)
+  if ends.is_interrupt(caught) then return ends.codes.interrupted end
+  io.stderr:write("arvak: ", ends.is_stop(caught) and caught.message or tostring(caught), "\n")
+  return ends.is_stop(caught) and caught.code or ends.codes.failed
+end
+
+-- Runs the command with these arguments; does not return. version: of the library.
+return function(arguments, version)
+  if arguments[1] == "--version" then   -- before anything is loaded
+    print("arvak " .. version)
+    os.exit(0)
+  end
+  local ok, code = pcall(run, arguments, version)
+  if not ok then code = complain(code) end
+  io.stdout:flush()
+  os.exit(code, true)
+end

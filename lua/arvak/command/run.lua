@@ -1,0 +1,83 @@
+-- arvak run, submit: circuits in files, each a job of its own.
+-- Invariant: every file is read and understood before the first is sent; an interrupt cancels what run has submitted.
+-- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+local out = require "arvak.command.out"
+local results = require "arvak.command.results"
+local source = require "arvak.command.source"
+local where = require "arvak.command.where"
+
+local M = {}
+
+local function load_all(options)
+  local circuits = {}
+  for i, path in ipairs(options.file) do circuits[i] = source.one(path, options.param) end
+  return circuits
+end
+
+local function submit_all(client, circuits, settings, options)
+  local futures = {}
+  for i, circuit in ipairs(circuits) do
+    futures[i] = client:submit_qasm_future(circuit, settings.backend, { shots = settings.shots,
+      optimization_level = options.optimization, max_wait = options.max_wait })
+  end
+  return futures
+end
+
+local function print_all(futures, options)
+  local printer = results.printer(options.format, "file", #futures == 1)
+  for i, future in ipairs(futures) do
+    local result, err = future:result()
+    printer:add(options.file[i], future.job_id, result, err)
+  end
+  return printer:exit_code()
+end
+
+-- What is still running ends with the command: nobody will ask for it.
+local function cancel_all(futures)
+  for _, future in ipairs(futures) do
+    if not future:done() then future:cancel() end
+  end
+  for _, future in ipairs(futures) do pcall(future.wait, future, 1.0) end
+end
+
+function M.run(options)
+  local settings = where.settings(options)
+  local circuits = load_all(options)
+  local client <close> = where.connect(settings)
+  local futures = submit_all(client, circuits, settings, options)
+  local ok, code = pcall(print_all, futures, options)
+  if ok then return code end
+  cancel_all(futures)
+  error(code, 0)
+end
+
+local function print_job(options, path, job_id, err)
+  if options.format == "json" then
+    out.line("file", path, "job_id", job_id, "error", out.error(err))
+  elseif job_id then
+    out.write(job_id, "\n")
+  else
+    out.complain(out.printable(path) .. ": " .. tostring(err))
+  end
+  out.flush()
+end
+
+function M.submit(options)
+  local settings = where.settings(options)
+  if settings.address == "embedded" then
+    ends.usage "submit: the jobs of an embedded server end with this process: give the address of a server, or use run"
+  end
+  local circuits = load_all(options)
+  local client <close> = where.connect(settings)
+  local code = ends.codes.ok
+  for i, circuit in ipairs(circuits) do
+    local job_id, err = client:submit_qasm(circuit, settings.backend, { shots = settings.shots,
+      optimization_level = options.optimization })
+    print_job(options, options.file[i], job_id, err)
+    if err then code = ends.join(code, ends.code_of(err)) end
+  end
+  return code
+end
+
+return M

@@ -1,0 +1,122 @@
+-- Where the command connects to, and with what: options, then the environment, then a profile.
+-- Invariant: a secret comes from a file or the environment, never from the command line or a profile.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local ends = require "arvak.command.ends"
+
+local M = {}
+
+local function read_file(path, what)
+  local file, message = io.open(path, "rb")
+  if not file then ends.usage("%s: %s", what, message) end
+  local content = file:read "a"
+  file:close()
+  if not content then ends.usage("%s: %s is no file", what, path) end
+  return content
+end
+
+local function from_environment(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+-- ---- profiles: lines of name = value
+
+local profile_names = { address = "text", api_key_file = "text", tls = "flag", ca = "text", cert = "text", key = "text",
+  backend = "text", shots = "number" }
+
+local function expected_names()
+  local names = {}
+  for name in pairs(profile_names) do names[#names + 1] = name end
+  table.sort(names)
+  return table.concat(names, ", ")
+end
+
+local function profile_path(name)
+  local home = from_environment "XDG_CONFIG_HOME"
+  if not home then
+    local own = from_environment "HOME"
+    if not own then ends.usage("--profile: neither $XDG_CONFIG_HOME nor $HOME says where profiles are") end
+    home = own .. "/.config"
+  end
+  return home .. "/arvak/" .. name .. ".conf"
+end
+
+local function profile_value(name, value, at)
+  if profile_names[name] == "flag" then
+    if value == "true" or value == "false" then return value == "true" end
+    ends.usage("%s: %s: got '%s', expected true or false", at, name, value)
+  end
+  if profile_names[name] ~= "number" then return value end
+  local number = math.tointeger(tonumber(value))
+  if number and number >= 1 then return number end
+  return ends.usage("%s: %s: got '%s', expected a whole number from 1 on", at, name, value)
+end
+
+local function read_profile(name)
+  if not name then return {} end
+  if not name:find "^[%w_.-]+$" then ends.usage("--profile: got '%s', expected letters, digits, _ . -", name) end
+  local path = profile_path(name)
+  local profile, count = {}, 0
+  for line in (read_file(path, "--profile") .. "\n"):gmatch "(.-)\r?\n" do
+    count = count + 1
+    local at = ("%s:%d"):format(path, count)
+    local key, value = line:match "^%s*([%w_]+)%s*=%s*(.-)%s*$"
+    if key == "api_key" then ends.usage("%s: a profile holds no key: name its file with api_key_file", at) end
+    if key and not profile_names[key] then
+      ends.usage("%s: unknown name '%s', expected one of: %s", at, key, expected_names())
+    end
+    if not key and line:find "%S" and not line:find "^%s*#" then ends.usage("%s: expected name = value", at) end
+    if key then profile[key] = profile_value(key, value, at) end
+  end
+  return profile
+end
+
+-- ---- the connection
+
+local function api_key(options, profile)
+  local path = options.api_key_file
+  local from_env = from_environment "ARVAK_API_KEY"
+  if not path and from_env then return from_env end
+  path = path or profile.api_key_file
+  if not path then return nil end
+  local key = read_file(path, "--api-key-file"):gsub("[\r\n]+$", "")
+  if key == "" or key:find "[%c]" then ends.usage("--api-key-file: %s holds no key: expected one line", path) end
+  return key
+end
+
+local function tls(options, profile)
+  local found = { ca = options.ca or profile.ca, cert = options.cert or profile.cert, key = options.key or profile.key }
+  if next(found) then
+    for name, path in pairs(found) do found[name] = read_file(path, "--" .. name) end
+    return found
+  end
+  return options.tls or profile.tls or nil
+end
+
+-- The settings of a command: options with what the environment and the profile add.
+function M.settings(options)
+  local profile = read_profile(options.profile or from_environment "ARVAK_PROFILE")
+  return {
+    address = options.address or from_environment "ARVAK_ADDRESS" or profile.address,
+    api_key = api_key(options, profile),
+    tls = tls(options, profile),
+    timeout = options.timeout,
+    backend = options.backend or profile.backend or "simulator",
+    shots = options.shots or profile.shots or 1024,
+  }
+end
+
+-- A client by these settings, with retries on. Ends the command when no address is given.
+function M.connect(settings)
+  if not settings.address then
+    ends.usage("no server is named: give --address host:port, or set $ARVAK_ADDRESS; "
+      .. "--address embedded runs everything in this process")
+  end
+  local ok, client = pcall(arvak.connect, settings.address, { api_key = settings.api_key, tls = settings.tls,
+    timeout = settings.timeout, retry = true })
+  if not ok then ends.usage("--address %s: %s", settings.address, (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
+  return client
+end
+
+return M

@@ -1,0 +1,330 @@
+-- The command arvak, run as a person would run it, against a server in this process.
+-- SPDX-License-Identifier: Apache-2.0
+local command = require "spec.support.command"
+local helper = require "spec.helper"
+
+local BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
+local ROTATION = "OPENQASM 3.0;\ninput float theta;\nqubit q;\nbit c;\nry(theta) q;\nc = measure q;\n"
+local BAD = "OPENQASM 3.0;\nqubit q;\nhadamard q;\n"
+
+local server, folder, remove
+
+local function open(options)
+  server = helper.start(options)
+end
+
+local function run(...)
+  return command.run({ ... }, { folder = folder, environment = { ARVAK_ADDRESS = server and server.address } })
+end
+
+before_each(function()
+  folder, remove = command.folder()
+  command.write_file(folder .. "/bell.qasm", BELL)
+  command.write_file(folder .. "/rotation.qasm", ROTATION)
+  command.write_file(folder .. "/bad.qasm", BAD)
+end)
+
+after_each(function()
+  if server then server:stop() end
+  server = nil
+  remove()
+end)
+
+local function assert_ok(result)
+  assert.same({ 0, "" }, { result.code, result.err })
+  return result.out
+end
+
+describe("arvak run", function()
+  it("prints a histogram over the program's own bits", function()
+    open()
+    local out = assert_ok(run("run", "bell.qasm", "--shots", "100"))
+    assert.matches("00 +%d+", out)
+    assert.matches("11 +%d+", out)
+    assert.is_nil(out:find "01")
+  end)
+
+  it("prints JSON and CSV that Python reads, with the same counts", function()
+    open()
+    local json = assert_ok(run("run", "bell.qasm", "--shots", "64", "--format", "json"))
+    assert.equal("bell.qasm 64 64\n", command.python([[
+import json, sys
+for line in sys.stdin:
+    found = json.loads(line)
+    print(found["file"], found["shots"], sum(found["counts"].values()))
+]], json))
+    local csv = assert_ok(run("run", "bell.qasm", "--shots", "64", "--format", "csv"))
+    assert.equal("64 ['00', '11']\n", command.python([[
+import csv, sys
+rows = list(csv.DictReader(sys.stdin))
+print(sum(int(row["count"]) for row in rows), sorted(row["bits"] for row in rows))
+]], csv))
+  end)
+
+  it("binds parameters, and names one that has no value", function()
+    open()
+    local out = assert_ok(run("run", "rotation.qasm", "--param", "theta=3.141592653589793", "--format", "counts",
+      "--shots", "10"))
+    assert.equal("1 10\n", out)
+    local result = run("run", "rotation.qasm")
+    assert.equal(2, result.code)
+    assert.matches("^arvak: rotation%.qasm: the parameter theta has no value", result.err)
+  end)
+
+  it("reads standard input, and files with blanks and newlines in their names", function()
+    open()
+    assert.equal("00", assert_ok(command.run({ "run", "-", "--format", "counts", "--shots", "1000" },
+      { input = BELL, environment = { ARVAK_ADDRESS = server.address } })):match "^00")
+    local name = "a b\nc.qasm"
+    command.write_file(folder .. "/" .. name, BELL)
+    local out = assert_ok(run("run", name, "bell.qasm", "--format", "json"))
+    assert.equal("['a b\\nc.qasm', 'bell.qasm']\n", command.python(
+      "import json, sys; print([json.loads(line)['file'] for line in sys.stdin])", out))
+  end)
+
+  it("runs everything in the process with --address embedded", function()
+    assert.matches("00 %d+", assert_ok(run("run", "bell.qasm", "--address", "embedded", "--format", "counts")))
+  end)
+
+  it("sends nothing when one file is refused, and says where", function()
+    open()
+    local result = run("run", "bell.qasm", "bad.qasm")
+    assert.equal(1, result.code)
+    assert.matches("bad%.qasm:3:1", result.err)
+    assert.equal(0, server:stats().calls.SubmitJob)
+    result = run("run", "bell.qasm", "missing.qasm")
+    assert.equal(1, result.code)
+    assert.equal("arvak: missing.qasm: No such file or directory\n", result.err)
+  end)
+
+  it("writes to a file with --output, and nowhere else", function()
+    open()
+    assert.equal("", assert_ok(run("run", "bell.qasm", "--format", "counts", "-o", "out.txt")))
+    assert.matches("^00 %d+\n11 %d+\n$", command.read_file(folder .. "/out.txt"))
+  end)
+
+  it("ends quietly when nobody reads any more", function()
+    open()
+    for _ = 1, 3 do
+      local result = command.shell(command.line({ "run", "bell.qasm", "--format", "counts" },
+        { ARVAK_ADDRESS = server.address }) .. " | true", folder)
+      assert.equal("", result.err)
+    end
+  end)
+end)
+
+describe("exit codes tell", function()
+  it("a wrong command line", function()
+    for _, words in ipairs { { "run" }, { "nonsense" }, { "run", "bell.qasm", "--shots", "0" }, { "--what" },
+      { "run", "bell.qasm", "--format", "xml" }, { "run", "bell.qasm", "--param", "theta" } } do
+      local result = command.run(words, { folder = folder })
+      assert.equal(2, result.code)
+      assert.matches("^arvak: ", result.err)
+      assert.matches("%-%-help", result.err)
+      assert.equal("", result.out)
+    end
+  end)
+
+  it("that no server is named, and that none answers", function()
+    local result = run("run", "bell.qasm")
+    assert.equal(2, result.code)
+    assert.matches("$ARVAK_ADDRESS", result.err, 1, true)
+    result = run("backends", "--address", "127.0.0.1:1", "--timeout", "0.5")
+    assert.equal(3, result.code)
+    assert.matches("^arvak: ", result.err)
+  end)
+
+  it("a wrong key; the right one comes from a file or the environment", function()
+    open { api_key = "right" }
+    assert.equal(4, run("backends").code)
+    command.write_file(folder .. "/key", "right\n")
+    assert_ok(run("backends", "--api-key-file", "key"))
+    assert_ok(command.run({ "backends" }, { environment = { ARVAK_ADDRESS = server.address,
+      ARVAK_API_KEY = "right" } }))
+    local result = run("run", "bell.qasm", "--api-key-file", "none")
+    assert.equal(2, result.code)
+    assert.matches("none: No such file", result.err)
+  end)
+
+  it("a job that is still pending", function()
+    open { job_latency = 30 }
+    local id = assert_ok(run("submit", "bell.qasm")):match "%S+"
+    local result = run("status", id)
+    assert.same({ 8, "" }, { result.code, result.err })
+    assert.equal(8, run("watch", id, "--max-wait", "0.2").code)
+    assert.equal(8, run("result", id).code)
+    assert.equal(id .. "  canceled\n", assert_ok(run("cancel", id)))
+    assert.equal(1, run("status", id).code)
+    assert.equal(1, run("cancel", id).code)
+  end)
+end)
+
+describe("jobs", function()
+  it("go from submit to status, watch and result, by id and through a pipe", function()
+    open()
+    local ids = assert_ok(run("submit", "bell.qasm", "bell.qasm"))
+    local first, second = ids:match "^(%S+)\n(%S+)\n$"
+    assert.is_string(second)
+    assert.is_truthy(assert_ok(run("watch", first)):find(first .. "  COMPLETED", 1, true))
+    local status = command.run({ "status", "-", "--format", "json" },
+      { input = ids, environment = { ARVAK_ADDRESS = server.address } })
+    assert.equal(("%s %s\n"):format(first, second), command.python(
+      "import json, sys; print(*[json.loads(line)['job_id'] for line in sys.stdin])", status.out))
+    assert_ok(run("watch", second))
+    local out = assert_ok(run("result", first, second, "--circuit", "bell.qasm", "--format", "csv"))
+    assert.equal("2048\n", command.python(
+      "import csv, sys; print(sum(int(row['count']) for row in csv.DictReader(sys.stdin)))", out))
+  end)
+
+  it("that are unknown are told on standard error, or as objects", function()
+    open()
+    local result = run("status", "no-such-job")
+    assert.equal(1, result.code)
+    assert.matches("^arvak: no%-such%-job: ", result.err)
+    result = run("result", "no-such-job", "--format", "json")
+    assert.equal(1, result.code)
+    assert.equal("job_not_found\n", command.python(
+      "import json, sys; print(json.loads(sys.stdin.read())['error']['kind'])", result.out))
+  end)
+end)
+
+describe("backends, check, draw and convert", function()
+  it("say what the server has", function()
+    open()
+    assert.matches("simulator +simulator +yes +20", assert_ok(run("backends")))
+    assert.equal(1, run("backends", "nothing").code)
+  end)
+
+  it("check files without a server, with a caret where one is refused", function()
+    local result = run("check", "bell.qasm", "bad.qasm")
+    assert.equal(1, result.code)
+    assert.matches("bell%.qasm: ok, 2 qubits, 2 gates", result.out)
+    assert.matches("bad%.qasm:3:1", result.err)
+    assert.matches("%^", result.err)
+  end)
+
+  it("check the limits of a backend", function()
+    open()
+    command.write_file(folder .. "/wide.qasm", "OPENQASM 3.0;\nqubit[30] q;\nh q;\n")
+    local result = run("check", "wide.qasm", "--backend", "simulator")
+    assert.equal(1, result.code)
+    assert.matches("30", result.err)
+    assert.equal(0, run("check", "wide.qasm").code)
+  end)
+
+  it("draw in text, ASCII and SVG", function()
+    assert.matches("%-", assert_ok(run("draw", "bell.qasm", "--ascii")))
+    assert.is_nil(assert_ok(run("draw", "bell.qasm", "--ascii")):find "[\128-\255]")
+    assert_ok(run("draw", "bell.qasm", "--svg", "bell.svg"))
+    assert.equal("svg\n", command.python("import sys, xml.etree.ElementTree as e; "
+      .. "print(e.fromstring(sys.stdin.read()).tag.split('}')[-1])", command.read_file(folder .. "/bell.svg")))
+  end)
+
+  it("convert to what the service takes", function()
+    open()
+    command.write_file(folder .. "/ready.qasm", assert_ok(run("convert", "bell.qasm")))
+    assert.matches("^OPENQASM 3", command.read_file(folder .. "/ready.qasm"))
+    assert.matches("00 %d+", assert_ok(run("run", "ready.qasm", "--format", "counts")))
+  end)
+end)
+
+describe("the command itself", function()
+  it("tells its version and help", function()
+    assert.matches("^arvak %d+%.%d+%.%d+\n$", assert_ok(run("--version")))
+    assert.matches("Exit codes:", assert_ok(run("--help")))
+  end)
+
+  it("has help with two examples for each subcommand, and a manual page and completions that name all", function()
+    local names = {}
+    for name in run("--help").out:match "Commands:\n(.-)\n\n":gmatch "   (%l+)  +%u" do names[#names + 1] = name end
+    assert.equal(16, #names)
+    local manual = assert_ok(run("manual"))
+    local scripts = {}
+    for _, shell in ipairs { "bash", "zsh", "fish" } do scripts[shell] = assert_ok(run("completion", shell)) end
+    for _, name in ipairs(names) do
+      local help = assert_ok(run(name, "--help"))
+      local _, examples = help:match "Examples:\n(.*)$":gsub("\n? +arvak ", "")
+      assert.is_true(examples >= 2)
+      assert.is_truthy(manual:find(".SS arvak " .. name, 1, true))
+      for option in help:gmatch "%-%-(%l[%l-]+)" do
+        assert.is_truthy(manual:find("\\-\\-" .. option:gsub("-", "\\-"), 1, true), option)
+      end
+      for _, script in pairs(scripts) do assert.is_truthy(script:find(name, 1, true)) end
+    end
+    command.write_file(folder .. "/complete", scripts.bash)
+    assert.equal(0, command.shell("bash -n complete", folder).code)
+  end)
+
+  it("takes what a profile says, and refuses a key in it", function()
+    open { api_key = "right" }
+    os.execute("mkdir -p " .. command.quote(folder .. "/arvak"))
+    command.write_file(folder .. "/key", "right\n")
+    command.write_file(folder .. "/arvak/lab.conf", ("# ours\naddress = %s\napi_key_file = %s\nshots = 7\n"):format(
+      server.address, folder .. "/key"))
+    local function with_profile(name, ...)
+      return command.run({ "run", "bell.qasm", "--format", "json", "--profile", name, ... },
+        { folder = folder, environment = { XDG_CONFIG_HOME = folder } })
+    end
+    assert.matches('"shots":7', assert_ok(with_profile("lab")))
+    assert.matches('"shots":9', assert_ok(with_profile("lab", "--shots", "9")))
+    command.write_file(folder .. "/arvak/bad.conf", "api_key = right\n")
+    local result = with_profile "bad"
+    assert.equal(2, result.code)
+    assert.matches("bad%.conf:1: a profile holds no key", result.err)
+  end)
+
+  it("colours on request only, and never with NO_COLOR", function()
+    open()
+    assert.is_nil(assert_ok(run("backends")):find "\27")
+    assert.is_truthy(assert_ok(run("--color", "always", "backends")):find "\27")
+    assert.is_nil(command.run({ "backends" }, { environment = { ARVAK_ADDRESS = server.address, NO_COLOR = "1" } }).out
+      :find "\27")
+  end)
+
+  it("serves, until it is interrupted", function()
+    local result = command.shell(("timeout -s INT 1 %s; echo $?"):format(command.line({ "serve", "--address",
+      "127.0.0.1:0" })))
+    assert.matches("^listening on 127%.0%.0%.1:%d+\n", result.out)
+  end)
+end)
+
+describe("the guide", function()
+  local guide = command.read_file "docs/guide/command.md"
+
+  it("has the exit codes and subcommands that the command has", function()
+    local help = assert_ok(run("--help"))
+    for code, meaning in guide:match("%| code %|.*$"):gmatch "\n| (%d+) | ([^|]+) |" do
+      assert.is_truthy(help:find(("%3d  %s"):format(code, meaning), 1, true), meaning)
+    end
+    for name in help:match "Commands:\n(.-)\n\n":gmatch "   (%l+)  +%u" do
+      local is_for_shells = name == "completion" or name == "manual"
+      assert.is_truthy(is_for_shells or guide:find("arvak " .. name, 1, true), name)
+    end
+  end)
+
+  it("names the fields of each object that is printed", function()
+    open()
+    local fields = {}
+    for name, list in guide:gmatch "\n| `(%l+)` | (`[^|]+) |" do
+      fields[name] = {}
+      for field in list:gmatch "`([%w_]+)`" do fields[name][field] = true end
+    end
+    local job = assert_ok(run("submit", "bell.qasm")):match "%S+"
+    assert_ok(run("watch", job))
+    assert_ok(run("batch", "bell.qasm", "--journal", "run.db", "-q", "-o", "out.csv"))
+    local uses = { run = { "bell.qasm" }, result = { job }, submit = { "bell.qasm" }, status = { job }, watch = { job },
+      cancel = { job }, backends = {}, batch = { "bell.qasm", "-q" }, journal = { "run.db" } }
+    for name, words in pairs(uses) do
+      local result = command.run({ name, "--format", "json", table.unpack(words) },
+        { folder = folder, environment = name ~= "journal" and { ARVAK_ADDRESS = server.address } or nil })
+      local names = command.python(
+        "import json, sys\nfor line in sys.stdin: print(*json.loads(line), sep='\\n')", result.out)
+      local count = 0
+      for field in names:gmatch "%S+" do
+        count = count + 1
+        assert.is_true(fields[name] and fields[name][field], name .. ": " .. field)
+      end
+      assert.is_true(count > 1, name)
+    end
+  end)
+end)

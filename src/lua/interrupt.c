@@ -1,0 +1,179 @@
+/* How an interrupt reaches what runs in a Lua state. Invariant: a thread whose hook is on_instruction has the hook that
+ * it had before in the table of the registry, or has inherited on_instruction from such a thread.
+ *
+ * The hook does not raise in chunks of this library, so that these keep their own books: their next wait raises in any
+ * case. A chunk of a plugin's may bear such a name, so there is an allowance of instructions.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "interrupt.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "errors.h"
+#include "handle.h"
+#include "misuse.h"
+
+/* In the registry: thread → its hook before, weak keys. */
+static const char hooks_key = 0;
+
+enum { ALLOWANCE = 100000, REASON_SIZE = 512 };
+
+typedef struct saved_hook {
+  lua_Hook fn;
+  int mask, count;
+} saved_hook;
+
+bool larvak_interrupt_is_set(larvak_state *state) {
+  bool is_set = state->handle && arvak_lua_interrupted(state->handle);
+  if (!is_set) {
+    state->interrupt.is_carried_out = false;
+    state->interrupt.allowance = ALLOWANCE;
+  }
+  return is_set;
+}
+
+int64_t larvak_interrupt_due_ns(larvak_state *state) {
+  if (!state->handle) return ARVAK_NEVER;
+  if (larvak_interrupt_is_set(state)) return state->interrupt.is_carried_out ? ARVAK_NEVER : 0;
+  return larvak_handle_deadline_ns(state->handle);
+}
+
+/* ---- the hook ---- */
+
+static void on_instruction(lua_State *L, lua_Debug *ar);
+
+/* The table of hooks, and this thread, which is L or the main one. */
+static void push_key(lua_State *L, lua_State *thread) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &hooks_key);
+  if (thread == L) lua_pushthread(L);
+  else lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+}
+
+/* Arms L, or the main thread. */
+static void arm(lua_State *L, lua_State *thread) {
+  if (lua_gethook(thread) == on_instruction) return;
+  luaL_checkstack(L, 5, NULL);
+  push_key(L, thread);
+  saved_hook *saved = lua_newuserdatauv(L, sizeof *saved, 0);
+  *saved = (saved_hook){lua_gethook(thread), lua_gethookmask(thread), lua_gethookcount(thread)};
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+  lua_sethook(thread, on_instruction, LUA_MASKCOUNT, 1);
+}
+
+void larvak_interrupt_arm(lua_State *L, larvak_state *state) {
+  if (!larvak_interrupt_is_set(state)) return;
+  arm(L, L);
+  if (L != state->main) arm(L, state->main);
+}
+
+static void put_back(lua_State *thread, const saved_hook *saved) {
+  if (lua_gethook(thread) == on_instruction) lua_sethook(thread, saved->fn, saved->mask, saved->count);
+}
+
+/* What this thread had before; false: it has no entry. */
+static bool get_saved(lua_State *L, lua_State *thread, saved_hook *out) {
+  push_key(L, thread);
+  lua_rawget(L, -2);
+  const saved_hook *saved = lua_touserdata(L, -1);
+  if (saved) *out = *saved;
+  lua_pop(L, 2);
+  return saved != NULL;
+}
+
+/* A thread without an entry was made by one that had this hook; it gets what the main thread has, or had. */
+static void restore(lua_State *L, larvak_state *state) {
+  saved_hook saved;
+  lua_State *main = state->main;
+  if (!get_saved(L, L, &saved) && (lua_gethook(main) != on_instruction || !get_saved(L, main, &saved)))
+    saved = (saved_hook){lua_gethook(main), lua_gethookmask(main), lua_gethookcount(main)};
+  if (saved.fn == on_instruction) saved = (saved_hook){NULL, 0, 0};
+  put_back(L, &saved);
+}
+
+static bool is_ours(lua_State *L, lua_Debug *ar) {
+  lua_getinfo(L, "S", ar);
+  return strncmp(ar->source, "=lua/arvak", 10) == 0;
+}
+
+static void on_instruction(lua_State *L, lua_Debug *ar) {
+  larvak_state *state = larvak_state_get(L);
+  if (!larvak_interrupt_is_set(state)) {
+    restore(L, state);
+    return;
+  }
+  if (state->interrupt.allowance > 0 && is_ours(L, ar)) {
+    state->interrupt.allowance--;
+    return;
+  }
+  larvak_interrupt_raise(L, state);
+}
+
+/* ---- raising ---- */
+
+/* It is the interrupt whatever catches it: who sees it on its way raises it again. */
+int larvak_interrupt_raise(lua_State *L, larvak_state *state) {
+  char reason[REASON_SIZE] = "the host has interrupted this Lua state";
+  luaL_checkstack(L, 8, NULL);
+  larvak_interrupt_arm(L, state);
+  if (state->handle) larvak_handle_get_reason(state->handle, reason, sizeof reason);
+  larvak_error_push(L, ARVAK_KIND_INTERRUPTED, -1, reason);
+  larvak_set_interrupt(L, -1);
+  return lua_error(L);
+}
+
+void larvak_interrupt_check(lua_State *L, larvak_state *state) {
+  if (larvak_interrupt_is_set(state)) larvak_interrupt_raise(L, state);
+}
+
+/* ---- closing ---- */
+
+/* lua_gc refuses everything in a finalizer. What called it is the outermost function of the main thread then. */
+bool larvak_is_closing(lua_State *L, const larvak_state *state) {
+  if (state->is_closed) return true;
+  if (lua_gc(L, LUA_GCCOUNT, 0) >= 0) return false;
+  lua_Debug ar;
+  int low = 0, high = 1;
+  if (!lua_getstack(state->main, 0, &ar)) return false;
+  while (lua_getstack(state->main, high, &ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (low + 1 < high) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(state->main, middle, &ar)) low = middle;
+    else high = middle;
+  }
+  lua_getstack(state->main, low, &ar);
+  return lua_getinfo(state->main, "n", &ar) && ar.name && strcmp(ar.name, "__gc") == 0;
+}
+
+/* ---- for hosts ---- */
+
+void arvak_lua_check(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  if (state) larvak_interrupt_check(L, state);
+}
+
+/* Of every thread at once: one that is never resumed keeps none of ours. */
+void larvak_interrupt_clear(lua_State *L, larvak_state *state) {
+  larvak_handle_clear(state->handle);
+  larvak_interrupt_is_set(state);
+  luaL_checkstack(L, 6, NULL);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &hooks_key);
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) put_back(lua_tothread(L, -2), lua_touserdata(L, -1));
+  lua_pop(L, 1);
+}
+
+void larvak_interrupt_set_hook_interval(larvak_state *state, int interval_ms) {
+  state->interrupt.hook_interval_ns = (int64_t)(interval_ms > 0 ? interval_ms : 0) * 1000000;
+}
+
+void larvak_interrupt_open(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &hooks_key);
+}

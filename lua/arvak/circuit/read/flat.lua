@@ -162,7 +162,7 @@ local function measurement(env, memory, text, at)
   end
   local number = qubit_of(env, qubit, at)
   local binding, index = member(env, bit)
-  if not number or not binding or not binding.first or binding.type.kind ~= "bits" or index >= binding.type.n then
+  if not number or not binding or not binding.first or binding.const or binding.type.kind ~= "bits" or index >= binding.type.n then
     return nil
   end
   local op = { form.MEASURE, number, binding.first + index }

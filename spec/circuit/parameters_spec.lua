@@ -109,7 +109,7 @@ describe("c:bind", function()
     assert.equal(6, sent_angle(half:bind { theta = 2 }))
     assert.equal(15, sent_angle(half:bind { theta = 5 }))
     assert.equal(6, sent_angle(c:bind({ theta = 2 }):bind { phi = 3 }))
-    assert.matches("rx(theta*3) q[0];", half:to_qasm { lowered = false }, 1, true)
+    assert.matches("rx(theta*3.0) q[0];", half:to_qasm { lowered = false }, 1, true)
   end)
 
   it("gives circuits that can be changed", function()

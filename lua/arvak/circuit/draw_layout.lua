@@ -24,7 +24,8 @@ local M = {}
 local function add_register_wires(wires, register, style)
   for i = 0, register.size - 1 do
     local name = register.scalar and register.name or ("%s[%d]"):format(register.name, i)
-    wires[#wires + 1] = { name = symbols.fit(name, style, style.name_width), kind = "qubit" }
+    local is_seen = #wires < style.height
+    wires[#wires + 1] = { name = is_seen and symbols.fit(name, style, style.name_width) or "", kind = "qubit" }
   end
 end
 
@@ -142,7 +143,7 @@ end
 -- The line above a picture, or nil.
 function Layout:heading(width)
   if not self.phase then return nil end
-  local angle = parameters.label(self.phase, self.style.ascii and "pi" or "π")
+  local angle = parameters.label(self.phase, symbols.is_plain(self.style) and "pi" or "π")
   return symbols.fit("global phase: " .. angle, self.style, width)
 end
 
@@ -180,7 +181,7 @@ end
 
 function Layout:reset_item(op)
   local wire = op[2] + 1
-  local label = self.style.ascii and "|0>" or "|0⟩"
+  local label = symbols.is_plain(self.style) and "|0>" or "|0⟩"
   local box = { first = wire, last = wire, label = label, is_tight = true }
   return { first = wire, last = wire, marks = {}, box = box }
 end
@@ -227,8 +228,9 @@ function Layout:short_test(test)
   if type(test) == "table" and test[1] == "==" and type(test[3]) == "number" then left, value = test[2], test[3] end
   if type(left) ~= "table" or (left[1] ~= "reg" and left[1] ~= "bit") then return nil end
   local register = self.wires[self.bit_wire[left[2]]].register
-  if left[1] == "reg" and left[2] == register.first and left[3] == register.size then return "=" .. value end
-  if left[1] == "reg" and left[3] ~= 1 then return nil end
+  local size = left[1] == "reg" and left[3] or 1
+  if left[2] == register.first and size == register.size then return "=" .. value end
+  if size ~= 1 then return nil end
   return ("[%d]=%d"):format(left[2] - register.first, value)
 end
 
@@ -320,7 +322,8 @@ function Layout:place_block(block)
   end
 end
 
--- style: { ascii, width = of a label at most, name_width }; max_columns: how many are ever looked at.
+-- style: { ascii, width = of a label at most, name_width, height = how many wires are ever looked at }
+-- max_columns: how many are ever looked at.
 function M.layout(known, style, max_columns)
   local layout = setmetatable({
     form = known, style = style, columns = {}, fronts = {}, max_columns = max_columns, is_cut = false,

@@ -344,10 +344,7 @@ function M.read(text)
     p:expect(";")
   end
   local all = {}
-  while p:peek().kind ~= "end" do
-    all[#all + 1] = p:statement()
-    if all[#all].how == "end" then break end   -- nobody comes to what follows
-  end
+  while p:peek().kind ~= "end" do all[#all + 1] = p:statement() end
   return all, version
 end
 

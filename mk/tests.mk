@@ -21,9 +21,9 @@ EMBED     = $(BUILD)/examples/embed
 SPECS     = $(sort $(call below,spec,%_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
-# These build, install or compare texts; once is enough.
+# These build, install, compare texts or start a process for each line; once is enough.
 BUILD_SPECS = $(filter spec/build/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua spec/docs/links_spec.lua \
-  spec/docs/c_blocks_spec.lua
+  spec/docs/blocks_spec.lua spec/docs/c_blocks_spec.lua spec/docs/guide_spec.lua
 
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations

@@ -37,7 +37,11 @@ return {
 
   -- The Lua layer.
   { "lua/arvak/base" },
-  { "lua/arvak/circuit", knows = { "lua/arvak/base" } },
+  { "lua/arvak/circuit/library" },
+  { "lua/arvak/circuit/form", knows = { "lua/arvak/circuit/library" } },
+  { "lua/arvak/circuit/read", knows = { "lua/arvak/base", "lua/arvak/circuit/form" } },
+  { "lua/arvak/circuit", knows = { "lua/arvak/base", "lua/arvak/circuit/library", "lua/arvak/circuit/form",
+    "lua/arvak/circuit/read" } },
   { "lua/arvak/results", knows = { "lua/arvak/base", "lua/arvak/circuit" } },
   { "lua/arvak/async", knows = { "lua/arvak/base" } },
   { "lua/arvak/jobs", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async" } },

@@ -32,6 +32,21 @@ describe("the modules in the library", function()
       print((pcall(require, "arvak.core")), (pcall(require, "arvak.base.check")), (pcall(require, "arvak.client")))]])
   end)
 
+  it("are not loaded for circuits before a program touches those", function()
+    assert.equal("nil\tnil\ttrue\ttrue\n", run [[
+      local arvak = require "arvak"
+      local before, loaded = rawget(arvak, "circuit"), package.loaded["arvak.circuit"]
+      local circuit = require "arvak.circuit"
+      print(before, loaded, circuit == arvak.circuit, rawget(arvak, "circuit") == circuit)]])
+  end)
+
+  it("give circuits to a program that requires nothing else, from the library alone", function()
+    assert.equal("1\ttrue\n", run [[
+      package.path = ""
+      local circuit = require "arvak.circuit"
+      print(circuit.new(1):h(0):size(), circuit == require("arvak").circuit)]])
+  end)
+
   it("take what is not theirs from the program's own require, which may wait", function()
     assert.equal("table\ttrue\n", run [[
       local arvak, waits = require "arvak", 0

@@ -1,5 +1,5 @@
--- Programs with a few changes, by lot: each is refused cleanly or means what the slow evaluator says, and none takes the
--- machine. Stops at the first that does not, and prints it.
+-- Programs with a few changes, by lot: each is refused cleanly or means what the slow evaluator says, and none takes
+-- the machine. Stops at the first that does not, and prints it.
 -- Usage: lua spec/long/fuzz_circuits.lua [SEED] [COUNT], by default 200,000.
 -- SPDX-License-Identifier: Apache-2.0
 local mutants = require "spec.support.mutants"
@@ -19,6 +19,7 @@ for i = 1, count do
   end
   tally[verdict] = tally[verdict] + 1
   if i % 10000 == 0 then
-    print(("%d: %d refused, %d exact, %d too much for the evaluator"):format(i, tally.refused, tally.exact, tally.skipped))
+    print(("%d: %d refused, %d exact, %d too much for the evaluator"):format(i, tally.refused, tally.exact,
+      tally.skipped))
   end
 end

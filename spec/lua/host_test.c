@@ -107,6 +107,25 @@ static void a_state_with_five_libraries_is_enough(void **state) {
   lua_close(L);
 }
 
+static void circuits_need_no_more(void **state) {
+  (void)state;
+  lua_State *L = open_bare();
+  open_arvak(L);
+  must(L, "assert(rawget(arvak, 'circuit') == nil)\n"
+          "local circuit = arvak.circuit\n"
+          "local theta = circuit.parameter 'theta'\n"
+          "local c = circuit.new(2):h(0):rz(theta / 2, 1):tdg(1):cx(0, 1):measure_all():reset(0)\n"
+          "assert(tostring(c):find('Rz(theta/2)', 1, true) and c:draw { ascii = true }:find('M', 1, true))\n"
+          "assert(c:rx(math.pi, 1):draw { width = 90 }:find('Rx(pi)', 1, true))\n"
+          "local ok, err = c:to_svg('x.svg') assert(not ok and err.message:find('no io', 1, true))\n"
+          "ok, err = circuit.load('x.qasm') assert(not ok and err.message:find('no io', 1, true))\n"
+          "local read = assert(circuit.from_qasm(c:bind { theta = 1 }:to_qasm { lowered = false }))\n"
+          "assert(read:lowered().qasm == c:bind { theta = 1 }:lowered().qasm)\n"
+          "local client <close> = arvak.connect(address)\n"
+          "assert(client:execute(circuit.from_qasm(bell), 'simulator', 3).shots == 3)");
+  lua_close(L);
+}
+
 static void what_is_not_there_is_named(void **state) {
   (void)state;
   lua_State *L = open_bare();
@@ -526,6 +545,7 @@ int main(void) {
   lua_State *server = luaL_newstate();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_state_with_five_libraries_is_enough),
+      cmocka_unit_test(circuits_need_no_more),
       cmocka_unit_test(what_is_not_there_is_named),
       cmocka_unit_test(closing_a_handle_leaves_the_client_to_the_others),
       cmocka_unit_test(a_state_may_close_with_calls_in_flight_and_queued),

@@ -57,7 +57,7 @@ function M.tail(statistic, freedom)
   return upper_gamma(a, x)
 end
 
--- The p-value of counts (by bitstring) under these probabilities; nil and why when an outcome was counted that has none.
+-- The p-value of counts (by bitstring) under these probabilities; nil and why when an outcome without one was counted.
 function M.test(counts, probabilities)
   local total = 0
   for bits, count in pairs(counts) do

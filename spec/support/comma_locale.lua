@@ -35,6 +35,8 @@ print("unknown gate", client:execute("OPENQASM 3.0; qubit[2] q; rzz(0.5) q[0], q
 local angle = arvak.circuit.parameter "a"
 local turned = arvak.circuit.new(1):rx(0.5, 0):rz(angle, 0):bind { a = 1e-7 }
 print("circuit", turned:lowered().qasm:match "rx%b() ", turned:lowered().qasm:match "rz%b() ")
+local quarters = "OPENQASM 2.0; qreg q[1];\nrx(0.25) q[0];\nrx(sqrt(6.25e-2)) q[0];\nrx(.5/2) q[0];"
+print("quarters", select(2, arvak.circuit.from_qasm(quarters):lowered().qasm:gsub("rx%(0%.25%)", "")))
 
 circuits[2] = nil
 local _, late = manager:execute_batch({ circuits[1] }, "simulator", { timeout = 1e-9 })

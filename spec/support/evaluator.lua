@@ -31,7 +31,7 @@ local function over_qubits(worlds, n)
     for index, re in pairs(world.state.re) do
       local digits = {}
       for q = n - 1, 0, -1 do digits[#digits + 1] = index >> q & 1 end
-      local key = table.concat(digits)
+      local key = n > 0 and table.concat(digits) or "0"   -- what the service counts where there are no qubits
       r[key] = (r[key] or 0) + re * re + world.state.im[index] * world.state.im[index]
     end
   end

@@ -62,9 +62,9 @@ end
 
 -- ---- changes: text and lot to text
 
-local gates = { "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "cx", "cy", "cz", "ch", "swap", "ccx", "cswap",
-  "rx", "ry", "rz", "p", "u1", "u2", "u3", "U", "cp", "crx", "cry", "crz", "cu", "cu1", "cu3", "rxx", "ryy", "rzz", "rzx",
-  "ecr", "iswap", "dcx", "csx", "ccz", "rccx", "id", "CX", "gphase", "nonsense" }
+local gates = { "x", "y", "z", "h", "s", "sdg", "t", "tdg", "sx", "sxdg", "cx", "cy", "cz", "ch", "swap", "ccx",
+  "cswap", "rx", "ry", "rz", "p", "u1", "u2", "u3", "U", "cp", "crx", "cry", "crz", "cu", "cu1", "cu3", "rxx", "ryy",
+  "rzz", "rzx", "ecr", "iswap", "dcx", "csx", "ccz", "rccx", "id", "CX", "gphase", "nonsense" }
 local numbers = { "0", "1", "2", "3", "4", "7", "0.5", "-1", "1.5", "pi", "pi/2", "2*pi", "0.25", "1e-3", "99", "3.7" }
 local signs = { "+", "-", "*", "/", "%", "^", "**", "==", "!=", "<", ">", "<=", ">=", "&&", "||", "&", "|", "<<", ">>",
   ";", ",", "(", ")", "[", "]", "{", "}", ":", "=", "->", "@", "++", "!", "~" }
@@ -75,10 +75,12 @@ local insertions = {
 local statements2 = {
   "reset Q[0];", "reset Q;", "barrier Q;", "h Q;", "x Q[0];", "h Q[0];", "cx Q[0],Q[1];", "cu3(0.3,0.2,0.1) Q[1],Q[0];",
   "measure Q[0]->C[0];", "measure Q[1]->C[0];", "measure Q->C;", "if(C==1) x Q[0];", "if(C==0) h Q[1];",
-  "if(C==2) measure Q[0]->C[1];", "if(C==1) reset Q[0];", "if(C==1) measure Q->C;", "if(C==3) h Q;", "u2(0.1,0.2) Q[1];",
+  "if(C==2) measure Q[0]->C[1];", "if(C==1) reset Q[0];", "if(C==1) measure Q->C;", "if(C==3) h Q;",
+  "u2(0.1,0.2) Q[1];",
 }
 local statements3 = {
-  "C[0] = measure Q[0];", "C = measure Q;", "measure Q[1];", "if (C[0]) { x Q[0]; }", "C[0] = C[0] ^ C[1];", "C[0] = 1;",
+  "C[0] = measure Q[0];", "C = measure Q;", "measure Q[1];", "if (C[0]) { x Q[0]; }", "C[0] = C[0] ^ C[1];",
+  "C[0] = 1;",
   "if (C[0] == 0) { h Q[0]; C[0] = measure Q[0]; } else { y Q[0]; }", "for int i in [0:1] { h Q[i]; }",
   "gphase(pi/3);", "ctrl @ inv @ s Q[0], Q[1];", "{ bit extra; extra = measure Q[0]; if (extra) x Q[1]; }",
   "int n = 3; if (n > 2) { t Q[0]; }", "let r = Q[0:1]; h r;", "end;", "if (C[0]) end;", "if (C != 1) reset Q[0];",
@@ -197,7 +199,9 @@ local function lower(text, inputs)
 end
 
 local function check_refusal(err)
-  if type(err) ~= "table" or err.kind ~= "invalid_circuit" then return "a refusal of another kind: " .. tostring(err) end
+  if type(err) ~= "table" or err.kind ~= "invalid_circuit" then
+    return "a refusal of another kind: " .. tostring(err)
+  end
   if type(err.message) ~= "string" or err.message == "" then return "a refusal without a message" end
 end
 

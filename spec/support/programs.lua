@@ -14,7 +14,8 @@ local function whole(value)
   return type(value) == "number" and math.tointeger(value) or value
 end
 
--- The programs of a file: a list of { name, origin, version, qasm, probs, inputs (values of `input` variables or nil) }.
+-- The programs of a file: a list of { name, origin, version, qasm, probs, inputs }, the latter values of `input`
+-- variables or nil.
 function M.read(path)
   local list = {}
   for line in io.lines(path) do

@@ -350,8 +350,8 @@ void arvak_loop_close_fd(arvak_loop *loop);
  * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
  * (arvak_loop_next_asking). Else the time of the next timer; ARVAK_NEVER: no timer runs. A step does not wait while
  * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, within a step too.
- * Setting a timer does not: an owner that sets one outside a step calls this again before it waits on the descriptor.
- * */
+ * Setting a timer does not: an owner that sets one outside a step calls this again before it waits for the
+ * descriptor. */
 int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, unless it does; loop polls for the connection. True: a connection is ready now. */
@@ -541,8 +541,7 @@ bool arvak_call_is_sent(const arvak_call *call);
 const char *arvak_call_address(const arvak_call *call); /* its client's, borrowed as long as the call lives */
 /* The decoded answer of a call that succeeded, else NULL; borrowed. A failed SubmitBatch may have one, too. */
 arvak_response *arvak_call_response(const arvak_call *call);
-/* Cancels all calls and streams on loop that were started with this owner, and reports those that have ended by then.
- * */
+/* Cancels all calls and streams on loop that were started with this owner. Reports those that have ended by then. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
 
 /* ---- stream ----------------------------------------------------------------------------------------------------- */

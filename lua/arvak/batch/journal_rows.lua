@@ -46,8 +46,8 @@ local function decode_result(row, way)
   }, way)
 end
 
--- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at; of a circuit its
--- way of reading, too.
+-- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at; of a circuit
+-- also way, or has_lost_way when that cannot be read.
 function M.item_of(row)
   local way = row.reading and program.decode_way(row.reading)
   local item = {

@@ -12,7 +12,7 @@ local order = { "lr", "ud", "rd", "ld", "ru", "lu", "rud", "lud", "lrd", "lru", 
 
 local function set_of(characters)
   local set, i = {}, 0
-  for char in characters:gmatch("[%z\1-\127\194-\244][\128-\191]*") do
+  for char in characters:gmatch("[\0-\127\194-\244][\128-\191]*") do
     i = i + 1
     set[order[i]] = char
   end

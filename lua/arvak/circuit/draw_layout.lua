@@ -142,7 +142,7 @@ end
 -- The line above a picture, or nil.
 function Layout:heading(width)
   if not self.phase then return nil end
-  local angle = parameters.label(self.phase, self.style.ascii and "pi" or "π")
+  local angle = parameters.label(self.phase, symbols.is_plain(self.style) and "pi" or "π")
   return symbols.fit("global phase: " .. angle, self.style, width)
 end
 
@@ -180,7 +180,7 @@ end
 
 function Layout:reset_item(op)
   local wire = op[2] + 1
-  local label = self.style.ascii and "|0>" or "|0⟩"
+  local label = symbols.is_plain(self.style) and "|0>" or "|0⟩"
   local box = { first = wire, last = wire, label = label, is_tight = true }
   return { first = wire, last = wire, marks = {}, box = box }
 end
@@ -290,12 +290,29 @@ local makers = {
   [form.ASSIGN] = Layout.assign_item,
 }
 
+-- Whether a gate lies behind the last column that anybody will see, as most of a long circuit do in a short look.
+function Layout:is_beyond(op)
+  local gate, fronts, most = op[1], self.fronts, self.max_columns
+  if not self.is_cut or type(gate) ~= "table" then return false end
+  local first, last, is_beyond = math.huge, 0, false
+  for i = gate.params + 2, #op do
+    local wire = op[i] + 1
+    if wire < first then first = wire end
+    if wire > last then last = wire end
+    is_beyond = is_beyond or fronts[wire] > most
+  end
+  if is_beyond then
+    for wire = first, last do fronts[wire] = most + 1 end
+  end
+  return is_beyond
+end
+
 function Layout:place_block(block)
   for i = 1, block.n do
     local op = block[i]
     if op[1] == form.IF then
       self:place_if(op)
-    else
+    elseif not self:is_beyond(op) then
       local item = (makers[op[1]] or Layout.gate_item)(self, op)
       if item then self:place(item) end
     end

@@ -36,15 +36,22 @@ local function is_mark(code)
     or (code >= 0x20d0 and code <= 0x20ff) or (code >= 0xfe00 and code <= 0xfe0f)
 end
 
+local CHARACTER = "[\0-\127\194-\244][\128-\191]*"
+
+-- The code point of a character, whose bytes are whole: printable has seen them.
+local function code_of(char)
+  local code = char:byte()
+  if code < 128 then return code end
+  code = code & (0x7f >> #char)
+  for i = 2, #char do code = code << 6 | (char:byte(i) & 0x3f) end
+  return code
+end
+
 -- The characters of a text as columns of a terminal: a wide one is followed by an empty one.
 function M.cells(value)
   local cells = {}
-  if not utf8 or not utf8.len(value) then
-    for char in value:gmatch(".") do cells[#cells + 1] = char end
-    return cells
-  end
-  for _, code in utf8.codes(value) do
-    local char = utf8.char(code)
+  for char in value:gmatch(CHARACTER) do
+    local code = code_of(char)
     if is_mark(code) and #cells > 0 then
       cells[#cells] = cells[#cells] .. char
     else
@@ -56,22 +63,22 @@ function M.cells(value)
 end
 
 local function escape(char)
-  if utf8 and utf8.len(char) then
-    return (char:gsub(utf8.charpattern, function(each)
-      return #each > 1 and ("\\u{%x}"):format(utf8.codepoint(each)) or each
-    end))
-  end
-  return ("\\%03d"):format(char:byte())
+  return #char > 1 and ("\\u{%x}"):format(code_of(char)) or char
 end
+
+-- Whether words are in ASCII: on request, and in a Lua state without utf8, where nobody can tell characters from broken
+-- ones.
+local function is_plain(style) return style.ascii or not utf8 end
+M.is_plain = is_plain
 
 -- A text for a picture, cut to a width. style: { ascii =, width = of a label at most }.
 function M.fit(value, style, width)
   value = text.printable(value)
-  if style.ascii then value = value:gsub("[\128-\255]+", escape) end
+  if style.ascii then value = value:gsub(CHARACTER, escape) end
   local cells = M.cells(value)
   if #cells <= width then return value end
-  local dots = style.ascii and ".." or "…"
-  local kept = width - (style.ascii and 2 or 1)
+  local dots = is_plain(style) and ".." or "…"
+  local kept = width - (is_plain(style) and 2 or 1)
   if cells[kept + 1] == "" then kept = kept - 1 end   -- half of a wide character
   return table.concat(cells, "", 1, kept) .. dots
 end
@@ -81,7 +88,7 @@ end
 local function angles_of(op, style, arguments)
   local parts = {}
   for i = 2, op[1].params + 1 do
-    parts[i - 1] = parameters.label(op[i], style.ascii and "pi" or "π", arguments)
+    parts[i - 1] = parameters.label(op[i], is_plain(style) and "pi" or "π", arguments)
   end
   return #parts > 0 and "(" .. table.concat(parts, ",") .. ")" or ""
 end
@@ -90,7 +97,7 @@ end
 local function word_of(base, style)
   local name = base.library and shown_as[base.name] or base.name
   if not base.library then return name end
-  if daggers[name] and not style.ascii then return daggers[name] .. "†" end
+  if daggers[name] and not is_plain(style) then return daggers[name] .. "†" end
   return name:sub(1, 1):upper() .. name:sub(2)
 end
 
@@ -102,12 +109,12 @@ local function read_modifiers(gate, style)
     if kind == "inv" then
       is_inverse = not is_inverse
     elseif kind == "pow" then
-      powers = powers .. "^" .. parameters.label(value, style.ascii and "pi" or "π")
+      powers = powers .. "^" .. parameters.label(value, is_plain(style) and "pi" or "π")
     else
       for _ = 1, value do controls[#controls + 1] = kind == "ctrl" end
     end
   end
-  local dagger = is_inverse and (style.ascii and "^-1" or "†") or ""
+  local dagger = is_inverse and (is_plain(style) and "^-1" or "†") or ""
   return controls, dagger .. powers
 end
 

@@ -125,9 +125,11 @@ local function fold(columns, room)
   return parts, widths
 end
 
-local function draw_wires(page, wires, labels, margin, width, is_first)
-  for i, wire in ipairs(wires) do
-    page:write(2 * i, margin - width_of(labels[i]) + 1, labels[i])
+local function draw_wires(page, view, width, is_first)
+  local margin = view.margin
+  for i = 1, view.height do
+    local wire, label = view.wires[i], view.labels[i]
+    page:write(2 * i, margin - width_of(label) + 1, label)
     page:across(2 * i, margin + 1, width, wire.kind == "qubit" and LIGHT or DOUBLE, true)
     if is_first and wire.size then page:write(2 * i, margin + 1, tostring(wire.size) .. "/") end
   end
@@ -141,23 +143,23 @@ local function size_width(wires)
 end
 
 local function draw_part(view, part, is_first)
-  local page = canvas.new(view.style.ascii)
+  local page, set = canvas.new(view.style.ascii), marks[view.style.ascii and "ascii" or "unicode"]
   local column = view.margin + 1 + (is_first and view.sizes or 0)
   local width = column
   for i = part[1], part[2] do width = width + view.widths[i] + 1 end
-  draw_wires(page, view.wires, view.labels, view.margin, width, is_first)
+  draw_wires(page, view, width, is_first)
   for i = part[1], part[2] do
     for _, item in ipairs(view.columns[i]) do
-      draw_item(page, item, column + 1, view.widths[i], marks[view.style.ascii and "ascii" or "unicode"])
+      if item.first <= view.height then draw_item(page, item, column + 1, view.widths[i], set) end
     end
     column = column + view.widths[i] + 1
   end
   return page
 end
 
-local function add_part(lines, page, wires)
+local function add_part(lines, page, height)
   if #lines > 0 then lines[#lines + 1] = "" end
-  for row = 1, 2 * #wires + 1 do
+  for row = 1, 2 * height + 1 do
     local line = page:row(row)
     if line ~= "" then lines[#lines + 1] = line end
   end
@@ -174,16 +176,18 @@ function M.draw(known, options)
     ascii = options.ascii, width = math.max(8, math.min(LABEL_WIDTH, options.width // 2)),
     name_width = math.max(4, math.min(NAME_WIDTH, options.width // 4)),
   }
-  -- Each part has a line for each wire at least, and each column takes two characters.
-  local columns = options.lines and options.lines * options.width or math.maxinteger
+  -- Of a short look: a part has a line for each qubit at least, and a column takes two characters.
+  local most = options.lines or math.maxinteger
+  local columns = options.lines and (most // (known.qubit_count + 1) + 1) * options.width // 2 or most
   local view = layout.layout(known, style, columns)
+  view.height = math.min(#view.wires, most)
   view.labels, view.margin = wire_labels(view.wires)
   view.sizes = size_width(view.wires)
   local parts
   parts, view.widths = fold(view.columns, math.max(1, options.width - view.margin - view.sizes - 1))
   local lines = { view:heading(options.width) }
   for i, part in ipairs(parts) do
-    add_part(lines, draw_part(view, part, i == 1), view.wires)
+    add_part(lines, draw_part(view, part, i == 1), view.height)
     if options.lines and #lines > options.lines then break end
   end
   if options.lines and #lines > options.lines then cut(lines, options.lines, options.ascii) end

@@ -56,13 +56,36 @@ local function is_register(expr) return type(expr) == "table" and expr[1] == "re
 
 local write
 
--- An operand: in parentheses where it has an operator of its own. Registers are numbers where the other side is not
--- one that says so.
-local function operand(expr, with, context)
-  if is_register(expr) then
-    local name = run_name(expr[2], expr[3], context.form, context.rename)
-    local is_plain = not context.casts or (with and math.type(with) == "integer")
-    return is_plain and name or ("uint[%d](%s)"):format(expr[3], name)
+-- Operators whose result may need more bits than their operands have.
+local grows = { ["+"] = true, ["-"] = true, ["*"] = true, ["<<"] = true }
+local bitwise = { ["&"] = true, ["|"] = true, ["^"] = true }
+
+local function is_plain_bit(expr)
+  return type(expr) == "table" and (expr[1] == "bit" or (bitwise[expr[1]] and is_plain_bit(expr[2])
+    and is_plain_bit(expr[3])))
+end
+
+-- A register, a bit or a variable that holds one, as the number that an operator computes with.
+local function as_number(expr, operator, context)
+  local name, width = write(expr, context), expr[1] == "reg" and expr[3] or 1
+  if expr[1] == "reg" then name = ("uint[%d](%s)"):format(width, name) end
+  if grows[operator] then return ("uint[64](%s)"):format(name) end
+  return expr[1] == "reg" and name or ("uint[1](%s)"):format(name)
+end
+
+local function is_leaf(expr, context)
+  if type(expr) ~= "table" then return false end
+  local variable = expr[1] == "var" and context.form.variables[expr[2]]
+  return expr[1] == "reg" or expr[1] == "bit" or (variable and (variable.type == "bit" or variable.type == "bool"))
+end
+
+-- An operand: in parentheses where it has an operator of its own. with: the other operand, or nil. Registers and bits
+-- are numbers where the other side is not one that says so.
+local function operand(expr, operator, with, context)
+  local is_compared = comparisons[operator] and (math.type(with) == "integer" or not is_register(expr))
+  local are_bits = bitwise[operator] and is_plain_bit(expr) and is_plain_bit(with)
+  if context.casts and operator and is_leaf(expr, context) and not is_compared and not are_bits then
+    return as_number(expr, operator, context)
   end
   local written = write(expr, context)
   return written:find("[ ]") and not written:find("^%b()$") and "(" .. written .. ")" or written
@@ -75,37 +98,36 @@ writers.var = function(expr, context)
   local variable = context.form.variables[expr[2]]
   return context.rename and context.rename[variable] or variable.name
 end
-writers.reg = function(expr, context) return operand(expr, nil, context) end
+writers.reg = function(expr, context) return run_name(expr[2], expr[3], context.form, context.rename) end
 writers["not"] = function(expr, context) return "!(" .. write(expr[2], context) .. ")" end
 writers["~"] = function(expr, context)
   return ("(~uint[%d](%s))"):format(expr[3], write(expr[2], context))
 end
-writers.neg = function(expr, context) return "(-" .. operand(expr[2], nil, context) .. ")" end
-writers.popcount = function(expr, context)
-  local inner = expr[2]
-  return "popcount(" .. (is_register(inner) and operand(inner, 0, context) or write(inner, context)) .. ")"
-end
+writers.neg = function(expr, context) return "(-" .. operand(expr[2], "-", nil, context) .. ")" end
+writers.popcount = function(expr, context) return "popcount(" .. write(expr[2], context) .. ")" end
 writers.cast = function(expr, context)
-  local inner = is_register(expr[2]) and operand(expr[2], 0, context) or write(expr[2], context)
-  if not context.casts then return operand(expr[2], 0, context) end
+  if not context.casts then return operand(expr[2], nil, nil, context) end
   local width = expr[4] and expr[3] ~= "bool" and ("[%d]"):format(expr[4]) or ""
-  return ("%s%s(%s)"):format(expr[3], width, inner)
+  return ("%s%s(%s)"):format(expr[3], width, write(expr[2], context))
 end
 writers.index = function(expr, context)
-  return ("((%s >> %s) & 1)"):format(operand(expr[2], nil, context), operand(expr[3], nil, context))
+  return ("((%s >> %s) & 1)"):format(operand(expr[2], ">>", nil, context), operand(expr[3], ">>", nil, context))
 end
 
+local function write_number(expr)
+  if expr == math.mininteger then return "(-9223372036854775807 - 1)" end
+  return type(expr) == "number" and expr < 0 and "(" .. expr .. ")" or tostring(expr)
+end
+
+local logic = { ["&&"] = true, ["||"] = true }
+
 function write(expr, context)
-  if type(expr) ~= "table" then
-    if expr == math.mininteger then return "(-9223372036854775807 - 1)" end
-    return type(expr) == "number" and expr < 0 and "(" .. expr .. ")" or tostring(expr)
-  end
-  local writer = writers[expr[1]]
+  if type(expr) ~= "table" then return write_number(expr) end
+  local writer, operator = writers[expr[1]], expr[1]
   if writer then return writer(expr, context) end
-  local is_comparison = comparisons[expr[1]]
-  local left = operand(expr[2], is_comparison and expr[3] or nil, context)
-  local right = operand(expr[3], is_comparison and expr[2] or nil, context)
-  return ("%s %s %s"):format(left, expr[1], right)
+  local within = not logic[operator] and operator or nil
+  return ("%s %s %s"):format(operand(expr[2], within, expr[3], context), operator,
+    operand(expr[3], within, expr[2], context))
 end
 
 -- An expression in the words of OpenQASM 3. rename: register or variable → its name there.

@@ -6,6 +6,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
+local names = require "arvak.circuit.names"
 local text = require "arvak.base.text"
 
 local M = {}
@@ -32,14 +33,14 @@ for name, fn in pairs(functions) do operators[name] = fn end
 function M.is_operator(name) return operators[name] ~= nil end
 
 -- The angle with names and the parameters of a gate's body replaced: a number where nothing is left open, else a node.
--- names: name → angle, or nil; arguments: list of angles, or nil. What has no value stays.
-function M.substitute(angle, names, arguments)
+-- values: name → angle, or nil; arguments: list of angles, or nil. What has no value stays.
+function M.substitute(angle, values, arguments)
   if type(angle) == "number" then return angle end
   local operator = angle[1]
-  if operator == "name" then return names and names[angle[2]] or angle end
+  if operator == "name" then return values and values[angle[2]] or angle end
   if operator == "param" then return arguments and arguments[angle[2]] or angle end
-  local a, b = M.substitute(angle[2], names, arguments), angle[3]
-  if b ~= nil then b = M.substitute(b, names, arguments) end
+  local a, b = M.substitute(angle[2], values, arguments), angle[3]
+  if b ~= nil then b = M.substitute(b, values, arguments) end
   if type(a) == "number" and (b == nil or type(b) == "number") then return operators[operator](a, b) end
   if a == angle[2] and b == angle[3] then return angle end
   return { operator, a, b }
@@ -68,9 +69,8 @@ local function fraction_of_pi(value)
   end
 end
 
--- A number that reads back to the same number, in a language that has pi.
+-- A number that reads back to the same number, in a language that has pi and divides whole numbers to whole ones.
 local function exact_number(value)
-  if math.type(value) == "integer" then return tostring(value) end
   local n, d = fraction_of_pi(value)
   if n then
     local sign, times = n < 0 and "-" or "", math.abs(n) == 1 and "pi" or math.abs(n) .. "*pi"
@@ -78,7 +78,7 @@ local function exact_number(value)
   end
   for digits = 15, 17 do
     local number = text.format_number("%." .. digits .. "g", value)
-    if tonumber(number) == value then return number:find("[.en]") and number or number .. ".0" end
+    if tonumber(number) == value then return number:find("[.e]") and number or number .. ".0" end
   end
 end
 
@@ -170,7 +170,7 @@ end
 
 -- A parameter of this name.
 function M.parameter(name)
-  if type(name) ~= "string" or not name:find("^[%a_\128-\255][%w_\128-\255]*$") or not utf8.len(name) then
+  if not names.is_name(name) then
     check.misuse("parameter: got %s as the name, expected letters, digits and _, no digit first", core.describe(name))
   end
   return new_handle({ "name", name }, 1)

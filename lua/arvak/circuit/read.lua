@@ -5,8 +5,9 @@
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local core = require "arvak.core"
+local blocks = require "arvak.circuit.read.blocks"
+local control = require "arvak.circuit.read.control"
 local environment = require "arvak.circuit.read.environment"
-local execute = require "arvak.circuit.read.execute"
 local fault = require "arvak.circuit.read.fault"
 local flat = require "arvak.circuit.read.flat"
 local form = require "arvak.circuit.form"
@@ -23,7 +24,8 @@ local SHORTEST = 4              -- characters of a statement that is an operatio
 
 local VERSION_OF = {
   qreg = 2, creg = 2, opaque = 2, qubit = 3, bit = 3, int = 3, uint = 3, float = 3, angle = 3, bool = 3, const = 3,
-  input = 3, output = 3, let = 3, def = 3, array = 3, duration = 3, stretch = 3, ctrl = 3, negctrl = 3, inv = 3, pow = 3,
+  input = 3, output = 3, let = 3, def = 3, array = 3, duration = 3, stretch = 3,
+  ctrl = 3, negctrl = 3, inv = 3, pow = 3,
 }
 
 -- The version of a text that does not say it: that of the declaration that comes first.
@@ -31,6 +33,7 @@ local function guess(body)
   local words, at_start = scanner.new(body, fault.TEXTS), true
   while words.kind ~= "end" do
     if at_start and words.kind == "name" and VERSION_OF[words.value] then return VERSION_OF[words.value] end
+    words:begin()
     at_start = words:is(";") or words:is("{") or words:is("}")
     words:next()
   end
@@ -82,6 +85,22 @@ local function run_include(reading, env, words)
   reading.open[#reading.open] = nil
 end
 
+-- Reads the statements that are left as a text only. visit: is given each of them.
+local function skip_text(words, visit)
+  while words.kind ~= "end" do
+    words:begin()
+    if words:is("include") then
+      words:next()
+      if words.kind ~= "string" then words:expected("the name of a file in quotes") end
+      words:next()
+      words:expect(";", "after the name of a file")
+    else
+      local node = statements.statement(words)
+      if visit then visit(node) end
+    end
+  end
+end
+
 -- Carries out the statements that are left. After a way out that may have been taken, the rest under that condition.
 function run_text(reading, env, words)
   while true do
@@ -91,10 +110,10 @@ function run_text(reading, env, words)
     if words:is("include") then
       run_include(reading, env, words)
     else
-      execute.run(env, statements.statement(words))
+      blocks.run(env, words)
     end
     local alive = env:is_alive(at)
-    if alive == false then return end
+    if alive == false then return skip_text(words) end
     if alive ~= true then
       local line, column = words:locate(words.at)
       local node = { at = at, position = words.outer or form.position(line, column) }
@@ -108,16 +127,11 @@ end
 -- The statements that are left when an input's value was needed: they are read as a text, for what inputs they declare.
 local function collect_inputs(env, words)
   local inputs = env.form.inputs
-  while words.kind ~= "end" do
-    if words:is("include") then
-      words:seek(words:next_line())
-    else
-      local node = statements.statement(words)
-      if node[1] == "declare" and node.role == "input" then
-        inputs[#inputs + 1] = { name = node[3], type = node[2][1] }
-      end
+  skip_text(words, function(node)
+    if node[1] == "declare" and node.role == "input" then
+      inputs[#inputs + 1] = { name = node[3], type = node[2][1] }
     end
-  end
+  end)
 end
 
 -- Adds the inputs that were not used to the parameters: all of them can be bound.
@@ -148,6 +162,7 @@ local function start(reading, options)
     form.declare_qubits(env.form, "$", options.physical_count)
   end
   env:push_exit("program")
+  env.call_subroutine = control.call
   return env, words
 end
 
@@ -207,7 +222,9 @@ local function check_names(made, inputs)
   local known = {}
   for _, input in ipairs(made.inputs) do known[input.name] = true end
   for name in pairs(inputs) do
-    if not known[name] then return nil, errors.new("invalid_circuit", ("there is no input %s"):format(tostring(name))) end
+    if not known[name] then
+      return nil, errors.new("invalid_circuit", ("there is no input %s"):format(tostring(name)))
+    end
   end
   return made
 end

@@ -140,7 +140,7 @@ local function write_modifier(modifier)
   local kind, value = modifier[1], modifier[2]
   if kind == "inv" then return "inv @ " end
   if kind ~= "pow" and value == 1 then return kind .. " @ " end
-  return ("%s(%s) @ "):format(kind, parameters.source(value))
+  return ("%s(%s) @ "):format(kind, math.type(value) == "integer" and value or parameters.source(value))
 end
 
 function Writer:gate_name(gate)

@@ -1,6 +1,6 @@
 -- A program as callers give it: a text, or a circuit, which is lowered to a text and knows how its answer is read.
 -- Invariant: a text passes untouched, and the circuit module is loaded only where a circuit, or a stored way of
--- reading, is at hand. A way of reading is what circuit/reading.lua reads by: a plain table, which a journal keeps as JSON.
+-- reading, is at hand. A way of reading is what circuit/reading.lua reads by: a plain table, kept as JSON in journals.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
@@ -10,7 +10,7 @@ local records = require "arvak.results.records"
 
 local M = {}
 
-local Circuit = core.metatables["arvak.circuit"]
+local Circuit, Lowered = core.metatables["arvak.circuit"], core.metatables["arvak.lowered"]
 M.MOST_OPERATIONS = 50000   -- of a circuit: what servers take at their defaults
 
 -- How many qubits a backend has, where every service has it. Nobody is asked for the others before a job is sent.
@@ -86,7 +86,9 @@ end
 
 -- What a journal knows a circuit by, whatever text is made of it.
 function M.canonical(circuit)
-  return require("arvak.circuit.lower").canonical(require("arvak.circuit.object").form_of(circuit))
+  local lower = require "arvak.circuit.lower"
+  local object = require "arvak.circuit.object"
+  return lower.canonical(object.form_of(circuit))
 end
 
 -- ---- after it
@@ -94,7 +96,8 @@ end
 -- Counts over the program's bits, of what the service has counted; nil and an error. way: nil for a text.
 function M.read_counts(counts, way, job_id)
   if not way then return counts end
-  local translated, err = require("arvak.circuit.reading").read(way, counts)
+  local reading = require "arvak.circuit.reading"
+  local translated, err = reading.read(way, counts)
   if translated then return translated end
   err.message, err.job_id = "the answer does not fit the circuit: " .. err.message, job_id
   return nil, err
@@ -121,13 +124,15 @@ end
 -- ---- a lowered circuit
 
 local lowered = {}
-core.metatables["arvak.lowered"].methods = lowered
+Lowered.methods = lowered
 
--- What the service has said of the lowered circuit, over the program's bits: a result, or a table of counts by bitstring;
--- nil and an error when it is the answer to another circuit.
+-- What the service has said of the lowered circuit, over the program's bits: a result, or a table of counts by
+-- bitstring; nil and an error when it is the answer to another circuit.
 function lowered:read(result)
   if records.is_result(result) then
-    if rawget(result, "raw_counts") then check.misuse("read: got a result that was read already, expected a raw one") end
+    if rawget(result, "raw_counts") then
+      check.misuse("read: got a result that was read already, expected a raw one")
+    end
     return M.read(result, self.reading)
   end
   if type(result) ~= "table" or getmetatable(result) ~= nil then

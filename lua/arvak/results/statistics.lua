@@ -270,7 +270,7 @@ end
 function M.of(result, name)
   check_result(result, "of")
   local registers, first, names = rawget(result, "registers"), 0, {}
-  if not registers then check.misuse("of: got a result of a text, expected one of a circuit, which has registers") end
+  if not registers then check.misuse("of: got a result without registers, expected one of a circuit that measures") end
   for _, register in ipairs(registers) do
     if register.name == name then
       local total, width = survey(result)

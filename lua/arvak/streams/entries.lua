@@ -80,8 +80,9 @@ end
 
 -- ---- reading
 
--- An entry as a table of its own: circuit (for the core), shots, backend_id, id; and source where it is a circuit, whose
--- text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for the core to say, when it is sent.
+-- An entry as a table of its own: circuit (for the core), shots, backend_id, id; and source where it is a circuit,
+-- whose text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for the core to say,
+-- when it is sent.
 function M.read(entry, index, backend_id)
   local place = ("circuits[%d]"):format(index)
   if program.is_circuit(entry) then entry = { qasm = entry } end

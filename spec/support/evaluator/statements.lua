@@ -123,7 +123,7 @@ readers["if"] = function(p)
 end
 
 readers["for"] = function(p)
-  local type = p:scalar_type()
+  local type = P.types[p:peek().value] and p:scalar_type() or { base = "int" }
   local name = name_of(p)
   p:expect("in")
   local over

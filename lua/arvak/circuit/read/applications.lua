@@ -52,14 +52,14 @@ local function check_name(env, node)
   if env.gates[name] or env.subroutines[name] then fault.raise(node.at, "%s is defined already", name) end
 end
 
--- gate name(parameters) qubits { … }
+-- gate name(parameters) qubits { … }; run carries out the body.
 function M.define(env, node, run)
   check_name(env, node)
   local block, scope = env.block, env.scope
   env.block, env.gate = form.block(), { name = node[2] }
   env:push_scope()
   bind_signature(env, node)
-  run(env, node[5])
+  run()
   local gate = form.define(node[2], node[3], #node[4], env.block)
   env.block, env.gate, env.scope = block, nil, scope
   unused[gate] = find_unused(gate)
@@ -198,6 +198,18 @@ local function broadcast(env, gate, angles, lists, node)
   end
 end
 
+-- The qubits of operands that are all single ones, behind a gate and its angles; nil if one is a register.
+local function single_operation(env, gate, angles, nodes)
+  local op = { gate, table.unpack(angles) }
+  local params = #angles
+  for i, operand in ipairs(nodes) do
+    local list = operands.qubits(env, operand)
+    if #list ~= 1 then return nil end
+    op[params + 1 + i] = list[1]
+  end
+  return op
+end
+
 local function lists_of(env, nodes)
   local lists = {}
   for i, operand in ipairs(nodes) do lists[i] = operands.qubits(env, operand) end
@@ -221,7 +233,10 @@ function M.apply(env, node)
   if #node[4] ~= gate.qubits then
     fault.raise(node.at, "%s has %d qubit%s, expected %d", node[2], #node[4], #node[4] == 1 and "" or "s", gate.qubits)
   end
-  broadcast(env, gate, angles, lists_of(env, node[4]), node)
+  local op = single_operation(env, gate, angles, node[4])
+  if not op then return broadcast(env, gate, angles, lists_of(env, node[4]), node) end
+  check_distinct(op, gate.params + 2, #op, node.at)
+  env:emit(op, node)
 end
 
 -- reset q;

@@ -1,6 +1,6 @@
 -- Declarations, assignments and measurements.
--- Invariant: all right sides are evaluated before anything is written, and a variable holds the value that was assigned,
--- whatever happens afterwards to the bits that it came from.
+-- Invariant: all right sides are evaluated before anything is written, and a variable holds the value that was
+-- assigned, whatever happens afterwards to the bits that it came from.
 -- SPDX-License-Identifier: Apache-2.0
 local evaluate = require "arvak.circuit.read.evaluate"
 local fault = require "arvak.circuit.read.fault"
@@ -161,7 +161,9 @@ end
 -- The value of a right side, as one of the target's type. Returns nil for what has no value.
 function M.value(env, node, target, statement)
   if node[1] == "set" then
-    if target.kind ~= "array" then fault.raise(node.at, "values in braces, expected a value of type %s", target.name) end
+    if target.kind ~= "array" then
+      fault.raise(node.at, "values in braces, expected a value of type %s", target.name)
+    end
     return array_literal(env, node, target, statement, 1, {})
   end
   local value, kind
@@ -178,16 +180,20 @@ end
 
 -- ---- declarations
 
-local function declare_global_bits(env, node, kind)
-  local binding = env:declare_bits(node[3], kind.kind == "bits" and kind.n or nil, node.name_at)
+local function initialize_bits(env, node, kind, binding)
   local init = node[4]
-  if not init then return end
   if init[1] == "measure" then return measure_to(env, init[2], { "name", node[3], at = node.name_at }, node) end
   local value = M.value(env, init, kind, node)
   if kind.kind == "bit" then value = { n = 1, [0] = value } end
   local refs = {}
   for i = 0, value.n - 1 do refs[i + 1] = { binding, kind.kind == "bits" and i or nil } end
   write_bits(env, refs, value, node)
+end
+
+local function declare_global_bits(env, node, kind)
+  local binding = env:declare_bits(node[3], kind.kind == "bits" and kind.n or nil, node.name_at)
+  if node[4] then initialize_bits(env, node, kind, binding) end
+  binding.const = node.role == "const" or nil
 end
 
 local function check_input(kind, value, at, name)
@@ -235,7 +241,7 @@ function M.declare(env, node)
   local kind = evaluate.type(env, node[2])
   if node.role == "input" then return declare_input(env, node, kind) end
   local is_bits = kind.kind == "bit" or kind.kind == "bits"
-  if is_bits and env:is_global() and node.role ~= "const" then return declare_global_bits(env, node, kind) end
+  if is_bits and env:is_global() then return declare_global_bits(env, node, kind) end
   local value
   if node[4] then
     value = M.value(env, node[4], kind, node)
@@ -245,7 +251,8 @@ function M.declare(env, node)
   end
   local is_const = node.role == "const"
   value = values.copy(value, kind.kind)
-  env:bind(node[3], { kind = "value", type = kind, value = value, const = is_const, writable = not is_const }, node.name_at)
+  local binding = { kind = "value", type = kind, value = value, const = is_const, writable = not is_const }
+  env:bind(node[3], binding, node.name_at)
 end
 
 -- qreg q[2]; qubit[2] q;
@@ -296,7 +303,7 @@ end
 
 -- Where indices lead to in an array: the first element, how many, and the type of that part.
 local function array_part(env, binding, target)
-  local places, kind = {}, binding.type
+  local kind = binding.type
   local items = {}
   while target[1] == "index" do
     table.move(items, 1, #items, #target[3] + 1, items)
@@ -309,7 +316,7 @@ local function array_part(env, binding, target)
     if item[1] == "range" or item[1] == "set" then
       fault.raise(item.at, "an assignment to a range of an array, expected an element or a whole dimension")
     end
-    places = evaluate.select(env, item, dims[i])
+    local places = evaluate.select(env, item, dims[i])
     size = size // dims[i]
     first = first + places[1] * size
   end

@@ -45,17 +45,6 @@ end
 local run_block = M.run_block
 M.run_list = run_list
 
--- Runs something now, or under the condition that the program is still alive. Returns whether it may have been run.
-local function run_alive(env, node, run)
-  local alive = env:is_alive(node.at)
-  if alive == true then
-    run(env)
-  elseif alive then
-    env:while_alive(alive, node, run)
-  end
-  return alive ~= false
-end
-
 -- ---- conditions
 
 M["if"] = function(env, node)
@@ -98,24 +87,36 @@ end
 
 -- ---- loops
 
+-- Runs a loop's body once. "continue" leads here.
 local function run_round(env, list)
-  env:push_exit("continue")
+  local exits = env.exits
+  local exit = env.spare_exit
+  if not exit or exit.depth ~= env.depth then exit = env:new_exit("continue") end
+  env.spare_exit = nil
+  exits[#exits + 1] = exit
   run_block(env, list)
-  env:pop_exit()
+  exits[#exits] = nil
+  if exit.value == true then env.spare_exit = exit end
 end
 
-local function bind_loop_variable(env, node, value, kind)
+local function round_with(env, node, value, kind)
   env:push_scope()
   env:bind(node[3], { kind = "value", type = kind, value = value, writable = true }, node.at)
+  run_round(env, node[5])
+  env:pop_scope()
 end
 
+-- One round of a for loop, if the program is still alive; under that condition if nobody knows. Returns whether it may
+-- have been run.
 local function loop_round(env, node, value, kind)
   env:charge(node.at)
-  return run_alive(env, node, function()
-    bind_loop_variable(env, node, value, kind)
-    run_round(env, node[5])
-    env:pop_scope()
-  end)
+  local alive = env:is_alive(node.at)
+  if alive == true then
+    round_with(env, node, value, kind)
+  elseif alive then
+    env:while_alive(alive, node, function() round_with(env, node, value, kind) end)
+  end
+  return alive ~= false
 end
 
 local function integer_type(env, node)
@@ -340,6 +341,17 @@ local function check_call(env, subroutine, node)
   env:charge(node.at)
 end
 
+-- Whether a subroutine that has a type came to a return, whatever was measured. Where the program may have ended nobody
+-- can tell.
+local function check_returned(env, call, subroutine)
+  local value = call.exit.value
+  local is_sure = env.exits[1].value == true
+  if value == true or value ~= false and is_sure then
+    fault.raise(subroutine.at, "the subroutine %s comes to its end without return, expected a value of type %s",
+      call.name, call.kind.name)
+  end
+end
+
 -- Carries out a subroutine's body in place of its call. Returns its value and type, or nil.
 function M.call(env, subroutine, arguments, node)
   check_call(env, subroutine, node)
@@ -356,11 +368,11 @@ function M.call(env, subroutine, arguments, node)
   end
   call.exit = env:push_exit("return")
   M.run_block(env, subroutine[5])
+  if kind then check_returned(env, call, subroutine) end
   env:pop_exit()
   env.calls[#env.calls] = nil
   env.scope = scope
   if kind then return call.result.value, values.kept_type(call.result.value, kind) end
 end
-evaluate.call_subroutine = M.call
 
 return M

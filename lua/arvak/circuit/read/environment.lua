@@ -17,15 +17,18 @@ local M = {}
 
 local DEEPEST = 250              -- conditions within each other
 local MOST_QUBITS = 1000000      -- and bits
+local MOST_STEPS = 200000        -- before the first shot, beside those for operations
+local STEPS_EACH = 4             -- for each operation that there may be
 
 function M.new(version, options)
   local made = form.new(version, options.name)
   local names = { names = {} }
   return setmetatable({
-    form = made, version = version, block = made.block, gates = {}, subroutines = {}, inputs = options.inputs or {},
+    form = made, version = version, block = made.block, gates = {}, subroutines = {},
+    inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
-    steps = 0, most_steps = 4 * options.max_operations, bit_nodes = {}, generation = 0, calls = {},
-    used = {}, physical = { base = options.physical_base, count = 0 },
+    steps = 0, most_steps = MOST_STEPS + STEPS_EACH * options.max_operations,
+    bit_nodes = {}, generation = 0, calls = {}, used = {}, physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
 
@@ -118,7 +121,9 @@ end
 function Environment:physical_qubit(number, at)
   local physical = self.physical
   if self.form.qubit_count > 0 and not physical.base then error({ restart = "physical" }, 0) end
-  if number >= MOST_QUBITS then fault.raise(at, "the physical qubit $%d, expected one below %d", number, MOST_QUBITS) end
+  if number >= MOST_QUBITS then
+    fault.raise(at, "the physical qubit $%d, expected one below %d", number, MOST_QUBITS)
+  end
   if number >= physical.count then physical.count = number + 1 end
   return (physical.base or 0) + number
 end
@@ -196,7 +201,7 @@ local function join_list(self, binding, yes, no, branch)
 end
 
 local function join_binding(self, binding, yes, no, branch)
-  if binding.is_exit and yes == true then return no end
+  if binding.is_exit and yes == true then return binding.value end
   if binding.type.kind == "bits" or binding.type.kind == "array" then
     if yes == values.MIXED or no == values.MIXED then return values.MIXED end
     return join_list(self, binding, yes, no, branch)
@@ -251,9 +256,14 @@ end
 
 -- ---- ways out: break, continue, return, end
 
--- A way out that may be taken from here on. Its value says whether the program still goes on: true until it is taken.
+-- A way out. Its value says whether the program still goes on: true until it is taken.
+function Environment:new_exit(name)
+  return { kind = "value", name = name, type = values.BOOL, value = true, is_exit = true, depth = self.depth }
+end
+
+-- A way out that may be taken from here on.
 function Environment:push_exit(name)
-  local exit = { kind = "value", name = name, type = values.BOOL, value = true, is_exit = true, depth = self.depth }
+  local exit = self:new_exit(name)
   self.exits[#self.exits + 1] = exit
   return exit
 end
@@ -277,13 +287,18 @@ function Environment:is_alive(at)
   return alive
 end
 
--- Carries something out under the condition that the program is still alive.
+-- Carries something out under the condition that the program is still alive. Where it is not, and there is one way out
+-- only, that way was taken.
 function Environment:while_alive(alive, node, run)
+  local taken = {}
+  for _, exit in ipairs(self.exits) do
+    if exit.value ~= true then taken[#taken + 1] = exit end
+  end
   self:branch(alive, node, function()
-    for _, exit in ipairs(self.exits) do
-      if exit.value ~= true then self:set(exit, nil, true) end
-    end
+    for _, exit in ipairs(taken) do self:set(exit, nil, true) end
     run(self)
+  end, function()
+    if #taken == 1 then self:set(taken[1], nil, false) end
   end)
 end
 

@@ -82,7 +82,9 @@ end
 local function undeclared(env, node)
   local name = node[2]
   if env.gates[name] then fault.raise(node.at, "%s is a gate, expected a value", name) end
-  if expressions.TYPES[name] and env.version == 3 then fault.raise(node.at, "got the type %s, expected a value", name) end
+  if expressions.TYPES[name] and env.version == 3 then
+    fault.raise(node.at, "got the type %s, expected a value", name)
+  end
   fault.raise(node.at, "%s is not declared", name)
 end
 
@@ -137,7 +139,7 @@ local function logic(env, node)
   for i = 3, #node, 2 do
     local op = node[i]
     if value == (op == "||") and type(value) == "boolean" then return value, BOOL end
-    value = operators.both(op, value, M.boolean(env, node[i + 1]), node.places[i // 2])
+    value = operators.both(op, value, M.boolean(env, node[i + 1]), node.places[i])
   end
   return value, BOOL
 end
@@ -149,7 +151,7 @@ function KINDS.chain(env, node)
   local value, kind = evaluate(env, node[2])
   for i = 3, #node, 2 do
     op = node[i]
-    local at = node.places[i // 2]
+    local at = node.places[i]
     local right, right_kind = evaluate(env, node[i + 1])
     if COMPARISON[op] then
       value, kind = operators.compare(op, value, kind, right, right_kind, at)
@@ -193,7 +195,7 @@ function KINDS.call(env, node)
   local name = node[2]
   local subroutine = env.subroutines[name]
   if subroutine then
-    local value, kind = M.call_subroutine(env, subroutine, node[3], node)
+    local value, kind = env.call_subroutine(env, subroutine, node[3], node)
     if value == nil then fault.raise(node.at, "the subroutine %s returns nothing, expected a value", name) end
     return value, kind
   end
@@ -338,7 +340,9 @@ end
 
 local function array_type(env, node)
   local base = M.type(env, node[2])
-  if base.kind == "array" then fault.raise(node.at, "an array of arrays, expected its sizes in one pair of brackets") end
+  if base.kind == "array" then
+    fault.raise(node.at, "an array of arrays, expected its sizes in one pair of brackets")
+  end
   local dims, count = {}, 1
   for i, size in ipairs(node[3]) do
     dims[i] = M.integer(env, size, "the size of an array")

@@ -23,9 +23,13 @@ local function block(env, node)
   control.run_block(env, node[2])
 end
 
+local function gate(env, node)
+  applications.define(env, node, function() control.run_list(env, node[5], 1) end)
+end
+
 local KINDS = {
   apply = apply, block = block, nothing = function() end,
-  gate = function(env, node) applications.define(env, node, function(inner, list) control.run_list(inner, list, 1) end) end,
+  gate = gate,
   opaque = applications.opaque, reset = applications.reset, barrier = applications.barrier, delay = applications.delay,
   qubits = assignments.declare_qubits, bits = assignments.declare_bits, declare = assignments.declare,
   let = operands.alias, assign = assignments.assign, measure = assignments.measure,
@@ -37,14 +41,21 @@ local KINDS = {
 -- What a gate's body may hold.
 local IN_GATES = {
   apply = true, block = true, nothing = true, reset = true, barrier = true, delay = true, ["for"] = true, ["if"] = true,
-  ["while"] = true, switch = true, ["break"] = true, continue = true, declare = true, assign = true, measure = true,
+  switch = true, ["break"] = true, continue = true, measure = true,
+}
+
+local NAMES = {
+  declare = "a declaration", assign = "an assignment", qubits = "a declaration", bits = "a declaration",
+  let = "an alias", gate = "a gate", opaque = "a gate", def = "a subroutine", ["while"] = "a loop with a condition",
 }
 
 function M.run(env, node)
   local steps = env.steps + 1
   env.steps = steps
   if steps > env.most_steps then env:charge(node.at) end
-  if env.gate and not IN_GATES[node[1]] then fault.raise(node.at, "%s in a gate, expected gates only", node[1]) end
+  if env.gate and not IN_GATES[node[1]] then
+    fault.raise(node.at, "%s in the body of a gate, expected gates only", NAMES[node[1]] or node[1])
+  end
   env.statement = node
   KINDS[node[1]](env, node)
 end

@@ -3,7 +3,7 @@
 -- A node is { kind, …, at = its place }.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
-local seconds_of = require("arvak.circuit.read.scanner").SECONDS
+local scanners = require "arvak.circuit.read.scanner"
 
 local M = {}
 
@@ -46,12 +46,21 @@ M.parse = parse_expression
 
 -- ---- arguments
 
+-- The place of the next bracket, comma or semicolon that is not in a comment, or nil.
+local function next_mark(scanner, pos)
+  while true do
+    pos = scanner.body:find("[][(){},;/]", pos)
+    if not pos or scanner.body:byte(pos) ~= 47 then return pos end
+    pos = math.max(scanner:behind_blanks(pos), pos + 1)
+  end
+end
+
 -- An argument that cannot be read, up to the comma or parenthesis behind it; raises again what was raised if there is
 -- none in this statement. Exporters write labels and complex numbers into calls of gates that ignore them.
 local function skip_argument(scanner, from, err)
   local body, depth, pos = scanner.body, 0, from
   while true do
-    pos = body:find("[][(){},;]", pos)
+    pos = next_mark(scanner, pos)
     local char = pos and body:sub(pos, pos)
     if not char or char == ";" or char == "{" or char == "}" then error(err, 0) end
     if depth == 0 and (char == "," or char == ")") then break end
@@ -142,7 +151,6 @@ end
 -- All indices behind a value.
 function M.indices(scanner, node)
   while scanner:is("[") do
-    local at = scanner.base + scanner.at
     scanner:next()
     local items = {}
     if scanner:is("{") then
@@ -151,7 +159,7 @@ function M.indices(scanner, node)
       repeat items[#items + 1] = M.range(scanner) until not scanner:accept(",")
     end
     scanner:expect("]", "after an index")
-    node = { "index", node, items, at = at }
+    node = { "index", node, items, at = node.at }
   end
   return node
 end
@@ -203,7 +211,7 @@ end
 -- A number with a unit of time behind a blank, as in 100 ns.
 local function parse_integer(scanner)
   local node = parse_number(scanner)
-  local seconds = scanner.kind == "name" and seconds_of[scanner.value]
+  local seconds = scanner.kind == "name" and scanners.SECONDS[scanner.value]
   if seconds and scanner.value ~= "s" then
     node[2], node[3] = node[2] * seconds, "time"
     scanner:next()

@@ -1,4 +1,5 @@
--- Refusals while a text is read: raised where the fault is found, and turned into the library's error object at the top.
+-- Refusals while a text is read: raised where the fault is found, and turned into the library's error object at the
+-- top.
 -- Invariant: a refusal names line and column of the text that it is about, and shows that line with a caret.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
@@ -54,7 +55,7 @@ function M.error(fault, texts)
   local source = texts[fault.at // M.TEXTS] or texts[1]
   local line, column, from = M.locate(source.body, fault.at % M.TEXTS)
   local where = ("%s%d:%d"):format(source.name and text.printable(source.name) .. ":" or "line ", line, column)
-  local message = ("%s: %s\n%s"):format(where, fault.message, show(source.body, from, column))
+  local message = ("%s: %s\n%s"):format(where, text.printable(fault.message), show(source.body, from, column))
   return errors.new("invalid_circuit", message, { line = line, column = column, source = source.name })
 end
 

@@ -1,7 +1,8 @@
 -- The commonest statements, by patterns: gates and measurements on single qubits of registers, one statement on a line.
 -- What exporters write is little else, and this is five times as fast as statements as trees.
--- Invariant: what is taken here is what the trees would have come to. Whatever is not certain (a name that is not known, a
--- register as operand, an index out of range, an argument with names in it) is left to them, and so is every refusal.
+-- Invariant: what is taken here is what the trees would have come to. Whatever is not certain (a name that is not
+-- known, a register as operand, an index out of range, an argument with names in it) is left to them, and so is every
+-- refusal.
 -- SPDX-License-Identifier: Apache-2.0
 local applications = require "arvak.circuit.read.applications"
 local evaluate = require "arvak.circuit.read.evaluate"
@@ -92,7 +93,8 @@ end
 
 -- The number that an argument without names, but for pi, comes to; or nil.
 local function read_angle(env, text)
-  if env.globals.names.pi or #text > 60 or find(text:gsub("pi", ""), "[^%d%.%+%-%*/ \teE]") then return nil end
+  if env.globals.names.pi or #text > 60 or find(text, "/[/*]") then return nil end
+  if find(text:gsub("pi", ""), "[^%d%.%+%-%*/ \teE]") then return nil end
   local ok, value = pcall(compute, env, text)
   if not ok and not fault.is(value) then error(value, 0) end
   return ok and value or nil
@@ -191,7 +193,7 @@ local function memory_of(env)
   return memory
 end
 
--- The place of the next statement: behind blanks, ends of lines and comments that go to the end of a line. lines counts.
+-- The place of the next statement: behind blanks, ends of lines and comments that go to the end of a line.
 local function skip(body, pos, lines)
   while true do
     local char = byte(body, pos)

@@ -36,7 +36,8 @@ local function open(reading, name, at)
     fault.raise(at, "include of %s, expected a name below a folder of include_path", text.printable(name))
   end
   if #reading.include_path == 0 then
-    fault.raise(at, "%s is not to be found: there are no folders to look in (option include_path)", text.printable(name))
+    fault.raise(at, "%s is not to be found: there are no folders to look in (option include_path)",
+      text.printable(name))
   end
   local reason
   for _, folder in ipairs(reading.include_path) do

@@ -110,7 +110,10 @@ local WHOLE_NUMBERS = {
   ["|"] = function(a, b) return a | b end,
   ["^"] = function(a, b) return a ~ b end,
   ["<<"] = function(a, b) return a << b end,
-  [">>"] = function(a, b) return b > 63 and (a < 0 and -1 or 0) or a >> b | (a < 0 and b > 0 and -1 << (64 - b) or 0) end,
+  [">>"] = function(a, b)
+    if a >= 0 or b == 0 then return a >> b end
+    return b > 63 and -1 or a >> b | -1 << (64 - b)
+  end,
 }
 
 -- The type of an operation of two integers: that of the wider one with a width; literals have none.

@@ -11,15 +11,18 @@ Scanner.__index = Scanner
 local M = {}
 local find, sub, byte = string.find, string.sub, string.byte
 
-local SECONDS = { dt = 1e-9, ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ["μs"] = 1e-6, ms = 1e-3, s = 1.0 }
+local SECONDS = {   -- in a unit of time
+  dt = 1e-9, ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ["μs"] = 1e-6, ms = 1e-3, s = 1.0,
+}
 M.SECONDS = SECONDS
 
-local LONGEST = 200   -- of a number, in characters
+local LONGEST = 200         -- of a number, in characters
+local MOST_WORDS = 500000   -- of a statement that is read as a whole
 
 -- base: what is added to places in this text, so that texts can be told apart.
-function M.new(body, base, from)
-  local self = setmetatable({ body = body, base = base, pos = from or 1, line = 1, line_at = 1 }, Scanner)
-  if not from and sub(body, 1, 3) == "\xEF\xBB\xBF" then self.pos = 4 end
+function M.new(body, base)
+  local self = setmetatable({ body = body, base = base, pos = 1, line = 1, line_at = 1, left = MOST_WORDS }, Scanner)
+  if sub(body, 1, 3) == "\xEF\xBB\xBF" then self.pos = 4 end
   self:next()
   return self
 end
@@ -40,6 +43,13 @@ end
 
 function Scanner:fail(format, ...)
   fault.raise(self.base + self.at, format, ...)
+end
+
+-- Begins a statement: what was read before does not count any more.
+function Scanner:begin() self.left = MOST_WORDS end
+
+function Scanner:overflow()
+  self:fail("a statement of more than %d words", MOST_WORDS)
 end
 
 -- ---- blanks and comments
@@ -198,6 +208,9 @@ local function read_physical(self, pos)
   return stop + 1
 end
 
+-- The place behind blanks and comments.
+function Scanner:behind_blanks(pos) return skip_blanks(self, pos) end
+
 -- What reads a word that begins with this byte; a string where the byte is the whole word.
 local FIRST = {}
 for char = 1, 255 do FIRST[char] = char >= 128 and read_name or read_sign end
@@ -212,6 +225,8 @@ FIRST[byte '"'], FIRST[byte "'"], FIRST[byte "$"], FIRST[0] = read_string, read_
 function Scanner:next()
   local body, pos = self.body, self.pos
   local char = byte(body, pos)
+  self.left = self.left - 1
+  if self.left < 0 then self:overflow() end
   if not char or char <= 32 or char == 47 then
     pos = skip_blanks(self, pos)
     char = byte(body, pos)

@@ -262,9 +262,7 @@ local function parse_condition(scanner)
 end
 
 local function parse_if(scanner)
-  local node = node_at(scanner, "if")
-  scanner:next()
-  node[2] = parse_condition(scanner)
+  local node = M.if_head(scanner)
   node[3] = parse_body(scanner)
   if scanner:accept("else") then node[4] = parse_body(scanner) end
   return node
@@ -281,7 +279,8 @@ local function parse_if_2(scanner)
   local left = expressions.indices(scanner, { "name", scanner:name("a register of bits"), at = at })
   local sign = scanner.value
   if scanner.kind ~= "sign" or not COMPARISONS[sign] then scanner:expected("==") end
-  local chain = { "chain", left, sign, nil, at = scanner.base + scanner.at, places = { scanner.base + scanner.at } }
+  local sign_at = scanner.base + scanner.at
+  local chain = { "chain", left, sign, nil, at = sign_at, places = { [3] = sign_at } }
   scanner:next()
   if scanner.kind ~= "integer" then scanner:expected("a whole number from 0 on") end
   chain[4] = { "number", scanner.value, "integer", at = scanner.base + scanner.at }
@@ -426,12 +425,7 @@ end
 
 -- box { … }  box[4us] { … }
 local function parse_box(scanner)
-  local node = node_at(scanner, "block")
-  scanner:next()
-  if scanner:accept("[") then
-    node.time = parse(scanner)
-    scanner:expect("]", "after the time of the box")
-  end
+  local node = M.box_head(scanner)
   node[2] = parse_block(scanner)
   return node
 end
@@ -523,6 +517,30 @@ function parse_statement(scanner)
   return (special or parse_named)(scanner)
 end
 M.statement = parse_statement
+
+-- ---- parts of statements, for those who carry out a block while it is read
+
+-- gate name(parameters) qubits; the block is next.
+function M.gate_head(scanner) return parse_gate_head(scanner, "gate", "{") end
+
+-- if (condition); the statement or the block is next.
+function M.if_head(scanner)
+  local node = node_at(scanner, "if")
+  scanner:next()
+  node[2] = parse_condition(scanner)
+  return node
+end
+
+-- box or box[time]; the block is next.
+function M.box_head(scanner)
+  local node = node_at(scanner, "block")
+  scanner:next()
+  if scanner:accept("[") then
+    node.time = parse(scanner)
+    scanner:expect("]", "after the time of the box")
+  end
+  return node
+end
 
 -- Whether a statement that begins with this name is no application of a gate, whatever gates there are.
 function M.is_word(version, name)

@@ -1,6 +1,7 @@
 -- Types of the language, their values, and how one becomes another.
--- A value is known before the shots begin (a number, a boolean), an angle expression over parameters (type SYMBOL), or an
--- expression of measured values (a table, of types int, uint, bool and bit). Registers of bits are { n, [0] = …, … }.
+-- A value is known before the shots begin (a number, a boolean), an angle expression over parameters (type SYMBOL), or
+-- an expression of measured values (a table, of types int, uint, bool and bit). Registers of bits are
+-- { n = how many, [0] = the first, … }.
 -- Invariant: a value that is converted keeps its meaning, or is refused; nothing is cut off in silence but what the
 -- language wraps.
 -- SPDX-License-Identifier: Apache-2.0
@@ -33,7 +34,8 @@ function M.bits(n) return { kind = "bits", n = n, name = ("bit[%d]"):format(n) }
 
 -- dims: the sizes, outermost first.
 function M.array(base, dims)
-  return { kind = "array", base = base, dims = dims, name = ("array[%s, %s]"):format(base.name, table.concat(dims, ", ")) }
+  local name = ("array[%s, %s]"):format(base.name, table.concat(dims, ", "))
+  return { kind = "array", base = base, dims = dims, name = name }
 end
 
 -- What a variable holds when it was given different values, of a type that cannot be measured, under conditions.

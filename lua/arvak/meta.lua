@@ -214,7 +214,7 @@ function arvak.journal(path) end
 ---@return arvak.batch_manager manager
 function arvak.batch_manager(client, options) end
 
----Whether the caller is a task. A coroutine of an attached loop is none.
+---Whether the caller is a task. A coroutine of an attached loop is not a task.
 ---
 ---```lua
 ---print(arvak.in_task(), arvak.run(arvak.in_task))   --> false   true
@@ -977,7 +977,7 @@ function breaker:force_closed() end
 function breaker:reset() end
 
 ---Makes a function that calls `fn` through the breaker. A raised error is a failure, and so is nil with an error that
----says that the service is unwell. A mistake in a circuit is none.
+---says that the service is unwell. A mistake in a circuit is not a failure.
 ---Errors: the function gives `circuit_open` while the breaker refuses.
 ---
 ---```lua
@@ -1455,7 +1455,7 @@ function stream:cancel() end
 ---@field progress_callback? fun(progress: arvak.batch_progress) called every 0.1 s and at the end
 ---@field collect? boolean `false`: the result has only figures, so that memory does not grow. Defaults to `false` for an iterator with `on_result`, else to `true`.
 ---@field transport? "auto"|"stream"|"unary" `"stream"`: one stream for all submits; `"unary"`: an RPC for each; `"auto"`: the stream, or unary calls where the server has none. Defaults to `"auto"`.
----@field on_unknown? "fail"|"resubmit" what the batch does with a circuit that may have made a job, when nobody knows whether it did: gives it an error with `maybe_executed`, or submits it again. Defaults to `"fail"`.
+---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
 
 ---Options of `manager:submit_many`.
@@ -1638,8 +1638,8 @@ function batch_result:to_csv(path, options) end
 ---@return arvak.error|nil err
 function batch_result:to_json(path) end
 
----Runs the failures once more. A job that is known, but not how it ended, is looked at first. A circuit that may have been
----executed is left out, unless `on_unknown` is `"resubmit"`.
+---Runs the failures once more. When a job was submitted and its outcome could not be read, the batch looks at that job
+---first. It leaves out a circuit that may have been executed, unless `on_unknown` is `"resubmit"`.
 ---Errors: as `manager:execute_batch`.
 ---
 ---```lua
@@ -1715,7 +1715,7 @@ function journal:close() end
 ---@field started_at? integer Unix seconds
 ---@field completed_at? integer Unix seconds
 ---@field backend_id string where it runs
----@field shots integer the shots that were asked for
+---@field shots integer the shots that the submit named
 ---@field error_message? string of a job that FAILED
 local job = {}
 
@@ -1750,7 +1750,7 @@ function job:is_success() end
 ---@field job_id string the job that it is of; empty after `arvak.results.merge`
 ---@field counts table<string, integer> bitstring → count
 ---@field shots integer the shots that the server ran
----@field execution_time_ms? integer milliseconds; nil when nobody knows
+---@field execution_time_ms? integer milliseconds; nil when the server did not say
 ---@field metadata_json string the metadata as the server sent it
 local result = {}
 

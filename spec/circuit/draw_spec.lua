@@ -227,6 +227,7 @@ describe("print", function()
     assert.same(table.move(all, 1, 199, 1, {}), table.move(lines, 1, 199, 1, {}))
     local wide = lines_of(tostring(circuit.new(300):h(299)))
     assert.equal(200, #wide)
+    assert.equal(200, #lines_of(tostring(circuit.new(100000):h(99999))))
   end)
 end)
 

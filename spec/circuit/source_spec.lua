@@ -109,7 +109,8 @@ describe("the source of a circuit that was built", function()
         if kind == 1 then c:h(a) elseif kind == 2 then c:ry(math.random() * 6, a) elseif kind == 3 then c:cx(a, b)
         elseif kind == 4 then c:iswap(a, b) elseif kind == 5 then c:measure(a, b) elseif kind == 6 then c:reset(a)
         elseif kind == 7 then c:when("c", math.random(0, 7), function(body) body:x(a):measure(b, a) end)
-        elseif kind == 8 then c:rxx(math.random() * 6, a, b) else c:append(circuit.new(1):sx(0):controlled(), { a, b }) end
+        elseif kind == 8 then c:rxx(math.random() * 6, a, b)
+        else c:append(circuit.new(1):sx(0):controlled(), { a, b }) end
       end
       c:measure_all()
       local lowered = assert(c:lowered())

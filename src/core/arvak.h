@@ -495,7 +495,7 @@ typedef struct arvak_call_options {
   int64_t queue_timeout_ns; /* how long it may wait for a slot */
   arvak_retry *retry;       /* shared; NULL: one attempt */
   arvak_breaker *breaker;   /* shared; NULL: none */
-  bool asks_headers; /* a call that has waited asks for fresh headers before its attempt: arvak_loop_next_asking */
+  bool asks_headers; /* before an attempt for which the headers below may have grown old, as arvak_loop_next_asking */
   const arvak_header *headers; /* besides the client's; copied */
   size_t header_count;
   size_t fixed_header_count; /* how many of them stay when fresh headers replace the others */

@@ -8,8 +8,8 @@
 #include "state.h"
 #include "wait.h"
 
-/* Raises, naming the method, where a wait is impossible (README, the table of waiting). True: the caller's coroutine
- * belongs to an attached loop. */
+/* Raises, naming the method, where a wait is impossible (docs/guide/many-at-once.md, "Tasks"). True: the caller's
+ * coroutine belongs to an attached loop. */
 bool larvak_await_check(lua_State *L, larvak_state *state, const char *method);
 /* Suspends the task or the attached loop's coroutine (is_foreign), or blocks, until the wait ends; then pushes its
  * results and frees it. The caller returns what this returns. */

@@ -24,7 +24,8 @@ local M = {}
 local function add_register_wires(wires, register, style)
   for i = 0, register.size - 1 do
     local name = register.scalar and register.name or ("%s[%d]"):format(register.name, i)
-    wires[#wires + 1] = { name = symbols.fit(name, style, style.name_width), kind = "qubit" }
+    local is_seen = #wires < style.height
+    wires[#wires + 1] = { name = is_seen and symbols.fit(name, style, style.name_width) or "", kind = "qubit" }
   end
 end
 
@@ -227,8 +228,9 @@ function Layout:short_test(test)
   if type(test) == "table" and test[1] == "==" and type(test[3]) == "number" then left, value = test[2], test[3] end
   if type(left) ~= "table" or (left[1] ~= "reg" and left[1] ~= "bit") then return nil end
   local register = self.wires[self.bit_wire[left[2]]].register
-  if left[1] == "reg" and left[2] == register.first and left[3] == register.size then return "=" .. value end
-  if left[1] == "reg" and left[3] ~= 1 then return nil end
+  local size = left[1] == "reg" and left[3] or 1
+  if left[2] == register.first and size == register.size then return "=" .. value end
+  if size ~= 1 then return nil end
   return ("[%d]=%d"):format(left[2] - register.first, value)
 end
 
@@ -320,7 +322,8 @@ function Layout:place_block(block)
   end
 end
 
--- style: { ascii, width = of a label at most, name_width }; max_columns: how many are ever looked at.
+-- style: { ascii, width = of a label at most, name_width, height = how many wires are ever looked at }
+-- max_columns: how many are ever looked at.
 function M.layout(known, style, max_columns)
   local layout = setmetatable({
     form = known, style = style, columns = {}, fronts = {}, max_columns = max_columns, is_cut = false,

@@ -190,7 +190,8 @@ end
 
 -- The text of an SVG file. width: pixels at most, as long as a column fits.
 function M.draw(known, width)
-  local view = layout.layout(known, { ascii = false, width = LABEL_WIDTH, name_width = NAME_WIDTH }, math.maxinteger)
+  local style = { ascii = false, width = LABEL_WIDTH, name_width = NAME_WIDTH, height = math.maxinteger }
+  local view = layout.layout(known, style, math.maxinteger)
   local page = setmetatable({ top = MARGIN, qubit_count = known.qubit_count }, Page)
   local left = MARGIN + name_width(view.wires) + 8
   view.parts, view.widths = fold(view.columns, width - left - MARGIN)

@@ -102,10 +102,10 @@ end
 
 -- ---- folding
 
-local function wire_labels(wires)
+local function wire_labels(wires, height)
   local labels, widest = {}, 0
-  for i, wire in ipairs(wires) do
-    labels[i] = wire.name .. ": "
+  for i = 1, height do
+    labels[i] = wires[i].name .. ": "
     widest = math.max(widest, width_of(labels[i]))
   end
   return labels, widest
@@ -172,16 +172,16 @@ end
 
 -- The picture. options: { width =, ascii =, lines = how many at most, or nil }.
 function M.draw(known, options)
+  local most = options.lines or math.maxinteger
   local style = {
-    ascii = options.ascii, width = math.max(8, math.min(LABEL_WIDTH, options.width // 2)),
+    ascii = options.ascii, height = most, width = math.max(8, math.min(LABEL_WIDTH, options.width // 2)),
     name_width = math.max(4, math.min(NAME_WIDTH, options.width // 4)),
   }
   -- Of a short look: a part has a line for each qubit at least, and a column takes two characters.
-  local most = options.lines or math.maxinteger
   local columns = options.lines and (most // (known.qubit_count + 1) + 1) * options.width // 2 or most
   local view = layout.layout(known, style, columns)
   view.height = math.min(#view.wires, most)
-  view.labels, view.margin = wire_labels(view.wires)
+  view.labels, view.margin = wire_labels(view.wires, view.height)
   view.sizes = size_width(view.wires)
   local parts
   parts, view.widths = fold(view.columns, math.max(1, options.width - view.margin - view.sizes - 1))

@@ -15,7 +15,8 @@ local M = {}
 local methods = {}
 M.methods = methods
 
-local MAX_OPERATIONS = 1000000   -- of what powers and repetitions come to
+local MAX_OPERATIONS = 1000000   -- that what is made here comes to: no more are lowered
+local MAX_CONTROLS = 10000000    -- of all operations together
 
 local function check_integer(value, name, least, most)
   local integer = math.type(value) and math.tointeger(value)
@@ -70,7 +71,11 @@ end
 -- Adds the operations of a form to another one, with variables of their own, since each variable is assigned once.
 local function add_block(into, from, map)
   map.variables = #into.variables
-  for i = 1, from.block.n do form.add(into.block, rewrite.op(from.block[i], map)) end
+  local is_shared = map.is_same and #from.variables == 0
+  for i = 1, from.block.n do
+    local op = from.block[i]
+    form.add(into.block, is_shared and op or rewrite.op(op, map))
+  end
   for _, variable in ipairs(from.variables) do
     form.declare_variable(into, variable.name, variable.type, variable.width)
   end
@@ -81,10 +86,15 @@ end
 function methods.append(circuit, other, qubits, bits)
   object.check(other, "append")
   local from, into = object.complete(other, "append"), object.edit(circuit)
+  if into.block.n + from.block.n > MAX_OPERATIONS then
+    check.misuse("append: got %d operations for a circuit of %d, expected at most %d in all", from.block.n,
+      into.block.n, MAX_OPERATIONS)
+  end
   local map = {
     qubits = check_places(qubits, from, into, "qubit_count", "append: qubits", "qubit"),
     bits = check_places(bits, from, into, "bit_count", "append: bits", "bit"),
     qubit_count = from.qubit_count, is_whole = from.qubit_count == into.qubit_count,
+    is_same = qubits == nil and bits == nil and from.qubit_count == into.qubit_count,
   }
   if from.version ~= into.version then
     from = modern.form(from)
@@ -191,6 +201,10 @@ end
 function methods.controlled(circuit, count)
   count = check_integer(count == nil and 1 or count, "controlled: count", 1, 1000)
   local known = gates_of(circuit, "controlled")
+  if known.block.n * count > MAX_CONTROLS then
+    check.misuse("controlled: got %d for %d operations, expected at most %d controls in all", count, known.block.n,
+      MAX_CONTROLS)
+  end
   local made, into = copy_of(known)
   into.qubits, into.qubit_count = registers_with_controls(known, count), known.qubit_count + count
   local map = { qubits = {}, bits = {}, variables = 0, qubit_count = known.qubit_count }
@@ -212,14 +226,15 @@ end
 
 -- Each bit and qubit as itself.
 local function same_places(known)
-  local map = { qubits = {}, bits = {}, qubit_count = known.qubit_count, is_whole = true }
+  local map = { qubits = {}, bits = {}, qubit_count = known.qubit_count, is_whole = true, is_same = true }
   for i = 0, known.qubit_count - 1 do map.qubits[i] = i end
   for i = 0, known.bit_count - 1 do map.bits[i] = i end
   return map
 end
 
 local function repeat_form(known, count, method)
-  if known.block.n * count > MAX_OPERATIONS then
+  if known.block.n == 0 then count = 0 end
+  if count > 1 and count > MAX_OPERATIONS // known.block.n then
     check.misuse("%s: got %d, expected at most %d operations in all", method, count, MAX_OPERATIONS)
   end
   local made, into = copy_of(known)

@@ -260,13 +260,13 @@ local function reasons_of(state, first)
   return table.concat(reasons, ", ")
 end
 
-local function check_wires(state)
-  local limit, own = state.limit, state.form.qubit_count
-  if not limit or state.wires <= limit then return end
-  if own > limit then own = state.reasons.qubits or 0 end   -- they got a wire when they were first used
-  state.position = nil
-  refuse("the circuit needs %d qubits (%s), and the backend has %d", state.wires,
-    reasons_of(state, own .. " for qubits of its own"), limit)
+-- Refuses a circuit for its wires. so_far: it may need still more.
+function State:refuse_wires(so_far)
+  local limit, own = self.limit, self.form.qubit_count
+  if own > limit then own = self.reasons.qubits or 0 end   -- they got a wire when they were first used
+  self.position = nil
+  refuse("the circuit needs %s%d qubits (%s), and the backend has %d", so_far and "at least " or "", self.wires,
+    reasons_of(self, own .. " for qubits of its own"), limit)
 end
 
 local function notes_of(state)
@@ -286,7 +286,7 @@ local function notes_of(state)
 end
 
 local function finish(state)
-  check_wires(state)
+  if state.limit and state.wires > state.limit then state:refuse_wires() end
   if state.level >= 2 and state.writer.widest > 1 then
     refuse("optimization_level %d: expected 0 or 1, since the service permutes the qubits of a circuit that has gates "
       .. "on two of them", state.level)

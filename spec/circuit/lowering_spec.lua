@@ -213,6 +213,16 @@ describe("a circuit that cannot run", function()
       .. "destroy), and the backend has 3", err.message)
   end)
 
+  it("is not lowered to its end only to say how many that would be", function()
+    local list = {}
+    for i = 0, 9999 do
+      for _, op in ipairs { { H, 0 }, { form.MEASURE, 0, i } } do list[#list + 1] = op end
+    end
+    local lowered, err = lower.lower(circuit_of(1, 10000, list), { qubits = 3 })
+    assert.is_nil(lowered)
+    assert.matches("^the circuit needs at least 14 qubits %(1 for qubits of its own, 13 for outcomes", err.message)
+  end)
+
   it("is refused with the place of the operation", function()
     local made = circuit_of(2, 0, { { H, 0 }, { RX, 0 / 0, 0 } })
     made.source = "file.qasm"

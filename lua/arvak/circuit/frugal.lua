@@ -111,7 +111,7 @@ function M.dropped(state)
   for _, wire in ipairs(state.taken) do used[wire] = true end
   for wire = 0, state.wires - 1 do
     if not used[wire] then
-      state.writer:one("reset", wire)
+      state.writer:reset(wire)
       return wire
     end
   end

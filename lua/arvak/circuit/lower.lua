@@ -246,22 +246,27 @@ end
 -- ---- the answer
 
 local why = {
-  { "qubits", "qubits of its own" }, { "outcomes", "outcomes that a later gate would destroy" },
-  { "resets", "qubits used again after reset" }, { "conditions", "conditions" },
+  { "outcomes", "outcomes that a later gate would destroy" }, { "resets", "qubits used again after reset" },
+  { "conditions", "conditions" },
 }
 
-local function check_wires(state)
-  if not state.limit or state.wires <= state.limit then return end
-  local reasons = { }
-  local own = math.min(state.form.qubit_count, state.limit)
-  for i, reason in ipairs(why) do
-    local count = state.reasons[reason[1]] or 0
-    if i == 1 and state.form.qubit_count <= state.limit then count = own end
-    if count > 0 then reasons[#reasons + 1] = count .. " for " .. reason[2] end
+-- What the wires are for, beside the program's qubits.
+local function reasons_of(state, first)
+  local reasons = { first }
+  for _, reason in ipairs(why) do
+    local count = state.reasons[reason[1]]
+    if count then reasons[#reasons + 1] = count .. " for " .. reason[2] end
   end
-  state.position = nil
-  refuse("the circuit needs %d qubits (%s), and the backend has %d", state.wires,
-    table.concat(reasons, ", "), state.limit)
+  return table.concat(reasons, ", ")
+end
+
+-- Refuses a circuit for its wires. so_far: it may need still more.
+function State:refuse_wires(so_far)
+  local limit, own = self.limit, self.form.qubit_count
+  if own > limit then own = self.reasons.qubits or 0 end   -- they got a wire when they were first used
+  self.position = nil
+  refuse("the circuit needs %s%d qubits (%s), and the backend has %d", so_far and "at least " or "", self.wires,
+    reasons_of(self, own .. " for qubits of its own"), limit)
 end
 
 local function notes_of(state)
@@ -269,16 +274,19 @@ local function notes_of(state)
   if operations > SERVER_OPERATIONS then
     notes[1] = ("%d operations: servers with their defaults refuse more than %d"):format(operations, SERVER_OPERATIONS)
   end
-  local extra = state.wires - state.form.qubit_count
-  if extra > 0 then
-    notes[#notes + 1] = ("%d qubits more than the program declares: %d for outcomes, %d for resets, %d for conditions")
-      :format(extra, state.reasons.outcomes or 0, state.reasons.resets or 0, state.reasons.conditions or 0)
+  if state.wires > state.form.qubit_count then
+    notes[#notes + 1] = ("%d qubits, of which the program declares %d: %s"):format(state.wires, state.form.qubit_count,
+      reasons_of(state))
+  end
+  if state.writer.resets > 0 then
+    notes[#notes + 1] = ("qubits are reset and used again (%d times), so the simulator runs each shot by itself")
+      :format(state.writer.resets)
   end
   return notes
 end
 
 local function finish(state)
-  check_wires(state)
+  if state.limit and state.wires > state.limit then state:refuse_wires() end
   if state.level >= 2 and state.writer.widest > 1 then
     refuse("optimization_level %d: expected 0 or 1, since the service permutes the qubits of a circuit that has gates "
       .. "on two of them", state.level)

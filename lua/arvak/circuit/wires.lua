@@ -22,6 +22,7 @@ local M = {}
 
 local FIRST = 1 << 40       -- the number of the first outcome; later ones count down, so that they are decided first:
                             -- a function that a loop adds an outcome to then grows by a node
+local TOO_MANY = 4          -- times what the backend has: then nobody has to know how many exactly
 local FEW = 4               -- products of a condition that are cheaper than a wire for it
 local MAX_PRODUCTS = 100000
 local MAX_FRUGAL = 2000     -- on the second attempt, where each shot is simulated by itself
@@ -130,6 +131,7 @@ function fresh(state, reason, optional)
   wire = state.wires
   state.wires = wire + 1
   state.reasons[reason] = (state.reasons[reason] or 0) + 1
+  if limit and wire > TOO_MANY * limit then state:refuse_wires(true) end
   return wire
 end
 

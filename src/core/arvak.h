@@ -354,8 +354,8 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
  * count. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative
  * ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
-/* After a step that found something the owner is expected to wait on the descriptor, or to step, soon: until then nobody
- * waits inside gRPC. Says that it may take a while: the thread waits there now. */
+/* After a step that found something the owner is expected to wait on the descriptor, or to step, soon: until then
+ * nobody waits inside gRPC. Says that it may take a while: the thread waits there now. */
 void arvak_loop_pause(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
 /* When the next step has something to do, for whoever waits elsewhere. 0: it has now, because something was posted to

@@ -1,6 +1,7 @@
 /* The bridge of a loop: a thread that waits inside gRPC in the owner's place, who waits on a descriptor instead. It is
  * part of the loop. Invariant: the descriptor is readable, or about to be, whenever an event has arrived that the owner
- * has not taken; unless the thread rests, and the owner looks for himself. Owner thread of the loop, where a field or a function does not say otherwise.
+ * has not taken, unless the thread rests, and the owner looks for himself. Owner thread of the loop, where a field or a
+ * function does not say otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_BRIDGE_H
 #define ARVAK_BRIDGE_H

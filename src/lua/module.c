@@ -67,8 +67,26 @@ static int require_outside(lua_State *L, const char *name) {
   return finish_require(L, LUA_OK, 0);
 }
 
+/* What the Lua layer finds as its globals: those that a host may take from its plugins, or a plugin may replace, as they
+ * were when the library was opened; the others as they are. */
+static void push_globals(lua_State *L) {
+  static const char *const names[] = {"assert", "collectgarbage", "error", "getmetatable", "ipairs", "next", "pairs",
+                                      "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable",
+                                      "tonumber", "tostring", "type", "xpcall", "coroutine", "math", "string", "table",
+                                      NULL};
+  lua_newtable(L);
+  for (const char *const *name = names; *name; name++) {
+    lua_getglobal(L, *name);
+    lua_setfield(L, -2, *name);
+  }
+  lua_createtable(L, 0, 1);
+  lua_pushglobaltable(L);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
+}
+
 /* The require of the Lua layer: runs an embedded module once, as a function of this very require. Upvalue 1: the table
- * of loaded modules. */
+ * of loaded modules, 2: their globals. */
 static int require_inside(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TNIL) return 1;
@@ -76,8 +94,11 @@ static int require_inside(lua_State *L) {
   if (!source) return require_outside(L, name);
   lua_pushfstring(L, "=%s", source->chunk);
   if (luaL_loadbufferx(L, source->text, source->size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_setupvalue(L, -2, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushcclosure(L, require_inside, 1);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_pushcclosure(L, require_inside, 2);
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, lua_upvalueindex(1), name);
@@ -122,7 +143,8 @@ static void open_library(lua_State *L) {
   lua_newtable(L); /* loaded */
   push_core(L);
   lua_setfield(L, -2, "arvak.core");
-  lua_pushcclosure(L, require_inside, 1);
+  push_globals(L);
+  lua_pushcclosure(L, require_inside, 2);
   lua_pushliteral(L, "arvak");
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);

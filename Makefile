@@ -44,9 +44,11 @@ WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -W
 ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
-ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
+# What a fault in memory can do is bounded. A sanitizer sees more than FORTIFY, which needs an optimizer.
+HARDENING   = -fstack-protector-strong $(if $(SANITIZE)$(filter -O0,$(OPT)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(HARDENING) $(WARNINGS) -MMD -MP \
               -I$(BUILD)/proto -Isrc/grpc $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
-ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,-z,relro -Wl,-z,now $(SANITIZE) $(LDFLAGS)
 SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed -Wl,--exclude-libs,ALL
 
 # Every file below a folder: a new one needs no line here.
@@ -160,7 +162,7 @@ $(BUILD)/needs.ok:
 	@touch $@
 
 # Objects made with other flags are made again. Warnings do not count, so that CI may add -Werror.
-FLAGS     = $(CC) $(OPT) $(SANITIZE) $(CFLAGS) $(GRPC)
+FLAGS     = $(CC) $(OPT) $(HARDENING) $(SANITIZE) $(CFLAGS) $(GRPC)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -171,9 +173,13 @@ $(BUILD)/sources: FORCE
 	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(LUA_SRC) | sort > $@.now
 	@cmp -s $@.now $@ || cp $@.now $@
 
-$(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
+# The functions of the messages get names of our own, by macros before their declarations: a host may be linked with
+# those that it has generated from the same file.
+$(PROTO_C): proto/arvak.proto Makefile | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
+	@grep -o 'arvak__v1__[a-z0-9_]*' $(@:.c=.h) | sort -u | sed 's/.*/#define & arvak__own__&/' > $@.names
+	@cat $@.names $(@:.c=.h) > $@.own && mv $@.own $(@:.c=.h) && rm $@.names
 
 $(PROTO_O): $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)

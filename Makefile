@@ -62,7 +62,8 @@ EMBED_O   = $(BUILD)/obj/lua/embedded.o
 # What is installed as files: the loops of others, which a program requires by name, and the annotations.
 LOOP_SRC  = lua/arvak/cqueues.lua lua/arvak/luv.lua
 LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
-LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC),$(call below,lua,%.lua))
+META_SRC  = lua/arvak/meta.lua lua/arvak/meta_devserver.lua
+LUA_SRC   = $(filter-out $(META_SRC) $(LOOP_SRC),$(call below,lua,%.lua))
 
 # The name of each product is enough to read; V=1 shows the commands.
 ifndef V
@@ -123,14 +124,14 @@ install: all
 	  tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
-	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	$(INSTALL) -m 644 $(META_SRC) $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
 
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
-	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' $(LOOP_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
+	  '$(DESTDIR)$(LIBDIR)/libarvak.a' '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' \
+	  $(patsubst lua/%,'$(DESTDIR)$(LUA_DATADIR)/%',$(META_SRC) $(LOOP_SRC))
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/

@@ -1,4 +1,4 @@
----@meta
+---@meta arvak
 -- Annotations for lua-language-server. Never required; tools/check_meta.lua holds them to what exists.
 -- SPDX-License-Identifier: Apache-2.0
 

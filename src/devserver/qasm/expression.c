@@ -74,7 +74,11 @@ static bool primary(parser *p, value *out) {
     *out = (value){.symbolic = true};
     return !parser_is(p, '(') || call(p, &t, out);
   default:
-    if (parser_accept(p, '(')) return expression_read(p, out) && parser_expect(p, ')');
+    if (parser_accept(p, '(')) {
+      bool is_read = expression_read(p, out) && parser_expect(p, ')');
+      out->literal = false;
+      return is_read;
+    }
     return parser_expected(p, "an expression", parser_is(p, '.') ? "a number needs a digit before its point" : NULL);
   }
   parser_advance(p);

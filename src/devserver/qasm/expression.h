@@ -8,7 +8,7 @@
 typedef struct value {
   double number;
   bool symbolic; /* a free symbol or a division by zero is in it: no number */
-  bool literal;  /* an integer as written, parentheses apart */
+  bool literal;  /* an integer as written, without parentheses */
 } value;
 
 /* Reads an expression. Its value counts only while acting; what cannot be a parameter sets p->refused. False as with

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "operations.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,7 +89,7 @@ static bool operand(parser *p, const name_table *table, span *out) {
   if (!parser_name(p, table == &p->bits ? "a bit register" : "a qubit register", &name)) return false;
   if (parser_accept(p, '[')) {
     indexed = true;
-    if (!parser_integer(p, "an index", &index) || !parser_expect(p, ']')) return false;
+    if (!parser_integer(p, "an index", &index)) return false;
   }
   return !p->acting || operand_resolve(p, table, &name, indexed ? &index : NULL, out);
 }
@@ -206,8 +207,9 @@ static bool act(parser *p, const token *name, const value *values, uint64_t coun
                          (unsigned)spec->parameters, plural(spec->parameters), (unsigned long long)count);
     }
     for (unsigned i = 0; i < count; i++) {
-      g.parameter[i] = values[i].symbolic ? 0 : values[i].number;
-      g.symbolic |= (uint8_t)(values[i].symbolic << i);
+      bool is_number = !values[i].symbolic && isfinite(values[i].number);
+      g.parameter[i] = is_number ? values[i].number : 0;
+      g.symbolic |= (uint8_t)(!is_number << i);
     }
   }
   if (spec->qubits != GATE_ANY) return add_fixed(p, spec, &g, name);

@@ -62,13 +62,14 @@ bool parser_name(parser *p, const char *what, token *out) {
 }
 
 bool parser_integer(parser *p, const char *what, uint32_t *out) {
-  const token *t = &p->current;
-  if (t->kind != TOKEN_INTEGER) return parser_expected(p, what, "only a plain integer may stand here");
-  if (t->integer > UINT32_MAX) {
-    return parser_fail(p, QASM_RANGE, t, "%s of %llu is larger than 4294967295", what,
-                       (unsigned long long)t->integer);
-  }
-  *out = (uint32_t)t->integer;
+  const token t = p->current;
+  if (t.kind != TOKEN_INTEGER) return parser_expected(p, what, "only a plain integer may stand here");
   parser_advance(p);
+  if (!parser_expect(p, ']')) return false;
+  if (t.integer > UINT32_MAX) {
+    return parser_fail(p, QASM_RANGE, &t, "%s of %llu is larger than 4294967295", what,
+                       (unsigned long long)t.integer);
+  }
+  *out = (uint32_t)t.integer;
   return true;
 }

@@ -54,7 +54,7 @@ static bool declaration(parser *p) {
   token name;
   parser_advance(p);
   if (parser_accept(p, '[')) {
-    if (!parser_integer(p, "a register size", &size) || !parser_expect(p, ']')) return false;
+    if (!parser_integer(p, "a register size", &size)) return false;
   }
   if (!parser_name(p, "a register name", &name)) return false;
   if (parser_is(p, '[')) return parser_expected(p, "';'", "the size stands before the name, as in qubit[2] q");
@@ -122,8 +122,12 @@ static bool assign(parser *p, const token *name, const uint32_t *index) {
   token at = p->current;
   span bits = {0};
   parser_advance(p);
-  if (p->acting && !operand_resolve(p, &p->bits, name, index, &bits)) return false;
   if (!operands_read(p, &p->qubits, KEEP_NONE) || !parser_expect(p, ';')) return false;
+  if (p->acting && !operand_resolve(p, &p->bits, name, index, &bits)) return false;
+  if (p->acting && bits.size == 0 && p->operands.total > 0) {
+    return parser_fail(p, QASM_MISSING_BIT, name, "a register of no bits cannot take %llu qubit%s",
+                       (unsigned long long)p->operands.total, p->operands.total == 1 ? "" : "s");
+  }
   if (p->acting) count_measures(p, p->operands.total, bits.size, &at);
   return true;
 }
@@ -136,8 +140,7 @@ static bool named_statement(parser *p) {
   if (name.kind == TOKEN_IDENTIFIER) {
     if (parser_accept(p, '=')) return assign(p, &name, NULL);
     if (parser_accept(p, '[')) {
-      return parser_integer(p, "an index", &index) && parser_expect(p, ']') && parser_expect(p, '=') &&
-             assign(p, &name, &index);
+      return parser_integer(p, "an index", &index) && parser_expect(p, '=') && assign(p, &name, &index);
     }
   }
   return gate_call_read(p, &name);

@@ -1,7 +1,7 @@
 /* See poller.h. One thread does all, handlers included: they are short, and a hand-over would cost more than most. Two
  * need half as much again for each call, since they pass connections and their locks between them. So the second one
- * stands by, and polls only while the first has not come back from gRPC for a while and is not idle either: it reads what
- * one client sends without a break, such as thousands of streams that are opened and reset.
+ * stands by, and polls only while the first has not come back from gRPC for a while and is not idle either: then it
+ * reads what one client sends without a break, such as thousands of streams that are opened and reset.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "poller.h"
 

@@ -44,9 +44,11 @@ WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -W
 ifeq ($(CI),true)
 WARNINGS   += -Werror
 endif
-ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(WARNINGS) -MMD -MP \
+# What a fault in memory can do is bounded. A sanitizer sees more than FORTIFY, which needs an optimizer.
+HARDENING   = -fstack-protector-strong $(if $(SANITIZE)$(filter -O0,$(OPT)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -fPIC -fvisibility=hidden $(OPT) $(HARDENING) $(WARNINGS) -MMD -MP \
               -I$(BUILD)/proto -Isrc/grpc $(DEPS_CFLAGS) $(SANITIZE) $(CFLAGS)
-ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,-z,relro -Wl,-z,now $(SANITIZE) $(LDFLAGS)
 SHARED      = -shared -Wl,-z,nodelete -Wl,-z,defs -Wl,--as-needed -Wl,--exclude-libs,ALL
 
 # Every file below a folder: a new one needs no line here.
@@ -67,7 +69,8 @@ LOOPS     = $(LOOP_SRC:lua/%=$(BUILD)/lua/%)
 COMMAND_SRC = $(call below,lua/arvak/command,%.lua)
 COMMAND   = $(BUILD)/bin/arvak
 COMMAND_LUA = $(COMMAND_SRC:lua/%=$(BUILD)/lua/%)
-LUA_SRC   = $(filter-out lua/arvak/meta.lua $(LOOP_SRC) $(COMMAND_SRC),$(call below,lua,%.lua))
+META_SRC  = lua/arvak/meta.lua lua/arvak/meta_devserver.lua
+LUA_SRC   = $(filter-out $(META_SRC) $(LOOP_SRC) $(COMMAND_SRC),$(call below,lua,%.lua))
 
 # The name of each product is enough to read; V=1 shows the commands.
 ifndef V
@@ -101,6 +104,7 @@ demo:
 	@$(SETUP) build
 	@$(SUBMAKE) all
 	@$(RUN) $(LUA) examples/quickstart.lua embedded
+	@$(RUN) $(COMMAND) run examples/adder.qasm --address embedded
 
 #: make test          install missing Debian packages, build, run all tests; T=word: only files with word in their path
 test:
@@ -128,7 +132,7 @@ install: all
 	  tools/arvak.pc.in \
 	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
 	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc'
-	$(INSTALL) -m 644 lua/arvak/meta.lua $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
+	$(INSTALL) -m 644 $(META_SRC) $(LOOP_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak'
 	$(INSTALL) -d '$(DESTDIR)$(LUA_DATADIR)/arvak/command' '$(DESTDIR)$(MANDIR)'
 	$(INSTALL) -m 644 $(COMMAND_SRC) '$(DESTDIR)$(LUA_DATADIR)/arvak/command'
 	$(call launcher,$(LUA_DATADIR),$(LUA_LIBDIR)) > '$(DESTDIR)$(BINDIR)/arvak'
@@ -140,8 +144,8 @@ install: all
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
-	  '$(DESTDIR)$(LUA_DATADIR)/arvak/meta.lua' '$(DESTDIR)$(LIBDIR)/libarvak.a' \
-	  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' $(LOOP_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
+	  '$(DESTDIR)$(LIBDIR)/libarvak.a' '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' \
+	  $(patsubst lua/%,'$(DESTDIR)$(LUA_DATADIR)/%',$(META_SRC) $(LOOP_SRC))
 	rm -f '$(DESTDIR)$(BINDIR)/arvak' '$(DESTDIR)$(MANDIR)/arvak.1' $(COMMAND_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
 	rmdir '$(DESTDIR)$(LUA_DATADIR)/arvak/command' 2>/dev/null || :
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
@@ -159,7 +163,7 @@ $(BUILD)/needs.ok:
 	@touch $@
 
 # Objects made with other flags are made again. Warnings do not count, so that CI may add -Werror.
-FLAGS     = $(CC) $(OPT) $(SANITIZE) $(CFLAGS) $(GRPC)
+FLAGS     = $(CC) $(OPT) $(HARDENING) $(SANITIZE) $(CFLAGS) $(GRPC)
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
@@ -170,9 +174,13 @@ $(BUILD)/sources: FORCE
 	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(LUA_SRC) | sort > $@.now
 	@cmp -s $@.now $@ || cp $@.now $@
 
-$(PROTO_C): proto/arvak.proto | $(BUILD)/needs.ok
+# The functions of the messages get names of our own, by macros before their declarations: a host may be linked with
+# those that it has generated from the same file.
+$(PROTO_C): proto/arvak.proto Makefile | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
+	@grep -o 'arvak__v1__[a-z0-9_]*' $(@:.c=.h) | sort -u | sed 's/.*/#define & arvak__own__&/' > $@.names
+	@cat $@.names $(@:.c=.h) > $@.own && mv $@.own $(@:.c=.h) && rm $@.names
 
 $(PROTO_O): $(PROTO_C) $(BUILD)/flags
 	@mkdir -p $(@D)

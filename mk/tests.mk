@@ -16,6 +16,7 @@ PEER      = $(BUILD)/test/peer.so
 FOREIGN   = $(BUILD)/test/foreign/arvak.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 EMBED     = $(BUILD)/examples/embed
+EMBED_CPP = $(BUILD)/examples/embed++
 
 # make test T=retry runs only the files with `retry` in their path.
 SPECS     = $(sort $(call below,spec,%_spec.lua))
@@ -47,7 +48,7 @@ format:
 #: make examples      run every example against a server of its own
 examples:
 	@$(SETUP) test
-	@$(SUBMAKE) all $(EMBED)
+	@$(SUBMAKE) all $(EMBED) $(EMBED_CPP)
 	@$(RUN) tools/examples.sh
 
 #: make asan          the tests and the example of a host under AddressSanitizer and UBSan with a hard-working garbage collector
@@ -127,6 +128,9 @@ check-long:
 	@$(SUBMAKE) all tests
 	@$(RUN) MOVES_SECONDS=200 MOVES_SEED=$(or $(SEED),1) STRESS_SECONDS=200 STRESS_SEED=$(or $(SEED),1) \
 	  tools/test.sh $(BUILD)/test/core/moves_test $(BUILD)/test/core/stress_test
+	@$(RUN) INTERRUPTS=10000 CROWD_SECONDS=60 tools/test.sh $(BUILD)/test/lua/interrupt_test $(BUILD)/test/lua/quota_test
+	@INTERRUPTS=10000 $(MAKE) --no-print-directory tsan T=lua/interrupt
+	@for target in asan tsan; do CROWD_SECONDS=60 $(MAKE) --no-print-directory $$target T=lua/quota || exit 1; done
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
@@ -171,6 +175,11 @@ $(EMBED): examples/embed/host.c $(TSAN_C) $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
+
+$(EMBED_CPP): examples/embed/host.cpp examples/embed/host.hpp $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(QUIET)$(CXX) -std=c++17 -pthread $(OPT) $(filter-out -Wstrict% -Wmissing% -Werror=implicit%,$(WARNINGS)) $(LUA_CFLAGS) \
+	  -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.cpp %.a,$^) $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
 
 # spec/fuzz/core_*.c are about the core, the others about the dev server.
 $(BUILD)/fuzz/core_%: spec/fuzz/core_%.c $(CORE_C) $(PROTO_C)

@@ -35,6 +35,7 @@ test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock
 test  python3             reads what the command writes
+test  locales             a locale whose numbers have commas
 check lua-check           lint of Lua
 check valgrind            memory checks
 fuzz  clang               C compiler with a fuzzer

@@ -1,4 +1,4 @@
----@meta
+---@meta arvak
 -- Annotations for lua-language-server, and the source of docs/reference/. Never loaded. tools/check_meta.lua holds them to
 -- what exists, spec/docs/reference_spec.lua runs the examples; `make reference` writes the reference anew.
 -- SPDX-License-Identifier: Apache-2.0

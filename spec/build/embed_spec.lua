@@ -102,11 +102,16 @@ describe("an installed library", function()
     assert.equal("7\n", run("host.cpp", HOST, "c++ -std=c++17", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
 
-  -- As the example's first lines say.
-  local function build_example()
-    local file = assert(io.open("examples/embed/host.c"))
+  -- As the first lines of an example say.
+  local function read_command(path)
+    local file = assert(io.open(path))
     local command = assert(file:read("a"):match("Build: ([^\n]+)\n"))
     file:close()
+    return command
+  end
+
+  local function build_example()
+    local command = read_command("examples/embed/host.c")
     succeed(("cp examples/embed/* %s && cd %s && export PKG_CONFIG_PATH=%s/lib/pkgconfig && %s")
       :format(top, top, prefix, command))
   end
@@ -115,6 +120,38 @@ describe("an installed library", function()
     build_example()
     local output = succeed(("ARVAK_ADDRESS=%s %s/host %s/plugin.lua 420"):format(server.address, top, top))
     assert.truthy(output:find("^420 of 420 jobs right, 9 Lua states in 8 threads, %d connections"), output)
+  end)
+
+  it("lets the example of a host in C++ stop nobody who ends", function()
+    local command = read_command("examples/embed/host.cpp")
+    succeed(("cp examples/embed/* %s && cd %s && export PKG_CONFIG_PATH=%s/lib/pkgconfig && %s")
+      :format(top, top, prefix, command))
+    local file = assert(io.open(top .. "/raises.lua", "w"))
+    file:write("error(client)")
+    file:close()
+    local output = succeed(("ARVAK_ADDRESS=%s %s/host++ %s/small.lua %s/raises.lua %s/none.lua")
+      :format(server.address, top, top, top, top))
+    assert.truthy(output:find("small.lua: 7\n", 1, true), output)
+    assert.truthy(output:find("raises.lua: arvak.client (", 1, true), output)
+    assert.truthy(output:find("none.lua: cannot be read\n", 1, true), output)
+  end)
+
+  -- Its own messages, of the same file.
+  it("can be linked with a host that has generated code from the same proto", function()
+    succeed(("protoc-c --proto_path=proto --c_out=%s proto/arvak.proto"):format(top))
+    local source = C_HOST:gsub("#include <stdio.h>", '#include <stdio.h>\n#include "arvak.pb-c.h"')
+      :gsub("return status;", [[
+  Arvak__V1__SubmitJobRequest request = ARVAK__V1__SUBMIT_JOB_REQUEST__INIT;
+  return status + (int)arvak__v1__submit_job_request__get_packed_size(&request);]])
+    assert.equal("7\n", run("host.c", source, "cc -std=c11 -Wno-pedantic",
+      "arvak.pb-c.c $(pkg-config --cflags --libs arvak lua5.4)"))
+  end)
+
+  it("is built so that its tables of functions cannot be written", function()
+    local sections = succeed(("readelf -lWd %s/lib/lua/5.4/arvak.so"):format(prefix))
+    assert.truthy(sections:find("GNU_RELRO", 1, true), sections)
+    assert.truthy(sections:find("BIND_NOW", 1, true) or sections:find("NOW", 1, true), sections)
+    assert.truthy(succeed(("nm -D %s/lib/lua/5.4/arvak.so"):format(prefix)):find("__stack_chk_fail", 1, true))
   end)
 
   it("lets the example of a host see wrong counts, and a plugin that is not there", function()

@@ -58,6 +58,15 @@ describe("a clean copy of the tree", function()
     return shell("cd / && " .. clean_env(env) .. "lua5.4 " .. top .. "/program.lua")
   end
 
+  -- An editor finds the modules by the names after ---@meta.
+  local function assert_annotated(folder)
+    for file, name in pairs { meta = "arvak", meta_devserver = "arvak.devserver" } do
+      local path = ("%s/arvak/%s.lua"):format(folder, file)
+      assert.equal("---@meta " .. name .. "\n", succeed("head -n 1 " .. path))
+      succeed(("cd / && lua5.4 -e 'assert(loadfile(%q))'"):format(path))
+    end
+  end
+
   it("names the Debian package of a library that LuaRocks does not find", function()
     local status, output = shell(in_copy("luarocks --lua-version=5.4 --tree=" .. top .. "/none make --deps-mode=none "
       .. "DEPS_DIR=" .. top .. "/nowhere"))
@@ -79,7 +88,7 @@ describe("a clean copy of the tree", function()
     assert.equal("works\n", output)
     assert.equal(0, status)
     succeed(tree .. "/bin/arvak-devserver --help")
-    succeed("test -f " .. tree .. "/share/lua/5.4/arvak/meta.lua")
+    assert_annotated(tree .. "/share/lua/5.4")
     assert.equal("", succeed("find " .. tree .. "/lib/lua -type f ! -name '*.so'"))
   end)
 
@@ -91,6 +100,7 @@ describe("a clean copy of the tree", function()
     assert.equal(0, status)
     succeed("test -x " .. top .. "/stage/opt/arvak/bin/arvak-devserver")
     succeed("test -f " .. top .. "/stage/opt/arvak/include/arvak.h")
+    assert_annotated(top .. "/stage/opt/arvak/share/lua/5.4")
     succeed(in_copy("make uninstall " .. where))
     assert.equal("", succeed("find " .. top .. "/stage -type f"))
   end)

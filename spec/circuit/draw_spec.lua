@@ -169,7 +169,7 @@ describe("a drawing", function()
 
   it("keeps to its width, and to ASCII, whatever the circuit", function()
     math.randomseed(7)
-    for _ = 1, 30 do
+    for _ = 1, 12 do
       local c = random_circuit(math.random, math.random(1, 6), math.random(0, 40))
       for _, width in ipairs { 40, 80, 100 } do
         for _, line in ipairs(lines_of(c:draw { width = width })) do

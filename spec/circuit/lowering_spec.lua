@@ -192,7 +192,7 @@ describe("random circuits", function()
         assert.matches("^the circuit needs %d qubits %(.+%), and the backend has 4$", err.message)
       end
     end
-    assert.is_true(refused < 60, refused)
+    assert.is_true(refused < 30, refused)
   end)
 
   it("of five qubits keep their distribution", function()
@@ -211,6 +211,16 @@ describe("a circuit that cannot run", function()
     assert.equal("invalid_circuit", err.kind)
     assert.equal("the circuit needs 6 qubits (1 for qubits of its own, 5 for outcomes that a later gate would "
       .. "destroy), and the backend has 3", err.message)
+  end)
+
+  it("is not lowered to its end only to say how many that would be", function()
+    local list = {}
+    for i = 0, 9999 do
+      for _, op in ipairs { { H, 0 }, { form.MEASURE, 0, i } } do list[#list + 1] = op end
+    end
+    local lowered, err = lower.lower(circuit_of(1, 10000, list), { qubits = 3 })
+    assert.is_nil(lowered)
+    assert.matches("^the circuit needs at least 14 qubits %(1 for qubits of its own, 13 for outcomes", err.message)
   end)
 
   it("is refused with the place of the operation", function()
@@ -255,5 +265,58 @@ describe("barriers", function()
   it("are written at level 0 and at no other", function()
     assert.equal(2, occurrences(check(made), "barrier"))
     assert.equal(0, occurrences(check(made, { optimization_level = 1 }), "barrier"))
+  end)
+end)
+
+describe("a circuit with more outcomes than the backend has qubits", function()
+  local function rounds(count, round)
+    local list = {}
+    for i = 1, count do
+      for _, op in ipairs(round(i)) do list[#list + 1] = op end
+    end
+    return list
+  end
+
+  it("keeps the functions of outcomes that are still needed: a parity", function()
+    local made = circuit_of(1, 2, rounds(8, function(i)
+      local parity = { "^", { "bit", 1 }, { "bit", 0 } }
+      return { { RX, 0.3 * i, 0 }, { form.MEASURE, 0, 0 }, { form.ASSIGN, { bit = 1 }, parity } }
+    end))
+    assert.equal(8, check(made).qubit_count)
+    local lowered = check(made, { qubits = 4 })
+    assert.equal(4, lowered.qubit_count)
+    assert.is_true(occurrences(lowered, "reset") > 0)
+  end)
+
+  it("keeps whether a loop goes on", function()
+    local made = circuit_of(2, 2, rounds(5, function()
+      return { { form.IF, { "not", { "bit", 0 } }, block_of {
+        { form.RESET, 0 }, { RX, 0.9, 0 }, { form.MEASURE, 0, 0 }, { RX, 0.3, 1 } } } }
+    end))
+    form.add(made.block, { form.MEASURE, 1, 1 })
+    assert.is_true(check(made).qubit_count > 5)
+    check(made, { qubits = 5 })
+  end)
+
+  it("gives the wires of qubits back that nothing happens to any more", function()
+    local list = { { RX, 0.4, 0 } }
+    for q = 0, 7 do
+      list[#list + 1] = { CX, q, q + 1 }
+      list[#list + 1] = { RX, 0.3, q + 1 }
+      list[#list + 1] = { H, q }
+    end
+    list[#list + 1] = { form.MEASURE, 8, 0 }
+    assert.is_true(check(circuit_of(9, 1, list), { qubits = 3 }).qubit_count <= 3)
+    list[#list] = nil
+    assert.is_nil(lower.lower(circuit_of(9, 1, list), { qubits = 3 }))
+  end)
+
+  it("keeps a variable only until it was read for the last time", function()
+    local made = circuit_of(1, 1, rounds(6, function(i)
+      return { { RX, 0.4, 0 }, { form.MEASURE, 0, { var = i } }, { form.IF, { "var", i }, block_of { { H, 0 } } } }
+    end))
+    form.add(made.block, { form.MEASURE, 0, 0 })
+    for i = 1, 6 do form.declare_variable(made, "v" .. i, "bit", 1) end
+    check(made, { qubits = 3 })
   end)
 end)

@@ -14,7 +14,8 @@ end
 
 local HEADS = {
   "OPENQASM 2.0;\nqreg q[3]; qreg r[1]; creg c[3]; gate own(a) x,y { rx(a) x; cx x,y; } gate idle(a) x { h x; }",
-  "OPENQASM 3.0;\nqubit[3] q; qubit r; bit[3] c; bit b; const int n = 1; gate own(a) x,y { rx(a) x; cx x,y; }",
+  "OPENQASM 3.0;\nqubit[3] q; qubit r; bit[3] c; bit b; const bit[2] k = \"01\"; const int n = 1;" ..
+    " gate own(a) x,y { rx(a) x; cx x,y; }",
 }
 
 local STATEMENTS = {
@@ -30,6 +31,7 @@ local STATEMENTS = {
   "CX q[0],q[1]", "measure q[0] -> c[0]", "measure q[0]->c[1]", "measure q -> c", "measure q[0] -> c[3]",
   "measure q[0] -> q[1]", "measure q[0]", "c[0] = measure q[0]", "c[2]=measure q[2]", "c = measure q",
   "c[0] = measure r", "b = measure q[0]", "c[5] = measure q[0]", "reset q[0]", "barrier q[0],q[1]", "barrier",
+  "k[0] = measure q[0]",
   "delay(5) q[0]", "x $0", "x q[0]; y q[1]", "x q[1000000000000]", "h q[0] // note",
 }
 

@@ -12,6 +12,7 @@ local VERSION_2 = {
   { "h q[2];", 5, "the index 2, expected one from 0 to 1" },
   { "foo q[0];", 1, "there is no gate foo" },
   { "H q[0];", 1, "case%-sensitive: expected h" },
+  { "cnot q[0],q[1];", 1, "there is no gate cnot, expected cx" },
   { "cx q[0],q[0];", 1, "the same qubit twice" },
   { "cx q,q;", 1, "the same qubit twice" },
   { "cx q[0];", 1, "cx has 1 qubit, expected 2" },

@@ -272,6 +272,8 @@ describe("an assignment", function()
   it("of constants is computed while the text is read", function()
     close(36 * 0.5, angle "int[16] n = 6; n <<= 1; n %= 7; n |= 2; n ^= 1; n **= 2; float v = 0.5; v *= n; rx(v) q[0];")
     close(8, angle "array[int[8], 2, 2] a = {{1, 2}, {3, 4}}; a[1][0] = 7; rx(a[1, 0] + a[0][0]) q[0];")
+    close(3 + 40 + 2, angle [[array[int[8], 3, 2] a = {{1, 2}, {3, 4}, {5, 6}}; array[int[8], 2] row = {30, 40};
+      a[0:1] = a[1:2]; a[2] = row; rx(a[0, 0] + a[2, 1] + a[1][1] - a[0][1]) q[0];]])
   end)
 end)
 

@@ -543,7 +543,8 @@ int main(void) {
   lua_State *server = start_devserver("{ rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0 }", address);
   lua_State *longest = start_devserver("{ rate_limit = 0, job_latency = 60 }", long_address);
   lua_State *slow = start_devserver("{ rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0, "
-                                    "faults = { { latency = 0.02 } } }", slow_address);
+                                    "faults = { { rpc = 'ListBackends', latency = 0.02 }, "
+                                    "{ rpc = 'SubmitJob', latency = 0.02 } } }", slow_address);
   int failed = cmocka_run_group_tests(tests, NULL, NULL);
   lua_close(slow);
   lua_close(longest);

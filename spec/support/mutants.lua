@@ -89,6 +89,9 @@ local statements3 = {
   "for int i in [0:1] { C[0] = measure Q[0]; if (!C[0]) continue; h Q[0]; }", "negctrl @ gphase(0.7) Q[0];",
   "bool both = C[0] && C[1]; h Q[0]; C[0] = measure Q[0]; if (both || C[0]) { h Q[1]; }", "inv @ rx(0.3) Q[0];",
   "if (C[0]) { if (C[1]) { h Q[0]; } reset Q[1]; }", "C[0] = !C[1];", "C = ~C;", "C = C << 1;", "reset Q[0:1];",
+  "if (C[0]) { x Q[0]; } else { end; }", "if (C[1]) { h Q[0]; } else { if (C[0]) { end; } else { x Q[1]; } h Q[1]; }",
+  "for int i in [0:2] { if (C[0]) { h Q[0]; } else { break; } C[0] = measure Q[0]; h Q[1]; }",
+  "for int i in [0:2] { C[1] = measure Q[1]; if (C[1]) { h Q[1]; } else { continue; } h Q[0]; }",
   "while (C[0]) { x Q[0]; C[0] = measure Q[0]; }", "pow(-1) @ cp(0.4) Q[0], Q[1];", "if (popcount(C) > 1) h Q[0];",
 }
 

@@ -358,6 +358,9 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
  * Opens are counted. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a
  * negative ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
+/* After a step that found something the owner is expected to wait on the descriptor, or to step, soon: until then
+ * nobody waits inside gRPC. Says that it may take a while: the thread waits there now. */
+void arvak_loop_pause(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
 /* When the next step has something to do, for an owner that waits elsewhere. 0: now, because something was posted to
  * the loop, because events have come over the descriptor and not run, or because a call asks for its headers

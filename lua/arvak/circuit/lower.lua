@@ -8,6 +8,7 @@ local canonical = require "arvak.circuit.canonical"
 local decisions = require "arvak.circuit.decisions"
 local errors = require "arvak.base.errors"
 local form = require "arvak.circuit.form"
+local frugal = require "arvak.circuit.frugal"
 local integers = require "arvak.circuit.integers"
 local reading = require "arvak.circuit.reading"
 local refuse = require "arvak.circuit.refuse"
@@ -32,11 +33,13 @@ function State:step()
 end
 
 -- given: values for parameters (name → number), or nil.
-local function new_state(source, options, given)
+-- frugal: the plan of a second attempt (frugal.lua), or nil.
+local function new_state(source, options, given, frugal_plan)
   local state = setmetatable({
     form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
-    max_operations = options.max_operations or math.max(MAX_OPERATIONS, 4 * source.block.n), steps = 0, writer = write.new(), store = decisions.new(),
-    unmodified = {}, bits = {}, values = {}, measured = false, direct = {}, given = given,
+    max_operations = options.max_operations or math.max(MAX_OPERATIONS, 4 * source.block.n),
+    steps = 0, writer = write.new(), store = decisions.new(), unmodified = {}, direct = {},
+    bits = {}, values = {}, reads = {}, measured = false, given = given, frugal = frugal_plan,
   }, State)
   wires.start(state)
   return state
@@ -120,7 +123,10 @@ end
 local function reader_of(state)
   return function(kind, a, b)
     if kind == "bit" then return integers.of_bit(state.bits[a] or 0) end
-    if kind == "var" then return state.values[a] or integers.constant(0) end
+    if kind == "var" then
+      state.reads[a] = (state.reads[a] or 0) + 1
+      return state.values[a] or integers.constant(0)
+    end
     local bits = {}
     for i = 1, b do bits[i] = state.bits[a + i - 1] or 0 end
     return integers.of_bits(bits, b)
@@ -215,7 +221,7 @@ local function branch(state, operation)
   local held = state.held
   held[#held + 1] = fails
   lower_branch(state, operation[3], holds)
-  held[#held] = nil
+  fails = table.remove(held)   -- which may have been made an outcome
   lower_branch(state, operation[4], fails)
 end
 
@@ -225,11 +231,12 @@ local others = {
 }
 
 function lower_block(state, block)
-  local at = block.at
+  local at, is_whole = block.at, block == state.form.block
   for i = 1, block.n do
     local operation = block[i]
     local kind = operation[1]
     state.position = at[i]
+    if is_whole then state.index = i end
     state:step()
     local other = others[kind]
     if other then other(state, operation) else lower_gate(state, operation) end
@@ -239,22 +246,27 @@ end
 -- ---- the answer
 
 local why = {
-  { "qubits", "qubits of its own" }, { "outcomes", "outcomes that a later gate would destroy" },
-  { "resets", "qubits used again after reset" }, { "conditions", "conditions" },
+  { "outcomes", "outcomes that a later gate would destroy" }, { "resets", "qubits used again after reset" },
+  { "conditions", "conditions" },
 }
 
-local function check_wires(state)
-  if not state.limit or state.wires <= state.limit then return end
-  local reasons = { }
-  local own = math.min(state.form.qubit_count, state.limit)
-  for i, reason in ipairs(why) do
-    local count = state.reasons[reason[1]] or 0
-    if i == 1 and state.form.qubit_count <= state.limit then count = own end
-    if count > 0 then reasons[#reasons + 1] = count .. " for " .. reason[2] end
+-- What the wires are for, beside the program's qubits.
+local function reasons_of(state, first)
+  local reasons = { first }
+  for _, reason in ipairs(why) do
+    local count = state.reasons[reason[1]]
+    if count then reasons[#reasons + 1] = count .. " for " .. reason[2] end
   end
-  state.position = nil
-  refuse("the circuit needs %d qubits (%s), and the backend has %d", state.wires, table.concat(reasons, ", "),
-    state.limit)
+  return table.concat(reasons, ", ")
+end
+
+-- Refuses a circuit for its wires. so_far: it may need still more.
+function State:refuse_wires(so_far)
+  local limit, own = self.limit, self.form.qubit_count
+  if own > limit then own = self.reasons.qubits or 0 end   -- they got a wire when they were first used
+  self.position = nil
+  refuse("the circuit needs %s%d qubits (%s), and the backend has %d", so_far and "at least " or "", self.wires,
+    reasons_of(self, own .. " for qubits of its own"), limit)
 end
 
 local function notes_of(state)
@@ -262,16 +274,19 @@ local function notes_of(state)
   if operations > SERVER_OPERATIONS then
     notes[1] = ("%d operations: servers with their defaults refuse more than %d"):format(operations, SERVER_OPERATIONS)
   end
-  local extra = state.wires - state.form.qubit_count
-  if extra > 0 then
-    notes[#notes + 1] = ("%d qubits more than the program declares: %d for outcomes, %d for resets, %d for conditions")
-      :format(extra, state.reasons.outcomes or 0, state.reasons.resets or 0, state.reasons.conditions or 0)
+  if state.wires > state.form.qubit_count then
+    notes[#notes + 1] = ("%d qubits, of which the program declares %d: %s"):format(state.wires, state.form.qubit_count,
+      reasons_of(state))
+  end
+  if state.writer.resets > 0 then
+    notes[#notes + 1] = ("qubits are reset and used again (%d times), so the simulator runs each shot by itself")
+      :format(state.writer.resets)
   end
   return notes
 end
 
 local function finish(state)
-  check_wires(state)
+  if state.limit and state.wires > state.limit then state:refuse_wires() end
   if state.level >= 2 and state.writer.widest > 1 then
     refuse("optimization_level %d: expected 0 or 1, since the service permutes the qubits of a circuit that has gates "
       .. "on two of them", state.level)
@@ -291,17 +306,28 @@ local function failure(source, refusal, position)
   return errors.new("invalid_circuit", place .. refusal.message, fields)
 end
 
--- What a function gives of a state, or nil, the error of its refusal, and whether values for the parameters may help.
+-- What a function gives of a state, or nil, the error of its refusal, and the refusal.
 local function protected(source, state, work, ...)
   local ok, result = core.protect(work, state, ...)
   if ok then return result end
   if not refuse.is(result) then error(result, 0) end
-  return nil, failure(source, result, state and state.position), result.needs_values
+  return nil, failure(source, result, state and state.position), result
 end
 
-local function lower(state)
+local function lower_state(state)
   lower_block(state, state.form.block)
   return finish(state)
+end
+
+-- Lowers a form; where wires are too few, once more with less of them. nil, an error and the refusal.
+local function lower(source, options, given)
+  local state = new_state(source, options, given)
+  local lowered, err, refusal = protected(source, state, lower_state)
+  local is_wide = state.limit and state.wires > state.limit
+  if lowered or not is_wide then return lowered, err, refusal end
+  local plan = frugal.plan(source, state.measured and source.bit_count > 0)
+  lowered = protected(source, new_state(source, options, given, plan), lower_state)
+  return lowered, err, refusal
 end
 
 -- The circuit of a form as the service takes it: { qasm, qubit_count, gate_count, notes, reading }, or nil and an error
@@ -313,8 +339,9 @@ function M.lower(source, options)
     local names = text.printable(table.concat(source.parameters, ", "))
     return nil, errors.new("invalid_circuit", "parameters without a value: " .. names, { source = source.source })
   end
-  local lowered, err = protected(source, new_state(source, options or {}), lower)
-  return lowered, err
+  local lowered, err = lower(source, options or {})
+  if not lowered then return nil, err end
+  return lowered
 end
 
 -- ---- templates
@@ -327,7 +354,11 @@ local function fill(_, qasm, values) return write.fill(qasm, values) end
 -- The circuit with values for its parameters (name → number, all of them): as lower gives it, or nil and an error.
 function Template:fill(values)
   local lowered = self.lowered
-  if not lowered then return protected(self.form, new_state(self.form, self.options, values), lower) end
+  if not lowered then
+    local made, err = lower(self.form, self.options, values)
+    if not made then return nil, err end
+    return made
+  end
   local qasm = lowered.qasm
   if type(qasm) == "table" then
     local filled, err = protected(self.form, nil, fill, qasm, values)
@@ -345,8 +376,8 @@ end
 function M.template(source, options)
   if source.pending then return nil, source.pending.err end
   options = options or {}
-  local lowered, err, needs_values = protected(source, new_state(source, options), lower)
-  if not lowered and not needs_values then return nil, err end
+  local lowered, err, refusal = lower(source, options)
+  if not lowered and not refusal.needs_values then return nil, err end
   return setmetatable({ form = source, options = options, lowered = lowered }, Template)
 end
 

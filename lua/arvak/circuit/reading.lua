@@ -89,20 +89,30 @@ local function is_sound(reading)
   return true
 end
 
+local ZERO = ("0"):byte()
+
+-- The character of a key over the wires that a bit is, or nil when it is a function of several.
+local function place_of(reading, ref)
+  local node = reading.nodes[ref - 1]
+  if node and node[2] == 0 and node[3] == 1 then return math.tointeger(reading.wires - node[1]) end
+end
+
 -- A function that makes the program's key of one over the wires.
 local function translator(reading)
   local bits, nodes, wires, count = reading.bits, reading.nodes, reading.wires, #reading.bits
-  local key = {}
+  local key, direct, places = {}, {}, {}
+  for i, node in ipairs(nodes) do places[i] = math.tointeger(wires - node[1]) end
+  for i, ref in ipairs(bits) do direct[count + 1 - i] = place_of(reading, ref) or 0 end
   return function(raw)
+    local bytes = { raw:byte(1, wires) }
     for i = 1, count do
-      local ref = bits[i]
-      while ref > 1 do
-        local node = nodes[ref - 1]
-        ref = raw:byte(wires - node[1]) == ONE and node[3] or node[2]
+      local ref = direct[i] == 0 and bits[count + 1 - i]
+      while ref and ref > 1 do
+        ref = nodes[ref - 1][bytes[places[ref - 1]] == ONE and 3 or 2]
       end
-      key[count + 1 - i] = ref == 1 and "1" or "0"   -- JSON may have made a float of it
+      key[i] = not ref and bytes[direct[i]] or ref == 1 and ONE or ZERO   -- JSON may have made a float of ref
     end
-    return table.concat(key, "", 1, count)
+    return string.char(table.unpack(key, 1, count))
   end
 end
 

@@ -15,14 +15,17 @@
 --   condition                { f, body size, outer }: where the block that is lowered runs; nil: always
 -- SPDX-License-Identifier: Apache-2.0
 local controls = require "arvak.circuit.controls"
+local frugal = require "arvak.circuit.frugal"
 local refuse = require "arvak.circuit.refuse"
 
 local M = {}
 
 local FIRST = 1 << 40       -- the number of the first outcome; later ones count down, so that they are decided first:
                             -- a function that a loop adds an outcome to then grows by a node
+local TOO_MANY = 4          -- times what the backend has: then nobody has to know how many exactly
 local FEW = 4               -- products of a condition that are cheaper than a wire for it
 local MAX_PRODUCTS = 100000
+local MAX_FRUGAL = 2000     -- on the second attempt, where each shot is simulated by itself
 
 -- ---- wires
 
@@ -38,7 +41,7 @@ function M.start(state)
 end
 
 local function toggle(state, f, wire)
-  local products = state.store:exclusive_products(f, MAX_PRODUCTS)
+  local products = state.store:exclusive_products(f, state.frugal and MAX_FRUGAL or MAX_PRODUCTS)
   if not products then refuse "a condition over too many bits" end
   for _, product in ipairs(products) do
     local c, inverted = {}, {}
@@ -88,51 +91,47 @@ local function untouched(state)
   end
 end
 
--- All functions that may still be read.
-local function each_live(state, visit)
-  for bit = 0, state.form.bit_count - 1 do visit(state.bits[bit]) end
-  for _, value in pairs(state.values) do
-    visit(value.sign)
-    for i = 1, value.n do visit(value[i]) end
-  end
-  for _, f in ipairs(state.held) do visit(f) end
-  for f in pairs(state.predicates) do visit(f) end
-  for _, outcome in pairs(state.pin) do visit(state.dephased[outcome]) end
-  local condition = state.condition
-  while condition do
-    visit(condition.f)
-    condition = condition.outer
-  end
+-- A new outcome, which is on a wire.
+local function name_outcome(state, wire)
+  local outcome = FIRST - state.outcomes
+  state.outcomes, state.home[outcome] = state.outcomes + 1, wire
+  return outcome
 end
 
--- A wire that nobody reads any more, after the service's own reset.
-local function dropped(state)
-  local used, live, seen = {}, {}, {}
-  each_live(state, function(f) if f then state.store:support(f, live, seen) end end)
-  for outcome in pairs(live) do used[state.home[outcome]] = true end
-  for _, wire in pairs(state.wire_of) do used[wire] = true end
-  for _, wire in pairs(state.predicates) do used[wire] = true end
-  for _, wire in ipairs(state.taken) do used[wire] = true end
-  for wire = 0, state.wires - 1 do
-    if not used[wire] then
-      state.writer:one("reset", wire)
-      return wire
-    end
-  end
+local fresh
+
+-- On the second attempt, before the last wire is given away: makes room with it.
+local function make_room(state)
+  state.is_compacting = true
+  repeat until not released(state)
+  frugal.compact(state, function() return fresh(state, "conditions", true) or frugal.dropped(state) end,
+    function(f, wire) toggle(state, f, wire) end,
+    function(wire)
+      state.touched[wire] = true
+      return name_outcome(state, wire)
+    end)
+  state.is_compacting = false
 end
 
 -- A wire that holds 0. reason: what it is for. optional: nil when there are no more.
-local function fresh(state, reason, optional)
+function fresh(state, reason, optional)
   local wire = released(state)
   if wire then return wire end
-  if state.limit and state.wires >= state.limit then
-    wire = untouched(state) or released(state, true) or not optional and dropped(state)
+  local limit = state.limit
+  if limit and state.frugal and not optional and not state.is_compacting and frugal.is_time(state) then
+    make_room(state)
+    wire = frugal.dropped(state)
+    if wire then return wire end
+  end
+  if limit and state.wires >= limit then
+    wire = untouched(state) or released(state, true) or not optional and frugal.dropped(state)
     if wire then return wire end
     if optional then return nil end
   end
   wire = state.wires
   state.wires = wire + 1
   state.reasons[reason] = (state.reasons[reason] or 0) + 1
+  if limit and wire > TOO_MANY * limit then state:refuse_wires(true) end
   return wire
 end
 
@@ -247,9 +246,8 @@ function M.measure(state, qubit)
   if outcome then
     state.dephased[outcome] = state.store:either(state.dephased[outcome], f)
   else
-    outcome = FIRST - state.outcomes
-    state.outcomes, state.pins = state.outcomes + 1, state.pins + 1
-    state.pin[wire], state.home[outcome], state.dephased[outcome] = outcome, wire, f
+    outcome = name_outcome(state, wire)
+    state.pin[wire], state.dephased[outcome], state.pins = outcome, f, state.pins + 1
   end
   return state.store:literal(outcome)
 end

@@ -31,7 +31,7 @@ end
 -- of them is on several wires. inverted: wire → the place of an x that is the last thing written on it (see invert).
 function M.new()
   return setmetatable({
-    pieces = {}, n = 0, operations = 0, widest = 1, has_gaps = false, numbers = {}, inverted = {},
+    pieces = {}, n = 0, operations = 0, widest = 1, resets = 0, has_gaps = false, numbers = {}, inverted = {},
     format = number_format(),
   }, Writer)
 end
@@ -84,6 +84,11 @@ end
 function Writer:one(name, wire) self:line(name .. " ", wire) end
 function Writer:two(name, a, b) self:line(name .. " ", a, b) end
 function Writer:three(name, a, b, c) self:line(name .. " ", a, b, c) end
+
+function Writer:reset(wire)
+  self:one("reset", wire)
+  self.resets = self.resets + 1
+end
 
 -- A gate with angles (a list) on one wire or two.
 function Writer:turn(name, angles, a, b) self:line(with_angles(self, name, angles), a, b) end

@@ -76,11 +76,18 @@ end
 
 -- ---- which gate
 
+-- What other tools call gates of the library.
+local MEANT = {
+  cnot = "cx", ccnot = "ccx", toffoli = "ccx", fredkin = "cswap", i = "id", si = "sdg", ti = "tdg", v = "sx",
+  vi = "sxdg", phaseshift = "p", cphaseshift = "cp",
+}
+
 local function unknown(env, name, at)
   local lower = name:lower()
   if form.gate(lower) and lower ~= name then
     fault.raise(at, "there is no gate %s; names are case-sensitive: expected %s", name, lower)
   end
+  if MEANT[lower] then fault.raise(at, "there is no gate %s, expected %s", name, MEANT[lower]) end
   if env:lookup(name) then fault.raise(at, "%s is no gate", name) end
   fault.raise(at, "there is no gate %s, expected one of the library or one that is defined before", name)
 end

@@ -301,34 +301,46 @@ local function assign_bits(env, node, refs, is_single)
   write_bits(env, refs, right_side(env, node, values.bits(#refs)), node)
 end
 
--- Where indices lead to in an array: the first element, how many, and the type of that part.
-local function array_part(env, binding, target)
-  local kind = binding.type
+-- The indices of a target, outermost first.
+local function indices_of(target)
   local items = {}
   while target[1] == "index" do
     table.move(items, 1, #items, #target[3] + 1, items)
     table.move(target[3], 1, #target[3], 1, items)
     target = target[2]
   end
-  local dims, size, first = kind.dims, #binding.value, 1
+  return items
+end
+
+-- Where indices lead to in an array: the places of the parts' first elements, how many elements a part has, and the
+-- type of all of them together.
+local function array_parts(env, binding, target)
+  local items, kind = indices_of(target), binding.type
+  local dims, size, firsts = kind.dims, #binding.value, { 1 }
   for i, item in ipairs(items) do
     if not dims[i] then fault.raise(item.at, "more indices than dimensions") end
-    if item[1] == "range" or item[1] == "set" then
-      fault.raise(item.at, "an assignment to a range of an array, expected an element or a whole dimension")
-    end
-    local places = evaluate.select(env, item, dims[i])
+    local places, is_single = evaluate.select(env, item, dims[i])
     size = size // dims[i]
-    first = first + places[1] * size
+    local first = firsts[1]
+    for k, place in ipairs(places) do firsts[k] = first + place * size end
+    if not is_single then
+      if items[i + 1] then fault.raise(item.at, "a range before another index, expected it last") end
+      if #places == 0 then fault.raise(item.at, "a range that selects no element") end
+      return firsts, size, values.array(kind.base, { #places, table.unpack(dims, i + 1) })
+    end
   end
-  if #items == #dims then return first, 1, kind.base end
-  return first, size, values.array(kind.base, table.move(dims, #items + 1, #dims, 1, {}))
+  if #items == #dims then return firsts, 1, kind.base end
+  return firsts, size, values.array(kind.base, table.move(dims, #items + 1, #dims, 1, {}))
 end
 
 local function assign_array(env, node, binding)
-  local first, count, kind = array_part(env, binding, node[2])
+  local firsts, size, kind = array_parts(env, binding, node[2])
   local value = keep(env, right_side(env, node, kind), kind, binding.name, node)
-  if kind.kind ~= "array" then return env:set(binding, first, value) end
-  for i = 1, count do env:set(binding, first + i - 1, value[i]) end
+  if kind.kind ~= "array" then return env:set(binding, firsts[1], value) end
+  env:charge(node.at, #value)
+  for k, first in ipairs(firsts) do
+    for i = 0, size - 1 do env:set(binding, first + i, value[(k - 1) * size + i + 1]) end
+  end
 end
 
 -- One bit of an integer, or several.

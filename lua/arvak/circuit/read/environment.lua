@@ -201,7 +201,7 @@ local function join_list(self, binding, yes, no, branch)
 end
 
 local function join_binding(self, binding, yes, no, branch)
-  if binding.is_exit and yes == true then return binding.value end
+  if binding.is_exit and yes == true and binding.value ~= true then return binding.value end
   if binding.type.kind == "bits" or binding.type.kind == "array" then
     if yes == values.MIXED or no == values.MIXED then return values.MIXED end
     return join_list(self, binding, yes, no, branch)

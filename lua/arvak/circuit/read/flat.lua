@@ -162,9 +162,8 @@ local function measurement(env, memory, text, at)
   end
   local number = qubit_of(env, qubit, at)
   local binding, index = member(env, bit)
-  if not number or not binding or not binding.first or binding.type.kind ~= "bits" or index >= binding.type.n then
-    return nil
-  end
+  if not number or not binding or not binding.first or binding.const then return nil end
+  if binding.type.kind ~= "bits" or index >= binding.type.n then return nil end
   local op = { form.MEASURE, number, binding.first + index }
   memory.owners[op] = { binding, index }
   return keep(memory, memory.ops, text, op)

@@ -351,8 +351,8 @@ end
 
 local function parse_parameter(scanner)
   local parameter = { at = scanner.base + scanner.at }
-  if scanner:is("readonly") or scanner:is("mutable") then
-    parameter.access = scanner.value
+  if scanner:is("readonly") or scanner:is("mutable") or scanner:is("const") then
+    parameter.access = scanner.value == "mutable" and "mutable" or "readonly"
     scanner:next()
     if not scanner:is("array") then scanner:expected("array") end
   end

@@ -26,8 +26,8 @@ int luaopen_arvak(struct lua_State *L);
 /* Pushes a handle on client, which it shares: closing the handle, or the state, ends the calls and futures that were
  * made through it, and leaves the client to the others. Opens the library in L if it is not open yet, but names it
  * nowhere: a state that gets no more than this can reach no other server. Raises when out of memory, and an error of
- * kind "forked" in a fork of a process whose gRPC is running. The plugin can look at the client's breaker and cannot move
- * it, and cannot set the headers that the host has given to the client. */
+ * kind "forked" in a fork of a process whose gRPC is running. The plugin can look at the client's breaker and cannot
+ * move it, and cannot set the headers that the host has given to the client. */
 void arvak_lua_pushclient(struct lua_State *L, arvak_client *client);
 
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
@@ -51,10 +51,10 @@ typedef struct arvak_lua_submit {
  * use the state. NULL: let through; else a message, copied at once: the submit ends with it. */
 typedef const char *(*arvak_lua_submit_fn)(const arvak_lua_submit *submit, void *ud);
 
-/* The limits of a plugin. Zero means no limit of its own. They belong to the handle that is pushed and to its views; what
- * says "the state" holds for all of the Lua state, and of several pushes the lowest counts. Whatever is beyond a limit
- * of what is under way waits; beyond a limit of what waits or is held it is refused: the call gives nil and an error of
- * kind "resource_exhausted" and scope "plugin" without a code, which no policy of the client sees. A time that is longer
+/* The limits of a plugin. Zero means no limit of its own. They belong to the handle that is pushed and to its views;
+ * what says "the state" holds for all of the Lua state, and of several pushes the lowest counts. What is in flight
+ * beyond a limit waits; what waits or is held beyond one is refused: the call gives nil and an error of kind
+ * "resource_exhausted" and scope "plugin" without a code, which no policy of the client sees. A time that is longer
  * than the longest raises; where the plugin gives none, the longest takes the place of a longer default. */
 typedef struct arvak_lua_limits {
   int max_in_flight;         /* calls with gRPC; the others wait */

@@ -147,6 +147,7 @@ static void open_libraries(lua_State *L) {
   replace(L, "load", load_text);
   replace(L, "xpcall", call_xpcall);
   replace(L, "setmetatable", set_metatable);
+  arvak_lua_guard_coroutines(L);
 }
 
 /* Inherited by every coroutine of the plugin: while it computes, it is stopped here; while it waits, by the library. */

@@ -240,7 +240,8 @@ static void the_hosts_hook_is_restored(void **state) {
   arvak_client_unref(quick);
 }
 
-/* Levels of coroutines between the wait and the main one are the business of the host's hook, which they inherit. */
+/* Levels of coroutines between the wait and the main one are the business of the host's hook, which they inherit, and
+ * of those who resume them. */
 static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
   (void)state;
   static const char *const loops[] = {
@@ -249,6 +250,10 @@ static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
       "local function f() while true do coroutine.resume(coroutine.create(arvak.sleep), 3600) end end\n"
       "local function g() while true do coroutine.resume(coroutine.create(f)) end end\n"
       "while true do coroutine.resume(coroutine.create(g)) end",
+      "local function f() while true do pcall(coroutine.wrap(function() arvak.sleep(3600) end)) end end\n"
+      "local function g() while true do pcall(coroutine.wrap(f)) end end\n"
+      "local function h() while true do pcall(coroutine.wrap(g)) end end\n"
+      "while true do pcall(coroutine.wrap(h)) end",
       "local function deep(n)\n"
       "  while true do pcall(n > 0 and deep or arvak.sleep, n > 0 and n - 1 or 3600) end end deep(50)",
       "while true do pcall(load('while true do end', '=lua/arvak/mine')) end",
@@ -258,6 +263,10 @@ static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
     plugin p = {.L = open_plugin(slow, quick), .source = loops[i]};
     arvak_lua_handle *handle = arvak_lua_get_handle(p.L);
     lua_sethook(p.L, count_hook, LUA_MASKCOUNT, 10000);
+    arvak_lua_guard_coroutines(p.L);
+    must(p.L, "local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b, b end)\n"
+              "assert(co(1) == 2 and select('#', co(3)) == 2 and not pcall(co))\n"
+              "local ok, message = coroutine.resume(coroutine.create(error), 'x') assert(not ok and message == 'x')");
     pthread_t thread;
     pthread_create(&thread, NULL, run_plugin, &p);
     pause_ms(20);

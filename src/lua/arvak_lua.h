@@ -114,6 +114,10 @@ void arvak_lua_clear_interrupt(struct lua_State *L);
 /* For a debug hook of the host's, in C: raises if the state is interrupted, and does so again at every instruction of
  * this coroutine. Does not need the library to be open. */
 void arvak_lua_check(struct lua_State *L);
+/* Replaces coroutine.resume and coroutine.wrap in L's state by ones that do the same, and then what arvak_lua_check
+ * does: without that, each coroutine that a plugin starts anew in a loop has all of the count of your hook before it is
+ * stopped. To be called before the plugin runs, with Lua's coroutine library open. */
+void arvak_lua_guard_coroutines(struct lua_State *L);
 /* While something blocks in L's state, its count hook runs about this often, in milliseconds; 0, as at first: waiting
  * fires no count hook, so that a limit on instructions does not hit a plugin that only waits. */
 void arvak_lua_set_hook_interval(struct lua_State *L, int interval_ms);

@@ -278,7 +278,6 @@ typedef struct arvak_client_options {
 } arvak_client_options;
 
 typedef struct arvak_client arvak_client;
-
 /* Makes a client; opens no connection and never waits. On ARVAK_EINVAL *reason, if given, is a static sentence that
  * names the option and what was expected; it never repeats a header's value. *out is owned. */
 int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason);
@@ -286,14 +285,14 @@ arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
 arvak_retry *arvak_client_retry(const arvak_client *client); /* of its options; borrowed, or NULL; so the next one */
 arvak_breaker *arvak_client_breaker(const arvak_client *client);
-bool arvak_client_has_header(const arvak_client *client, const char *name); /* among the headers in its options */
+bool arvak_client_has_header(const arvak_client *client, const char *name); /* in its options */
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
 bool arvak_client_is_paced(const arvak_client *client); /* its limiter learns the pace of submits */
 /* For how long the server has refused every submit for its rate; -1: it has accepted the last. words, of size bytes,
  * 1 at least, gets the server's last ones. */
 int64_t arvak_client_get_refusal(arvak_client *client, char *words, size_t size);
-int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
+int64_t arvak_client_timeout_ns(const arvak_client *client); /* the deadline of a call that names none */
 
 /* NULL if a header of this name and value may be sent, else a static reason. */
 const char *arvak_header_check(const char *name, arvak_text value);
@@ -312,7 +311,6 @@ typedef struct arvak_client_stats {
   double submit_rate; /* jobs a second at which turns come now; -1 while there are none */
   uint64_t refused;   /* submits that the server refused for their rate; each was sent again later, or ended so */
 } arvak_client_stats;
-
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
 
 /* How long calls of an RPC took, from start to end, to within 6 %. Calls without an attempt are not counted. */
@@ -320,7 +318,6 @@ typedef struct arvak_latency {
   uint64_t count;
   int64_t p50_ns, p90_ns, p99_ns, max_ns;
 } arvak_latency;
-
 void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency *out);
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
@@ -329,7 +326,6 @@ void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency
 typedef struct arvak_loop arvak_loop;
 typedef struct arvak_timer arvak_timer;
 typedef void (*arvak_timer_fn)(arvak_timer *timer, void *ud);
-
 /* Part of the object that it times; zero it before first use. */
 struct arvak_timer {
   int64_t deadline_ns;
@@ -375,17 +371,11 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
 /* Lets connections that have failed connect now, without gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
 
-/* ---- share ------------------------------------------------------------------------------------------------------ */
-
-/* What one part of a program has of a client, such as a Lua state among those of a host. Slots go round the shares
- * whose calls wait: one that has ten thousand calls waiting holds up nobody. Calls that name no share have one in
- * common. Of the thread that drives the loop; counted. */
+/* What one part of a program has of a client, such as a Lua state: slots go round the shares whose calls wait. Counted;
+ * of one thread. max_in_flight: calls with gRPC at most; 0: any number. loop: of its calls, outlives it: while nobody
+ * drives it, its turns go to others; NULL: several. Does not keep the client. */
 typedef struct arvak_share arvak_share;
-
-/* max_in_flight: its calls with gRPC, the others wait; 0: as many as the client allows. loop: that of all its calls,
- * borrowed, outlives it: while nobody drives the loop, the share's turns go to others. NULL: of several loops of this
- * thread. Does not keep the client. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
-int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out);
+int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out); /* owned */
 arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */
 void arvak_share_unref(arvak_share *share);
 
@@ -518,7 +508,6 @@ int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak
 
 typedef struct arvak_call arvak_call;
 typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
-
 typedef struct arvak_call_options {
   int64_t timeout_ns;       /* 0: the client's; so the next two */
   int64_t attempt_timeout_ns;

@@ -1919,6 +1919,7 @@ function result:to_table() end
 ---@field cause? any what your function raised, or the error behind this one
 ---@field scope? "queue"|"call"|"wait"|"batch"|"plugin" of a `timeout`: which time was over; `"plugin"`: a limit that the host has set for the plugin
 ---@field problems? { limit: string, got: integer, most: integer }[] of `client:check`
+---@field backends? string[] of `backend_not_found`: the ids that the server has
 ---@field traceback? string of an error that was raised in a task
 
 -- ---- other event loops

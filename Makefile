@@ -179,7 +179,7 @@ $(BUILD)/sources: FORCE
 $(PROTO_C): proto/arvak.proto Makefile | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(PROTOC_C) --proto_path=proto --c_out=$(@D) $<
-	@grep -o 'arvak__v1__[a-z0-9_]*' $(@:.c=.h) | sort -u | sed 's/.*/#define & arvak__own__&/' > $@.names
+	@{ grep -o 'arvak__v1__[a-z0-9_]*' $(@:.c=.h); grep -o 'arvak__v1__[a-z0-9_]*__method_indices_by_name' $@; } | sort -u | sed 's/.*/#define & arvak__own__&/' > $@.names
 	@cat $@.names $(@:.c=.h) > $@.own && mv $@.own $(@:.c=.h) && rm $@.names
 
 $(PROTO_O): $(PROTO_C) $(BUILD)/flags

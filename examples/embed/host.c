@@ -147,6 +147,7 @@ static void open_libraries(lua_State *L) {
   replace(L, "load", load_text);
   replace(L, "xpcall", call_xpcall);
   replace(L, "setmetatable", set_metatable);
+  arvak_lua_guard_coroutines(L);
 }
 
 /* Inherited by every coroutine of the plugin: while it computes, it is stopped here; while it waits, by the library. */
@@ -231,7 +232,8 @@ static bool announce(host *h, int thread, arvak_lua_handle *handle) {
 static void bill(const arvak_lua_handle *handle, const char *plugin) {
   arvak_lua_stats stats;
   arvak_lua_get_stats((arvak_lua_handle *)handle, &stats);
-  if (stats.refused > 0) fprintf(stderr, "%s: %llu calls beyond its limits\n", plugin, (unsigned long long)stats.refused);
+  unsigned long long refused = stats.refused;
+  if (refused > 0) fprintf(stderr, "%s: %llu calls beyond its limits\n", plugin, refused);
 }
 
 static void run_state(host *h, int thread, int first) {

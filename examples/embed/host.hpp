@@ -100,6 +100,7 @@ class plugin {
     lua_getglobal(L, LUA_STRLIBNAME);
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
+    arvak_lua_guard_coroutines(L);
     arvak_lua_pushlimited(L, what->client, what->limits);
     lua_setglobal(L, "client");
     return 0;

@@ -1065,7 +1065,7 @@ function client:breaker() end
 ---local result = assert(client:execute(bell, "simulator", { shots = 100, max_wait = 30 }))
 ---for bits, count in result:pairs() do print(bits, count) end
 ---```
----@param qasm string OpenQASM 3
+---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
 ---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.result|nil result
@@ -1079,7 +1079,7 @@ function client:execute(qasm, backend_id, options) end
 ---```lua
 ---print(assert(client:submit_qasm(bell, "simulator", 100)))
 ---```
----@param qasm string OpenQASM 3
+---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
 ---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.submit_options shots, or a table
 ---@return string|nil job_id names the job from now on, in other processes too
@@ -1092,7 +1092,7 @@ function client:submit_qasm(qasm, backend_id, options) end
 ---local future = client:submit_qasm_future(bell, "simulator", 100)
 ---print(assert(future:submitted()), assert(future:result()))
 ---```
----@param qasm string OpenQASM 3
+---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
 ---@param backend_id string a `backend_id` of `client:list_backends()`
 ---@param options? integer|arvak.execute_options shots, or a table
 ---@return arvak.future future of the result
@@ -1138,6 +1138,21 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 ---@return arvak.error|nil err
 function client:submit_batch(circuits, backend_id, options) end
 
+---Compares shots, and of a circuit its qubits and operations, with what a backend takes. Nothing is submitted.
+---Errors: `invalid_circuit` when it breaks a limit. `err.problems` has an entry for each: `{ limit =, got =, most = }`, where
+---`limit` is `"qubits"`, `"shots"` or `"gates"`. `backend_not_found`.
+---
+---```lua
+---local _, err = client:check(bell, "simulator", 200000)
+---print(err.problems[1].limit, err.problems[1].got, err.problems[1].most)   --> shots   200000   100000
+---```
+---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
+---@param backend_id string a `backend_id` of `client:list_backends()`
+---@param options? integer|arvak.submit_options shots, or a table
+---@return true|nil ok true when the backend takes it
+---@return arvak.error|nil err
+function client:check(qasm, backend_id, options) end
+
 ---Looks at a job.
 ---Errors: `job_not_found`.
 ---
@@ -1150,6 +1165,12 @@ function client:submit_batch(circuits, backend_id, options) end
 ---@return arvak.error|nil err
 function client:get_job_status(job_id, options) end
 
+---Names the circuit that a job was made from, so that its result has the bits of the program. A job's id knows no circuit.
+---@class arvak.made_from
+---@field circuit? arvak.circuit the circuit that was submitted. Defaults to none: the counts are those of the service.
+---@field optimization_level? integer the level of its submit. Defaults to `0`.
+---@field backend_id? string the backend of its submit. Defaults to `"simulator"`.
+
 ---Fetches the result of a job that has completed. A result that is too large for one message comes in chunks; it has no
 ---`execution_time_ms` and no metadata.
 ---Errors: `job_not_found`, `job_not_completed`, `job_failed`, `job_canceled`, `result_expired`.
@@ -1158,7 +1179,7 @@ function client:get_job_status(job_id, options) end
 ---print(assert(client:get_job_result(job_id)).shots)   --> 100
 ---```
 ---@param job_id string the id that a submit gave
----@param options? arvak.call_options
+---@param options? arvak.call_options|arvak.made_from
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function client:get_job_result(job_id, options) end
@@ -1170,7 +1191,7 @@ function client:get_job_result(job_id, options) end
 ---print(assert(client:wait_for_job(job_id, { max_wait = 60, on_progress = function(job) print(job.state) end })))
 ---```
 ---@param job_id string the id that a submit gave
----@param options? arvak.wait_options
+---@param options? arvak.wait_options|arvak.made_from
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function client:wait_for_job(job_id, options) end
@@ -1233,6 +1254,7 @@ function client:wait_for_ready(timeout) end
 ---@field retries table<string, integer> retries by the name of the status that caused them
 ---@field latency table<string, { count: integer, p50: number, p90: number, p99: number, max: number }> seconds from the start of a call to its end, by RPC
 ---@field in_flight_limit integer the present limit of `in_flight`
+---@field pace? { refused: integer, held: integer, rate: number? } with the limiter `"auto"`, once the server has refused a submit: how many it has refused, how many submits wait for their turn now, and jobs a second at which turns come
 ---@field limiter_tokens? number submits that may leave at once now, by the limiter's rate
 ---@field tokens? number tokens of the retry budget
 ---@field breaker? { state: string, opened: integer, half_opened: integer, closed: integer } the breaker's state, and how often it came to each
@@ -1285,7 +1307,7 @@ function client:watch_job(job_id, options) end
 ---for counts, is_final, index, total in client:stream_results(job_id, 1000) do print(counts, is_final, index, total) end
 ---```
 ---@param job_id string the id that a submit gave
----@param options? integer|arvak.result_stream_options chunk size, or a table
+---@param options? integer|arvak.result_stream_options|arvak.made_from chunk size, or a table
 ---@return arvak.stream stream
 ---@return nil
 ---@return nil
@@ -1457,12 +1479,14 @@ function stream:cancel() end
 ---@field collect? boolean `false`: the result has only figures, so that memory does not grow. Defaults to `false` for an iterator with `on_result`, else to `true`.
 ---@field transport? "auto"|"stream"|"unary" `"stream"`: one stream for all submits; `"unary"`: an RPC for each; `"auto"`: the stream, or unary calls where the server has none. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
+---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
 
 ---Options of `manager:submit_many`.
 ---@class arvak.submit_many_options
 ---@field transport? "auto"|"stream"|"unary" as in `arvak.batch_options`. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
+---@field check? boolean as in `arvak.batch_options`. Defaults to `false`.
 
 ---Options of `manager:wait_all`.
 ---@class arvak.wait_all_options
@@ -1754,6 +1778,8 @@ function job:is_success() end
 ---@field shots integer the shots that the server ran
 ---@field execution_time_ms? integer milliseconds; nil when the server did not say
 ---@field metadata_json string the metadata as the server sent it
+---@field raw_counts? table<string, integer> of a circuit: the counts as the server sent them
+---@field registers? { name: string, size: integer }[] of a circuit that measures: the registers of its bits
 local result = {}
 
 ---Iterates over bitstrings and counts in ascending order, without building the table of a large result. `pairs(result)`
@@ -1830,6 +1856,20 @@ function result:top(n) end
 ---@return arvak.error|nil err
 function result:marginal(qubits) end
 
+---The result for one register of a circuit, summed over the others.
+---Errors: `rpc` when a count is no count.
+---Raises: a name that is no register of the circuit, a result that is not of a circuit.
+---
+---```lua
+---local c = arvak.circuit.new { qubits = 2, bits = { { "a", 1 }, { "b", 1 } } }
+---c:x(0):measure(0, 0):measure(1, 1)
+---print(assert(client:execute(c, "simulator", 100)):of("a"):most_frequent())   --> 1   1.0
+---```
+---@param name string
+---@return arvak.result|nil result
+---@return arvak.error|nil err
+function result:of(name) end
+
 ---The mean of the product of Z over some qubits: 0 counts as +1, 1 as −1.
 ---Errors: `rpc` when nothing was counted, or a count is no count.
 ---
@@ -1878,7 +1918,9 @@ function result:to_table() end
 ---@field elapsed? number seconds, over all attempts
 ---@field retry_after? number seconds after which the server or the breaker may let a call through; nil when nobody says
 ---@field cause? any what your function raised, or the error behind this one
----@field scope? "queue"|"call"|"wait"|"batch" which time was over, of a `timeout`
+---@field scope? "queue"|"call"|"wait"|"batch"|"plugin" of a `timeout`: which time was over; `"plugin"`: a limit that the host has set for the plugin
+---@field problems? { limit: string, got: integer, most: integer }[] of `client:check`
+---@field backends? string[] of `backend_not_found`: the ids that the server has
 ---@field traceback? string of an error that was raised in a task
 
 -- ---- other event loops

@@ -328,7 +328,7 @@ static void the_host_gives_headers_before_each_attempt(void **state) {
           "assert(backend, err)");
   assert_int_equal(v.calls, calls + 3);
   must(L, "local ok, message = pcall(client.list_backends, client, { metadata = { ['x-api-key'] = 'mine' } })\n"
-          "assert(not ok and message:find('metadata[\"x-api-key\"]: this header belongs to the host', 1, true), message)\n"
+          "assert(not ok and message:find('metadata[\"x-api-key\"]: this header belongs', 1, true), message)\n"
           "assert(client:list_backends({ metadata = { ['x-other'] = 'mine' } }))");
   lua_close(L);
   arvak_client_unref(client);

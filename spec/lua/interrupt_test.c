@@ -60,7 +60,8 @@ static const char *const waits[] = {
     "arvak.run(function() for i = 1, 5 do arvak.spawn(arvak.sleep, 3600) end end)",
     "arvak.run(function() while true do pcall(arvak.sleep, 3600) end end)",
     "arvak.run(function() local f = arvak.wrap(function() while true do pcall(arvak.sleep, 3600) end end) f() end)",
-    "arvak.retry_policy({ initial_backoff = 3600, max_backoff = 3600 }):wrap(function() error { retryable = true } end)()",
+    "arvak.retry_policy({ initial_backoff = 3600, max_backoff = 3600 })\n"
+        ":wrap(function() error { retryable = true } end)()",
     "while true do pcall(arvak.sleep, 3600) end",
     "while true do pcall(pcall, pcall, arvak.sleep, 3600) end",
     "while true do xpcall(arvak.sleep, function() return 1 end, 3600) end",
@@ -239,7 +240,8 @@ static void the_hosts_hook_is_restored(void **state) {
   arvak_client_unref(quick);
 }
 
-/* Levels of coroutines between the wait and the main one are the business of the host's hook, which they inherit. */
+/* Levels of coroutines between the wait and the main one are the business of the host's hook, which they inherit, and
+ * of those who resume them. */
 static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
   (void)state;
   static const char *const loops[] = {
@@ -248,7 +250,12 @@ static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
       "local function f() while true do coroutine.resume(coroutine.create(arvak.sleep), 3600) end end\n"
       "local function g() while true do coroutine.resume(coroutine.create(f)) end end\n"
       "while true do coroutine.resume(coroutine.create(g)) end",
-      "local function deep(n) while true do pcall(n > 0 and deep or arvak.sleep, n > 0 and n - 1 or 3600) end end deep(50)",
+      "local function f() while true do pcall(coroutine.wrap(function() arvak.sleep(3600) end)) end end\n"
+      "local function g() while true do pcall(coroutine.wrap(f)) end end\n"
+      "local function h() while true do pcall(coroutine.wrap(g)) end end\n"
+      "while true do pcall(coroutine.wrap(h)) end",
+      "local function deep(n)\n"
+      "  while true do pcall(n > 0 and deep or arvak.sleep, n > 0 and n - 1 or 3600) end end deep(50)",
       "while true do pcall(load('while true do end', '=lua/arvak/mine')) end",
   };
   arvak_client *slow = new_client(slow_address), *quick = new_client(address);
@@ -256,6 +263,10 @@ static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
     plugin p = {.L = open_plugin(slow, quick), .source = loops[i]};
     arvak_lua_handle *handle = arvak_lua_get_handle(p.L);
     lua_sethook(p.L, count_hook, LUA_MASKCOUNT, 10000);
+    arvak_lua_guard_coroutines(p.L);
+    must(p.L, "local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b, b end)\n"
+              "assert(co(1) == 2 and select('#', co(3)) == 2 and not pcall(co))\n"
+              "local ok, message = coroutine.resume(coroutine.create(error), 'x') assert(not ok and message == 'x')");
     pthread_t thread;
     pthread_create(&thread, NULL, run_plugin, &p);
     pause_ms(20);
@@ -310,15 +321,15 @@ static void waiting_fires_no_count_hook_unless_the_host_wants_it(void **state) {
 static const char *const leavings[] = {
     "keep = setmetatable({}, { __gc = function() log('gc', client:list_backends { timeout = 3600 }) end })",
     "keep = setmetatable({}, { __gc = function() log('gc', arvak.sleep(3600)) end })",
-    "keep = setmetatable({}, { __gc = function() log('gc', client.async:list_backends({ timeout = 3600 }):result()) end })",
+    "keep = setmetatable({}, { __gc = function()\n"
+    "  log('gc', client.async:list_backends({ timeout = 3600 }):result()) end })",
     "keep = setmetatable({}, { __gc = function()\n"
     "  log('gc', pcall(arvak.run, function() arvak.spawn(arvak.sleep, 3600) arvak.sleep(3600) end)) end })",
     "keep = setmetatable({}, { __gc = function() coroutine.wrap(function() log('gc', arvak.sleep(3600)) end)() end })",
     "keep = setmetatable({}, { __gc = function() log('gc', arvak.poll(3600)) end })",
     "keep = setmetatable({}, { __gc = function() log('gc', arvak.pollable():step(3600)) end })",
     "keep = setmetatable({}, { __gc = function()\n"
-    "  log('gc', pcall(arvak.batch_manager(quick).execute_batch, arvak.batch_manager(quick), { { bell, 1 } }, 'simulator'))"
-    " end })",
+    "  local m = arvak.batch_manager(quick) log('gc', pcall(m.execute_batch, m, { { bell, 1 } }, 'simulator')) end })",
     "keep = setmetatable({}, { __gc = function() log('gc', quick:wait_for_ready(3600)) end })",
     "keep = setmetatable({}, { __gc = function()\n"
     "  log('gc', pcall(function() for _ in quick:watch_job(job, { timeout = 3600 }) do end end)) end })",
@@ -373,10 +384,12 @@ static const char *const full_leavings[] = {
     "left = arvak.connect('embedded') keep = setmetatable({}, { __gc = function()\n"
     "  left:execute(bell, 'simulator') arvak.connect('embedded'):list_backends() end })",
     "local path = os.tmpname() os.remove(path)\n"
-    "setmetatable({}, { __gc = function() for _, e in ipairs { '', '-wal', '-shm', '.lock' } do os.remove(path .. e) end end })\n"
+    "setmetatable({}, { __gc = function()\n"
+    "  for _, e in ipairs { '', '-wal', '-shm', '.lock' } do os.remove(path .. e) end end })\n"
     "local m = arvak.batch_manager(quick)\n"
     "local list = {} for i = 1, 200 do list[i] = { bell, 1 } end\n"
-    "co = coroutine.create(function() arvak.spawn(function() m:execute_batch(list, 'simulator', { journal = path }) end) end)\n"
+    "co = coroutine.create(function()\n"
+    "  arvak.spawn(function() m:execute_batch(list, 'simulator', { journal = path }) end) end)\n"
     "assert(coroutine.resume(co)) for i = 1, 20 do arvak.poll(0.005) end",
 };
 
@@ -437,7 +450,8 @@ static const char busy_plugin[] =
     "local actions = {\n"
     "  function() assert(quick:list_backends()) end,\n"
     "  function() quick.async:list_backends():result() end,\n"
-    "  function() arvak.run(function() arvak.spawn(arvak.sleep, 0.0005) arvak.sleep(0.0002) quick:list_backends() end) end,\n"
+    "  function() arvak.run(function()\n"
+    "    arvak.spawn(arvak.sleep, 0.0005) arvak.sleep(0.0002) quick:list_backends() end) end,\n"
     "  function() arvak.map({ 1, 2, 3 }, function() return quick:list_backends() end) end,\n"
     "  function() quick:submit_qasm_future(bell, 'simulator', 1):wait(0.001) end,\n"
     "  function() arvak.sleep(0.0005) end,\n"

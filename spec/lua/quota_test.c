@@ -193,7 +193,8 @@ static void policies_are_the_hosts(void **state) {
 static void views_have_the_limits_of_their_client(void **state) {
   (void)state;
   attack_at(slow_address, &(arvak_lua_limits){.max_in_flight = 1, .max_queued = 1},
-            "local view = arvak.resilient(arvak.resilient(client, { breaker = true }), { retry = { max_attempts = 3 } })\n"
+            "local view = arvak.resilient(client, { breaker = true })\n"
+            "view = arvak.resilient(view, { retry = { max_attempts = 3 } })\n"
             "local a, b = client.async:list_backends(), view.async:list_backends()\n"
             "refused(view:list_backends()) refused(client:list_backends())\n"
             "assert(a:result() and b:result() and view:list_backends())");
@@ -214,7 +215,8 @@ static void the_hosts_breaker_can_be_looked_at_only(void **state) {
           "forbidden('breaker: this breaker belongs to the host', arvak.resilient, client, { breaker = b })\n"
           /* nor does impatience open it */
           "for i = 1, 20 do local _, e = client:list_backends { timeout = 0.001 } assert(e.kind == 'timeout') end\n"
-          "for i = 1, 20 do local _, e = client:list_backends { attempt_timeout = 0.001 } assert(e.kind == 'timeout') end\n"
+          "for i = 1, 20 do\n"
+          "  local _, e = client:list_backends { attempt_timeout = 0.001 } assert(e.kind == 'timeout') end\n"
           "for i = 1, 20 do client:watch_job('x', { timeout = 0.001 }):next() end\n"
           "assert(b:state() == 'closed' and client:list_backends())");
   lua_close(L);
@@ -237,8 +239,8 @@ static void refusals_are_seen_by_no_policy(void **state) {
   arvak_client *client = new_client(slow_address, breaker);
   lua_State *L = open_plugin(client, &(arvak_lua_limits){.max_in_flight = 1, .max_queued = 1});
   must(L, "local told = 0\n"
-          "local view = arvak.resilient(client, { retry = { initial_backoff = 0.001, codes = { 'RESOURCE_EXHAUSTED' },\n"
-          "  on_retry = function() told = told + 1 end } })\n"
+          "local view = arvak.resilient(client, { retry = { initial_backoff = 0.001,\n"
+          "  codes = { 'RESOURCE_EXHAUSTED' }, on_retry = function() told = told + 1 end } })\n"
           "local a, b = view.async:list_backends(), view.async:list_backends()\n"
           "for i = 1, 50 do refused(view:list_backends()) end\n"
           "assert(a:result() and b:result() and told == 0 and client:breaker():state() == 'closed')\n"
@@ -263,7 +265,8 @@ static void a_plugin_cancels_its_own_jobs_only(void **state) {
           "  ok, err = c.async:cancel_job(theirs):result() assert(ok == nil and err.scope == 'plugin')\n"
           "end\n"
           "local mine = assert(client:submit_qasm(bell, 'simulator', 1)) assert(client:cancel_job(mine))\n"
-          "local ids = assert(client:submit_batch({ { bell }, { bell } }, 'simulator')) assert(client:cancel_job(ids[2]))\n"
+          "local ids = assert(client:submit_batch({ { bell }, { bell } }, 'simulator'))\n"
+          "assert(client:cancel_job(ids[2]))\n"
           "local f = client:submit_qasm_future(bell, 'simulator') assert(f:submitted()) assert(f:cancel())");
   must(other, "assert(client:cancel_job(job))");
   lua_close(L);

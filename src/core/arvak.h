@@ -140,7 +140,6 @@ int64_t arvak_retry_delay_ns(const arvak_retry *retry, int attempt, double rando
  * retry_after. */
 bool arvak_retry_obeys(const arvak_retry *retry, int64_t pushback_ns);
 
-/* A failure, of an RPC or of anything else that a policy decides about. */
 typedef struct arvak_failure {
   int code;            /* of gRPC; -1: none */
   bool is_submit;      /* repeating it could do its work twice */
@@ -149,7 +148,7 @@ typedef struct arvak_failure {
   bool maybe_executed;
   bool by_table, as_read; /* contract 2.10 lets this RPC be repeated; it would let a read be repeated */
 } arvak_failure;
-/* Whether the failure is worth another attempt, apart from the number of attempts and the budget. */
+/* Whether the failure is worth another attempt; the number of attempts and the budget aside. */
 bool arvak_retry_is_worth(const arvak_retry *retry, const arvak_failure *failure);
 bool arvak_retry_spend(arvak_retry *retry); /* takes a failure's token; true: the budget allows a retry */
 void arvak_retry_earn(arvak_retry *retry);  /* gives back a part of a token for a success */
@@ -191,7 +190,6 @@ typedef struct arvak_breaker_options {
 /* Refuses calls while the server is down. Live, thread-safe, counted. */
 typedef struct arvak_breaker arvak_breaker;
 
-/* What a breaker gives to a call that it lets through. */
 typedef struct arvak_pass {
   uint64_t generation; /* 0: the call was not let through */
   uint64_t round;      /* counts how often the places for probes were given out anew */
@@ -209,20 +207,18 @@ int arvak_breaker_new(const arvak_breaker_options *options, arvak_breaker **out)
 arvak_breaker *arvak_breaker_ref(arvak_breaker *breaker); /* shared; NULL is fine, as below */
 void arvak_breaker_unref(arvak_breaker *breaker);
 void arvak_breaker_get_info(arvak_breaker *breaker, int64_t at_ns, arvak_breaker_info *out); /* at this time */
-/* True: the call may go; give *pass to arvak_breaker_leave once, however the call ends. False: *retry_after_ns says
- * when to try, as in arvak_breaker_info. until_ns: when the call will have ended at the latest; 0: unknown. A probe
- * loses its place a second after until_ns. Where until_ns is unknown, it loses the place timeout_ns after entering,
- * but not before a second. In any case it loses the place after a minute. If it leaves later, its success still
- * counts, its failure does not. */
+/* True: the call may go; give *pass to arvak_breaker_leave once, however it ends. False: *retry_after_ns says when to
+ * try, as in arvak_breaker_info. until_ns: when the call will have ended; 0: unknown. A probe loses its place a second
+ * after until_ns; where that is unknown, timeout_ns after entering (a second at least); in any case after a minute. If
+ * it leaves later, its success still counts, its failure does not. */
 bool arvak_breaker_enter(arvak_breaker *breaker, int64_t until_ns, arvak_pass *pass, int64_t *retry_after_ns);
 void arvak_breaker_leave(arvak_breaker *breaker, arvak_pass pass, arvak_verdict verdict);
 void arvak_breaker_record(arvak_breaker *breaker, arvak_verdict verdict); /* counts something that did not enter */
 /* Holds it open or closed until reset. While it is forced open, it names no time to try again. */
 void arvak_breaker_force(arvak_breaker *breaker, arvak_breaker_state state);
 void arvak_breaker_reset(arvak_breaker *breaker);
-/* Fills in the outcome of a call that a breaker has refused: kind, code, message, retryable and retry_after.
- * retry_after_ns: as arvak_breaker_enter gave it. Of a breaker that is forced open, the message says so, and the
- * outcome has no retry_after and is not retryable. */
+/* Fills in the outcome of a call that a breaker has refused with this retry_after_ns. Of a breaker that is forced open,
+ * the message says so, and the outcome has no retry_after and is not retryable. */
 void arvak_breaker_explain(int64_t retry_after_ns, arvak_outcome *out);
 /* What a status says about its server. */
 arvak_verdict arvak_verdict_of(arvak_rpc rpc, int code, const char *message);
@@ -245,10 +241,9 @@ typedef struct arvak_channel_arg {
   int integer;
 } arvak_channel_arg;
 
-/* Adds headers to one attempt, besides those of its client and its call: a fresh token, say. The client calls it
- * before each attempt in the thread that drives the attempt's loop, so perhaps in several threads at once. It must
- * not wait. It may cancel calls, its own too, and release the client. When it returns false or adds a header that
- * cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
+/* Adds headers to one attempt: a fresh token, say. The client calls it before each attempt in the thread that drives
+ * the attempt's loop. It must not wait. It may cancel calls, its own too, and release the client. When it returns false or
+ * adds a header that cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. Of several headers with one name the call's own counts, then this one, then the client's.
@@ -278,7 +273,6 @@ typedef struct arvak_client_options {
 } arvak_client_options;
 
 typedef struct arvak_client arvak_client;
-
 /* Makes a client; opens no connection and never waits. On ARVAK_EINVAL *reason, if given, is a static sentence that
  * names the option and what was expected; it never repeats a header's value. *out is owned. */
 int arvak_client_new(const arvak_client_options *options, arvak_client **out, const char **reason);
@@ -286,14 +280,14 @@ arvak_client *arvak_client_ref(arvak_client *client); /* shared */
 void arvak_client_unref(arvak_client *client);        /* closes the connections when the last reference goes */
 arvak_retry *arvak_client_retry(const arvak_client *client); /* of its options; borrowed, or NULL; so the next one */
 arvak_breaker *arvak_client_breaker(const arvak_client *client);
-bool arvak_client_has_header(const arvak_client *client, const char *name); /* among the headers in its options */
+bool arvak_client_has_header(const arvak_client *client, const char *name); /* in its options */
 const char *arvak_client_address(const arvak_client *client); /* as given; borrowed, lives as long as the client */
 
 bool arvak_client_is_paced(const arvak_client *client); /* its limiter learns the pace of submits */
 /* For how long the server has refused every submit for its rate; -1: it has accepted the last. words, of size bytes,
  * 1 at least, gets the server's last ones. */
 int64_t arvak_client_get_refusal(arvak_client *client, char *words, size_t size);
-int64_t arvak_client_timeout_ns(const arvak_client *client);  /* the deadline of a call that names none */
+int64_t arvak_client_timeout_ns(const arvak_client *client); /* the deadline of a call that names none */
 
 /* NULL if a header of this name and value may be sent, else a static reason. */
 const char *arvak_header_check(const char *name, arvak_text value);
@@ -312,7 +306,6 @@ typedef struct arvak_client_stats {
   double submit_rate; /* jobs a second at which turns come now; -1 while there are none */
   uint64_t refused;   /* submits that the server refused for their rate; each was sent again later, or ended so */
 } arvak_client_stats;
-
 void arvak_client_get_stats(arvak_client *client, arvak_client_stats *out);
 
 /* How long calls of an RPC took, from start to end, to within 6 %. Calls without an attempt are not counted. */
@@ -320,7 +313,6 @@ typedef struct arvak_latency {
   uint64_t count;
   int64_t p50_ns, p90_ns, p99_ns, max_ns;
 } arvak_latency;
-
 void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency *out);
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
@@ -329,7 +321,6 @@ void arvak_client_get_latency(arvak_client *client, arvak_rpc rpc, arvak_latency
 typedef struct arvak_loop arvak_loop;
 typedef struct arvak_timer arvak_timer;
 typedef void (*arvak_timer_fn)(arvak_timer *timer, void *ud);
-
 /* Part of the object that it times; zero it before first use. */
 struct arvak_timer {
   int64_t deadline_ns;
@@ -341,9 +332,8 @@ struct arvak_timer {
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
 /* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
 void arvak_loop_close(arvak_loop *loop);
-/* Waits for an event or a timer, until the time until_ns at most, and runs the callbacks that are due then. A wake
- * ends the wait early. Callbacks run here and nowhere else. What they start, cancel or set belongs to the next step,
- * so a step returns whatever they do. Returns how many ran. */
+/* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
+ * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. In a fork it has no effect. */
@@ -366,8 +356,7 @@ void arvak_loop_close_fd(arvak_loop *loop);
  * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
  * (arvak_loop_next_asking). Else the time of the next timer; ARVAK_NEVER: no timer runs. A step does not wait while
  * this is 0. With an open descriptor, whatever makes it 0 also makes the descriptor readable, within a step too.
- * Setting a timer does not: an owner that sets one outside a step calls this again before it waits for the
- * descriptor. */
+ * Setting a timer does not: after setting one outside a step, call this again before the wait. */
 int64_t arvak_loop_due_ns(const arvak_loop *loop);
 
 /* Makes client connect, unless it does; loop polls for the connection. True: a connection is ready now. */
@@ -375,17 +364,11 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
 /* Lets connections that have failed connect now, without gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
 
-/* ---- share ------------------------------------------------------------------------------------------------------ */
-
-/* What one part of a program has of a client, such as a Lua state among those of a host. Slots go round the shares
- * whose calls wait: one that has ten thousand calls waiting holds up nobody. Calls that name no share have one in
- * common. Of the thread that drives the loop; counted. */
+/* What one part of a program has of a client, such as a Lua state: slots go round the shares whose calls wait. Counted;
+ * of one thread. max_in_flight: calls with gRPC at most; 0: any number. loop: of its calls, outlives it: while nobody
+ * drives it, its turns go to others; NULL: several. Does not keep the client. */
 typedef struct arvak_share arvak_share;
-
-/* max_in_flight: its calls with gRPC, the others wait; 0: as many as the client allows. loop: that of all its calls,
- * borrowed, outlives it: while nobody drives the loop, the share's turns go to others. NULL: of several loops of this
- * thread. Does not keep the client. *out is owned: arvak_share_unref. ARVAK_ENOMEM. */
-int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out);
+int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out); /* owned */
 arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */
 void arvak_share_unref(arvak_share *share);
 
@@ -518,7 +501,6 @@ int arvak_response_decode(arvak_rpc rpc, const uint8_t *data, size_t size, arvak
 
 typedef struct arvak_call arvak_call;
 typedef void (*arvak_call_fn)(arvak_call *call, void *ud);
-
 typedef struct arvak_call_options {
   int64_t timeout_ns;       /* 0: the client's; so the next two */
   int64_t attempt_timeout_ns;

@@ -2,8 +2,9 @@
  * and the turns of its rate. Invariant: while a share is in the round every slot is taken, and a slot that comes free
  * goes to the share whose turn it is.
  *
- * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an offer
- * is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the others.
+ * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an
+ * offer is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the
+ * others.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slots.h"
 
@@ -43,8 +44,8 @@ static void unlink_place(arvak__slots *slots, arvak_share *share, arvak__place *
   slots->queued--;
 }
 
-/* So that whoever waits, and with him his loop, cannot go away before he is posted and the loop is woken: he has to take
- * mu, to unqueue or to release, before he ends. */
+/* Under mu, so that whoever waits, and with him his loop, cannot go away before he is posted and the loop is woken: he
+ * has to take mu, to unqueue or to release, before he ends. */
 static void grant(arvak__slots *slots) {
   while (slots->round.first && slots->taken < slots->count) {
     arvak_share *share = (arvak_share *)slots->round.first;

@@ -1,6 +1,6 @@
-/* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in a place that is embedded
- * in him. Slots go round the shares that wait, and within one first in, first out. Tokens are the limiter's permission
- * to submit jobs, one each.
+/* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in a place that is
+ * embedded in him. Slots go round the shares that wait, and within one first in, first out. Tokens are the limiter's
+ * permission to submit jobs, one each.
  * Thread-safe: guarded by mu. Places are borrowed while they are in a queue.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_SLOTS_H

@@ -1,6 +1,7 @@
 /* The turns of a client's submits. Once the server has refused one for its rate, each waits for its turn, one of each
- * share after the other and within a share first in, first out, at the pace that the server lets through (policy/pace.h). Nobody is handed a turn: whoever is first in
- * line takes it when it is due. Thread-safe: guarded by mu. A turn is borrowed while it is in line.
+ * share after the other and within a share first in, first out, at the pace that the server lets through
+ * (policy/pace.h). Nobody is handed a turn: whoever is first in line takes it when it is due.
+ * Thread-safe: guarded by mu. A turn is borrowed while it is in line.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_TURNS_H
 #define ARVAK_TURNS_H

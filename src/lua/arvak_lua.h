@@ -29,8 +29,8 @@ int luaopen_arvak_circuit(struct lua_State *L);
 /* Pushes a handle on client, which it shares. Closing the handle, or the state, ends the calls and futures that were
  * made through it; the others keep the client. Opens the library in L if it is not open yet, without a global or an
  * entry in package.loaded: a state that gets nothing but this handle can reach no other server. Raises when out of
- * memory, and an error of kind "forked" in a fork of a process whose gRPC is running. The plugin can look at the client's
- * breaker and cannot move it, and cannot set the headers that the host has given to the client. */
+ * memory, and an error of kind "forked" in a fork of a process whose gRPC is running. The plugin can look at the
+ * client's breaker and cannot move it, and cannot set the headers that the host has given to the client. */
 void arvak_lua_pushclient(struct lua_State *L, arvak_client *client);
 
 /* ---- limits ----------------------------------------------------------------------------------------------------- */
@@ -54,10 +54,10 @@ typedef struct arvak_lua_submit {
  * use the state. NULL: let through; else a message, copied at once: the submit ends with it. */
 typedef const char *(*arvak_lua_submit_fn)(const arvak_lua_submit *submit, void *ud);
 
-/* The limits of a plugin. Zero means no limit of its own. They belong to the handle that is pushed and to its views; what
- * says "the state" holds for all of the Lua state, and of several pushes the lowest counts. Whatever is beyond a limit
- * of what is under way waits; beyond a limit of what waits or is held it is refused: the call gives nil and an error of
- * kind "resource_exhausted" and scope "plugin" without a code, which no policy of the client sees. A time that is longer
+/* The limits of a plugin. Zero means no limit of its own. They belong to the handle that is pushed and to its views;
+ * what says "the state" holds for all of the Lua state, and of several pushes the lowest counts. What is in flight
+ * beyond a limit waits; what waits or is held beyond one is refused: the call gives nil and an error of kind
+ * "resource_exhausted" and scope "plugin" without a code, which no policy of the client sees. A time that is longer
  * than the longest raises; where the plugin gives none, the longest takes the place of a longer default. */
 typedef struct arvak_lua_limits {
   int max_in_flight;         /* calls with gRPC; the others wait */
@@ -117,6 +117,10 @@ void arvak_lua_clear_interrupt(struct lua_State *L);
 /* For a debug hook of the host's, in C: raises if the state is interrupted, and does so again at every instruction of
  * this coroutine. Does not need the library to be open. */
 void arvak_lua_check(struct lua_State *L);
+/* Replaces coroutine.resume and coroutine.wrap in L's state by ones that do the same, and then what arvak_lua_check
+ * does: without that, each coroutine that a plugin starts anew in a loop has all of the count of your hook before it is
+ * stopped. To be called before the plugin runs, with Lua's coroutine library open. */
+void arvak_lua_guard_coroutines(struct lua_State *L);
 /* While something blocks in L's state, its count hook runs about this often, in milliseconds; 0, as at first: waiting
  * fires no count hook, so that a limit on instructions does not hit a plugin that only waits. */
 void arvak_lua_set_hook_interval(struct lua_State *L, int interval_ms);

@@ -21,7 +21,8 @@ enum { FLUSH_ROUNDS = 8, REFUSAL_SIZE = 160 };
 /* ---- life ---- */
 
 larvak_client *larvak_client_push(lua_State *L) {
-  if (larvak_is_closing(L, larvak_state_get(L))) larvak_misuse(L, "the Lua state is closing"); /* and would not free it */
+  bool is_closing = larvak_is_closing(L, larvak_state_get(L)); /* nobody would free the handle */
+  if (is_closing) larvak_misuse(L, "the Lua state is closing");
   larvak_client *client = lua_newuserdatauv(L, sizeof *client, LARVAK_CLIENT_METADATA);
   memset(client, 0, sizeof *client);
   client->state = larvak_state_get(L);

@@ -8,13 +8,14 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "causes.h"
 #include "errors.h"
 #include "hooks.h"
 #include "misuse.h"
 #include "options.h"
 
-/* In the registry: userdata of clients with functions, by address, weak; and what such functions raised, by call. */
-static const char handles_key = 0, causes_key = 0;
+/* In the registry: userdata of clients with functions, by address, weak. */
+static const char handles_key = 0;
 
 static const char refused[] = "a function given as api_key or metadata raised an error, see cause";
 
@@ -119,9 +120,7 @@ static int give(lua_State *L) {
 
 /* (lightuserdata call, error) */
 static int note_cause(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
-  lua_pushvalue(L, 2);
-  lua_rawsetp(L, -2, lua_touserdata(L, 1));
+  larvak_cause_note(L, lua_touserdata(L, 1));
   return 0;
 }
 
@@ -150,12 +149,8 @@ void larvak_headers_give(lua_State *L, larvak_state *state) {
 
 void larvak_headers_set_cause(lua_State *L, const arvak_call *call) {
   if (arvak_call_outcome(call)->message != refused) return;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &causes_key);
-  lua_rawgetp(L, -1, call);
-  lua_setfield(L, -3, "cause");
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, call);
-  lua_pop(L, 1);
+  larvak_cause_push(L, call);
+  lua_setfield(L, -2, "cause");
 }
 
 void larvak_headers_open(lua_State *L) {
@@ -165,6 +160,4 @@ void larvak_headers_open(lua_State *L) {
   lua_setfield(L, -2, "__mode");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &handles_key);
-  lua_newtable(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &causes_key);
 }

@@ -7,6 +7,7 @@
 #include "interrupt.h"
 
 #include <lauxlib.h>
+#include <lualib.h>
 #include <string.h>
 
 #include "errors.h"
@@ -153,6 +154,38 @@ bool larvak_is_closing(lua_State *L, const larvak_state *state) {
 void arvak_lua_check(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   if (state) larvak_interrupt_check(L, state);
+}
+
+/* Upvalue 1: coroutine.resume, or a function made by coroutine.wrap. Who resumed a coroutine is known to Lua alone, so
+ * he looks for himself. */
+static int resume_and_look(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  arvak_lua_check(L);
+  return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
+/* Upvalue 1: coroutine.wrap. */
+static int wrap_and_look(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  lua_pushcclosure(L, resume_and_look, 1);
+  return 1;
+}
+
+void arvak_lua_guard_coroutines(lua_State *L) {
+  luaL_checkstack(L, 3, NULL);
+  if (lua_getglobal(L, LUA_COLIBNAME) != LUA_TTABLE)
+    luaL_error(L, "arvak_lua_guard_coroutines: Lua's coroutine library is not open");
+  lua_getfield(L, -1, "resume");
+  lua_pushcclosure(L, resume_and_look, 1);
+  lua_setfield(L, -2, "resume");
+  lua_getfield(L, -1, "wrap");
+  lua_pushcclosure(L, wrap_and_look, 1);
+  lua_setfield(L, -2, "wrap");
+  lua_pop(L, 1);
 }
 
 /* Of every thread at once: one that is never resumed keeps none of ours. */

@@ -11,6 +11,7 @@
 #include "await.h"
 #include "breaker.h"
 #include "call_policies.h"
+#include "causes.h"
 #include "client.h"
 #include "connect.h"
 #include "descriptor.h"
@@ -104,8 +105,8 @@ static void load_source(lua_State *L, const larvak_source *source) {
   if (status != LUA_OK) lua_error(L);
 }
 
-/* What the Lua layer finds as its globals: those that a host may take from its plugins, or a plugin may replace, as they
- * were when the library was opened; the others as they are. */
+/* What the Lua layer finds as its globals: those that a host may take from its plugins, or a plugin may replace, as
+ * they were when the library was opened; the others as they are. */
 static void push_globals(lua_State *L) {
   static const char *const names[] = {"assert", "collectgarbage", "error", "getmetatable", "ipairs", "next", "pairs",
                                       "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable",
@@ -159,9 +160,9 @@ static void push_core(lua_State *L) {
       larvak_upcall_open, larvak_state_open, larvak_interrupt_open, larvak_quota_open, larvak_work_open,
       larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
-      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_headers_open, larvak_call_policies_open,
-      larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open, larvak_stream_open,
-      larvak_sha256_open, larvak_files_open, larvak_lockfile_open, larvak_draft_open};
+      larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_causes_open, larvak_headers_open,
+      larvak_call_policies_open, larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open,
+      larvak_stream_open, larvak_sha256_open, larvak_files_open, larvak_lockfile_open, larvak_draft_open};
   lua_newtable(L);
   for (size_t i = 0; i < sizeof units / sizeof *units; i++) units[i](L);
   lua_pushstring(L, ARVAK_VERSION);

@@ -83,7 +83,7 @@ void larvak_quota_headers(lua_State *L, const larvak_quota *limits, arvak_client
   if (!limits->is_guest) return;
   for (size_t i = 0; i < count; i++)
     if (is_protected(limits, core, headers[i].name))
-      larvak_misuse(L, "metadata[\"%s\"]: this header belongs to the host, and a plugin cannot set it", headers[i].name);
+      larvak_misuse(L, "metadata[\"%s\"]: this header belongs to the host, not to a plugin", headers[i].name);
 }
 
 void larvak_quota_policies(lua_State *L, const larvak_quota *limits, const char *option) {
@@ -99,8 +99,8 @@ static const char *ask_host(const larvak_quota *limits, const larvak_load *load)
   return limits->most.on_submit(&submit, limits->most.ud);
 }
 
-/* At the plugin's own rate: when these jobs may be submitted, 0: now. ARVAK_NEVER: not until latest_ns. The rate is kept
- * as the time at which the next job would be due without a burst. */
+/* At the plugin's own rate: when these jobs may be submitted, 0: now. ARVAK_NEVER: not until latest_ns. The rate is
+ * kept as the time at which the next job would be due without a burst. */
 static int64_t take_turn(larvak_quota *limits, int jobs, int64_t latest_ns) {
   if (limits->most.submit_rate <= 0 || jobs == 0) return 0;
   int64_t now = arvak_now_ns();

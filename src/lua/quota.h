@@ -1,5 +1,5 @@
 /* larvak_quota: what a host lets a plugin do with a client, and what the plugin does now. One for the handle that was
- * pushed and its views; a client that the plugin has connected itself has one without limits. Counted, of one Lua state.
+ * pushed and its views; a client that the plugin has connected itself has one without limits. Counted; of one state.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_QUOTA_H
 #define LARVAK_QUOTA_H

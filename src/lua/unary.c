@@ -232,7 +232,8 @@ static int unary_call(lua_State *L) {
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_task *task = client->state->tasks.current;
   bool is_canceled = (task && task->is_canceled) || larvak_is_closing(L, client->state);
-  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc) : start(L, client, &request, &options, false);
+  larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc)
+                                  : start(L, client, &request, &options, false);
   return wait ? larvak_await(L, wait, is_foreign) : 2;
 }
 

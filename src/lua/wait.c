@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 #include <stdlib.h>
 
+#include "causes.h"
 #include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
@@ -58,7 +59,12 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
 void larvak_wait_free(larvak_wait *wait) {
   larvak_state *state = wait->state;
   if (wait->timer.place) arvak_loop_stop_timer(state->loop, &wait->timer);
-  if (wait->call) arvak_call_release(wait->call);
+  if (wait->call) {
+    const arvak_outcome *outcome = arvak_call_outcome(wait->call);
+    bool may_have_cause = !outcome || outcome->kind == ARVAK_KIND_UNAUTHENTICATED;
+    if (may_have_cause) larvak_cause_drop(state->main, wait->call);
+    arvak_call_release(wait->call);
+  }
   larvak_quota_end(&wait->charge);
   if (wait->task) wait->task->wait = NULL;
   wait->call = NULL;

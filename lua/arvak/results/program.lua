@@ -4,7 +4,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
-local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
 local records = require "arvak.results.records"
 

@@ -1020,8 +1020,8 @@ local client = {}
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3. From 1 on the server compiles the circuit, and the bitstrings cover its whole device. Defaults to `0`.
 
----Options of waiting for a job.
----@class arvak.wait_options: arvak.call_options
+---What every method that waits for a job takes.
+---@class arvak.waiting: arvak.call_options
 ---@field max_wait? number seconds the wait may take. The job goes on when they are over. Defaults to no limit; without one, the wait ends when the server has given no usable answer for one `timeout`.
 ---@field poll_interval? number the longest pause between two looks at the job, in seconds. The first looks follow each other faster. Defaults to `1`.
 ---@field on_progress? fun(job: arvak.job) called at each look; must not wait
@@ -1033,13 +1033,13 @@ local client = {}
 ---@field backend_id? string with `circuit`: where the job was submitted, of a circuit that needs more than 20 qubits or nearly so. Defaults to `"simulator"`.
 
 ---Options of `client:wait_for_job`.
----@class arvak.wait_for_job_options: arvak.wait_options
+---@class arvak.wait_options: arvak.waiting
 ---@field circuit? arvak.circuit as in `arvak.get_job_result_options`
 ---@field optimization_level? integer as in `arvak.get_job_result_options`
 ---@field backend_id? string as in `arvak.get_job_result_options`
 
 ---Options of submitting a job and waiting for it.
----@class arvak.execute_options: arvak.wait_options
+---@class arvak.execute_options: arvak.waiting
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3, as in `arvak.submit_options`. Defaults to `0`.
 
@@ -1198,7 +1198,7 @@ function client:get_job_result(job_id, options) end
 ---print(assert(client:wait_for_job(job_id, { max_wait = 60, on_progress = function(job) print(job.state) end })))
 ---```
 ---@param job_id string the id that a submit gave
----@param options? arvak.wait_for_job_options
+---@param options? arvak.wait_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function client:wait_for_job(job_id, options) end

@@ -36,7 +36,7 @@ function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.text(job_id, "job_id")
-  local others, made = program.take_circuit(options, "wait_for_job")
+  local others, made = program.take_circuit(options, "wait_for_job", wait.names_with_circuit)
   wait.check_options(others, "wait_for_job")
   local ok, way = program.way_of(made)
   if not ok then return nil, way end
@@ -320,22 +320,22 @@ function checks.execute(client, qasm, backend_id, options)
 end
 
 -- Options of a method that takes a job's id, whose circuit is the one of now; and those without it.
-local function freeze_options(options, method)
-  local others, made = program.take_circuit(options, method)
+local function freeze_options(options, method, names)
+  local others, made = program.take_circuit(options, method, names)
   if not made then return options, options end
   for name, value in next, others do made[name] = value end
   return made, others
 end
 
 function checks.wait_for_job(client, job_id, options)
-  local frozen, others = freeze_options(options, "wait_for_job")
+  local frozen, others = freeze_options(options, "wait_for_job", wait.names_with_circuit)
   wait.check_options(others, "wait_for_job")
   core.check.get_job_status(client, job_id, others and check.pick_call_options(others))
   return job_id, frozen
 end
 
 function checks.get_job_result(client, job_id, options)
-  local frozen, others = freeze_options(options, "get_job_result")
+  local frozen, others = freeze_options(options, "get_job_result", job_result.option_names)
   core.check.get_job_result(client, job_id, others)
   return job_id, frozen
 end

@@ -811,6 +811,7 @@ function result:to_table() end
 ---@field cause? any
 ---@field scope? "queue"|"call"|"wait"|"batch" of a timeout
 ---@field traceback? string of an error raised in a task
+---@field backends? string[] of kind "backend_not_found": the ids of those that the server has
 
 -- ---- other event loops
 

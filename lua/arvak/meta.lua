@@ -1884,20 +1884,6 @@ function result:top(n) end
 ---@return arvak.error|nil err
 function result:marginal(qubits) end
 
----The result for one register of a circuit, summed over the others.
----Errors: `rpc` when a count is no count.
----Raises: a name that is no register of the circuit, a result that is not of a circuit.
----
----```lua
----local c = arvak.circuit.new { qubits = 2, bits = { { "a", 1 }, { "b", 1 } } }
----c:x(0):measure(0, 0):measure(1, 1)
----print(assert(client:execute(c, "simulator", 100)):of("a"):most_frequent())   --> 1   1.0
----```
----@param name string
----@return arvak.result|nil result
----@return arvak.error|nil err
-function result:of(name) end
-
 ---The mean of the product of Z over some qubits: 0 counts as +1, 1 as −1.
 ---Errors: `rpc` when nothing was counted, or a count is no count.
 ---

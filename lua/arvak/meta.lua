@@ -809,7 +809,7 @@ function result:to_table() end
 ---@field elapsed? number seconds, over all attempts
 ---@field retry_after? number seconds after which trying again may help, as the server or the breaker says; none from a breaker that is forced open
 ---@field cause? any
----@field scope? "queue"|"call"|"wait"|"batch" of a timeout
+---@field scope? "queue"|"call"|"wait"|"batch" of a timeout; "plugin": the host of this plugin has refused it
 ---@field traceback? string of an error raised in a task
 
 -- ---- other event loops

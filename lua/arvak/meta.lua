@@ -16,9 +16,9 @@ local arvak = {}
 ---@field attempt_timeout? number seconds one attempt may take (default: as long as the call)
 ---@field retry? arvak.retry_options|arvak.retry_policy|boolean true: with the defaults (default: no retries)
 ---@field breaker? arvak.breaker_options|arvak.breaker|boolean true: with the defaults (default: none)
----@field limiter? arvak.limiter_options|false
+---@field limiter? "auto"|arvak.limiter_options|false "auto" (default): a SubmitJob that the server refuses for its rate (RESOURCE_EXHAUSTED) is sent again, at the pace that the server lets through, which all submits of the client share; a SubmitBatch waits for its turn, and is never repeated. A table: this fixed rate. false: none; submits that are refused end with that error
 ---@field max_concurrent_rpcs? integer calls with gRPC at once; more wait in order (default 128)
----@field queue_timeout? number seconds a call may wait in that queue (default 300)
+---@field queue_timeout? number seconds a call may wait in that queue, and a submit in all for its turn where the server limits the rate (default 300)
 ---@field api_key? string|fun(): string sent as x-api-key; a function is asked before each attempt and must not wait
 ---@field metadata? table<string, string>|fun(): table<string, string> sent with each call; the same
 ---@field tls? boolean|arvak.tls_options
@@ -331,7 +331,7 @@ local client = {}
 
 ---@class arvak.wait_options: arvak.call_options
 ---@field max_wait? number seconds; the job goes on when they are over. Default: until the job ends, or the server has given no usable answer (an error, a state that is not known) for one timeout
----@field poll_interval? number seconds between looks at most (default 1.0; the first looks come sooner)
+---@field poll_interval? number seconds between looks at most (default 1.0; the first look is at once, the next ones come soon, and later about when the client's jobs usually end)
 ---@field on_progress? fun(job: arvak.job) called with each look; must not wait
 ---@field strategy? "poll"
 
@@ -450,6 +450,7 @@ function client:wait_for_ready(timeout) end
 ---@field latency table<string, { count: integer, p50: number, p90: number, p99: number, max: number }> seconds from the start of a call to its end, by RPC
 ---@field in_flight_limit integer what in_flight may be now
 ---@field limiter_tokens? number jobs that may be submitted at once now, at the rate of a limiter
+---@field pace? { refused: integer, held: integer, rate: number? } once the server has refused submits for their rate: how many it has refused, how many wait for their turn now, and how many turns come in a second
 ---@field tokens? number of the retry budget
 ---@field breaker? { state: string, opened: integer, half_opened: integer, closed: integer } its state, and how often it came to each
 

@@ -45,6 +45,30 @@ describe("the pool", function()
     end)
   end
 
+  it("spreads a burst of calls over connections that are still starting", function()
+    server = helper.start()
+    server:fault { rpc = "GetJobStatus", latency = 0.3 }
+    client = arvak.connect(server.address, { pool_size = 4 })
+    local futures = {}
+    for i = 1, 64 do futures[i] = client.async:get_job_status("x") end
+    helper.eventually(function() return server:stats().connections_total == 4 end)
+    for _, f in ipairs(futures) do assert.equal("job_not_found", f:exception().kind) end
+    assert.equal(4, client:stats().connections.ready)
+  end)
+
+  it("gives watches that are opened at once to several connections, since one takes only so many", function()
+    server = helper.start { watch_interval = 60, job_latency = 60 }
+    client = arvak.connect(server.address, { pool_size = 3 })
+    arvak.run(function()
+      local job_id = assert(client:submit_qasm(helper.bell, "simulator", 1))
+      local watches = {}
+      for i = 1, 150 do watches[i] = client:watch_job(job_id) end
+      for _, watch in ipairs(watches) do assert.equal("RUNNING", (watch:next())) end
+      assert.is_true(server:stats().connections_total >= 2)
+      for _, watch in ipairs(watches) do watch:cancel() end
+    end)
+  end)
+
   it("closes its connections with the client", function()
     server = helper.start()
     client = arvak.connect(server.address, { pool_size = 4 })

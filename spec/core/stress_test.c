@@ -251,6 +251,7 @@ static pid_t server;
 static void start_server(void) {
   static const char *const faults[] = {"rpc=GetBackendInfo,latency=0.01,rate=0.5",
                                        "rpc=SubmitJob,status=UNAVAILABLE,rate=0.1",
+                                       "rpc=SubmitJob,status=RESOURCE_EXHAUSTED,rate=0.1",
                                        "rpc=ListBackends,drop=before,rate=0.01",
                                        "rpc=GetJobStatus,drop=after,rate=0.01",
                                        "rpc=GetJobResult,hang=before,rate=0.02",
@@ -286,8 +287,8 @@ static bool give_headers(arvak_header_sink *sink, arvak_rpc rpc, void *ud) {
 static void make_shared(void) {
   static unsigned made;
   arvak_client_options options = {.address = address, .pool_size = POOL_SIZE, .max_concurrent_rpcs = SLOTS,
-                                  .limiter = {.rate = 5000, .burst = 10, .is_adaptive = true},
-                                  .headers_fn = made++ % 2 ? give_headers : NULL}; /* else calls may ask */
+                                  .headers_fn = made % 2 ? give_headers : NULL}; /* else calls may ask */
+  if (made++ % 4 < 2) options.limiter = (arvak_limiter_options){.rate = 5000, .burst = 10, .is_adaptive = true};
   arvak_retry_options retry_options = {.max_attempts = 4, .initial_backoff_ns = MS, .max_backoff_ns = 10 * MS,
                                        .budget = {100, 0.5}, .on_retry = on_retry};
   arvak_breaker_options breaker_options = {.failure_threshold = 4, .timeout_ns = 5 * MS, .on_change = on_change};

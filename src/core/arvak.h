@@ -96,7 +96,6 @@ typedef struct arvak_budget_options {
 } arvak_budget_options;
 
 typedef struct arvak_outcome arvak_outcome;
-
 typedef struct arvak_retry_event {
   arvak_rpc rpc;
   int attempt;      /* the one that failed, from 1 */
@@ -126,7 +125,6 @@ typedef struct arvak_retry_options {
 
 /* When to try again; immutable, thread-safe, counted. */
 typedef struct arvak_retry arvak_retry;
-
 /* address: the one whose budget is shared, as given to the client; NULL: a budget of its own. *out is owned; release
  * is not called when this fails. ARVAK_EINVAL: the address cannot be read. */
 int arvak_retry_new(const arvak_retry_options *options, const char *address, arvak_retry **out);
@@ -352,6 +350,9 @@ void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer); /* not running
  * count. Returns the descriptor (borrowed, the same each time, only to be polled for reading) or a negative
  * ARVAK_E…. */
 int arvak_loop_open_fd(arvak_loop *loop);
+/* After a step that found something the owner is expected to wait on the descriptor, or to step, soon: until then
+ * nobody waits inside gRPC. Says that it may take a while: the thread waits there now. */
+void arvak_loop_pause(arvak_loop *loop);
 void arvak_loop_close_fd(arvak_loop *loop);
 /* When the next step has something to do, for whoever waits elsewhere. 0: it has now, because something was posted to
  * the loop, because events have come over the descriptor and not run, or because a call asks for its headers
@@ -567,7 +568,6 @@ void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kin
  * through, the stream has ended. */
 typedef struct arvak_stream arvak_stream;
 typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
-
 /* Starts a stream; never waits. options: timeout_ns 0 is none; fn is ignored. ARVAK_EREFUSED. *out is owned:
  * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

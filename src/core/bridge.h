@@ -1,12 +1,14 @@
 /* The bridge of a loop: a thread that waits inside gRPC in the owner's place, who waits on a descriptor instead. It is
  * part of the loop. Invariant: the descriptor is readable, or about to be, whenever an event has arrived that the owner
- * has not taken. Owner thread of the loop, where a field or a function does not say otherwise.
+ * has not taken, unless the thread rests, and the owner looks for himself. Owner thread of the loop, where a field or a
+ * function does not say otherwise.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_BRIDGE_H
 #define ARVAK_BRIDGE_H
 
 #include <grpc/grpc.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tag.h"
@@ -31,7 +33,12 @@ int arvak__bridge_start(arvak__bridge *bridge);
 /* Ends the thread. A wake that was given to the descriptor only, a moment ago, is lost: wake the loop afterwards. */
 void arvak__bridge_stop(arvak__bridge *bridge);
 void arvak__bridge_signal(arvak__bridge *bridge); /* makes event_fd readable; thread-safe */
-/* Waits until event_fd is readable, until_ns at most, and moves what has arrived to taken. */
+/* The owner will not come for events at once: from now on the thread waits for them. */
+void arvak__bridge_arm(arvak__bridge *bridge);
+/* Whether nobody waits for events inside gRPC: then the owner has to look. */
+bool arvak__bridge_is_resting(const arvak__bridge *bridge);
+/* Moves what has arrived to taken. Where that is nothing the thread waits from now on; and so does the owner, until_ns
+ * at most, until event_fd is readable, unless it was already. */
 void arvak__bridge_take(arvak__bridge *bridge, int64_t until_ns);
 
 #endif

@@ -84,7 +84,8 @@ void arvak__loop_post(arvak_loop *loop, arvak__posting *posting) {
 
 /* Whether a step would find something to do without waiting. */
 static bool has_work(const arvak_loop *loop) {
-  return loop->asking.first || loop->bridge.taken || arvak__inbox_size(&loop->inbox) > 0;
+  return loop->asking.first || loop->bridge.taken || arvak__inbox_size(&loop->inbox) > 0 ||
+         arvak__bridge_is_resting(&loop->bridge);
 }
 
 /* What a step leaves undone was posted without a wake. Whoever waits on the descriptor is told of it; the next step
@@ -150,7 +151,10 @@ static int run_events(arvak_loop *loop, int64_t until_ns) {
 
 /* A wake that comes meanwhile is for the next step. */
 void arvak__loop_catch_up(arvak_loop *loop, int connections) {
-  if (loop->bridge.thread) return; /* its thread polls all the time */
+  if (loop->bridge.thread) { /* which polls */
+    arvak__bridge_arm(&loop->bridge);
+    return;
+  }
   bool was_woken = atomic_load(&loop->is_waking);
   for (int i = 0; i < ROUNDS_FOR_A_CONNECTION * connections; i++) {
     grpc_event event = grpc_completion_queue_next(loop->cq.grpc, grpc_compat_timespec(0), NULL);
@@ -175,6 +179,10 @@ int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
   tell_rest(loop);
   return ran;
+}
+
+void arvak_loop_pause(arvak_loop *loop) {
+  if (!arvak__loop_is_foreign(loop) && loop->bridge.thread) arvak__bridge_arm(&loop->bridge);
 }
 
 size_t arvak_loop_call_count(const arvak_loop *loop) { return loop->member_count; }

@@ -1,9 +1,11 @@
 /* A bounded set of connections to one target, each a channel with a subchannel of its own: channels alike would
- * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY.
+ * otherwise share one TCP connection. Invariant: a channel that is not READY gets an attempt only if none is READY that
+ * has streams left for sure.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
 #include <grpc/support/alloc.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "runtime.h"
@@ -11,6 +13,9 @@
 
 /* Calls in flight on every open channel before another is opened. */
 enum { CALLS_BEFORE_NEXT = 16 };
+
+/* HTTP/2 recommends that a connection takes 100 streams at least. What is more waits inside gRPC. */
+enum { STREAMS_FOR_SURE = 100, FAILING = 1 << 20 };
 
 /* While a channel connects, somebody's queue must poll for it; a watch makes ours do so. It cannot be cancelled but
  * by its deadline, which therefore bounds how long closing a loop can take. */
@@ -110,33 +115,30 @@ void arvak__pool_hurry(arvak__pool *pool) {
   pthread_mutex_unlock(&pool->mu);
 }
 
-/* READY before starting before failing; among equals the least outstanding. */
-static int rank(grpc_connectivity_state state) {
+/* How busy a channel is. To one that still starts calls go when each READY one has as many as any server takes at a
+ * time; to one that fails when there is no other. */
+static int load_of(const arvak__channel *channel, grpc_connectivity_state state) {
   switch (state) {
-    case GRPC_CHANNEL_READY: return 0;
-    case GRPC_CHANNEL_TRANSIENT_FAILURE: case GRPC_CHANNEL_SHUTDOWN: return 2;
-    default: return 1;
+    case GRPC_CHANNEL_READY: return channel->outstanding;
+    case GRPC_CHANNEL_TRANSIENT_FAILURE: case GRPC_CHANNEL_SHUTDOWN: return channel->outstanding + FAILING;
+    default: return channel->outstanding + STREAMS_FOR_SURE;
   }
 }
 
+/* Crowded: the calls in flight speak for another channel. When every connection fails, another to the same target would
+ * only fail too. */
 static arvak__channel *pick(arvak__pool *pool, arvak__cq *cq, bool *crowded) {
   arvak__channel *best = NULL;
-  int best_rank = 0;
-  *crowded = true;
+  int least = INT_MAX, fewest = INT_MAX;
   for (int i = 0; i < pool->channel_count; i++) {
     arvak__channel *channel = pool->channels[i];
     grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel->channel, 1);
-    int r = rank(state);
-    /* One that is still starting will take calls soon: do not open yet another beside it. */
-    if (r == 1 || (r == 0 && channel->outstanding < CALLS_BEFORE_NEXT)) *crowded = false;
-    if (r != 0) watch(channel, state, cq);
-    if (!best || r < best_rank || (r == best_rank && channel->outstanding < best->outstanding)) {
-      best = channel;
-      best_rank = r;
-    }
+    int load = load_of(channel, state);
+    if (state != GRPC_CHANNEL_READY) watch(channel, state, cq);
+    if (load < FAILING && channel->outstanding < fewest) fewest = channel->outstanding;
+    if (load < least) best = channel, least = load;
   }
-  /* When every connection fails, another to the same target would only fail too. */
-  if (best && best_rank == 2) *crowded = false;
+  *crowded = !best || (fewest >= CALLS_BEFORE_NEXT && fewest < INT_MAX);
   return best;
 }
 
@@ -167,7 +169,7 @@ arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq) {
     arvak__channel *opened = NULL;
     best = pick(pool, cq, &crowded);
     if (crowded && pool->channel_count < pool->size) opened = open_next(pool, cq);
-    if (!best) best = opened;
+    if (opened && (!best || best->outstanding >= STREAMS_FOR_SURE || !arvak__channel_is_ready(best))) best = opened;
   }
   best->outstanding++;
   pthread_mutex_unlock(&pool->mu);

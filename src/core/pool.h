@@ -1,5 +1,6 @@
 /* The connections to one target: at most so many channels, each with a connection of its own. Invariant: a channel that
- * is not READY gets an attempt only if none is READY; the pool's memory is there while its owner or a watch holds it.
+ * is not READY gets an attempt only if none is READY that has streams left for sure; the pool's memory is there while
+ * its owner or a watch holds it.
  * Thread-safe: guarded by mu.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_POOL_H

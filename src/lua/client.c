@@ -181,7 +181,10 @@ static int client_flush(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "flush");
   arvak_loop *loop = larvak_loop_get(L, client->state);
   if (larvak_is_closing(L, client->state)) return 0;
-  if (client->state->work.users) return 0; /* another thread polls, and nobody else's loop is to be held up */
+  if (client->state->work.users) { /* nobody else's loop is to be held up */
+    arvak_loop_pause(loop);
+    return 0;
+  }
   if (arvak_client_connect(client->core, loop)) return 0;
   int64_t end = arvak_now_ns() + FLUSH_NS;
   arvak_client_stats stats;

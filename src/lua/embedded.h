@@ -8,8 +8,11 @@
 typedef struct larvak_source {
   const char *name, *chunk, *text; /* chunk: the file's name, for messages */
   size_t size;
+  const char *code; /* the text, compiled by the Lua that built the module */
+  size_t code_size;
 } larvak_source;
 
-extern const larvak_source larvak_sources[]; /* ends with a NULL name */
+/* The first is a probe, whose code tells whether this Lua may load the others'. Ends with a NULL name. */
+extern const larvak_source larvak_sources[];
 
 #endif

@@ -49,7 +49,7 @@ static const char module_key = 0;
 /* ---- the Lua layer ---- */
 
 static const larvak_source *find_source(const char *name) {
-  for (const larvak_source *source = larvak_sources; source->name; source++)
+  for (const larvak_source *source = larvak_sources + 1; source->name; source++)
     if (strcmp(source->name, name) == 0) return source;
   return NULL;
 }
@@ -86,20 +86,55 @@ static void push_globals(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
+/* ---- compiled or not ---- */
+
+/* What of the probe's code has not been compared yet; NULL: it differs. */
+typedef struct comparison {
+  const char *rest;
+  size_t left;
+} comparison;
+
+static int compare(lua_State *L, const void *bytes, size_t size, void *ud) {
+  (void)L;
+  comparison *c = ud;
+  bool is_same = c->rest && size <= c->left && memcmp(c->rest, bytes, size) == 0;
+  c->rest = is_same ? c->rest + size : NULL;
+  c->left -= is_same ? size : 0;
+  return 0;
+}
+
+/* Whether this Lua compiles as the one did that built the module: then it may load what that one compiled. */
+static bool is_same_lua(lua_State *L) {
+  const larvak_source *probe = &larvak_sources[0];
+  comparison c = {probe->code, probe->code_size};
+  lua_pushfstring(L, "=%s", probe->chunk);
+  if (luaL_loadbufferx(L, probe->text, probe->size, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+  lua_dump(L, compare, &c, 0);
+  lua_pop(L, 2);
+  return c.rest && c.left == 0;
+}
+
+/* Pushes the module as a function. Upvalue 2 of the running function: whether the compiled ones may be loaded. */
+static void load_source(lua_State *L, const larvak_source *source) {
+  bool is_compiled = lua_toboolean(L, lua_upvalueindex(2));
+  lua_pushfstring(L, "=%s", source->chunk);
+  int status = is_compiled ? luaL_loadbufferx(L, source->code, source->code_size, lua_tostring(L, -1), "b")
+                           : luaL_loadbufferx(L, source->text, source->size, lua_tostring(L, -1), "t");
+  if (status != LUA_OK) lua_error(L);
+}
+
 /* The require of the Lua layer: runs an embedded module once, as a function of this very require. Upvalue 1: the table
- * of loaded modules, 2: their globals. */
+ * of loaded modules, 2: whether compiled ones may be loaded, 3: their globals. */
 static int require_inside(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   if (lua_getfield(L, lua_upvalueindex(1), name) != LUA_TNIL) return 1;
   const larvak_source *source = find_source(name);
   if (!source) return require_outside(L, name);
-  lua_pushfstring(L, "=%s", source->chunk);
-  if (luaL_loadbufferx(L, source->text, source->size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
-  lua_pushvalue(L, lua_upvalueindex(2));
+  load_source(L, source);
+  lua_pushvalue(L, lua_upvalueindex(3));
   lua_setupvalue(L, -2, 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_pushvalue(L, lua_upvalueindex(2));
-  lua_pushcclosure(L, require_inside, 2);
+  for (int i = 1; i <= 3; i++) lua_pushvalue(L, lua_upvalueindex(i));
+  lua_pushcclosure(L, require_inside, 3);
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);
   lua_setfield(L, lua_upvalueindex(1), name);
@@ -144,8 +179,9 @@ static void open_library(lua_State *L) {
   lua_newtable(L); /* loaded */
   push_core(L);
   lua_setfield(L, -2, "arvak.core");
+  lua_pushboolean(L, is_same_lua(L));
   push_globals(L);
-  lua_pushcclosure(L, require_inside, 2);
+  lua_pushcclosure(L, require_inside, 3);
   lua_pushliteral(L, "arvak");
   lua_call(L, 1, 1);
   lua_pushvalue(L, -1);

@@ -14,7 +14,9 @@ Attachment.__index = attachment
 local current = nil              -- the attachment, until it is detached
 local lingering = {}             -- those that were detached while coroutines of their loops wait
 local watcher = nil              -- the one in whose loop the descriptor is watched
-local tokens, owners = {}, {}    -- ticket → the token of who waits, and the attachment
+-- Of each who waits, by the place in his ticket: the ticket, the token and the attachment; the first two are false when
+-- he is gone. Places are used again, unlike tickets, so the tables do not have to be built anew all the time.
+local tickets, tokens, owners = {}, {}, {}
 local pump
 
 local function note_attached()
@@ -67,11 +69,15 @@ local function plan(self)
   end
 end
 
--- The token of who waited, and his attachment, who have it no longer.
+local function place_of(ticket) return (ticket & 0xffffffff) + 1 end
+
+-- The attachment of who waited, and his token, who have it no longer.
 local function forget(ticket)
-  local owner, token = owners[ticket], tokens[ticket]
-  owners[ticket], tokens[ticket] = nil, nil
-  if token == nil then return nil end
+  local place = place_of(ticket)
+  if tickets[place] ~= ticket then return nil end
+  local owner, token = owners[place], tokens[place]
+  tickets[place], tokens[place] = false, false
+  if not token then return nil end
   owner.waiting = owner.waiting - 1
   return owner, token
 end
@@ -120,14 +126,19 @@ core.set_upcall("running", function()
 end)
 
 core.set_upcall("suspend", function(ticket)
-  if tokens[ticket] == nil then
-    local owner = owners[ticket] or current or check.misuse("the loop was detached while its coroutine made a call")
+  local place = place_of(ticket)
+  local is_known = tickets[place] == ticket
+  if not is_known or not tokens[place] then
+    local owner = is_known and owners[place] or current
+      or check.misuse("the loop was detached while its coroutine made a call")
     local token = owner.driver.running()
-    owners[ticket] = owner   -- there may be no memory for either: a token alone would keep a coroutine that has died
-    tokens[ticket] = token
-    if token ~= nil then owner.waiting = owner.waiting + 1 end
+    -- There may be no memory for any of them: a token alone would keep a coroutine that has died.
+    owners[place], tokens[place] = owner, false
+    tickets[place] = ticket
+    tokens[place] = token or false
+    if token then owner.waiting = owner.waiting + 1 end
   end
-  owners[ticket].driver.suspend(tokens[ticket])
+  owners[place].driver.suspend(tokens[place] or nil)
 end)
 
 -- The coroutine that waited was closed or collected, maybe with its whole loop. It may happen in any finalizer.

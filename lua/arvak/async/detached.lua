@@ -1,5 +1,6 @@
 -- Calls and timers that nobody is suspended on: their ends come as functions of a future.
--- Invariant: a future is in pending, and so held, from the start of its call or timer until its end is told.
+-- Invariant: a future is in pending, and so held, from the start of its call or timer until its end is told. Places are
+-- used again, unlike tickets, so the tables do not have to be built anew all the time.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
@@ -8,7 +9,21 @@ local strays = require "arvak.async.strays"
 
 local M = {}
 
-local pending = {}   -- ticket → future; its _on_end(future, …) is told
+-- By the place in a ticket: the future, whose _on_end(future, …) is told, or false; and the ticket.
+local pending, tickets = {}, {}
+
+local function place_of(ticket) return (ticket & 0xffffffff) + 1 end
+
+local function note(f, ticket)
+  local place = place_of(ticket)
+  pending[place] = f
+  tickets[place] = ticket
+end
+
+local function is_pending(f, ticket)
+  local place = ticket and place_of(ticket)
+  return place ~= nil and tickets[place] == ticket and pending[place] == f
+end
 
 -- A next step that raises (a function given as api_key, say) is the end of its future, and of nobody else's. Only what
 -- failed for want of memory is told again.
@@ -19,7 +34,8 @@ local function tell(f, ...)
 end
 
 core.set_upcall("call_end", function(ticket, value, err)
-  local f = pending[ticket]
+  local place = place_of(ticket)
+  local f = tickets[place] == ticket and pending[place]
   if not f then return end   -- there was no memory to note it, and that was raised then
   if err and errors.is_error(err) then err.job_id = err.job_id or f._job_id or f.job_id end
   if f._timer == ticket then f._timer = nil end
@@ -29,7 +45,7 @@ core.set_upcall("call_end", function(ticket, value, err)
   else
     ok, reason = core.protect(tell, f, value, err)
   end
-  pending[ticket] = nil
+  if tickets[place] == ticket then pending[place] = false end
   if not ok then strays.add(reason) end   -- somebody wrote into the future
 end)
 
@@ -38,7 +54,8 @@ function M.start(f, on_end, method, client, ...)
   f._on_end = on_end
   local ticket, err = core.start[method](client, ...)
   if ticket then
-    f._ticket, pending[ticket] = ticket, f
+    f._ticket = ticket
+    note(f, ticket)
   elseif on_end then
     on_end(f, nil, err)
   else
@@ -57,28 +74,29 @@ end
 function M.start_timer(f, seconds, on_end)
   f._on_end = on_end
   local ticket = core.start_timer(seconds)
-  f._timer, pending[ticket] = ticket, f
+  f._timer = ticket
+  note(f, ticket)
 end
 
 -- What runs on f's timer is told in the next turn of the loop.
 function M.stop_timer(f)
-  if pending[f._timer] == f then core.stop_timer(f._timer) end
+  if is_pending(f, f._timer) then core.stop_timer(f._timer) end
 end
 
 -- Cancels f's call, whose end has been told when this returns, but for a busy connection.
 function M.cancel_call(f)
-  if pending[f._ticket] == f then core.cancel_call(f._ticket) end
+  if is_pending(f, f._ticket) then core.cancel_call(f._ticket) end
 end
 
 -- Whether f's call is with gRPC, or has ended.
 function M.is_sent(f)
-  return pending[f._ticket] ~= f or core.is_sent(f._ticket)
+  return not is_pending(f, f._ticket) or core.is_sent(f._ticket)
 end
 
 -- Those that wait for a timer do not wait to learn that their client was closed.
 function M.stop_timers_of(client)
-  for ticket, f in pairs(pending) do
-    if f._timer == ticket and f._client == client then core.stop_timer(ticket) end
+  for place, f in pairs(pending) do
+    if f and f._timer == tickets[place] and f._client == client then core.stop_timer(f._timer) end
   end
 end
 

@@ -103,7 +103,9 @@ end
 
 local function note_end(self, input)
   self.watcher:forget(input)
-  if input.result ~= nil and input.sent_at then self.watcher:note_duration(core.now() - input.accepted_at) end
+  if input.result ~= nil and input.sent_at then
+    self.watcher:note_duration(core.now() - (input.accepted_at or input.sent_at))
+  end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
     self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
       { cause = input.err, target = self.target }))

@@ -32,7 +32,7 @@
 enum { CLOSE_TOGETHER = 8, CONFIRMATIONS = 2 };
 /* For each job accepted. */
 #define GROWTH 1.02
-#define LEAST_GROWTH 0.25
+#define LEAST_GROWTH 1.0
 #define LEAST_RATE 1.0
 #define MOST_RATE 1e6
 

@@ -2,6 +2,7 @@
 -- Invariant: adopt has completed every handle on a client, views and handles that a host pushes too.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local backends = require "arvak.jobs.backends"
 local batch = require "arvak.streams.batch"
 local check = require "arvak.base.check"
 local counts = require "arvak.streams.counts"
@@ -24,6 +25,18 @@ local methods = Client.methods
 local MAX_BATCH = 50
 
 for name, call in pairs(core.call) do methods[name] = call end
+
+-- Those that name a backend say which there are when it is none.
+local function submit_qasm(client, qasm, backend_id, options)
+  return backends.explain(client, core.call.submit_qasm(client, qasm, backend_id, options))
+end
+
+methods.submit_qasm = submit_qasm
+
+function methods.get_backend_info(client, backend_id, options)
+  return backends.explain(client, core.call.get_backend_info(client, backend_id, options))
+end
+
 methods.stats, methods.configure, methods.breaker = core.stats, core.configure, core.breaker
 
 -- ---- results
@@ -36,7 +49,7 @@ function methods.wait_for_job(client, job_id, options)
   local target, timeout = core.check_client(client, "wait_for_job")
   core.check_wait("wait_for_job")
   check.text(job_id, "job_id")
-  local others, made = program.take_circuit(options, "wait_for_job")
+  local others, made = program.take_circuit(options, "wait_for_job", wait.names_with_circuit)
   wait.check_options(others, "wait_for_job")
   local ok, way = program.way_of(made)
   if not ok then return nil, way end
@@ -63,7 +76,7 @@ function methods.submit_qasm(client, qasm, backend_id, options)
       return nil, way
     end
   end
-  return core.call.submit_qasm(client, qasm, backend_id, options)
+  return submit_qasm(client, qasm, backend_id, options)
 end
 
 local execute_names = { shots = true, optimization_level = true }
@@ -97,7 +110,7 @@ function methods.execute(client, qasm, backend_id, options)
   local submit, waiting = split_options(options, "execute")
   local text, way = text_of(client, qasm, backend_id, submit)
   if way and not text then return nil, way end
-  local job_id, err = core.call.submit_qasm(client, text, backend_id, submit)
+  local job_id, err = submit_qasm(client, text, backend_id, submit)
   if not job_id then return nil, err end
   return wait.wait_for_job(client, target, timeout, job_id, waiting, way, core.now())
 end
@@ -216,10 +229,10 @@ function methods.submit_batch(client, circuits, backend_id, options)
     if ok then err = find_too_large(circuits, target) end
     if err then return nil, err end
     if entries.find_part(circuits, 1, MAX_BATCH) < #circuits then
-      return submit_in_parts(client, circuits, backend_id, call_options)
+      return backends.explain(client, submit_in_parts(client, circuits, backend_id, call_options))
     end
   end
-  return core.call.submit_batch(client, circuits, backend_id, call_options)
+  return backends.explain(client, core.call.submit_batch(client, circuits, backend_id, call_options))
 end
 
 methods.check = limits.check
@@ -320,22 +333,22 @@ function checks.execute(client, qasm, backend_id, options)
 end
 
 -- Options of a method that takes a job's id, whose circuit is the one of now; and those without it.
-local function freeze_options(options, method)
-  local others, made = program.take_circuit(options, method)
+local function freeze_options(options, method, names)
+  local others, made = program.take_circuit(options, method, names)
   if not made then return options, options end
   for name, value in next, others do made[name] = value end
   return made, others
 end
 
 function checks.wait_for_job(client, job_id, options)
-  local frozen, others = freeze_options(options, "wait_for_job")
+  local frozen, others = freeze_options(options, "wait_for_job", wait.names_with_circuit)
   wait.check_options(others, "wait_for_job")
   core.check.get_job_status(client, job_id, others and check.pick_call_options(others))
   return job_id, frozen
 end
 
 function checks.get_job_result(client, job_id, options)
-  local frozen, others = freeze_options(options, "get_job_result")
+  local frozen, others = freeze_options(options, "get_job_result", job_result.option_names)
   core.check.get_job_result(client, job_id, others)
   return job_id, frozen
 end

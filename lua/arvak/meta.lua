@@ -778,16 +778,17 @@ function circuit:count_ops() end
 ---@field reading table how counts over qubits become counts over the circuit's bits
 local lowered = {}
 
----Reads a raw result of this program: counts over the circuit's bits.
+---Reads what the service has counted for this program: counts over the circuit's bits.
 ---Errors: `rpc`, when the counts are not those of this program.
+---Raises: for a result that was read already.
 ---
 ---```lua
 ---local l = assert(c:lowered())
 ---local id = assert(client:submit_qasm(l.qasm, "simulator", 100))
 ---local result = assert(l:read(assert(client:wait_for_job(id))))
 ---```
----@param result arvak.result as the service gave it
----@return arvak.result|nil result
+---@param result arvak.result|table<string, number> as the service gave it: a result, or its counts by bitstring
+---@return arvak.result|table<string, number>|nil result of the same kind
 ---@return arvak.error|nil err
 function lowered:read(result) end
 
@@ -1020,14 +1021,26 @@ local client = {}
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3. From 1 on the server compiles the circuit, and the bitstrings cover its whole device. Defaults to `0`.
 
----Options of waiting for a job.
----@class arvak.wait_options: arvak.call_options
+---What every method that waits for a job takes.
+---@class arvak.waiting: arvak.call_options
 ---@field max_wait? number seconds the wait may take. The job goes on when they are over. Defaults to no limit; without one, the wait ends when the server has given no usable answer for one `timeout`.
 ---@field poll_interval? number the longest pause between two looks at the job, in seconds. The first looks follow each other faster. Defaults to `1`.
 ---@field on_progress? fun(job: arvak.job) called at each look; must not wait
 
+---Options of `client:get_job_result`.
+---@class arvak.get_job_result_options: arvak.call_options
+---@field circuit? arvak.circuit the circuit that the job was made from: then the counts are over its bits. Without it they are what the service says.
+---@field optimization_level? integer with `circuit`: the level that the job was submitted with. Defaults to `0`.
+---@field backend_id? string with `circuit`: where the job was submitted, of a circuit that needs more than 20 qubits or nearly so. Defaults to `"simulator"`.
+
+---Options of `client:wait_for_job`.
+---@class arvak.wait_options: arvak.waiting
+---@field circuit? arvak.circuit as in `arvak.get_job_result_options`
+---@field optimization_level? integer as in `arvak.get_job_result_options`
+---@field backend_id? string as in `arvak.get_job_result_options`
+
 ---Options of submitting a job and waiting for it.
----@class arvak.execute_options: arvak.wait_options
+---@class arvak.execute_options: arvak.waiting
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3, as in `arvak.submit_options`. Defaults to `0`.
 
@@ -1036,7 +1049,7 @@ local client = {}
 ---@field split? boolean `true`: more than 50 circuits, or more bytes than one message takes, go in several RPCs. Defaults to `false`.
 
 ---A circuit of a list: `{ text, shots }`, or the same with names.
----@alias arvak.entry { [1]: string, [2]: integer? }|{ qasm: string, shots: integer?, optimization_level: integer? }
+---@alias arvak.entry arvak.circuit|{ [1]: string|arvak.circuit, [2]: integer? }|{ qasm: string|arvak.circuit, shots: integer?, optimization_level: integer? }
 
 ---Changes the policies for later calls. A policy that is not given stays.
 ---Raises: on the handle that a host gave to a plugin.
@@ -1144,6 +1157,14 @@ function client:submit_batch(circuits, backend_id, options) end
 ---```lua
 ---local _, err = client:check(bell, "simulator", 200000)
 ---print(err.problems[1].limit, err.problems[1].got, err.problems[1].most)   --> shots   200000   100000
+---their defaults take 50,000) and the shots; of a text the shots. It asks the server once, with GetBackendInfo. Batches
+---do the same with the option `check`.
+---Errors: `invalid_circuit` with `err.problems`, a list of all limits that are broken: `limit` (`"qubits"`, `"gates"` or
+---`"shots"`), `got` and `most`; `invalid_circuit` without it when the circuit cannot be sent at all; `backend_not_found`.
+---
+---```lua
+---local ok, err = client:check(arvak.circuit.new(2):h(0):measure_all(), "simulator", 1000000)
+---print(ok, err.problems[1].limit, err.problems[1].most)   --> nil shots 100000
 ---```
 ---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
 ---@param backend_id string a `backend_id` of `client:list_backends()`
@@ -1282,6 +1303,9 @@ function client:stats() end
 ---Options of `client:stream_results`.
 ---@class arvak.result_stream_options: arvak.stream_options
 ---@field chunk_size? integer outcomes in one chunk. Defaults to the server's 1000.
+---@field circuit? arvak.circuit the circuit that the job was made from: then the counts are over its bits, and a bitstring may come in several chunks: add them up
+---@field optimization_level? integer as in `arvak.get_job_result_options`
+---@field backend_id? string as in `arvak.get_job_result_options`
 
 ---Follows the states of a job until it has ended. The watch goes on over broken connections; when it brings no new state for
 ---one `timeout` of the client, it ends. Its values are the state, a Unix time by the server's clock, and a message.
@@ -1320,7 +1344,7 @@ function client:stream_results(job_id, options) end
 ---```lua
 ---for kind, index, id, data in client:submit_batch_stream(circuits, "simulator") do print(kind, index, id, data) end
 ---```
----@param circuits table[]|fun(): table|nil entries as of `client:submit_batch`, which may also have a `backend_id`; a list, or an iterator function, which may wait
+---@param circuits (table|arvak.circuit)[]|fun(): table|arvak.circuit|nil entries as of `client:submit_batch`, which may also have a `backend_id`; a list, or an iterator function, which may wait
 ---@param backend_id? string of entries that name none
 ---@param options? arvak.stream_options
 ---@return arvak.stream stream
@@ -1459,11 +1483,12 @@ function stream:cancel() end
 
 -- ---- batches
 
----A circuit of a batch: `{ text, shots }`, or the same with names. It is copied when it is drawn.
+---A circuit of a batch: `{ text, shots }`, or the same with names; instead of a text an `arvak.circuit`, which may also
+---stand alone. It is copied when it is drawn.
 ---@class arvak.batch_input
----@field [1]? string OpenQASM 3
+---@field [1]? string|arvak.circuit OpenQASM 3, or a circuit
 ---@field [2]? integer shots
----@field qasm? string OpenQASM 3, instead of `[1]`
+---@field qasm? string|arvak.circuit instead of `[1]`
 ---@field shots? integer instead of `[2]`. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3. Defaults to `0`.
 ---@field id? string|integer your own name for it, which comes back in the item and in files
@@ -1479,6 +1504,7 @@ function stream:cancel() end
 ---@field transport? "auto"|"stream"|"unary" `"stream"`: one stream for all submits; `"unary"`: an RPC for each; `"auto"`: the stream, or unary calls where the server has none. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
 ---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
+---@field check? boolean `true`: each backend is asked once what it takes, as `client:check` does, and a circuit that breaks a limit fails in its own place, with `err.problems`, before it is sent. Defaults to `false`.
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
 
 ---Options of `manager:submit_many`.
@@ -1539,7 +1565,7 @@ local manager = {}
 ---local r = assert(manager:execute_batch(circuits, "simulator", { timeout = 60 }))
 ---for index, result, err in r:each() do print(index, result or err) end
 ---```
----@param circuits arvak.batch_input[]|fun(): arvak.batch_input|nil a list, or an iterator function, which may wait, even for results of this batch
+---@param circuits (arvak.batch_input|arvak.circuit)[]|fun(): arvak.batch_input|arvak.circuit|nil a list, or an iterator function, which may wait, even for results of this batch
 ---@param backend_id? string of circuits that name none
 ---@param options? arvak.batch_options
 ---@return arvak.batch_result|nil r
@@ -1551,7 +1577,7 @@ function manager:execute_batch(circuits, backend_id, options) end
 ---```lua
 ---print(#assert(arvak.all(manager:submit_many(circuits, "simulator"))))
 ---```
----@param circuits arvak.batch_input[] a list
+---@param circuits (arvak.batch_input|arvak.circuit)[] a list
 ---@param backend_id? string of circuits that name none
 ---@param options? arvak.submit_many_options
 ---@return arvak.future[] futures in the order of the circuits
@@ -1769,11 +1795,14 @@ function job:is_pending() end
 function job:is_success() end
 
 ---The result of a job. In every bitstring qubit 0 is the rightmost character. The bitstrings cover all declared qubits,
----measured or not; from `optimization_level` 1 on, the whole device. The counts of a large result stay packed until
+---measured or not; from `optimization_level` 1 on, the whole device. Those of a circuit cover its bits instead, the last
+---register leftmost (all qubits, when it measures nothing). The counts of a large result stay packed until
 ---`result.counts` is first read. The [formulas](../results.md) stand on a page of their own.
 ---@class arvak.result
 ---@field job_id string the job that it is of; empty after `arvak.results.merge`
 ---@field counts table<string, integer> bitstring → count
+---@field raw_counts? table<string, integer> of a circuit: what the service said
+---@field registers? { name: string, size: integer }[] of a circuit that measures: its registers of bits, in order of declaration
 ---@field shots integer the shots that the server ran
 ---@field execution_time_ms? integer milliseconds; nil when the server did not say
 ---@field metadata_json string the metadata as the server sent it
@@ -1855,20 +1884,6 @@ function result:top(n) end
 ---@return arvak.error|nil err
 function result:marginal(qubits) end
 
----The result for one register of a circuit, summed over the others.
----Errors: `rpc` when a count is no count.
----Raises: a name that is no register of the circuit, a result that is not of a circuit.
----
----```lua
----local c = arvak.circuit.new { qubits = 2, bits = { { "a", 1 }, { "b", 1 } } }
----c:x(0):measure(0, 0):measure(1, 1)
----print(assert(client:execute(c, "simulator", 100)):of("a"):most_frequent())   --> 1   1.0
----```
----@param name string
----@return arvak.result|nil result
----@return arvak.error|nil err
-function result:of(name) end
-
 ---The mean of the product of Z over some qubits: 0 counts as +1, 1 as −1.
 ---Errors: `rpc` when nothing was counted, or a count is no count.
 ---
@@ -1879,6 +1894,20 @@ function result:of(name) end
 ---@return number|nil expectation from -1 to 1
 ---@return arvak.error|nil err
 function result:expectation(qubits) end
+
+---The result of one register of a circuit, the others summed over.
+---Errors: `rpc` for counts that are none.
+---Raises: a result without registers; a name that is none of its registers.
+---
+---```lua
+---local c = arvak.circuit.new { qubits = { { "q", 2 } }, bits = { { "a", 1 }, { "b", 1 } } }
+---local result = assert(client:execute(c:x(0):measure(0, 0):measure(1, 1), "simulator", 100))
+---print(result:of("a").counts["1"])   --> 100
+---```
+---@param register string the name of a register of bits
+---@return arvak.result|nil result with that register alone
+---@return arvak.error|nil err
+function result:of(register) end
 
 ---A plain table without metatables, for encoders.
 ---

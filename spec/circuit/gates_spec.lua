@@ -52,23 +52,24 @@ local ALL = {
 }
 
 describe("a gate of the library", function()
-  for _, version in ipairs { 2, 3 } do
+  -- Version 2 differs in u2 and u3; a few others stand for the rest.
+  for version, list in pairs { [2] = { "u2", "u3", "cu3", "cu", "rz", "cx", "sx" }, [3] = names } do
     it("has its matrix in version " .. version .. ", alone and under each modifier", function()
       local compared = 0
-      for _, name in ipairs(names) do
+      for _, name in ipairs(list) do
         if compare(name, {}, version, 0) then compared = compared + 1 end
         for _, modifier in ipairs(ALL) do
           if compare(name, { modifier }, version, 0) then compared = compared + 1 end
         end
       end
-      assert.is_true(compared > 450, compared)
+      assert.is_true(compared > 9 * #list, compared)
     end)
   end
 
   it("has its matrix under two and three modifiers", function()
     local compared, pick = 0, 1
     for _, name in ipairs(names) do
-      for _ = 1, 12 do
+      for _ = 1, 8 do
         local modifiers = {}
         for i = 1, 2 + pick % 2 do
           pick = (pick * 1103515245 + 12345) % 2147483648
@@ -77,7 +78,7 @@ describe("a gate of the library", function()
         if compare(name, modifiers, 2 + (pick >> 21 & 1), pick >> 20 & 1) then compared = compared + 1 end
       end
     end
-    assert.is_true(compared > 150, compared)
+    assert.is_true(compared > 100, compared)
   end)
 
   it("has its root also where an angle is beyond a turn or at the edge of the principal phases", function()
@@ -115,7 +116,7 @@ describe("many controls", function()
   it("are exact with no wire to borrow, with one, and with enough", function()
     for count = 3, 5 do
       for _, spare in ipairs { 0, 1, count - 2 } do
-        if count + 1 + spare <= 7 then
+        if count + 1 + spare <= 6 then
           for _, name in ipairs { "x", "rz", "u3" } do
             local gate = form.modify(form.gate(name), { { "ctrl", count - 1 }, { "negctrl", 1 } })
             local matrix = forms.matrix(gate, { table.unpack(ANGLES, 1, gate.params) }, 3)

@@ -35,6 +35,8 @@ local ROWS = {
   { "empty subroutines that double", doubling("def f0() {}", "def fNEW() { fOLD(); fOLD(); }", "f60();"), "steps" },
   { "a register", "qubit[1000000000] r;", "more than 1000000 qubits" },
   { "registers in a loop", "for int i in [0:1000000] { bit[1000000] b; }", "steps" },
+  { "copies of an array", "array[int[8], 4000] a; c = measure q; for int i in [0:900] { if (c[0]) a[i] = 1; }",
+    "steps" },
   { "an array", "array[int[8], 1000000, 1000000] a;", "steps" },
   { "a number", "rx(" .. ("1"):rep(DEEP) .. ") q[0];", "a number of 100000 characters" },
   { "a statement", "x q" .. (",q"):rep(3 * DEEP) .. ";", "more than 500000 words" },
@@ -58,6 +60,17 @@ describe("a text with too many or too deep", function()
       local statement = block:find "gate" and "x a;\n" or "x q[0];\n"
       assert(texts.read.from_qasm(HEAD .. block:format(statement:rep(60000))))
     end
+  end)
+
+  it("statements on one line is read as fast as on many", function()
+    local made = texts.form_of(HEAD .. ("x q[1 + 1]; "):rep(30000), { max_operations = 100000 })
+    assert.equal(30000, made.block.n)
+  end)
+
+  it("blanks within a statement is read", function()
+    local blanks = (" "):rep(1000000)
+    assert.equal(2, texts.form_of(HEAD .. "rx(1)" .. blanks .. "q[0]; x" .. blanks .. "q[0];").block.n)
+    assert.matches("expected", refusal(HEAD .. "rx(1)" .. blanks .. "(").message)
   end)
 
   it("gates that double is read, since nothing is expanded yet", function()

@@ -224,7 +224,10 @@ describe("a circuit", function()
     assert.error_matches(function() client:wait_for_job("id", { circuit = "text" }) end, "circuit: got \"text\"")
     assert.error_matches(function() client:wait_for_job("id", { circuit = c, optimization_level = -1 }) end,
       "optimization_level: got %-1")
-    assert.error_matches(function() client:get_job_result("id", { optimization_level = 1 }) end, "unknown option")
+    assert.error_matches(function() client:get_job_result("id", { optimization_level = 1 }) end,
+      "optimization_level: expected a circuit beside it")
+    assert.error_matches(function() client:stream_results("id", { backend_id = "x" }) end,
+      "expected a circuit beside it")
   end)
 
   it("of very many operations runs with a warning", function()

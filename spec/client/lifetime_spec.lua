@@ -332,6 +332,35 @@ describe("a Lua state that is closed", function()
     assert.matches("Lua warning: arvak: an error that nobody read: unread", run_child(program))
   end)
 
+  for _, name in ipairs { "string", "table", "math" } do
+    it("may not open the library without " .. name .. ", and hears so", function()
+      assert_child(("false\tarvak needs Lua's library '%s', which this Lua state lacks: open it before arvak\n")
+        :format(name), ([[
+          local print, require, pcall = print, require, pcall
+          local path = package.cpath:match "[^;]+"
+          local open = package.loadlib(path:gsub("?", "arvak"), "luaopen_arvak")
+          %s = nil
+          print(pcall(open))
+        ]]):format(name))
+    end)
+  end
+
+  for _, name in ipairs { "utf8", "debug", "coroutine", "os", "io", "package" } do
+    it("may work without " .. name, function()
+      assert_child("5\ttrue\tfalse\n", ([[
+        local arvak = require "arvak"
+        local client <close> = arvak.connect "embedded"
+        arg, %s = nil, nil
+        local result = assert(client:execute("OPENQASM 3.0; qubit q; h q;", "simulator", 5))
+        local text = #tostring(result) > 0 and #result:histogram(40) > 0
+        local manager <close> = arvak.batch_manager(client)
+        local r = manager:execute_batch({ { "OPENQASM 3.0; qubit q; h q;", 5 }, { "x", 5 } }, "simulator")
+        tostring(r.items[2].err)
+        print(result.shots, text, r.ok)
+      ]]):format(name))
+    end)
+  end
+
   it("may open the library without package, os and io in reach", function()
     assert_child("5\n", prelude .. [[
       os, io, package = nil, nil, nil

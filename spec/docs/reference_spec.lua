@@ -126,6 +126,7 @@ local function calls(client, manager, server)
     ["arvak.csv_options"] = function() arvak.export.to_csv("/nowhere/x", {}, bad) end,
     ["arvak.call_options"] = function() client:get_job_status("id", bad) end,
     ["arvak.submit_options"] = function() client:submit_qasm(bell, "simulator", bad) end,
+    ["arvak.get_job_result_options"] = function() client:get_job_result("id", bad) end,
     ["arvak.wait_options"] = function() client:wait_for_job("id", bad) end,
     ["arvak.execute_options"] = function() client:execute(bell, "simulator", bad) end,
     ["arvak.submit_batch_options"] = function() client:submit_batch({}, "simulator", bad) end,

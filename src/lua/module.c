@@ -186,12 +186,23 @@ static void preload_circuit(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* The Lua layer would fail somewhere inside without these. The others are looked for where they are used. */
+static void check_libraries(lua_State *L) {
+  static const char *const names[] = {"string", "table", "math"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    if (lua_getglobal(L, names[i]) != LUA_TTABLE)
+      luaL_error(L, "arvak needs Lua's library '%s', which this Lua state lacks: open it before arvak", names[i]);
+    lua_pop(L, 1);
+  }
+}
+
 /* Opens the library if it is not, and pushes it. */
 static void open_library(lua_State *L) {
   luaL_checkversion(L);
   luaL_checkstack(L, 10, "opening arvak");
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &module_key) != LUA_TNIL) return;
   lua_pop(L, 1);
+  check_libraries(L);
   larvak_state_new(L, close_state);
   lua_newtable(L); /* loaded */
   push_core(L);

@@ -2,6 +2,7 @@
 -- run. Invariant: a manager knows every run of its own that has not ended, so that it can end them.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local backends = require "arvak.jobs.backends"
 local check = require "arvak.base.check"
 local commits = require "arvak.batch.commits"
 local entries = require "arvak.streams.entries"
@@ -133,6 +134,12 @@ local function new_run(self, from, backend_id, options, more)
   return batch
 end
 
+local function explain_all(client, collector)
+  for _, item in pairs(collector.items) do
+    if errors.is_error(item.err) then backends.explain(client, nil, item.err) end
+  end
+end
+
 -- batch: source, backend_id, options, collector, identity (for a journal), is_retry, earlier (with it: the items of the
 -- batch whose failures are run again).
 function execute(self, batch)
@@ -153,6 +160,7 @@ function execute(self, batch)
       { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
   end
   running:execute()
+  if not running.stopped_by then explain_all(self._client, collector) end
   local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
     return retry(self, batch, ...)
   end, before + running.inputs.kept, running.is_refused)

@@ -3,6 +3,7 @@
 -- Invariant: an error that was refined is the error that the server gave, with a kind and a message that fit the state.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
 local poll = require "arvak.jobs.poll"
 local program = require "arvak.results.program"
@@ -10,6 +11,9 @@ local program = require "arvak.results.program"
 local M = {}
 
 local FAILED_PRECONDITION = 9
+
+-- Of get_job_result.
+M.option_names = program.with_circuit_names(check.call_options)
 
 -- err, which a request for a job's result came to, made to say why there is none; and whether the job has completed
 -- since.
@@ -44,8 +48,8 @@ end
 -- The result of a completed job: result, or nil and an error. One that is too large for a message comes in chunks.
 -- options: those of a call; circuit, from which the job was made, and its optimization_level.
 function M.get_job_result(client, job_id, options)
-  local others, made = program.take_circuit(options, "get_job_result")
-  if not made then return fetch(client, job_id, options) end
+  local others, made = program.take_circuit(options, "get_job_result", M.option_names)
+  if not made then return fetch(client, job_id, others) end
   core.check.get_job_result(client, job_id, others)
   local ok, way = program.way_of(made)
   if not ok then return nil, way end

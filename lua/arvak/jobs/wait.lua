@@ -18,6 +18,9 @@ M.option_names = check.pick_call_options(check.call_options, {
   max_wait = true, poll_interval = true, on_progress = true,
 })
 
+-- The same, where the job may have been made from a circuit.
+M.names_with_circuit = program.with_circuit_names(M.option_names)
+
 -- Checks the options of a wait, a table of its own or nil.
 function M.check_options(options, method)
   check.options(options, method, M.option_names)

@@ -4,7 +4,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
-local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
 local records = require "arvak.results.records"
 
@@ -53,23 +52,33 @@ function M.text_of(program, options, backend_id)
   return M.lower(program, type(options) == "table" and rawget(options, "optimization_level") or 0, backend_id)
 end
 
--- Of the options of a method that takes a job's id: the others; and the circuit from which that job was made, as a
--- table: circuit (as it is now), optimization_level, backend_id; nil where there is none.
-function M.take_circuit(options, method)
-  local circuit = type(options) == "table" and rawget(options, "circuit") or nil
-  if circuit == nil then return options end
+-- The names of the options that say which circuit a job was made from, with those in `names`.
+function M.with_circuit_names(names)
+  local all = { circuit = true, optimization_level = true, backend_id = true }
+  for name in pairs(names) do all[name] = true end
+  return all
+end
+
+-- Of the options of a method that takes a job's id, which may only have these names: the others; and the circuit from
+-- which that job was made, as a table: circuit (as it is now), optimization_level, backend_id; nil where there is none.
+function M.take_circuit(options, method, names)
+  if type(options) ~= "table" then return options end
+  options = check.options(options, method, names)
+  local circuit, level, backend_id = options.circuit, options.optimization_level, options.backend_id
+  if circuit == nil then
+    if level ~= nil then check.misuse("%s: optimization_level: expected a circuit beside it", method) end
+    if backend_id ~= nil then check.misuse("%s: backend_id: expected a circuit beside it", method) end
+    return options
+  end
   if not M.is_circuit(circuit) then
     check.misuse("%s: circuit: got %s, expected a circuit", method, core.describe(circuit))
   end
-  local level, backend_id = rawget(options, "optimization_level"), rawget(options, "backend_id")
   if level ~= nil and (math.type(level) ~= "integer" or level < 0) then
     check.misuse("%s: optimization_level: got %s, expected an integer from 0 on", method, core.describe(level))
   end
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
-  local others = {}
-  for name, value in next, options do others[name] = value end
-  others.circuit, others.optimization_level, others.backend_id = nil, nil, nil
-  return others, { circuit = M.freeze(circuit), optimization_level = level, backend_id = backend_id }
+  options.circuit, options.optimization_level, options.backend_id = nil, nil, nil
+  return options, { circuit = M.freeze(circuit), optimization_level = level, backend_id = backend_id }
 end
 
 -- The way of reading a job that was made from a circuit, as of take_circuit; made: nil for a text. true and the way, or

@@ -9,6 +9,8 @@ local stream = require "arvak.streams.stream"
 
 local M = {}
 
+local names = program.with_circuit_names(stream.names_with "chunk_size")
+
 local function refuse(self, flaw) return nil, chunks.flaw_error(flaw, self._target, self._job_id) end
 
 local function on_chunk(self, counts, is_final, index, total)
@@ -59,7 +61,7 @@ function M.stream_results(client, job_id, options)
   check.text(job_id, "job_id")
   if type(options) == "number" then options = { chunk_size = options } end
   local made
-  options, made = program.take_circuit(options, "stream_results")
+  options, made = program.take_circuit(options, "stream_results", names)
   options = stream.options(options, "stream_results", "chunk_size")
   local size = options.chunk_size
   if size ~= nil and (type(size) ~= "number" or not math.tointeger(size) or size < 0 or size > 4294967295) then

@@ -167,11 +167,16 @@ end
 
 local option_names = { chunk_size = true, every_tick = true }
 
--- Options of a stream: checked, and a table of their own. extra: a further name that this one takes.
-function M.options(options, method, extra)
+-- The names of the options of a stream. extra: a further one that this one takes, or nil.
+function M.names_with(extra)
   local names = { timeout = true, idle_timeout = true, metadata = true, retry = true, breaker = true }
   if extra then names[extra] = option_names[extra] end
-  options = check.options(options, method, names)
+  return names
+end
+
+-- Options of a stream: checked, and a table of their own. extra: as of names_with.
+function M.options(options, method, extra)
+  options = check.options(options, method, M.names_with(extra))
   core.check_policies(options)
   check.seconds(options.timeout, "timeout", true)
   check.seconds(options.idle_timeout, "idle_timeout", true)

@@ -134,6 +134,8 @@ end
 local function remember(self, binding)
   local log = self.log
   if not log or binding.depth >= self.depth or log[binding] then return end
+  local kind = binding.type.kind
+  if kind == "array" or kind == "bits" then self:charge(self.statement.at, #binding.value // 4) end
   log[binding] = { value = values.copy(binding.value, binding.type.kind) }
   log[#log + 1] = binding
 end

@@ -131,7 +131,7 @@ end
 -- ---- statements
 
 local function plain_gate(env, memory, text, at)
-  local name, operands = match(text, "^([%a_][%w_]*)[ \t]+([^()=>]+)$")
+  local name, operands = match(text, "^([%a_][%w_]*)[ \t]+([^ \t()=>][^()=>]*)$")
   local gate = name and gate_of(env, memory, name)
   if not gate or gate.params ~= 0 then return nil end
   local list = operands_of(env, memory, operands, at)
@@ -172,7 +172,7 @@ end
 -- The operation of the statement at a place and the place behind it, or nil.
 local function read(env, memory, body, pos, base)
   local name, arguments, operands, after =
-    match(body, "^([%a_][%w_]*)[ \t]*%(([^()\n;]+)%)[ \t]*([^;()=>\n{\"@]+);()", pos)
+    match(body, "^([%a_][%w_]*)[ \t]*%(([^()\n;]+)%)[ \t]*([^ \t;()=>\n{\"@][^;()=>\n{\"@]*);()", pos)
   if name then return gate_with_angles(env, memory, name, arguments, operands, base + pos), after end
   local text, stop = match(body, "^([%a_][^;(\n{\"@]*);()", pos)
   if not text then return nil end

@@ -21,7 +21,8 @@ local MOST_WORDS = 500000   -- of a statement that is read as a whole
 
 -- base: what is added to places in this text, so that texts can be told apart.
 function M.new(body, base)
-  local self = setmetatable({ body = body, base = base, pos = 1, line = 1, line_at = 1, left = MOST_WORDS }, Scanner)
+  local self = setmetatable({ body = body, base = base, pos = 1, left = MOST_WORDS }, Scanner)
+  self:set_line(1, 1)
   if sub(body, 1, 3) == "\xEF\xBB\xBF" then self.pos = 4 end
   self:next()
   return self
@@ -29,16 +30,17 @@ end
 
 -- ---- places
 
+-- Says that a line begins at a place.
+function Scanner:set_line(line, from)
+  self.line, self.line_at, self.line_end = line, from, find(self.body, "\n", from, true) or math.huge
+end
+
 -- Line and column of a place in this text that is not before one asked for earlier.
 function Scanner:locate(place)
-  local body, line, from = self.body, self.line, self.line_at
-  while true do
-    local stop = find(body, "\n", from, true)
-    if not stop or stop >= place then break end
-    line, from = line + 1, stop + 1
+  while self.line_end < place do
+    self:set_line(self.line + 1, self.line_end + 1)
   end
-  self.line, self.line_at = line, from
-  return line, place - from + 1
+  return self.line, place - self.line_at + 1
 end
 
 function Scanner:fail(format, ...)

@@ -111,7 +111,6 @@ end
 local function calls(client, manager, server)
   local bad = { ["no such option"] = true }
   local bell = helper.bell
-  local c = arvak.circuit.new(1)
   return {
     ["arvak.connect_options"] = function() arvak.connect("embedded", bad) end,
     ["arvak.limiter_options"] = function() arvak.connect("embedded", { limiter = bad }) end,

@@ -242,8 +242,8 @@ typedef struct arvak_channel_arg {
 } arvak_channel_arg;
 
 /* Adds headers to one attempt: a fresh token, say. The client calls it before each attempt in the thread that drives
- * its loop. It must not wait. It may cancel calls, its own too, and release the client. When it returns false or adds a
- * header that cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
+ * the attempt's loop. It must not wait. It may cancel calls, its own too, and release the client. When it returns false
+ * or adds a header that cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. Of several headers with one name the call's own counts, then this one, then the client's.

@@ -110,13 +110,7 @@ end
 local function calls(client, manager, server)
   local bad = { ["no such option"] = true }
   local bell = helper.bell
-  local c = arvak.circuit.new(1)
   return {
-    ["arvak.read_options"] = function() arvak.circuit.from_qasm(bell, bad) end,
-    ["arvak.lower_options"] = function() c:lowered(bad) end,
-    ["arvak.qasm_options"] = function() c:to_qasm(bad) end,
-    ["arvak.draw_options"] = function() c:draw(bad) end,
-    ["arvak.svg_options"] = function() c:to_svg("/nowhere/x.svg", bad) end,
     ["arvak.connect_options"] = function() arvak.connect("embedded", bad) end,
     ["arvak.limiter_options"] = function() arvak.connect("embedded", { limiter = bad }) end,
     ["arvak.tls_options"] = function() arvak.connect("localhost:1", { tls = bad }) end,

@@ -137,6 +137,11 @@ local function calls(client, manager, server)
     ["arvak.as_completed_options"] = function() manager:as_completed({}, bad) end,
     ["arvak.manager_map_options"] = function() manager:map(print, {}, bad) end,
     ["arvak.driver"] = function() arvak.attach(bad) end,
+    ["arvak.read_options"] = function() arvak.circuit.from_qasm(bell, bad) end,
+    ["arvak.lower_options"] = function() arvak.circuit.new(1):lowered(bad) end,
+    ["arvak.qasm_options"] = function() arvak.circuit.new(1):to_qasm(bad) end,
+    ["arvak.draw_options"] = function() arvak.circuit.new(1):draw(bad) end,
+    ["arvak.svg_options"] = function() arvak.circuit.new(1):to_svg("/nowhere/x.svg", bad) end,
     ["arvak.devserver.options"] = function() require("arvak.devserver").start(bad) end,
     ["arvak.devserver.restart_options"] = function() server:restart(bad) end,
   }

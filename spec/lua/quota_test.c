@@ -416,6 +416,45 @@ static void one_with_ten_thousand_waiting_calls_holds_up_nobody(void **state) {
   arvak_client_unref(client);
 }
 
+/* Its host looks in now and then, as an event loop does, and never waits in there; the others always wait. */
+static void a_state_whose_steps_are_short_gets_its_slots(void **state) {
+  (void)state;
+  enum { HOGS = 4, CALLS = 10, CALLS_BESIDE = 100 };
+  arvak_client *client = new_client(slow_address, NULL);
+  plugin hogs[HOGS];
+  arvak_lua_handle *handles[HOGS];
+  pthread_t threads[HOGS];
+  for (int i = 0; i < HOGS; i++) {
+    hogs[i] = (plugin){.L = open_plugin(client, NULL),
+                       .source = "arvak.map(function() return true end, function() client:list_backends() end)"};
+    handles[i] = arvak_lua_get_handle(hogs[i].L);
+    pthread_create(&threads[i], NULL, run_plugin, &hogs[i]);
+  }
+  lua_State *L = open_plugin(client, NULL);
+  must(L, "ended = 0\n"
+          "task = arvak.spawn(function() while true do assert(client:list_backends()) ended = ended + 1 end end)");
+  arvak_client_stats before, stats;
+  int ended = 0;
+  arvak_client_get_stats(client, &before);
+  do {
+    pause_ms(5);
+    must(L, "arvak.poll(0)");
+    lua_getglobal(L, "ended");
+    ended = (int)lua_tointeger(L, -1);
+    arvak_client_get_stats(client, &stats);
+  } while (ended < CALLS && stats.calls - before.calls < CALLS * CALLS_BESIDE);
+  printf("# %d calls, %d of all\n", ended, (int)(stats.calls - before.calls));
+  for (int i = 0; i < HOGS; i++) {
+    arvak_lua_interrupt(handles[i], NULL);
+    pthread_join(threads[i], NULL);
+    arvak_lua_handle_unref(handles[i]);
+    lua_close(hogs[i].L);
+  }
+  lua_close(L);
+  arvak_client_unref(client);
+  assert_int_equal(ended, CALLS);
+}
+
 /* It has asked for slots and computes: they go to the others until it waits again. */
 static void a_state_that_nobody_drives_holds_up_nobody(void **state) {
   (void)state;
@@ -545,6 +584,7 @@ int main(void) {
       cmocka_unit_test(the_host_sees_each_submit_and_may_refuse_it),
       cmocka_unit_test(a_state_has_figures_of_its_own),
       cmocka_unit_test(one_with_ten_thousand_waiting_calls_holds_up_nobody),
+      cmocka_unit_test(a_state_whose_steps_are_short_gets_its_slots),
       cmocka_unit_test(a_state_that_nobody_drives_holds_up_nobody),
       cmocka_unit_test(hostile_plugins_in_eight_threads_harm_no_honest_one),
   };

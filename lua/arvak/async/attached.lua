@@ -73,7 +73,7 @@ local function place_of(ticket) return (ticket & 0xffffffff) + 1 end
 
 -- The attachment of who waited, and his token, who have it no longer.
 local function forget(ticket)
-  local place = place_of(ticket)
+  local place = (ticket & 0xffffffff) + 1   -- for the call of place_of there may be no memory
   if tickets[place] ~= ticket then return nil end
   local owner, token = owners[place], tokens[place]
   tickets[place], tokens[place] = false, false

@@ -143,6 +143,16 @@ static void a_plugin_submits_at_a_rate_of_its_own(void **state) {
 
 /* ---- what a plugin may say ---- */
 
+static void a_rate_may_be_as_low_as_the_host_likes(void **state) {
+  (void)state;
+  static const char source[] = "assert(client:submit_qasm(bell, 'simulator', 1))\n"
+                               "for _ = 1, 3 do refused(client:submit_qasm(bell, 'simulator', 1)) end";
+  attack(&(arvak_lua_limits){.submit_rate = 1e-10}, source);
+  attack(&(arvak_lua_limits){.submit_rate = 1e-300}, source);
+  attack(&(arvak_lua_limits){.submit_rate = 0.1, .submit_burst = 2147483647},
+         "for _ = 1, 20 do assert(client:submit_qasm(bell, 'simulator', 1)) end");
+}
+
 static void times_are_bounded(void **state) {
   (void)state;
   attack(&(arvak_lua_limits){.max_timeout_ns = 500 * MS, .max_queue_timeout_ns = 1000 * MS, .max_wait_ns = 2000 * MS,
@@ -574,6 +584,7 @@ int main(void) {
       cmocka_unit_test(streams_are_bounded),
       cmocka_unit_test(futures_and_tasks_are_bounded),
       cmocka_unit_test(a_plugin_submits_at_a_rate_of_its_own),
+      cmocka_unit_test(a_rate_may_be_as_low_as_the_host_likes),
       cmocka_unit_test(times_are_bounded),
       cmocka_unit_test(headers_of_the_host_stay),
       cmocka_unit_test(policies_are_the_hosts),

@@ -13,7 +13,7 @@
 
 #define SECOND 1e9
 
-/* In the registry: by the address of limits, the set of ids of its jobs. */
+/* In the registry: the set of ids of the jobs that this state has submitted. */
 static const char jobs_key = 0;
 
 /* ---- life ---- */
@@ -99,16 +99,22 @@ static const char *ask_host(const larvak_quota *limits, const larvak_load *load)
   return limits->most.on_submit(&submit, limits->most.ud);
 }
 
+/* No rate is so low that sums with it wrap around. */
+static int64_t to_ns(double ns) {
+  const double most = 4e18;
+  return ns < most ? (int64_t)ns : (int64_t)most;
+}
+
 /* At the plugin's own rate: when these jobs may be submitted, 0: now. ARVAK_NEVER: not until latest_ns. The rate is
  * kept as the time at which the next job would be due without a burst. */
 static int64_t take_turn(larvak_quota *limits, int jobs, int64_t latest_ns) {
-  if (limits->most.submit_rate <= 0 || jobs == 0) return 0;
+  if (!(limits->most.submit_rate > 0) || jobs == 0) return 0;
   int64_t now = arvak_now_ns();
   double interval = SECOND / limits->most.submit_rate, slack = interval * (limits->most.submit_burst - 1);
   int64_t due = limits->submit_ns > now ? limits->submit_ns : now;
-  int64_t at = slack > 0 ? due - (int64_t)slack : due;
+  int64_t at = slack > 0 ? due - to_ns(slack) : due;
   if (at > latest_ns) return ARVAK_NEVER;
-  limits->submit_ns = due + (int64_t)(interval * jobs);
+  limits->submit_ns = due + to_ns(interval * jobs);
   return at > now ? at : 0;
 }
 

@@ -87,6 +87,17 @@ static void circuits_that_wait_are_bounded_in_bytes(void **state) {
             "refused(client:submit_batch({ { text }, { text }, { text }, { text } }, 'simulator'))");
 }
 
+static void ids_and_headers_count_as_circuits_do(void **state) {
+  (void)state;
+  attack(&(arvak_lua_limits){.max_request_bytes = 1000000},
+         "local long = ('x'):rep(600000)\n"
+         "local first, second = client.async:get_job_status(long), client.async:get_job_status(long)\n"
+         "refused(second:result()) first:wait()\n"
+         "refused(client:cancel_job(long .. long)) refused(client:submit_qasm(bell, long .. long))\n"
+         "refused(client:list_backends { metadata = { ['x-a'] = long .. long } })\n"
+         "assert(client:list_backends { metadata = { ['x-a'] = 'short' } })");
+}
+
 static void answers_that_are_held_are_bounded_in_bytes(void **state) {
   (void)state;
   attack(&(arvak_lua_limits){.max_answer_bytes = 64},
@@ -580,6 +591,7 @@ int main(void) {
       cmocka_unit_test(calls_beyond_the_limit_in_flight_wait),
       cmocka_unit_test(calls_beyond_the_limit_of_those_that_wait_are_refused),
       cmocka_unit_test(circuits_that_wait_are_bounded_in_bytes),
+      cmocka_unit_test(ids_and_headers_count_as_circuits_do),
       cmocka_unit_test(answers_that_are_held_are_bounded_in_bytes),
       cmocka_unit_test(streams_are_bounded),
       cmocka_unit_test(futures_and_tasks_are_bounded),

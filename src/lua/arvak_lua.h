@@ -62,7 +62,7 @@ typedef const char *(*arvak_lua_submit_fn)(const arvak_lua_submit *submit, void 
 typedef struct arvak_lua_limits {
   int max_in_flight;         /* calls with gRPC; the others wait */
   int max_queued;            /* calls that wait besides; the others are refused; needs max_in_flight */
-  size_t max_request_bytes;  /* of the circuits of calls that wait or are in flight */
+  size_t max_request_bytes;  /* of the circuits, ids and headers of calls that wait or are in flight */
   size_t max_answer_bytes;   /* of answers that have come and that the plugin has not taken yet */
   int max_streams;           /* open at once */
   int max_futures;           /* calls and job futures under way that nobody is suspended on */

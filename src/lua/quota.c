@@ -122,8 +122,8 @@ static const char *find_excess(const larvak_quota *limits, const larvak_load *lo
   const arvak_lua_limits *most = &limits->most;
   if (most->max_in_flight > 0 && most->max_queued > 0 && limits->calls - most->max_in_flight >= most->max_queued)
     return "as many of this plugin's calls wait as the host allows";
-  if (most->max_request_bytes > 0 && load->bytes > most->max_request_bytes - limits->request_bytes)
-    return "the circuits of this plugin's calls are as large together as the host allows";
+  if (most->max_request_bytes > 0 && load->bytes + load->other_bytes > most->max_request_bytes - limits->request_bytes)
+    return "the requests of this plugin's calls are as large together as the host allows";
   if (is_future && most->max_futures > 0 && limits->futures >= most->max_futures)
     return "as many of this plugin's futures are under way as the host allows";
   return NULL;
@@ -161,8 +161,9 @@ void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more) {
   if (limits->state->handle) larvak_handle_count(limits->state->handle, more);
 }
 
-void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, size_t bytes, bool is_future) {
-  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, 0, is_future};
+void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future) {
+  size_t bytes = load->bytes + load->other_bytes;
+  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, load->bytes, 0, is_future};
   limits->calls++;
   limits->request_bytes += bytes;
   limits->futures += is_future;

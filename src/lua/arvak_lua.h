@@ -97,7 +97,7 @@ typedef struct arvak_lua_handle arvak_lua_handle;
 
 /* The handle of L's state, always the same: owned, arvak_lua_handle_unref. Opens the library if it is not open yet, but
  * names it nowhere. Like all functions that take a lua_State, only for the thread that has the state. Raises when out
- * of memory. */
+ * of memory, and in a finalizer while the state closes. */
 arvak_lua_handle *arvak_lua_get_handle(struct lua_State *L);
 arvak_lua_handle *arvak_lua_handle_ref(arvak_lua_handle *handle); /* shared */
 void arvak_lua_handle_unref(arvak_lua_handle *handle);            /* NULL is fine */

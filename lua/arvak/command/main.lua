@@ -57,5 +57,6 @@ return function(arguments, version)
   local ok, code = pcall(run, arguments, version)
   if not ok then code = complain(code) end
   io.stdout:flush()
+  if ends.hints[code] then io.stderr:write("Try: ", ends.hints[code], "\n") end
   os.exit(code, true)
 end

@@ -88,7 +88,10 @@ end
 local function tls(options, profile)
   local found = { ca = options.ca or profile.ca, cert = options.cert or profile.cert, key = options.key or profile.key }
   if next(found) then
-    for name, path in pairs(found) do found[name] = read_file(path, "--" .. name) end
+    for name, path in pairs(found) do
+      found[name] = read_file(path, "--" .. name)
+      if not found[name]:find("-----BEGIN", 1, true) then ends.usage("--%s: %s holds no PEM text", name, path) end
+    end
     return found
   end
   return options.tls or profile.tls or nil
@@ -115,7 +118,7 @@ function M.connect(settings)
   end
   local ok, client = pcall(arvak.connect, settings.address, { api_key = settings.api_key, tls = settings.tls,
     timeout = settings.timeout, retry = true })
-  if not ok then ends.usage("--address %s: %s", settings.address, (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
+  if not ok then ends.usage("%s", (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
   return client
 end
 

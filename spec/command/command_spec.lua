@@ -44,6 +44,13 @@ describe("arvak run", function()
     assert.is_nil(out:find "01")
   end)
 
+  it("gives an error as JSON, too, with its file where there is one", function()
+    local result = run("run", "bell.qasm", "bad.qasm", "--address", "embedded", "--format", "json")
+    assert.matches('^{"file":"bad%.qasm","error":{"kind":"invalid_circuit",.*"line":3,"column":1}}\n$', result.out)
+    result = run("run", "missing.qasm", "--address", "embedded", "--format", "json")
+    assert.matches('^{"error":{"kind":"usage","message":"missing%.qasm: No such file or directory"', result.out)
+  end)
+
   it("leaves one empty line between the histograms of several files, and none after the last", function()
     open()
     local out = assert_ok(run("run", "bell.qasm", "bell.qasm"))

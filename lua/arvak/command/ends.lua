@@ -55,11 +55,11 @@ end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
--- Ends the command with what the library said; subject stands before it, a file or a job.
-function M.fail(err, subject)
+-- Ends the command with what the library said; subject stands before it, a file or a job. file: for a reader of JSON.
+function M.fail(err, subject, file)
   local text = type(err) == "table" and err.message or tostring(err)
   if subject then text = subject .. ": " .. text end
-  error(setmetatable({ code = M.code_of(err), message = text, err = err }, Stop), 0)
+  error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end
 
 -- Lua raises this text, with the place where it was, at Ctrl-C.

@@ -37,7 +37,9 @@ local function run(arguments, version)
     out.close()
     return code
   end
-  if options.format == "json" and ends.is_stop(code) and code.err then out.line("error", out.error(code.err)) end
+  if options.format == "json" and ends.is_stop(code) then
+    out.line("file", code.file, "error", out.error(code.err or { kind = "usage", message = code.message }))
+  end
   error(code, 0)
 end
 

@@ -69,7 +69,7 @@ end
 -- One circuit, as it stands in its file; ends the command when it is refused.
 function M.one(path)
   local source, err = M.load(path)
-  if not source then ends.fail(err) end
+  if not source then ends.fail(err, nil, path) end
   return source
 end
 

@@ -1,5 +1,6 @@
 -- The command arvak, run as a person would run it, against a server in this process.
 -- SPDX-License-Identifier: Apache-2.0
+local certificates = require "spec.support.certificates"
 local command = require "spec.support.command"
 local helper = require "spec.helper"
 
@@ -191,6 +192,14 @@ describe("jobs", function()
       "import csv, sys; print(sum(int(row['count']) for row in csv.DictReader(sys.stdin)))", out))
   end)
 
+  it("are read with the parameters of their circuit", function()
+    open()
+    local id = assert_ok(run("submit", "rotation.qasm", "--param", "theta=0")):match "%S+"
+    assert_ok(run("watch", id))
+    assert.equal("0 1024\n", assert_ok(run("result", id, "--circuit", "rotation.qasm", "--param", "theta=0", "--format",
+      "counts")))
+  end)
+
   it("that are unknown are told on standard error, or as objects", function()
     open()
     local result = run("status", "no-such-job")
@@ -319,6 +328,32 @@ describe("the command itself", function()
     local result = with_profile "bad"
     assert.equal(2, result.code)
     assert.matches("bad%.conf:1: a profile holds no key", result.err)
+  end)
+
+  it("looks for the files of a profile beside it, and below the home", function()
+    open { api_key = "right" }
+    os.execute("mkdir -p " .. command.quote(folder .. "/arvak"))
+    command.write_file(folder .. "/arvak/key", "right\n")
+    for _, name in ipairs { "key", "~/arvak/key" } do
+      local profile = ("address = %s\napi_key_file = %s\n"):format(server.address, name)
+      command.write_file(folder .. "/arvak/lab.conf", profile)
+      assert_ok(command.run({ "backends", "--profile", "lab" },
+        { environment = { XDG_CONFIG_HOME = folder, HOME = folder } }))
+    end
+  end)
+
+  it("says that a certificate is wrong, not that nobody answers", function()
+    open { tls_cert = certificates.path "server", tls_key = certificates.path("server", "key") }
+    local address = "localhost:" .. server.address:match ":(%d+)$"
+    local function backends(ca) return run("backends", "--address", address, "--ca", ca, "--timeout", "5") end
+    assert_ok(backends(certificates.path "ca"))
+    local result = backends(certificates.path "other_ca")
+    assert.equal(4, result.code)
+    assert.matches("certificate verify failed", result.err)
+    result = backends "bell.qasm"
+    assert.equal(2, result.code)
+    assert.matches("^arvak: %-%-ca: bell%.qasm holds no PEM text", result.err)
+    certificates.remove()
   end)
 
   it("colours on request only, and never with NO_COLOR", function()

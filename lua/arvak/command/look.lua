@@ -68,7 +68,7 @@ function M.draw(options)
   local circuit = source.one(options.file)
   if options.svg then
     local ok, err = circuit:to_svg(options.svg)
-    if not ok then ends.fail(err, options.svg) end
+    if not ok then ends.fail(err) end   -- it names the file
     return ends.codes.ok
   end
   out.write(circuit:draw { width = options.width or screen.columns(),

@@ -71,14 +71,18 @@ local function add_where(command)
     command:option("--timeout", "Seconds that one call may take (default: 30)."):convert(seconds):argname "<seconds>")
 end
 
+local function add_param(command)
+  command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
+    :argname "<name=value>"
+end
+
 local function add_circuit(command, backend)
   command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
   command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
     :convert(whole(1)):argname "<n>"
   command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0); 2 and 3 take only gates "
     .. "on one qubit."):convert(level):argname "<n>"
-  command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
-    :argname "<name=value>"
+  add_param(command)
 end
 
 local formats = { results = { "histogram", "counts", "json", "csv" }, records = { "table", "json", "csv" } }
@@ -124,6 +128,7 @@ function makers.result(parser)
   local command = parser:command("result", "The counts of jobs that have ended.")
   add_jobs(command)
   command:option("--circuit", "The program, so that counts are over its own bits."):argname "<file>"
+  add_param(command)
   add_output(command, formats.results, "histogram")
   add_where(command)
   return command, { "arvak result 4f0c…", "arvak result 4f0c… --circuit bell.qasm --format csv" }
@@ -213,8 +218,7 @@ end
 function makers.convert(parser)
   local command = parser:command("convert", "Print a circuit as the service takes it.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):argname "<file>"
-  command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
-    :argname "<name=value>"
+  add_param(command)
   command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
   return command, { "arvak convert old.qasm", "arvak convert ansatz.qasm --param theta=0.3 -o ready.qasm" }
 end

@@ -23,8 +23,8 @@ M.meanings = {
 -- exit code → what whoever gets it may try, said once at the end.
 M.hints = {
   [M.codes.no_server] = "another --address or $ARVAK_ADDRESS, or a server of your own: arvak serve",
-  [M.codes.not_allowed] = "the API key in $ARVAK_API_KEY, or in a file that --api-key-file names; certificates by --ca, --cert "
-    .. "and --key",
+  [M.codes.not_allowed] = "the API key in $ARVAK_API_KEY, or in a file that --api-key-file names; certificates by "
+    .. "--ca, --cert and --key",
 }
 
 local by_kind = { unavailable = 3, circuit_open = 3, unauthenticated = 4, resource_exhausted = 5, timeout = 3,

@@ -25,7 +25,7 @@
 #include "work.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
-#define CANCEL_NS 100000000
+#define CANCEL_NS 500000000
 
 typedef struct method {
   const char *name, *parameters;

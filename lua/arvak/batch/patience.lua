@@ -5,7 +5,6 @@ local text = require "arvak.base.text"
 
 local M = {}
 
-local PACING = 2.0   -- seconds of refusals that are the usual way of a server to slow its clients down
 M.REFUSALS = 60.0   -- seconds that a server may refuse every submit while no job of the batch is unfinished
 
 local Patience = {}
@@ -62,7 +61,7 @@ end
 -- refused: the error of the client's submits, which have been refused for its elapsed seconds; nil: they are not.
 function Patience:trouble(now, unfinished, refused)
   local since, what, err = self.refused_since, "the server has refused every submit", self.refusal
-  if not since and refused and refused.elapsed > PACING then since, err = now - refused.elapsed, refused end
+  if not since and refused then since, err = now - refused.elapsed, refused end
   if unfinished > 0 then since = nil end
   if self.failing_since then
     since, what, err = self.failing_since, "the server has failed", self.failure

@@ -25,6 +25,7 @@ local M = {}
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
 local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
+local PACING = 2.0              -- seconds of refusals that are no trouble
 
 local Run = {}
 Run.__index = Run
@@ -394,18 +395,24 @@ local function refusal(self)
     elapsed = seconds })
 end
 
+-- The same, when it has lasted longer than the usual way of a server to slow its clients down.
+local function lasting_refusal(self)
+  local err = refusal(self)
+  return err and err.elapsed > PACING and err or nil
+end
+
 function Run:progress()
   local ledger = self.inputs
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
-    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), refusal(self))),
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), lasting_refusal(self))),
   }
 end
 
 -- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
-  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), refusal(self))
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), lasting_refusal(self))
   if not trouble then self.notice_at, self.has_noticed = nil, false end
   if not trouble or self.has_noticed or self.stopped_by then return end
   self.notice_at = since + NOTICE

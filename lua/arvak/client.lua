@@ -31,8 +31,6 @@ local function submit_qasm(client, qasm, backend_id, options)
   return backends.explain(client, core.call.submit_qasm(client, qasm, backend_id, options))
 end
 
-methods.submit_qasm = submit_qasm
-
 function methods.get_backend_info(client, backend_id, options)
   return backends.explain(client, core.call.get_backend_info(client, backend_id, options))
 end
@@ -218,9 +216,10 @@ function methods.submit_batch(client, circuits, backend_id, options)
   local call_options = check.pick_call_options(options)
   circuits = entries.check_plain_list(circuits)
   if entries.has_circuit(circuits) then
-    local texts, err = entries.without_circuits(circuits), nil
+    local texts = entries.without_circuits(circuits)
     core.check.submit_batch(client, options.split and {} or texts, backend_id, call_options)
     core.check_batch(texts)
+    local err
     circuits, err = lower_all(circuits, backend_id)
     if not circuits then return nil, err end
   end

@@ -1150,21 +1150,15 @@ function client:submit_circuit_json(circuit_json, backend_id, options) end
 ---@return arvak.error|nil err
 function client:submit_batch(circuits, backend_id, options) end
 
----Compares shots, and of a circuit its qubits and operations, with what a backend takes. Nothing is submitted.
----Errors: `invalid_circuit` when it breaks a limit. `err.problems` has an entry for each: `{ limit =, got =, most = }`, where
----`limit` is `"qubits"`, `"shots"` or `"gates"`. `backend_not_found`.
+---Compares shots, and of a circuit its qubits and operations, with what a backend takes. Asks the server once, with
+---GetBackendInfo; nothing is submitted. Batches do the same with the option `check`.
+---Errors: `invalid_circuit` when the program breaks a limit; `err.problems` has an entry `{ limit =, got =, most = }` for
+---each, where `limit` is `"qubits"`, `"shots"` or `"gates"`. `invalid_circuit` without these when the circuit cannot be sent
+---at all. `backend_not_found`.
 ---
 ---```lua
 ---local _, err = client:check(bell, "simulator", 200000)
 ---print(err.problems[1].limit, err.problems[1].got, err.problems[1].most)   --> shots   200000   100000
----their defaults take 50,000) and the shots; of a text the shots. It asks the server once, with GetBackendInfo. Batches
----do the same with the option `check`.
----Errors: `invalid_circuit` with `err.problems`, a list of all limits that are broken: `limit` (`"qubits"`, `"gates"` or
----`"shots"`), `got` and `most`; `invalid_circuit` without it when the circuit cannot be sent at all; `backend_not_found`.
----
----```lua
----local ok, err = client:check(arvak.circuit.new(2):h(0):measure_all(), "simulator", 1000000)
----print(ok, err.problems[1].limit, err.problems[1].most)   --> nil shots 100000
 ---```
 ---@param qasm string|arvak.circuit OpenQASM 3, or a circuit
 ---@param backend_id string a `backend_id` of `client:list_backends()`
@@ -1185,12 +1179,6 @@ function client:check(qasm, backend_id, options) end
 ---@return arvak.error|nil err
 function client:get_job_status(job_id, options) end
 
----Names the circuit that a job was made from, so that its result has the bits of the program. A job's id knows no circuit.
----@class arvak.made_from
----@field circuit? arvak.circuit the circuit that was submitted. Defaults to none: the counts are those of the service.
----@field optimization_level? integer the level of its submit. Defaults to `0`.
----@field backend_id? string the backend of its submit. Defaults to `"simulator"`.
-
 ---Fetches the result of a job that has completed. A result that is too large for one message comes in chunks; it has no
 ---`execution_time_ms` and no metadata.
 ---Errors: `job_not_found`, `job_not_completed`, `job_failed`, `job_canceled`, `result_expired`.
@@ -1199,7 +1187,7 @@ function client:get_job_status(job_id, options) end
 ---print(assert(client:get_job_result(job_id)).shots)   --> 100
 ---```
 ---@param job_id string the id that a submit gave
----@param options? arvak.call_options|arvak.made_from
+---@param options? arvak.get_job_result_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function client:get_job_result(job_id, options) end
@@ -1211,7 +1199,7 @@ function client:get_job_result(job_id, options) end
 ---print(assert(client:wait_for_job(job_id, { max_wait = 60, on_progress = function(job) print(job.state) end })))
 ---```
 ---@param job_id string the id that a submit gave
----@param options? arvak.wait_options|arvak.made_from
+---@param options? arvak.wait_options
 ---@return arvak.result|nil result
 ---@return arvak.error|nil err
 function client:wait_for_job(job_id, options) end
@@ -1330,7 +1318,7 @@ function client:watch_job(job_id, options) end
 ---for counts, is_final, index, total in client:stream_results(job_id, 1000) do print(counts, is_final, index, total) end
 ---```
 ---@param job_id string the id that a submit gave
----@param options? integer|arvak.result_stream_options|arvak.made_from chunk size, or a table
+---@param options? integer|arvak.result_stream_options chunk size, or a table
 ---@return arvak.stream stream
 ---@return nil
 ---@return nil
@@ -1504,7 +1492,6 @@ function stream:cancel() end
 ---@field transport? "auto"|"stream"|"unary" `"stream"`: one stream for all submits; `"unary"`: an RPC for each; `"auto"`: the stream, or unary calls where the server has none. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
 ---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
----@field check? boolean `true`: each backend is asked once what it takes, as `client:check` does, and a circuit that breaks a limit fails in its own place, with `err.problems`, before it is sent. Defaults to `false`.
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
 
 ---Options of `manager:submit_many`.
@@ -1806,8 +1793,6 @@ function job:is_success() end
 ---@field shots integer the shots that the server ran
 ---@field execution_time_ms? integer milliseconds; nil when the server did not say
 ---@field metadata_json string the metadata as the server sent it
----@field raw_counts? table<string, integer> of a circuit: the counts as the server sent them
----@field registers? { name: string, size: integer }[] of a circuit that measures: the registers of its bits
 local result = {}
 
 ---Iterates over bitstrings and counts in ascending order, without building the table of a large result. `pairs(result)`

@@ -276,12 +276,12 @@ describe("a journal of an early version", function()
     make_early()
     local journal = assert(arvak.journal(path))
     assert.equal(COUNT, journal:counts().completed)
-    journal:close()
     local items = 0
-    for item in assert(arvak.journal(path)):items("completed") do
+    for item in journal:items("completed") do
       assert.equal(item.index, item.result.shots)
       items = items + 1
     end
+    journal:close()
     assert.equal(COUNT, items)
     assert.equal("0", column(path, "PRAGMA application_id"))   -- reading changes nothing
     sqlite(path, "DELETE FROM arvak_item WHERE slot > 190")

@@ -203,6 +203,11 @@ describe("a gate of the program's own", function()
     local lowered, err = lower.lower(circuit_of(form.modify(pair, { { "pow", 1 << 40 } }), 3, 0))
     assert.is_nil(lowered)
     assert.matches("more than 1000000 operations", err.message)
+    for _, exponent in ipairs { 1e300, 1 / 0, 0 / 0 } do
+      lowered, err = lower.lower(circuit_of(form.modify(form.gate "x", { { "pow", exponent } }), 3, 0))
+      assert.is_nil(lowered)
+      assert.matches("expected a number between", err.message)
+    end
     local none = assert(lower.lower(circuit_of(form.modify(pair, { { "pow", 0 } }), 3, 0)))
     assert.equal(0, none.gate_count)
     local many = assert(lower.lower(circuit_of(form.modify(form.gate "x", { { "pow", 1 << 40 } }), 3, 0)))

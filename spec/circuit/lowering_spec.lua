@@ -165,6 +165,11 @@ describe("a condition", function()
     assert.is_true(lowered.gate_count < 2000, lowered.gate_count)
   end)
 
+  it("leaves a variable that is assigned in its body at 0 elsewhere", function()
+    check(measured({ form.IF, { "bit", 0 }, block_of { { form.ASSIGN, { var = 1 }, 3 } } },
+      { form.IF, { "==", { "var", 1 }, 0 }, block_of { { RX, 0.4, 3 } }, block_of { { X, 3 } } }))
+  end)
+
   it("on a measured value that is the same either way costs nothing", function()
     local lowered = check(measured { form.IF, { "==", { "^", { "bit", 0 }, { "bit", 0 } }, 0 }, block_of { { X, 3 } },
       block_of { { H, 3 } } })

@@ -229,7 +229,7 @@ describe("a table that a finalizer changes while it is read", function()
         assert(job == nil and err.kind)
         headers = { ["x-one"] = "1" }
         at_the_next_allocation(function() fill(headers, "x-h") end)
-        assert(client.async:list_backends { metadata = headers })
+        client.async:list_backends({ metadata = headers }):wait()
       end
       print "done"
     ]])

@@ -2,7 +2,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 package.path = "./?.lua;" .. package.path
 local arvak = require "arvak"
-local circuit = require "arvak.circuit"
 local helper = require "spec.helper"
 local reference = require "tools.reference"
 
@@ -111,13 +110,7 @@ end
 local function calls(client, manager, server)
   local bad = { ["no such option"] = true }
   local bell = helper.bell
-  local c = arvak.circuit.new(1)
   return {
-    ["arvak.read_options"] = function() arvak.circuit.from_qasm(bell, bad) end,
-    ["arvak.lower_options"] = function() c:lowered(bad) end,
-    ["arvak.qasm_options"] = function() c:to_qasm(bad) end,
-    ["arvak.draw_options"] = function() c:draw(bad) end,
-    ["arvak.svg_options"] = function() c:to_svg("/nowhere/x.svg", bad) end,
     ["arvak.connect_options"] = function() arvak.connect("embedded", bad) end,
     ["arvak.limiter_options"] = function() arvak.connect("embedded", { limiter = bad }) end,
     ["arvak.tls_options"] = function() arvak.connect("localhost:1", { tls = bad }) end,
@@ -144,11 +137,11 @@ local function calls(client, manager, server)
     ["arvak.as_completed_options"] = function() manager:as_completed({}, bad) end,
     ["arvak.manager_map_options"] = function() manager:map(print, {}, bad) end,
     ["arvak.driver"] = function() arvak.attach(bad) end,
-    ["arvak.read_options"] = function() circuit.from_qasm(bell, bad) end,
-    ["arvak.lower_options"] = function() circuit.new(1):lowered(bad) end,
-    ["arvak.qasm_options"] = function() circuit.new(1):to_qasm(bad) end,
-    ["arvak.draw_options"] = function() circuit.new(1):draw(bad) end,
-    ["arvak.svg_options"] = function() circuit.new(1):to_svg("/nowhere/x", bad) end,
+    ["arvak.read_options"] = function() arvak.circuit.from_qasm(bell, bad) end,
+    ["arvak.lower_options"] = function() arvak.circuit.new(1):lowered(bad) end,
+    ["arvak.qasm_options"] = function() arvak.circuit.new(1):to_qasm(bad) end,
+    ["arvak.draw_options"] = function() arvak.circuit.new(1):draw(bad) end,
+    ["arvak.svg_options"] = function() arvak.circuit.new(1):to_svg("/nowhere/x.svg", bad) end,
     ["arvak.devserver.options"] = function() require("arvak.devserver").start(bad) end,
     ["arvak.devserver.restart_options"] = function() server:restart(bad) end,
   }

@@ -96,7 +96,6 @@ typedef struct arvak_budget_options {
 } arvak_budget_options;
 
 typedef struct arvak_outcome arvak_outcome;
-
 typedef struct arvak_retry_event {
   arvak_rpc rpc;
   int attempt;      /* number of the attempt that failed, from 1 */
@@ -242,8 +241,8 @@ typedef struct arvak_channel_arg {
 } arvak_channel_arg;
 
 /* Adds headers to one attempt: a fresh token, say. The client calls it before each attempt in the thread that drives
- * the attempt's loop. It must not wait. It may cancel calls, its own too, and release the client. When it returns false or
- * adds a header that cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
+ * the attempt's loop. It must not wait. It may cancel calls, its own too, and release the client. When it returns false
+ * or adds a header that cannot be sent, there is no attempt, and the call or stream ends as unauthenticated. */
 typedef struct arvak_header_sink arvak_header_sink;
 typedef bool (*arvak_headers_fn)(arvak_header_sink *sink, arvak_rpc rpc, void *ud);
 /* Copies a header. Of several headers with one name the call's own counts, then this one, then the client's.
@@ -567,7 +566,6 @@ void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kin
  * a write is through, the stream has ended. */
 typedef struct arvak_stream arvak_stream;
 typedef void (*arvak_stream_fn)(arvak_stream *stream, void *ud);
-
 /* Starts a stream; never waits. options: timeout_ns 0 is none; fn is ignored. ARVAK_EREFUSED. *out is owned:
  * arvak_stream_release. A breaker is told of success with the first message, and of a failure whenever it comes. */
 int arvak_stream_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,

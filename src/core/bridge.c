@@ -23,8 +23,8 @@
 
 typedef enum thread_state { RESTING, WAITING, STOPPING } thread_state;
 
-/* What the owner takes from gRPC at a time, so that a step ends. */
-enum { MOST_TAKEN = 256 };
+/* What the owner takes from gRPC at a time: what else the host does has its turn in between. */
+enum { MOST_TAKEN = 16 };
 
 struct arvak__bridge_thread {
   arvak__bridge *bridge; /* borrowed; outlives the thread */

@@ -52,7 +52,8 @@ function M.failure(path, what, message)
   if message:find("disk I/O error", 1, true) then message = place.find_missing_right(path) or message end
   local explanation = dialect.sqlite.explain(message)
   if explanation then message = explanation .. " (" .. message .. ")" end
-  return errors.new(message == place.IN_USE and "in_use" or "rpc", ("the journal %s %s: %s"):format(path, what, message))
+  local kind = message == place.IN_USE and "in_use" or "rpc"
+  return errors.new(kind, ("the journal %s %s: %s"):format(path, what, message))
 end
 
 -- A connection to the database in this file, made ready by prepare(connection, query); nil and a message.

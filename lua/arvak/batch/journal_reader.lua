@@ -86,7 +86,7 @@ function methods:items(state)
     check.misuse('items: got %s, expected "intent", "submitted", "completed", "failed" or "unknown"',
       core.describe(state))
   end
-  local statements, next_row = self._is_early and dialect.early_statements or dialect.statements, nil
+  local statements, next_row = self._is_early and dialect.early_statements or dialect.statements
   if state then
     next_row = rows_of(self, statements.read_items_in, state)
   else

@@ -19,8 +19,8 @@ local NONE = {}
 
 local function add_powers(list, modifier)
   local exponent = modifier[1] == "inv" and -1 or modifier[2]
-  if exponent ~= exponent or exponent == math.huge or exponent == -math.huge then
-    refuse("pow(%s): expected a finite number", tostring(exponent))
+  if exponent ~= exponent or math.abs(exponent) >= 2.0 ^ 63 and not math.tointeger(exponent) then
+    refuse("pow(%g): expected a number between -2^63 and 2^63", exponent)
   end
   table.insert(list, 1, math.tointeger(exponent) or exponent)
 end

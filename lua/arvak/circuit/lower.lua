@@ -145,9 +145,8 @@ local function set_bit(state, bit, f)
 end
 
 local function set_variable(state, index, value)
-  local condition, old = state.condition, state.values[index]
-  if condition and old then value = integers.choose(state.store, condition.f, value, old) end
-  state.values[index] = value
+  local condition, old = state.condition, state.values[index] or integers.constant(0)
+  state.values[index] = condition and integers.choose(state.store, condition.f, value, old) or value
 end
 
 local function assign(state, operation)

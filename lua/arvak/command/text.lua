@@ -51,7 +51,7 @@ local function json_string(text)
   return '"' .. each_character(text, replace, escape) .. '"'
 end
 
--- The shortest text that reads back as this number, with a point in every locale. JSON has no word for what is infinite.
+-- The shortest text that reads back as this number, with a point in every locale. JSON has no infinity.
 function M.number(value)
   if math.type(value) == "integer" then return ("%d"):format(value) end
   if value ~= value or value == math.huge or value == -math.huge then return "null" end

@@ -321,6 +321,8 @@ function KINDS.index(env, node)
       value, kind = index_array(env, value, kind, item)
     elseif kind.kind == "int" or kind.kind == "uint" or kind.kind == "angle" and kind.width then
       value, kind = index_integer(env, value, kind, item)
+    elseif kind == values.WHOLE_SYMBOL then
+      values.need(node.at, value)
     else
       fault.raise(node.at, "an index of a value of type %s, expected a register or an array", kind.name)
     end

@@ -18,6 +18,7 @@ errors that say what they mean, and a local development server in the same proce
 dependencies = {
   "lua >= 5.4, < 5.5",
   "lua-cjson >= 2.1",
+  "argparse >= 0.7",
 }
 
 -- Named as Debian names the packages, since LuaRocks prints these names when a file is not found. For libraries

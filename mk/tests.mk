@@ -22,9 +22,10 @@ EMBED_CPP = $(BUILD)/examples/embed++
 SPECS     = $(sort $(call below,spec,%_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
-# These build, install, compare texts or start a process for each line; once is enough.
-BUILD_SPECS = $(filter spec/build/% spec/command/%,$(SPECS)) spec/docs/meta_spec.lua spec/docs/protocol_spec.lua spec/docs/links_spec.lua \
-  spec/docs/blocks_spec.lua spec/docs/c_blocks_spec.lua spec/docs/guide_spec.lua
+# These build, install, compare texts, compute in Lua alone or start a process for each line: once is enough.
+BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/%,$(SPECS)) spec/docs/meta_spec.lua \
+  spec/docs/protocol_spec.lua spec/docs/links_spec.lua spec/docs/blocks_spec.lua spec/docs/c_blocks_spec.lua \
+  spec/docs/guide_spec.lua
 
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations

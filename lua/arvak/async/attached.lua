@@ -69,11 +69,10 @@ local function plan(self)
   end
 end
 
-local function place_of(ticket) return (ticket & 0xffffffff) + 1 end
-
--- The attachment of who waited, and his token, who have it no longer.
+-- The attachment of who waited, and his token, who have it no longer. Calls nothing: there may be no memory for a call,
+-- and who has been taken from the list of the woken would never be told.
 local function forget(ticket)
-  local place = place_of(ticket)
+  local place = (ticket & 0xffffffff) + 1
   if tickets[place] ~= ticket then return nil end
   local owner, token = owners[place], tokens[place]
   tickets[place], tokens[place] = false, false
@@ -126,7 +125,7 @@ core.set_upcall("running", function()
 end)
 
 core.set_upcall("suspend", function(ticket)
-  local place = place_of(ticket)
+  local place = (ticket & 0xffffffff) + 1
   local is_known = tickets[place] == ticket
   if not is_known or not tokens[place] then
     local owner = is_known and owners[place] or current

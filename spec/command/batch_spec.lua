@@ -204,7 +204,7 @@ describe("many files", function()
     write_circuits(300)
     local result = command.shell(command.line({ "batch", "circuits", "-q" }, { ARVAK_ADDRESS = server.address })
       .. " | head -n 1", folder)
-    assert.same({ "id,job_id,bits,count,shots,error_kind,error\r\n", "" }, { result.out, result.err })
+    assert.same({ "id,job_id,bitstring,count,shots,error,message\n", "" }, { result.out, result.err })
   end)
 end)
 

@@ -1,5 +1,6 @@
 -- The command arvak, run as a person would run it, against a server in this process.
 -- SPDX-License-Identifier: Apache-2.0
+local certificates = require "spec.support.certificates"
 local command = require "spec.support.command"
 local helper = require "spec.helper"
 
@@ -44,6 +45,21 @@ describe("arvak run", function()
     assert.is_nil(out:find "01")
   end)
 
+  it("gives an error as JSON, too, with its file where there is one", function()
+    local result = run("run", "bell.qasm", "bad.qasm", "--address", "embedded", "--format", "json")
+    assert.matches('^{"file":"bad%.qasm","error":{"kind":"invalid_circuit",.*"line":3,"column":1}}\n$', result.out)
+    result = run("run", "missing.qasm", "--address", "embedded", "--format", "json")
+    assert.matches('^{"error":{"kind":"usage","message":"missing%.qasm: No such file or directory"', result.out)
+  end)
+
+  it("leaves one empty line between the histograms of several files, and none after the last", function()
+    open()
+    local out = assert_ok(run("run", "bell.qasm", "bell.qasm"))
+    assert.is_nil(out:find "\n\n\n")
+    assert.matches("[^\n]\n\nbell%.qasm\n", out)
+    assert.matches("[^\n]\n$", out)
+  end)
+
   it("prints JSON and CSV that Python reads, with the same counts", function()
     open()
     local json = assert_ok(run("run", "bell.qasm", "--shots", "64", "--format", "json"))
@@ -57,7 +73,7 @@ for line in sys.stdin:
     assert.equal("64 ['00', '11']\n", command.python([[
 import csv, sys
 rows = list(csv.DictReader(sys.stdin))
-print(sum(int(row["count"]) for row in rows), sorted(row["bits"] for row in rows))
+print(sum(int(row["count"]) for row in rows), sorted(row["bitstring"] for row in rows))
 ]], csv))
   end)
 
@@ -176,6 +192,14 @@ describe("jobs", function()
       "import csv, sys; print(sum(int(row['count']) for row in csv.DictReader(sys.stdin)))", out))
   end)
 
+  it("are read with the parameters of their circuit", function()
+    open()
+    local id = assert_ok(run("submit", "rotation.qasm", "--param", "theta=0")):match "%S+"
+    assert_ok(run("watch", id))
+    assert.equal("0 1024\n", assert_ok(run("result", id, "--circuit", "rotation.qasm", "--param", "theta=0", "--format",
+      "counts")))
+  end)
+
   it("that are unknown are told on standard error, or as objects", function()
     open()
     local result = run("status", "no-such-job")
@@ -198,9 +222,42 @@ describe("backends, check, draw and convert", function()
   it("check files without a server, with a caret where one is refused", function()
     local result = run("check", "bell.qasm", "bad.qasm")
     assert.equal(1, result.code)
-    assert.matches("bell%.qasm: ok, 2 qubits, 2 gates", result.out)
+    assert.matches("bell%.qasm: ok, 2 qubits, 2 operations", result.out)
     assert.matches("bad%.qasm:3:1", result.err)
     assert.matches("%^", result.err)
+  end)
+
+  it("check every file, whatever is wrong with one before", function()
+    local result = run("check", "missing.qasm", "rotation.qasm", "bell.qasm")
+    assert.equal(1, result.code)
+    assert.matches("missing%.qasm: No such file", result.err)
+    assert.matches("rotation%.qasm: the parameter theta has no value", result.err)
+    assert.equal("bell.qasm: ok, 2 qubits, 2 operations\n", result.out)
+  end)
+
+  it("check says that no server answers", function()
+    assert.equal(3, run("check", "bell.qasm", "--backend", "simulator", "--address", "127.0.0.1:1", "--timeout",
+      "0.5").code)
+  end)
+
+  it("leave the file of --output as it was when nothing comes", function()
+    command.write_file(folder .. "/old.txt", "old")
+    assert.equal(1, run("run", "bad.qasm", "--address", "embedded", "--output", "old.txt").code)
+    assert.equal("old", command.read_file(folder .. "/old.txt"))
+    assert_ok(run("convert", "bell.qasm", "--output", "bell.qasm"))
+    assert.matches("^OPENQASM 3%.0;.*cx q%[0%],q%[1%];", command.read_file(folder .. "/bell.qasm"))
+  end)
+
+  it("refuse a parameter that no circuit has", function()
+    for _, words in ipairs { { "run", "bell.qasm", "--param", "theta=1" }, { "convert", "bell.qasm", "--param", "x=1" },
+      { "check", "bell.qasm", "--param", "x=1" }, { "batch", "bell.qasm", "--sweep", "theta=0:1:9" } } do
+      words[#words + 1] = words[1] ~= "convert" and "--address" or nil
+      words[#words + 1] = words[1] ~= "convert" and "embedded" or nil
+      local result = run(table.unpack(words))
+      assert.equal(2, result.code)
+      assert.matches("no circuit has the parameter", result.err)
+    end
+    assert_ok(run("run", "bell.qasm", "rotation.qasm", "--param", "theta=1", "--address", "embedded"))
   end)
 
   it("check the limits of a backend", function()
@@ -273,12 +330,51 @@ describe("the command itself", function()
     assert.matches("bad%.conf:1: a profile holds no key", result.err)
   end)
 
+  it("looks for the files of a profile beside it, and below the home", function()
+    open { api_key = "right" }
+    os.execute("mkdir -p " .. command.quote(folder .. "/arvak"))
+    command.write_file(folder .. "/arvak/key", "right\n")
+    for _, name in ipairs { "key", "~/arvak/key" } do
+      local profile = ("address = %s\napi_key_file = %s\n"):format(server.address, name)
+      command.write_file(folder .. "/arvak/lab.conf", profile)
+      assert_ok(command.run({ "backends", "--profile", "lab" },
+        { environment = { XDG_CONFIG_HOME = folder, HOME = folder } }))
+    end
+  end)
+
+  it("says that a certificate is wrong, not that nobody answers", function()
+    open { tls_cert = certificates.path "server", tls_key = certificates.path("server", "key") }
+    local address = "localhost:" .. server.address:match ":(%d+)$"
+    local function backends(ca) return run("backends", "--address", address, "--ca", ca, "--timeout", "5") end
+    assert_ok(backends(certificates.path "ca"))
+    local result = backends(certificates.path "other_ca")
+    assert.equal(4, result.code)
+    assert.matches("certificate verify failed", result.err)
+    result = backends "bell.qasm"
+    assert.equal(2, result.code)
+    assert.matches("^arvak: %-%-ca: bell%.qasm holds no PEM text", result.err)
+    certificates.remove()
+  end)
+
   it("colours on request only, and never with NO_COLOR", function()
     open()
     assert.is_nil(assert_ok(run("backends")):find "\27")
     assert.is_truthy(assert_ok(run("--color", "always", "backends")):find "\27")
     assert.is_nil(command.run({ "backends" }, { environment = { ARVAK_ADDRESS = server.address, NO_COLOR = "1" } }).out
       :find "\27")
+  end)
+
+  it("says what serve cannot take, and that its address is taken", function()
+    open()
+    local result = run("serve", "--address", "nonsense")
+    assert.equal(2, result.code)
+    assert.matches("^arvak: serve: bad address 'nonsense'", result.err)
+    result = run("serve", "--fault", "rpc=Nonsense")
+    assert.equal(2, result.code)
+    assert.matches("^arvak: serve: bad value 'Nonsense'", result.err)
+    result = run("serve", "--address", server.address)
+    assert.equal(1, result.code)
+    assert.matches("Address already in use", result.err)
   end)
 
   it("serves, until it is interrupted", function()

@@ -442,6 +442,36 @@ static void a_handle_outlives_its_state(void **state) {
   lua_close(L);
 }
 
+static int ask_for_handle(lua_State *L) {
+  (void)arvak_lua_get_handle(L);
+  return 0;
+}
+
+static bool has_refused;
+
+/* Finalized after the library is closed, since it was there before. */
+static int on_last(lua_State *L) {
+  lua_pushcfunction(L, ask_for_handle);
+  has_refused = lua_pcall(L, 0, 0, 0) == LUA_ERRRUN;
+  return 0;
+}
+
+static void a_state_that_closes_gives_no_handle(void **state) {
+  (void)state;
+  lua_State *L = open_bare();
+  lua_newuserdatauv(L, 1, 0);
+  lua_newtable(L);
+  lua_pushcfunction(L, on_last);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_setglobal(L, "last");
+  luaL_requiref(L, "arvak", luaopen_arvak, 1);
+  arvak_lua_handle *handle = arvak_lua_get_handle(L);
+  lua_close(L);
+  assert_true(has_refused);
+  arvak_lua_handle_unref(handle);
+}
+
 /* ---- at random moments, in eight threads ---- */
 
 enum { THREADS = 8 };
@@ -542,6 +572,7 @@ int main(void) {
       cmocka_unit_test(closing_a_state_waits_for_no_server_and_no_journal_of_its_own),
       cmocka_unit_test(a_finalizer_in_the_middle_of_a_program_may_wait),
       cmocka_unit_test(a_handle_outlives_its_state),
+      cmocka_unit_test(a_state_that_closes_gives_no_handle),
       cmocka_unit_test(interrupts_at_random_moments_harm_nothing),
   };
   if (getenv("INTERRUPTS")) rounds = atoi(getenv("INTERRUPTS")) / THREADS;

@@ -87,6 +87,17 @@ static void circuits_that_wait_are_bounded_in_bytes(void **state) {
             "refused(client:submit_batch({ { text }, { text }, { text }, { text } }, 'simulator'))");
 }
 
+static void ids_and_headers_count_as_circuits_do(void **state) {
+  (void)state;
+  attack(&(arvak_lua_limits){.max_request_bytes = 1000000},
+         "local long = ('x'):rep(600000)\n"
+         "local first, second = client.async:get_job_status(long), client.async:get_job_status(long)\n"
+         "refused(second:result()) first:wait()\n"
+         "refused(client:cancel_job(long .. long)) refused(client:submit_qasm(bell, long .. long))\n"
+         "refused(client:list_backends { metadata = { ['x-a'] = long .. long } })\n"
+         "assert(client:list_backends { metadata = { ['x-a'] = 'short' } })");
+}
+
 static void answers_that_are_held_are_bounded_in_bytes(void **state) {
   (void)state;
   attack(&(arvak_lua_limits){.max_answer_bytes = 64},
@@ -142,6 +153,16 @@ static void a_plugin_submits_at_a_rate_of_its_own(void **state) {
 }
 
 /* ---- what a plugin may say ---- */
+
+static void a_rate_may_be_as_low_as_the_host_likes(void **state) {
+  (void)state;
+  static const char source[] = "assert(client:submit_qasm(bell, 'simulator', 1))\n"
+                               "for _ = 1, 3 do refused(client:submit_qasm(bell, 'simulator', 1)) end";
+  attack(&(arvak_lua_limits){.submit_rate = 1e-10}, source);
+  attack(&(arvak_lua_limits){.submit_rate = 1e-300}, source);
+  attack(&(arvak_lua_limits){.submit_rate = 0.1, .submit_burst = 2147483647},
+         "for _ = 1, 20 do assert(client:submit_qasm(bell, 'simulator', 1)) end");
+}
 
 static void times_are_bounded(void **state) {
   (void)state;
@@ -416,6 +437,45 @@ static void one_with_ten_thousand_waiting_calls_holds_up_nobody(void **state) {
   arvak_client_unref(client);
 }
 
+/* Its host looks in now and then, as an event loop does, and never waits in there; the others always wait. */
+static void a_state_whose_steps_are_short_gets_its_slots(void **state) {
+  (void)state;
+  enum { HOGS = 4, CALLS = 10, CALLS_BESIDE = 100 };
+  arvak_client *client = new_client(slow_address, NULL);
+  plugin hogs[HOGS];
+  arvak_lua_handle *handles[HOGS];
+  pthread_t threads[HOGS];
+  for (int i = 0; i < HOGS; i++) {
+    hogs[i] = (plugin){.L = open_plugin(client, NULL),
+                       .source = "arvak.map(function() return true end, function() client:list_backends() end)"};
+    handles[i] = arvak_lua_get_handle(hogs[i].L);
+    pthread_create(&threads[i], NULL, run_plugin, &hogs[i]);
+  }
+  lua_State *L = open_plugin(client, NULL);
+  must(L, "ended = 0\n"
+          "task = arvak.spawn(function() while true do assert(client:list_backends()) ended = ended + 1 end end)");
+  arvak_client_stats before, stats;
+  int ended = 0;
+  arvak_client_get_stats(client, &before);
+  do {
+    pause_ms(5);
+    must(L, "arvak.poll(0)");
+    lua_getglobal(L, "ended");
+    ended = (int)lua_tointeger(L, -1);
+    arvak_client_get_stats(client, &stats);
+  } while (ended < CALLS && stats.calls - before.calls < CALLS * CALLS_BESIDE);
+  printf("# %d calls, %d of all\n", ended, (int)(stats.calls - before.calls));
+  for (int i = 0; i < HOGS; i++) {
+    arvak_lua_interrupt(handles[i], NULL);
+    pthread_join(threads[i], NULL);
+    arvak_lua_handle_unref(handles[i]);
+    lua_close(hogs[i].L);
+  }
+  lua_close(L);
+  arvak_client_unref(client);
+  assert_int_equal(ended, CALLS);
+}
+
 /* It has asked for slots and computes: they go to the others until it waits again. */
 static void a_state_that_nobody_drives_holds_up_nobody(void **state) {
   (void)state;
@@ -531,10 +591,12 @@ int main(void) {
       cmocka_unit_test(calls_beyond_the_limit_in_flight_wait),
       cmocka_unit_test(calls_beyond_the_limit_of_those_that_wait_are_refused),
       cmocka_unit_test(circuits_that_wait_are_bounded_in_bytes),
+      cmocka_unit_test(ids_and_headers_count_as_circuits_do),
       cmocka_unit_test(answers_that_are_held_are_bounded_in_bytes),
       cmocka_unit_test(streams_are_bounded),
       cmocka_unit_test(futures_and_tasks_are_bounded),
       cmocka_unit_test(a_plugin_submits_at_a_rate_of_its_own),
+      cmocka_unit_test(a_rate_may_be_as_low_as_the_host_likes),
       cmocka_unit_test(times_are_bounded),
       cmocka_unit_test(headers_of_the_host_stay),
       cmocka_unit_test(policies_are_the_hosts),
@@ -545,6 +607,7 @@ int main(void) {
       cmocka_unit_test(the_host_sees_each_submit_and_may_refuse_it),
       cmocka_unit_test(a_state_has_figures_of_its_own),
       cmocka_unit_test(one_with_ten_thousand_waiting_calls_holds_up_nobody),
+      cmocka_unit_test(a_state_whose_steps_are_short_gets_its_slots),
       cmocka_unit_test(a_state_that_nobody_drives_holds_up_nobody),
       cmocka_unit_test(hostile_plugins_in_eight_threads_harm_no_honest_one),
   };

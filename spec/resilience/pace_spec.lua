@@ -230,6 +230,18 @@ describe("a submit that is refused for its rate", function()
     assert.equal(1, server:stats().accepted)
   end)
 
+  it("leaves its turn to the next when the breaker does not let it through", function()
+    again { breaker = {} }
+    refuse()
+    local futures = {}
+    for i = 1, 30 do futures[i] = client.async:submit_qasm(bell, "simulator", 1) end
+    helper.eventually(function() return pace().held >= 29 end)
+    client:breaker():force_open()
+    local began = monotime()
+    for _, f in ipairs(futures) do assert.is_truthy(f:exception()) end
+    assert.is_true(monotime() - began < 10)   -- not a second for each
+  end)
+
   it("has fresh headers when it is sent again", function()
     local keys = 0
     again { api_key = function()

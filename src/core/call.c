@@ -112,7 +112,15 @@ static void leave_breaker(arvak_call *call, arvak_verdict verdict, call_news *ne
   call->pass.generation = 0;
 }
 
+/* A turn that was taken and is not used: if it was to go out to see, another may. */
+static void skip_turn(arvak_call *call) {
+  arvak__turns *turns = &call->attempt.client->turns;
+  if (call->attempt.circuit_count > 0 && turns->is_auto)
+    arvak__turns_fail(turns, call->turn.taken_ns, call->loop->now_ns);
+}
+
 static void end_with_slot(arvak_call *call, call_news *news) {
+  skip_turn(call);
   arvak__slots_release(&call->attempt.client->slots, &call->place);
   end(call, news);
 }
@@ -379,6 +387,7 @@ static void give_back(arvak_call *call, call_news *news) {
     default: break;
   }
   leave_breaker(call, ARVAK_VERDICT_NEUTRAL, news);
+  if (has_slot || call->state == CALL_QUEUED) skip_turn(call);
   if (has_slot) arvak__slots_release(slots, &call->place);
 }
 
@@ -390,6 +399,7 @@ static void end_canceled(arvak_call *call, call_news *news) {
 
 static void leave_queue(arvak_call *call, call_news *news) {
   if (!arvak__slots_unqueue(&call->attempt.client->slots, &call->place)) return; /* granted: that is posted */
+  skip_turn(call);
   arvak__set_queue_timeout(&call->outcome,
                            "no slot came free within queue_timeout (as many calls as may be are in flight)");
   end(call, news);

@@ -23,14 +23,6 @@ static inline void arvak__list_append(arvak__list *list, arvak__link *link) {
   list->last = link;
 }
 
-static inline void arvak__list_prepend(arvak__list *list, arvak__link *link) {
-  link->prev = NULL;
-  link->next = list->first;
-  if (list->first) list->first->prev = link;
-  else list->last = link;
-  list->first = link;
-}
-
 /* Before next, which is in the list. */
 static inline void arvak__list_insert(arvak__list *list, arvak__link *link, arvak__link *next) {
   link->next = next;

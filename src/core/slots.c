@@ -4,7 +4,8 @@
  *
  * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an
  * offer is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the
- * others.
+ * others. A loop whose steps are short is hardly ever seen in one; so a share that has come for its last offer is
+ * given one slot at its next turn, and an offer beside it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "slots.h"
 
@@ -52,10 +53,9 @@ static void grant(arvak__slots *slots) {
     arvak__place *first = (arvak__place *)share->queue.first;
     bool is_driven = !share->loop || arvak__loop_is_driven(share->loop);
     leave_round(slots, share);
-    if (!is_driven) {
-      arvak__loop_post(share->loop, &share->offer);
-      continue;
-    }
+    if (!is_driven) arvak__loop_post(share->loop, &share->offer);
+    if (!is_driven && !share->has_come) continue;
+    share->has_come = is_driven && share->has_come;
     unlink_place(slots, share, first);
     slots->taken++;
     share->taken++;
@@ -109,6 +109,7 @@ bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place) {
 
 void arvak__slots_offer(arvak__slots *slots, arvak_share *share) {
   pthread_mutex_lock(&slots->mu);
+  share->has_come = true;
   update_round(slots, share);
   grant(slots);
   pthread_mutex_unlock(&slots->mu);

@@ -24,10 +24,11 @@ typedef struct arvak__place {
 } arvak__place;
 
 /* A share stands in the round while it has a place that waits, may have another slot, and somebody drives its loop, as
- * far as is known. */
+ * far as is known: it leaves when an offer is made, and is back when its loop has seen the offer. */
 struct arvak_share {
   arvak__link link;     /* mu: in the round; first: its address is the share's */
   bool is_in_round;     /* mu */
+  bool has_come;        /* mu: for the last offer, and has been given no slot between two steps since */
   arvak__list queue;    /* mu: places */
   int taken;            /* mu: slots */
   int max_in_flight;    /* INT_MAX: no limit of its own */

@@ -48,13 +48,10 @@ static void insert(arvak__turns *turns, arvak__turn *turn) {
   arvak__list_insert(&turns->line, &turn->link, &next->link);
 }
 
+/* One that has stood in line before keeps its number, and so is before all that came later. */
 static void join(arvak__turns *turns, arvak__turn *turn, int64_t now_ns) {
-  if (turn->number == 0) {
-    number(turns, turn);
-    insert(turns, turn);
-  } else {
-    arvak__list_prepend(&turns->line, &turn->link);
-  }
+  if (turn->number == 0) number(turns, turn);
+  insert(turns, turn);
   turn->is_in_line = true;
   turns->waiting++;
   if (first(turns) == turn) turns->told_ns = now_ns;
@@ -66,13 +63,16 @@ static void step_out(arvak__turns *turns, arvak__turn *turn) {
   turns->waiting--;
 }
 
-/* Whoever is first and does not come loses his place, and those of his loop behind him theirs: nobody drives it. They
- * are the first again when they come. */
+/* Whoever is first and does not come loses his place, and all others of his loop theirs: nobody drives it. They keep
+ * their rounds for when they come. */
 static void drop_late(arvak__turns *turns, const arvak__turn *turn, int64_t due_ns, int64_t now_ns) {
   int64_t from = due_ns > turns->told_ns ? due_ns : turns->told_ns;
-  if (first(turns) == turn || now_ns < arvak__after_ns(from, LATE_NS)) return;
   const arvak_loop *late = first(turns)->loop;
-  while (first(turns) != turn && first(turns)->loop == late) step_out(turns, first(turns));
+  if (late == turn->loop || now_ns < arvak__after_ns(from, LATE_NS)) return;
+  for (arvak__link *link = turns->line.first, *next; link; link = next) {
+    next = link->next;
+    if (((arvak__turn *)link)->loop == late) step_out(turns, (arvak__turn *)link);
+  }
   tell_first(turns, now_ns);
 }
 

@@ -62,7 +62,7 @@ typedef const char *(*arvak_lua_submit_fn)(const arvak_lua_submit *submit, void 
 typedef struct arvak_lua_limits {
   int max_in_flight;         /* calls with gRPC; the others wait */
   int max_queued;            /* calls that wait besides; the others are refused; needs max_in_flight */
-  size_t max_request_bytes;  /* of the circuits of calls that wait or are in flight */
+  size_t max_request_bytes;  /* of the circuits, ids and headers of calls that wait or are in flight */
   size_t max_answer_bytes;   /* of answers that have come and that the plugin has not taken yet */
   int max_streams;           /* open at once */
   int max_futures;           /* calls and job futures under way that nobody is suspended on */
@@ -97,7 +97,7 @@ typedef struct arvak_lua_handle arvak_lua_handle;
 
 /* The handle of L's state, always the same: owned, arvak_lua_handle_unref. Opens the library if it is not open yet, but
  * names it nowhere. Like all functions that take a lua_State, only for the thread that has the state. Raises when out
- * of memory. */
+ * of memory, and in a finalizer while the state closes. */
 arvak_lua_handle *arvak_lua_get_handle(struct lua_State *L);
 arvak_lua_handle *arvak_lua_handle_ref(arvak_lua_handle *handle); /* shared */
 void arvak_lua_handle_unref(arvak_lua_handle *handle);            /* NULL is fine */

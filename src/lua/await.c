@@ -74,8 +74,7 @@ static int await_blocking(lua_State *L, larvak_wait *wait) {
   lua_pushlightuserdata(L, &b);
   int status = leave(L, wait->state, lua_pcall(L, 1, 0, 0));
   if (status != LUA_OK) {
-    larvak_outcome_explain_interrupt(L, wait);
-    larvak_wait_drop(wait);
+    larvak_outcome_drop_interrupted(L, wait);
     return lua_error(L);
   }
   return larvak_outcome_finish(L, wait);

@@ -16,7 +16,7 @@ enum { MAX_BATCH = 50 };
 
 bool larvak_entry_read_qasm(lua_State *L, int index, const char *name, arvak_circuit *out) {
   if (lua_type(L, index) != LUA_TSTRING)
-    larvak_misuse(L, "%s: got %s, expected OpenQASM 3 text", name, larvak_describe(L, index));
+    larvak_misuse(L, "%s: got %s, expected OpenQASM 3 text or a circuit", name, larvak_describe(L, index));
   size_t size;
   out->qasm = lua_tolstring(L, index, &size);
   size_t bad = arvak_text_check(out->qasm, size);

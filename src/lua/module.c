@@ -241,7 +241,9 @@ void arvak_lua_pushclient(lua_State *L, arvak_client *client) { arvak_lua_pushli
 arvak_lua_handle *arvak_lua_get_handle(lua_State *L) {
   open_library(L);
   lua_pop(L, 1);
-  return arvak_lua_handle_ref(larvak_state_get(L)->handle);
+  const larvak_state *state = larvak_state_get(L);
+  if (!state->handle) luaL_error(L, "arvak_lua_get_handle: the Lua state is closing");
+  return arvak_lua_handle_ref(state->handle);
 }
 
 void arvak_lua_set_hook_interval(lua_State *L, int interval_ms) {

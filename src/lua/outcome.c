@@ -11,8 +11,9 @@
 #include "headers.h"
 #include "hooks.h"
 #include "interrupt.h"
-#include "quota.h"
+#include "misuse.h"
 #include "names.h"
+#include "quota.h"
 #include "ready.h"
 #include "record.h"
 #include "upcall.h"
@@ -111,8 +112,9 @@ static int finish_canceled(lua_State *L, larvak_wait *wait) {
   return 2;
 }
 
-void larvak_outcome_explain_interrupt(lua_State *L, const larvak_wait *wait) {
+void larvak_outcome_drop_interrupted(lua_State *L, larvak_wait *wait) {
   bool is_sent = wait->was_in_flight || (wait->call && arvak_call_is_sent(wait->call));
+  larvak_wait_drop(wait); /* first: for the rest there may be no memory */
   if (!is_sent || !larvak_is_interrupt(L, -1) || !lua_istable(L, -1) || !lua_getmetatable(L, -1)) return;
   luaL_getmetatable(L, LARVAK_ERROR);
   bool is_ours = lua_rawequal(L, -1, -2);
@@ -127,13 +129,16 @@ static int raise_interrupted(lua_State *L) {
 }
 
 static int finish_interrupted(lua_State *L, larvak_wait *wait) {
-  luaL_checkstack(L, 4, NULL);
+  larvak_state *state = wait->state;
+  if (!lua_checkstack(L, 4)) {
+    larvak_wait_drop(wait);
+    return larvak_no_memory(L);
+  }
   lua_pushcfunction(L, raise_interrupted);
-  lua_pushlightuserdata(L, wait->state);
+  lua_pushlightuserdata(L, state);
   lua_pcall(L, 1, 0, 0);
-  larvak_outcome_explain_interrupt(L, wait);
-  larvak_interrupt_arm(L, wait->state);
-  larvak_wait_drop(wait);
+  larvak_outcome_drop_interrupted(L, wait);
+  larvak_interrupt_arm(L, state);
   return lua_error(L);
 }
 

@@ -10,8 +10,8 @@
 
 /* Takes a wait that is over: pushes its results, and returns how many. Protected where it allocates before it frees. */
 int larvak_outcome_finish(lua_State *L, larvak_wait *wait);
-/* Completes the interrupt on top, if that is what was raised in place of this wait's outcome: maybe_executed. */
-void larvak_outcome_explain_interrupt(lua_State *L, const larvak_wait *wait);
+/* Drops the wait, in whose place the error on top is raised; if that is the interrupt, completes it: maybe_executed. */
+void larvak_outcome_drop_interrupted(lua_State *L, larvak_wait *wait);
 /* Tells the Lua layer of calls and timers that nobody is suspended on. May raise. */
 void larvak_outcomes_report(lua_State *L, larvak_state *state);
 

@@ -13,7 +13,7 @@
 
 #define SECOND 1e9
 
-/* In the registry: by the address of limits, the set of ids of its jobs. */
+/* In the registry: the set of ids of the jobs that this state has submitted. */
 static const char jobs_key = 0;
 
 /* ---- life ---- */
@@ -99,16 +99,22 @@ static const char *ask_host(const larvak_quota *limits, const larvak_load *load)
   return limits->most.on_submit(&submit, limits->most.ud);
 }
 
+/* No rate is so low that sums with it wrap around. */
+static int64_t to_ns(double ns) {
+  const double most = 4e18;
+  return ns < most ? (int64_t)ns : (int64_t)most;
+}
+
 /* At the plugin's own rate: when these jobs may be submitted, 0: now. ARVAK_NEVER: not until latest_ns. The rate is
  * kept as the time at which the next job would be due without a burst. */
 static int64_t take_turn(larvak_quota *limits, int jobs, int64_t latest_ns) {
-  if (limits->most.submit_rate <= 0 || jobs == 0) return 0;
+  if (!(limits->most.submit_rate > 0) || jobs == 0) return 0;
   int64_t now = arvak_now_ns();
   double interval = SECOND / limits->most.submit_rate, slack = interval * (limits->most.submit_burst - 1);
   int64_t due = limits->submit_ns > now ? limits->submit_ns : now;
-  int64_t at = slack > 0 ? due - (int64_t)slack : due;
+  int64_t at = slack > 0 ? due - to_ns(slack) : due;
   if (at > latest_ns) return ARVAK_NEVER;
-  limits->submit_ns = due + (int64_t)(interval * jobs);
+  limits->submit_ns = due + to_ns(interval * jobs);
   return at > now ? at : 0;
 }
 
@@ -116,8 +122,8 @@ static const char *find_excess(const larvak_quota *limits, const larvak_load *lo
   const arvak_lua_limits *most = &limits->most;
   if (most->max_in_flight > 0 && most->max_queued > 0 && limits->calls - most->max_in_flight >= most->max_queued)
     return "as many of this plugin's calls wait as the host allows";
-  if (most->max_request_bytes > 0 && load->bytes > most->max_request_bytes - limits->request_bytes)
-    return "the circuits of this plugin's calls are as large together as the host allows";
+  if (most->max_request_bytes > 0 && load->bytes + load->other_bytes > most->max_request_bytes - limits->request_bytes)
+    return "the requests of this plugin's calls are as large together as the host allows";
   if (is_future && most->max_futures > 0 && limits->futures >= most->max_futures)
     return "as many of this plugin's futures are under way as the host allows";
   return NULL;
@@ -155,8 +161,9 @@ void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more) {
   if (limits->state->handle) larvak_handle_count(limits->state->handle, more);
 }
 
-void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, size_t bytes, bool is_future) {
-  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, 0, is_future};
+void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future) {
+  size_t bytes = load->bytes + load->other_bytes;
+  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, load->bytes, 0, is_future};
   limits->calls++;
   limits->request_bytes += bytes;
   limits->futures += is_future;

@@ -46,7 +46,7 @@ typedef struct larvak_load {
   const char *backend_id;
   int jobs;
   uint64_t shots;
-  size_t bytes;
+  size_t bytes, other_bytes; /* of its circuits; of its id and headers */
 } larvak_load;
 
 /* NULL: a call may begin, at *not_before_ns, 0: at once. Else why not: to be copied at once. latest_ns: when it has to
@@ -60,11 +60,11 @@ void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more); /* i
 /* What a call holds of its limits; embedded in its wait. Zero: nothing. */
 typedef struct larvak_charge {
   larvak_quota *limits; /* shared */
-  size_t request_bytes, answer_bytes;
+  size_t request_bytes, circuit_bytes, answer_bytes; /* circuit_bytes: those of request_bytes */
   bool is_future;
 } larvak_charge;
 
-void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, size_t bytes, bool is_future);
+void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future);
 bool larvak_quota_hold(larvak_charge *charge, size_t size); /* an answer that has come; false: it is too much */
 void larvak_quota_end(larvak_charge *charge);               /* gives all of it back */
 

@@ -253,8 +253,8 @@ static int stream_write(lua_State *L) {
   lua_pushfstring(L, "%I", (LUAI_UACINT)index);
   submission.client_request_id = lua_tostring(L, 5);
   if (!larvak_entry_read(L, 2, index, &submission.circuit)) return 2;
-  larvak_load load = {ARVAK_SUBMIT_BATCH_STREAM, submission.backend_id, 1, submission.circuit.shots,
-                      strlen(submission.circuit.qasm)};
+  larvak_load load = {.rpc = ARVAK_SUBMIT_BATCH_STREAM, .backend_id = submission.backend_id, .jobs = 1,
+                      .shots = submission.circuit.shots, .bytes = strlen(submission.circuit.qasm)};
   int64_t at;
   larvak_quota *limits = raw->limits;
   const char *refusal = limits ? larvak_quota_admit(limits, &load, false, ARVAK_NEVER, &at) : NULL;

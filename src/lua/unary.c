@@ -25,7 +25,7 @@
 #include "work.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
-#define CANCEL_NS 100000000
+#define CANCEL_NS 500000000
 
 typedef struct method {
   const char *name, *parameters;
@@ -142,12 +142,15 @@ static bool read_call(lua_State *L, const method *m, larvak_client *client, arva
 
 /* ---- calls ---- */
 
-static void measure(const arvak_request *request, larvak_load *out) {
+static void measure(const arvak_request *request, const call_options *options, larvak_load *out) {
   *out = (larvak_load){.rpc = request->rpc, .backend_id = request->id, .jobs = (int)request->circuit_count};
   for (size_t i = 0; i < request->circuit_count; i++) {
     out->bytes += strlen(request->circuits[i].qasm);
     out->shots += request->circuits[i].shots;
   }
+  out->other_bytes = request->id ? strlen(request->id) : 0;
+  for (size_t i = 0; i < options->header_count; i++)
+    out->other_bytes += strlen(options->headers[i].name) + options->headers[i].value.size;
 }
 
 #define QUEUE_TIMEOUT_NS 300000000000 /* where neither the call nor the host says how long it may wait */
@@ -156,7 +159,7 @@ static void measure(const arvak_request *request, larvak_load *out) {
 static bool admit(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
                   bool is_future, larvak_load *load) {
   larvak_quota *limits = client->limits;
-  measure(request, load);
+  measure(request, options, load);
   if (request->rpc == ARVAK_CANCEL_JOB && !larvak_quota_may_cancel(L, limits, request->id)) {
     larvak_quota_push_refusal(L, request->rpc, "this plugin may cancel the jobs alone that it has submitted");
     lua_pushstring(L, arvak_kind_name(ARVAK_KIND_NOT_CANCELABLE));
@@ -181,7 +184,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
-  larvak_quota_begin(client->limits, &wait->charge, load.bytes, is_future);
+  larvak_quota_begin(client->limits, &wait->charge, &load, is_future);
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
                              .attempt_timeout_ns = options->attempt_timeout_ns,
                              .queue_timeout_ns = options->queue_timeout_ns,

@@ -230,7 +230,7 @@ static void count(larvak_charge *charge, arvak_call *call) {
   arvak_lua_stats more = {.calls = 1,
                           .failures = outcome->kind != ARVAK_KIND_NONE,
                           .jobs = count_jobs(response),
-                          .bytes_sent = charge->request_bytes * (size_t)outcome->attempts,
+                          .bytes_sent = charge->circuit_bytes * (size_t)outcome->attempts,
                           .bytes_received = response ? arvak_response_size_bytes(response) : 0};
   larvak_quota_count(charge->limits, &more);
 }

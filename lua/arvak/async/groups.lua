@@ -226,7 +226,9 @@ end
 -- Draws from a list, as it is now, or from an iterator function. A table that can be called and holds nothing is one.
 local function drawer(source)
   if check.is_callable(source) and (type(source) ~= "table" or next(source) == nil) then return source end
-  if type(source) ~= "table" then return check.callable(source, "map") end
+  if type(source) ~= "table" then
+    check.misuse("map: got %s, expected a list or a function", core.describe(source))
+  end
   local items, i = check.list(source, "map", "map: items", "value"), 0
   return function()
     i = i + 1

@@ -273,7 +273,7 @@ local function notes_of(state)
   if operations > SERVER_OPERATIONS then
     notes[1] = ("%d operations: servers with their defaults refuse more than %d"):format(operations, SERVER_OPERATIONS)
   end
-  if state.wires > state.form.qubit_count then
+  if state.wires > math.max(state.form.qubit_count, 1) then
     notes[#notes + 1] = ("%d qubits, of which the program declares %d: %s"):format(state.wires, state.form.qubit_count,
       reasons_of(state))
   end

@@ -38,7 +38,7 @@ end
 
 -- A line of CSV for each outcome, one for each circuit without any.
 local function csv_writer()
-  out.csv { "id", "job_id", "bits", "count", "shots", "error_kind", "error" }
+  out.csv { "id", "job_id", "bitstring", "count", "shots", "error", "message" }
   return function(item)
     local result, err = item.result, item.err
     if result then
@@ -75,11 +75,16 @@ local function exit_code(r)
 end
 
 local function tell_failures(r)
-  for i = 1, math.min(SHOWN_FAILURES, #r.failures) do
-    local failure = r.failures[i]
-    out.complain(out.printable(tostring(failure.id)) .. ": " .. tostring(failure.err))
+  local count = 0
+  for _, failure in ipairs(r.failures) do
+    if not (r.err and r.err.kind == failure.err.kind) then   -- the reason why the batch stopped is told once
+      count = count + 1
+      if count <= SHOWN_FAILURES then
+        out.complain(out.printable(tostring(failure.id)) .. ": " .. tostring(failure.err))
+      end
+    end
   end
-  if #r.failures > SHOWN_FAILURES then out.complain(("and %d more failures"):format(#r.failures - SHOWN_FAILURES)) end
+  if count > SHOWN_FAILURES then out.complain(("and %d more"):format(count - SHOWN_FAILURES)) end
 end
 
 local function tell_end(r, options)

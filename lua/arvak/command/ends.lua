@@ -20,14 +20,27 @@ M.meanings = {
   { 130, "interrupted" },
 }
 
+-- exit code → what whoever gets it may try, said once at the end.
+M.hints = {
+  [M.codes.no_server] = "another --address or $ARVAK_ADDRESS, or a server of your own: arvak serve",
+  [M.codes.not_allowed] = "the API key in $ARVAK_API_KEY, or in a file that --api-key-file names; certificates by "
+    .. "--ca, --cert and --key",
+}
+
 local by_kind = { unavailable = 3, circuit_open = 3, unauthenticated = 4, resource_exhausted = 5, timeout = 3,
   job_not_completed = 8, in_use = 6 }
+
+-- gRPC gives a certificate that was refused the status of a broken connection; only its text tells the two apart.
+local function is_about_certificate(err)
+  return tostring(err.message):find("certificate", 1, true) ~= nil
+end
 
 -- The exit code of an error object of the library. A wait that is over leaves its job pending.
 function M.code_of(err)
   if type(err) ~= "table" then return M.codes.failed end
   if err.kind == "timeout" and (err.scope == "wait" or err.scope == "batch") then return M.codes.pending end
   if err.kind == "rpc" and err.name == "PERMISSION_DENIED" then return M.codes.not_allowed end
+  if err.kind == "unavailable" and is_about_certificate(err) then return M.codes.not_allowed end
   return by_kind[err.kind] or M.codes.failed
 end
 
@@ -49,11 +62,11 @@ end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
--- Ends the command with what the library said; subject stands before it, a file or a job.
-function M.fail(err, subject)
+-- Ends the command with what the library said; subject stands before it, a file or a job. file: for a reader of JSON.
+function M.fail(err, subject, file)
   local text = type(err) == "table" and err.message or tostring(err)
   if subject then text = subject .. ": " .. text end
-  error(setmetatable({ code = M.code_of(err), message = text, err = err }, Stop), 0)
+  error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end
 
 -- Lua raises this text, with the place where it was, at Ctrl-C.

@@ -96,7 +96,7 @@ end
 
 function M.result(options)
   local ids = ids_of(options)
-  local circuit = options.circuit and source.one(options.circuit)
+  local circuit = options.circuit and source.all({ options.circuit }, options.param)[1]
   local client <close> = where.connect(where.settings(options))
   local printer = results.printer(options.format, "job", #ids == 1)
   for _, id in ipairs(ids) do

@@ -26,7 +26,7 @@ function printers.json(items)
 end
 
 function printers.csv(items)
-  out.csv { "index", "id", "state", "job_id", "attempts", "sent_at", "ended_at", "error_kind", "error" }
+  out.csv { "index", "id", "state", "job_id", "attempts", "sent_at", "ended_at", "error", "message" }
   for item in items do
     out.csv({ item.index, item.id, item.state, item.job_id, item.attempts, item.sent_at, item.ended_at,
       item.err and item.err.kind, message_of(item) }, 9)

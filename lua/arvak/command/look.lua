@@ -16,41 +16,51 @@ local function client_for(options)
 end
 
 -- The circuit in a file and what it comes to, or nil and an error.
-local function compile(path, values)
+local function compile(path, values, used)
   local circuit, err = source.load(path)
   if not circuit then return nil, err end
-  local bound = source.bind(circuit, values, path)
+  local bound = source.bind(circuit, values, path, used)
   local lowered
   lowered, err = bound:lowered()
   if not lowered then return nil, err end
   return bound, lowered
 end
 
--- What is wrong with a program names its file, line and column itself.
+-- What is wrong with a program names its file, line and column itself, and so does what ends another command.
 local function tell_refusal(path, err)
-  out.complain(err.line and err.message or out.printable(path) .. ": " .. err.message)
+  out.complain((err.line or ends.is_stop(err)) and err.message or out.printable(path) .. ": " .. err.message)
 end
 
-local function check_one(path, values, client, settings)
-  local circuit, lowered = compile(path, values)
+-- As compile, where what ends another command (a file that cannot be read, a parameter without a value) is an error.
+local function try_to_compile(path, values, used)
+  local ok, circuit, lowered = pcall(compile, path, values, used)
+  if ok then return circuit, lowered end
+  if not ends.is_stop(circuit) then error(circuit, 0) end
+  return nil, circuit
+end
+
+-- The exit code of one file.
+local function check_one(path, values, used, client, settings)
+  local circuit, lowered = try_to_compile(path, values, used)
   local ok, err = circuit ~= nil, lowered
   if ok and client then ok, err = client:check(circuit, settings.backend, settings.shots) end
   if not ok then
     tell_refusal(path, err)
-    return false
+    return ends.is_stop(err) and err.code or ends.code_of(err)
   end
-  out.write(("%s: ok, %d qubits, %d gates\n"):format(out.printable(path), lowered.qubit_count, lowered.gate_count))
+  out.write(("%s: ok, %d qubits, %d operations\n"):format(out.printable(path), lowered.qubit_count, lowered.gate_count))
   for _, note in ipairs(lowered.notes or {}) do out.write("  ", out.printable(tostring(note)), "\n") end
-  return true
+  return ends.codes.ok
 end
 
 function M.check(options)
   local client, settings = client_for(options)
-  local values, code = source.values(options.param), ends.codes.ok
+  local values, used, code = source.values(options.param), {}, ends.codes.ok
   for _, path in ipairs(options.file) do
-    if not check_one(path, values, client, settings) then code = ends.codes.failed end
+    code = ends.join(code, check_one(path, values, used, client, settings))
   end
   if client then client:close() end
+  if code == ends.codes.ok then source.check_used(values, used) end
   return code
 end
 
@@ -58,7 +68,7 @@ function M.draw(options)
   local circuit = source.one(options.file)
   if options.svg then
     local ok, err = circuit:to_svg(options.svg)
-    if not ok then ends.fail(err, options.svg) end
+    if not ok then ends.fail(err) end   -- it names the file
     return ends.codes.ok
   end
   out.write(circuit:draw { width = options.width or screen.columns(),
@@ -67,7 +77,7 @@ function M.draw(options)
 end
 
 function M.convert(options)
-  local circuit = source.one(options.file, options.param)
+  local circuit = source.all({ options.file }, options.param)[1]
   local lowered, err = circuit:lowered()
   if not lowered then ends.fail(err) end
   out.write(lowered.qasm)

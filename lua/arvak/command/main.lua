@@ -37,7 +37,9 @@ local function run(arguments, version)
     out.close()
     return code
   end
-  if options.format == "json" and ends.is_stop(code) and code.err then out.line("error", out.error(code.err)) end
+  if options.format == "json" and ends.is_stop(code) then
+    out.line("file", code.file, "error", out.error(code.err or { kind = "usage", message = code.message }))
+  end
   error(code, 0)
 end
 
@@ -57,5 +59,6 @@ return function(arguments, version)
   local ok, code = pcall(run, arguments, version)
   if not ok then code = complain(code) end
   io.stdout:flush()
+  if ends.hints[code] then io.stderr:write("Try: ", ends.hints[code], "\n") end
   os.exit(code, true)
 end

@@ -9,6 +9,7 @@ local M = {}
 local is_quiet, has_color = false, false
 
 local target = io.stdout   -- where results go: standard output, or the file of --output
+local output   -- of --output until the first result: { path, file }, the file open and untouched
 
 -- ---- standard output
 
@@ -21,20 +22,35 @@ local function check_write(ok, message)
   ends.stop(ends.codes.failed, "cannot write: %s", tostring(message))
 end
 
-function M.write(...) check_write(target:write(...)) end
+-- Empties the file of --output. It stays open under its first handle meanwhile, so the reader of a FIFO sees no end.
+local function begin_output()
+  if not output then return end
+  local path, earlier = output.path, output.file
+  output = nil
+  local file, message = io.open(path, "w")
+  if not file then ends.stop(ends.codes.failed, "cannot write: %s", message) end
+  target = file
+  earlier:close()
+end
+
+function M.write(...)
+  begin_output()
+  check_write(target:write(...))
+end
 
 function M.flush() check_write(target:flush()) end
 
--- Results go to this file from now on. It is made now, so that a name that cannot be written is told before anything is
--- sent.
+-- Results go to this file from now on. It is opened now, so that a name that cannot be written is told before anything
+-- is sent, and emptied with the first result: what fails before leaves the file as it was.
 function M.open(path)
   if path == nil or path == "-" then return end
-  local file, message = io.open(path, "w")
+  local file, message = io.open(path, "a")
   if not file then ends.usage("--output: %s", message) end
-  target = file
+  output = { path = path, file = file }
 end
 
 function M.close()
+  begin_output()
   M.flush()
   if target ~= io.stdout then check_write(target:close()) end
 end
@@ -127,7 +143,7 @@ end
 function M.csv(values, count)
   local cells = {}
   for i = 1, count or #values do cells[i] = csv_cell(values[i]) end
-  M.write(table.concat(cells, ","), "\r\n")
+  M.write(table.concat(cells, ","), "\n")
 end
 
 -- ---- tables for people: columns are as wide as their widest cell

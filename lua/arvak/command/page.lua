@@ -29,7 +29,7 @@ svg { width: 100%%; height: 7rem; display: block } svg rect { fill: var(--bar) }
 .histograms { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem }
 figure { margin: 0; background: var(--panel); border-radius: .4rem; padding: .75rem }
 figcaption { overflow-wrap: anywhere }
-.row { display: grid; grid-template-columns: minmax(3rem, 9rem) 1fr 4rem; gap: .5rem; align-items: center }
+.row { display: grid; grid-template-columns: fit-content(9rem) 1fr 4rem; gap: .5rem; align-items: center }
 .row span:first-child { overflow-wrap: anywhere } .row i { display: block; height: .8rem; background: var(--bar) }
 input { font: inherit; width: 100%%; padding: .4rem; border: 1px solid var(--soft); border-radius: .3rem;
   background: var(--back); color: var(--text) }

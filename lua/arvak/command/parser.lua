@@ -71,14 +71,18 @@ local function add_where(command)
     command:option("--timeout", "Seconds that one call may take (default: 30)."):convert(seconds):argname "<seconds>")
 end
 
-local function add_circuit(command)
-  command:option("--backend", "Where to run (default: of the profile, else simulator)."):argname "<id>"
-  command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
-    :convert(whole(1)):argname "<n>"
-  command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0).")
-    :convert(level):argname "<level>"
+local function add_param(command)
   command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
     :argname "<name=value>"
+end
+
+local function add_circuit(command, backend)
+  command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
+  command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
+    :convert(whole(1)):argname "<n>"
+  command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0); 2 and 3 take only gates "
+    .. "on one qubit."):convert(level):argname "<n>"
+  add_param(command)
 end
 
 local formats = { results = { "histogram", "counts", "json", "csv" }, records = { "table", "json", "csv" } }
@@ -124,6 +128,7 @@ function makers.result(parser)
   local command = parser:command("result", "The counts of jobs that have ended.")
   add_jobs(command)
   command:option("--circuit", "The program, so that counts are over its own bits."):argname "<file>"
+  add_param(command)
   add_output(command, formats.results, "histogram")
   add_where(command)
   return command, { "arvak result 4f0c…", "arvak result 4f0c… --circuit bell.qasm --format csv" }
@@ -196,7 +201,7 @@ end
 function makers.check(parser)
   local command = parser:command("check", "Read circuits and say what is wrong with them. Runs nothing.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):args "+":argname "<file>"
-  add_circuit(command)
+  add_circuit(command, "Look at the limits of this backend, too; this asks the server.")
   add_where(command)
   return command, { "arvak check circuits/*.qasm", "arvak check big.qasm --backend simulator" }
 end
@@ -213,8 +218,7 @@ end
 function makers.convert(parser)
   local command = parser:command("convert", "Print a circuit as the service takes it.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):argname "<file>"
-  command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
-    :argname "<name=value>"
+  add_param(command)
   command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
   return command, { "arvak convert old.qasm", "arvak convert ansatz.qasm --param theta=0.3 -o ready.qasm" }
 end
@@ -230,7 +234,9 @@ M.server_options = {
   { "rate-limit", "number", "Jobs a second and client; 0: no limit." },
   { "max-concurrent-jobs", "number", "Jobs that run at once; 0: no limit." },
   { "max-queued-jobs", "number", "Jobs that wait; 0: no limit." },
+  { "max-message-size", "number", "Bytes of a message, either way." },
   { "watch-interval", "number", "Seconds between the updates of a watch." },
+  { "server-timeout", "number", "Seconds that a call may take until its answer begins." },
   { "seed", "number", "Makes all sampling reproducible." },
   { "job-latency", "number", "Seconds that every job takes besides its simulation." },
 }
@@ -242,6 +248,8 @@ function makers.serve(parser)
     local made = command:option("--" .. option[1], option[3]):argname "<value>"
     if option[2] == "number" then made:convert(number) end
   end
+  command:option("--fault", "Fail on purpose, such as rpc=SubmitJob,status=UNAVAILABLE,rate=0.2; may be given again.")
+    :count "*":argname "<fault>"
   return command, { "arvak serve", "arvak serve --address 127.0.0.1:8080 --rate-limit 0" }
 end
 
@@ -261,6 +269,16 @@ M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", 
   "draw", "convert", "serve", "completion", "manual" }
 
 -- ---- the parser
+
+-- In the help a short and a long name share a line; argparse would give each a line of its own.
+local function join_names(command)
+  for _, option in ipairs(command._options) do
+    if #option._aliases > 1 and option._argname then
+      local label = table.concat(option._aliases, ", ") .. " " .. option._argname
+      option._get_label_lines = function() return { label } end
+    end
+  end
+end
 
 -- Options are listed below, so the usage names the arguments alone.
 local function usage_of(command)
@@ -282,7 +300,7 @@ end
 -- The parser, and name → { command, examples }.
 function M.new(version)
   local parser = argparse("arvak", "Quantum circuits from a shell: run them, follow the jobs, fetch the counts.")
-    :help_max_width(100):command_target "command"
+    :help_max_width(100):help_description_margin(32):command_target "command"
     :epilog("Exit codes:\n" .. M.exit_codes() .. "\n\narvak <command> --help says more. man arvak has it all.")
   parser:flag("--version", "Print the version."):action(function()
     print("arvak " .. version)
@@ -295,6 +313,7 @@ function M.new(version)
     local command, examples = makers[name](parser)
     command:usage(("Usage: arvak %s [options]%s"):format(name, usage_of(command)))
     command:epilog("Examples:\n  " .. table.concat(examples, "\n  "))
+    join_names(command)
     commands[name] = { command = command, examples = examples }
   end
   return parser, commands

@@ -28,7 +28,7 @@ local function csv_line(self, file, ...)
 end
 
 local function print_csv(self, name, job_id, result)
-  if not self.has_begun then csv_line(self, "file", "job_id", "bits", "count", "shots") end
+  if not self.has_begun then csv_line(self, "file", "job_id", "bitstring", "count", "shots") end
   if not result then return end
   for bits, count in result:pairs() do csv_line(self, name, job_id, bits, count, result.shots) end
 end
@@ -45,7 +45,7 @@ local function print_text(self, name, result)
   end
   local text, problem = result:histogram(screen.columns())
   if not text then ends.fail(problem, name) end
-  out.write(text, "\n")
+  out.write(text)
 end
 
 local function note_failure(self, name, err)

@@ -9,12 +9,6 @@ local where = require "arvak.command.where"
 
 local M = {}
 
-local function load_all(options)
-  local circuits = {}
-  for i, path in ipairs(options.file) do circuits[i] = source.one(path, options.param) end
-  return circuits
-end
-
 local function submit_all(client, circuits, settings, options)
   local futures = {}
   for i, circuit in ipairs(circuits) do
@@ -43,7 +37,7 @@ end
 
 function M.run(options)
   local settings = where.settings(options)
-  local circuits = load_all(options)
+  local circuits = source.all(options.file, options.param)
   local client <close> = where.connect(settings)
   local futures = submit_all(client, circuits, settings, options)
   local ok, code = pcall(print_all, futures, options)
@@ -68,7 +62,7 @@ function M.submit(options)
   if settings.address == "embedded" then
     ends.usage "submit: the jobs of an embedded server end with this process: give the address of a server, or use run"
   end
-  local circuits = load_all(options)
+  local circuits = source.all(options.file, options.param)
   local client <close> = where.connect(settings)
   local code = ends.codes.ok
   for i, circuit in ipairs(circuits) do

@@ -23,14 +23,19 @@ end
 
 function M.serve(options)
   local devserver = require "arvak.devserver"
-  local settings = { address = DEFAULT_ADDRESS, api_key = key_of(options.api_key_file) }
+  local settings = { address = not options.unix and DEFAULT_ADDRESS or nil, api_key = key_of(options.api_key_file) }
   for _, option in ipairs(parser.server_options) do
     local name = option[1]:gsub("-", "_")
     if options[name] ~= nil then settings[name] = options[name] end
   end
-  local server, message = devserver.start(settings)
-  if not server then ends.usage("serve: %s", message) end
-  out.write("listening on ", server.unix_address or server.address, "\n")
+  if #options.fault > 0 then settings.faults = options.fault end
+  local ok, server, message = pcall(devserver.start, settings)
+  if not ok then ends.usage("serve: %s", (tostring(server):gsub("^[^\n]-:%d+: ", ""))) end
+  if not server then ends.stop(ends.codes.failed, "serve: %s", message) end
+  out.write("listening on ", server.address, "\n")
+  if server.unix_address and server.unix_address ~= server.address then
+    out.write("listening on ", server.unix_address, "\n")
+  end
   out.flush()
   while true do arvak.sleep(3600) end
 end

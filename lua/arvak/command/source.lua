@@ -45,11 +45,13 @@ function M.values(list)
   return values
 end
 
--- The circuit with these parameters, of which it may lack some. Complains of those that nothing binds.
-function M.bind(source, values, name)
+-- The circuit with these parameters, of which it may lack some. Complains of those that nothing binds. used: gets the
+-- names that the circuit has.
+function M.bind(source, values, name, used)
   local known = {}
   for _, parameter in ipairs(source:parameters()) do
     known[parameter] = values[parameter]
+    used[parameter] = true
     if values[parameter] == nil then
       ends.usage("%s: the parameter %s has no value: give --param %s=…", out.printable(name), parameter, parameter)
     end
@@ -57,11 +59,26 @@ function M.bind(source, values, name)
   return next(known) and source:bind(known) or source
 end
 
--- One circuit for the commands that take one file; ends the command when it is refused.
-function M.one(path, params)
+-- Ends the command when no circuit has one of these parameters: a typing mistake would go unseen.
+function M.check_used(values, used)
+  for name in pairs(values) do
+    if not used[name] then ends.usage("no circuit has the parameter %s", name) end
+  end
+end
+
+-- One circuit, as it stands in its file; ends the command when it is refused.
+function M.one(path)
   local source, err = M.load(path)
-  if not source then ends.fail(err) end
-  return params and M.bind(source, M.values(params), path) or source
+  if not source then ends.fail(err, nil, path) end
+  return source
+end
+
+-- The circuits of these files with the parameters of --param.
+function M.all(paths, params)
+  local values, used, circuits = M.values(params), {}, {}
+  for i, path in ipairs(paths) do circuits[i] = M.bind(M.one(path), values, path, used) end
+  M.check_used(values, used)
+  return circuits
 end
 
 -- ---- sweeps
@@ -201,17 +218,18 @@ end
 
 -- What the batch manager takes: { qasm, shots, id, optimization_level }, of every source, parameter and sweep.
 function M.inputs(options, shots)
-  local inputs, points = {}, sweep_points(options.sweep)
+  local inputs, points, used = {}, sweep_points(options.sweep), {}
   local given = M.values(options.param)
   for _, found in ipairs(collect(options.source)) do
     local source = load_found(found)
     for _, point in ipairs(points) do
       local name = point_name(point)
       local values = merge(given, found.params or {}, M.values(point))
-      inputs[#inputs + 1] = { qasm = M.bind(source, values, found.id), shots = found.shots or shots,
+      inputs[#inputs + 1] = { qasm = M.bind(source, values, found.id, used), shots = found.shots or shots,
         id = name == "" and found.id or found.id .. "?" .. name, optimization_level = options.optimization }
     end
   end
+  M.check_used(merge(given, M.values(points[1])), used)
   check_ids(inputs)
   return inputs
 end

@@ -22,7 +22,7 @@ end
 
 -- ---- profiles: lines of name = value
 
-local profile_names = { address = "text", api_key_file = "text", tls = "flag", ca = "text", cert = "text", key = "text",
+local profile_names = { address = "text", api_key_file = "file", tls = "flag", ca = "file", cert = "file", key = "file",
   backend = "text", shots = "number" }
 
 local function expected_names()
@@ -42,12 +42,20 @@ local function profile_path(name)
   return home .. "/arvak/" .. name .. ".conf"
 end
 
-local function profile_value(name, value, at)
+-- A file that a profile names: ~/ is the home, and other names without a / before them stand beside the profile.
+local function profile_file(value, path)
+  local below_home = value:match "^~/(.*)$"
+  if below_home then return (from_environment "HOME" or "~") .. "/" .. below_home end
+  return value:find "^/" and value or path:match "^.*/" .. value
+end
+
+local function profile_value(name, value, path, at)
   if profile_names[name] == "flag" then
     if value == "true" or value == "false" then return value == "true" end
     ends.usage("%s: %s: got '%s', expected true or false", at, name, value)
   end
-  if profile_names[name] ~= "number" then return value end
+  if profile_names[name] == "file" then return profile_file(value, path) end
+  if profile_names[name] == "text" then return value end
   local number = math.tointeger(tonumber(value))
   if number and number >= 1 then return number end
   return ends.usage("%s: %s: got '%s', expected a whole number from 1 on", at, name, value)
@@ -67,7 +75,7 @@ local function read_profile(name)
       ends.usage("%s: unknown name '%s', expected one of: %s", at, key, expected_names())
     end
     if not key and line:find "%S" and not line:find "^%s*#" then ends.usage("%s: expected name = value", at) end
-    if key then profile[key] = profile_value(key, value, at) end
+    if key then profile[key] = profile_value(key, value, path, at) end
   end
   return profile
 end
@@ -88,7 +96,10 @@ end
 local function tls(options, profile)
   local found = { ca = options.ca or profile.ca, cert = options.cert or profile.cert, key = options.key or profile.key }
   if next(found) then
-    for name, path in pairs(found) do found[name] = read_file(path, "--" .. name) end
+    for name, path in pairs(found) do
+      found[name] = read_file(path, "--" .. name)
+      if not found[name]:find("-----BEGIN", 1, true) then ends.usage("--%s: %s holds no PEM text", name, path) end
+    end
     return found
   end
   return options.tls or profile.tls or nil
@@ -115,7 +126,7 @@ function M.connect(settings)
   end
   local ok, client = pcall(arvak.connect, settings.address, { api_key = settings.api_key, tls = settings.tls,
     timeout = settings.timeout, retry = true })
-  if not ok then ends.usage("--address %s: %s", settings.address, (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
+  if not ok then ends.usage("%s", (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
   return client
 end
 

@@ -154,8 +154,8 @@ void poller_end(poller *p) {
   p->ending = true;
   pthread_cond_signal(&p->cond);
   pthread_mutex_unlock(&p->mu);
+  if (!pthread_equal(p->first, p->stand_in)) pthread_join(p->stand_in, NULL); /* which looks at the first */
   pthread_join(p->first, NULL);
-  if (!pthread_equal(p->first, p->stand_in)) pthread_join(p->stand_in, NULL);
   look_at_sockets(p->calls); /* learns that this queue is shut down, too */
   destroy(p);
 }

@@ -141,6 +141,22 @@ describe("c:bind", function()
     assert.matches("nothing is left to bind", err, 1, true)
   end)
 
+  it("takes booleans for inputs of that type only", function()
+    local c = assert(circuit.from_qasm "OPENQASM 3.0; input bool on; input float t; qubit q; if (on) rx(t) q;")
+    assert.near(0.3, sent_angle(assert(c:bind { on = true, t = 0.3 })), 1e-12)
+    assert.has_error(function() c:bind { on = true, t = true } end)
+    assert.has_error(function() circuit.new(1):rx(theta, 0):bind { theta = true } end)
+  end)
+
+  it("lets an input's bits decide what happens", function()
+    for input, values in pairs { ["bit[3]"] = { 2, 5 }, ["uint[8]"] = { 130, 1 }, ["int"] = { 2, 4 } } do
+      local text = ("OPENQASM 3.0; input %s n; qubit q; if (n[1] == 1) rx(1.5) q;"):format(input)
+      local c = assert(circuit.from_qasm(text))
+      assert.near(1.5, sent_angle(assert(c:bind { n = values[1] })), 1e-12)
+      assert.is_nil(sent_angle(assert(c:bind { n = values[2] })))
+    end
+  end)
+
   it("lets an input decide how often a loop runs", function()
     local c = assert(circuit.from_qasm [[
       OPENQASM 3.0; include "stdgates.inc"; input int n; input float x; qubit[4] q;
@@ -199,6 +215,17 @@ describe("a sweep", function()
     local c = build()
     c:bind(values):lowered()
     assert.equal(build(values):lowered().qasm, c:bind(values):lowered().qasm)
+  end)
+
+  it("goes through gates that multiply what they are given", function()
+    local parts = { "OPENQASM 3.0; input float t; qubit q; gate g0(a) b { rx(a + a) b; }" }
+    for i = 1, 40 do parts[#parts + 1] = ("gate g%d(a) b { g%d(a + a * a) b; }"):format(i, i - 1) end
+    local c = assert(circuit.from_qasm(table.concat(parts) .. "g40(t) q;"))
+    for _, value in ipairs { 0.001, -0.25 } do
+      local expected = value
+      for _ = 1, 40 do expected = expected + expected * expected end
+      assert.near(2 * expected, sent_angle(assert(c:bind { t = value })), 1e-9)
+    end
   end)
 
   it("fills numbers in and lowers nothing again, which takes a part of the time", function()

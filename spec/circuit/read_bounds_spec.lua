@@ -37,6 +37,12 @@ local ROWS = {
   { "registers in a loop", "for int i in [0:1000000] { bit[1000000] b; }", "steps" },
   { "copies of an array", "array[int[8], 4000] a; c = measure q; for int i in [0:900] { if (c[0]) a[i] = 1; }",
     "steps" },
+  { "aliases of a register", "qubit[100000] r; for int i in [0:1000] { let a = r; }", "steps" },
+  { "aliases of bits", "bit[100000] b; for int i in [0:1000] { let a = b; }", "steps" },
+  { "reads of an alias of bits", "bit[100000] b; let a = b; for int i in [0:1000] { int k = popcount(a); }", "steps" },
+  { "arguments of many qubits", "qubit[100000] r; def f(qubit[100000] a) {} for int i in [0:1000] { f(r); }", "steps" },
+  { "arguments that are arrays", "array[int, 100000] v; def f(array[int, 100000] a) {} for int i in [0:1000] { f(v); }",
+    "steps" },
   { "an array", "array[int[8], 1000000, 1000000] a;", "steps" },
   { "a number", "rx(" .. ("1"):rep(DEEP) .. ") q[0];", "a number of 100000 characters" },
   { "a statement", "x q" .. (",q"):rep(3 * DEEP) .. ";", "more than 500000 words" },
@@ -54,6 +60,11 @@ describe("a text with too many or too deep", function()
       assert.matches(row[3], err.message)
     end)
   end
+
+  it("bits in a comparison is read", function()
+    local made = texts.form_of("OPENQASM 3.0; qubit q; bit[1000000] b; b[999999] = 1; if (b > 1) x q;")
+    assert.equal(2, made.block.n)
+  end)
 
   it("statements in one block is read", function()
     for _, block in ipairs { "box {\n%s}", "if (true) {\n%s}", "gate g a {\n%s} g q[0];" } do

@@ -196,4 +196,27 @@ describe("a program that takes bits of angles, or registers of more bits than an
     local zeros = ("0"):rep(69)
     assert.is_true(programs.distance({ ["0" .. zeros] = 0.5, ["1" .. zeros] = 0.5 }, outcomes) < 1e-9)
   end)
+
+  it("has them in version 2, too", function()
+    local text = [[OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[70]; creg d[1]; h q[0]; measure q[0] -> c[0];
+      if (c == 1) x q[1]; if (c == 2) x q[1]; measure q[1] -> d[0];]]
+    local zeros = ("0"):rep(69)
+    local expected = { ["0" .. zeros .. "0"] = 0.5, ["1" .. zeros .. "1"] = 0.5 }
+    assert.is_true(programs.distance(expected, assert(programs.exact { qasm = text })) < 1e-9)
+  end)
+
+  it("compares their high parts first", function()
+    local row = "bit[130] a; bit[130] b; qubit q; bit c; a[128] = %d; b[47] = 1; a[3] = 1; a[100] = 1; b[100] = 1; "
+      .. "if (%s) x q; c = measure q;"
+    local function is_true(high, condition)
+      local outcomes = exact(row:format(high, condition))
+      local key = next(outcomes)
+      return key:sub(1, 1) == "1"
+    end
+    for condition, expected in pairs { ["a < b"] = true, ["a <= b"] = true, ["a > b"] = false, ["a == b"] = false,
+      ["a != b"] = true, ["a >= a"] = true, ["a > a"] = false } do
+      assert.equal(expected, is_true(0, condition), condition)
+    end
+    assert.is_true(is_true(1, "a > b") and is_true(1, "a >= b") and not is_true(1, "a < b"))
+  end)
 end)

@@ -1,5 +1,6 @@
 -- What is written, on the service's side: the dev server reads it, and computes what this suite computes of it.
 -- SPDX-License-Identifier: Apache-2.0
+local circuit = require "arvak.circuit"
 local devserver = require "arvak.devserver"
 local inside = require "spec.support.inside"
 local forms = require "spec.support.forms"
@@ -146,5 +147,15 @@ describe("a template", function()
     assert.matches("infinite", err.message)
     assert.truthy(template:fill { theta = 1 })
     assert.is_nil(template:fill { theta = 0 / 0 })
+  end)
+end)
+
+describe("a circuit of more operations than servers take by default", function()
+  it("says so in its notes, and a shorter one does not", function()
+    local text = "OPENQASM 2.0;\nqreg q[1];\ncreg c[1];\n%smeasure q[0] -> c[0];\n"
+    local longer = assert(circuit.from_qasm(text:format(("h q[0];\n"):rep(50000)))):lowered()
+    assert.matches("50001 operations: servers with their defaults refuse more than 50000", longer.notes[1], 1, true)
+    local shorter = assert(circuit.from_qasm(text:format(("h q[0];\n"):rep(40000)))):lowered()
+    assert.equal(0, #shorter.notes)
   end)
 end)

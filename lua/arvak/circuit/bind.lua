@@ -34,6 +34,13 @@ local function name_set(snapshot)
   return snapshot.set
 end
 
+-- Whether a parameter is an input of the type bool.
+local function is_bool(snapshot, name)
+  for _, input in ipairs(object.form_in(snapshot.base or snapshot).inputs or {}) do
+    if input.name == name then return input.type == "bool" end
+  end
+end
+
 local function check_values(values, snapshot)
   if type(values) ~= "table" then
     check.misuse("bind: got %s, expected a table of numbers by name", core.describe(values))
@@ -45,7 +52,7 @@ local function check_values(values, snapshot)
       check.misuse("bind: got a value for %s, expected %s", core.describe(name),
         list ~= "" and "parameters of the circuit: " .. list or "none: nothing is left to bind")
     end
-    if type(value) == "boolean" then value = value and 1 or 0 end   -- of an input that is a bool
+    if type(value) == "boolean" and is_bool(snapshot, name) then value = value and 1 or 0 end
     if not math.type(value) or not parameters.is_finite(value) then
       check.misuse("bind: %s: got %s, expected a finite number", name, core.describe(value))
     end

@@ -219,13 +219,32 @@ function M.power(record, exponent)
   return powers[record.kind](record, exponent) or M.of_matrix(matrix.power(M.matrix(record), exponent))
 end
 
+local LARGEST = 2000   -- of an angle that is no number, in parts
+
+-- How many parts an angle has, as far as that is not beyond a count.
+local function parts(angle, most)
+  if type(angle) ~= "table" or most < 1 or angle[1] == "name" or angle[1] == "param" then return 1 end
+  local count = 1 + parts(angle[2], most - 1)
+  if count < most and angle[3] ~= nil then count = count + parts(angle[3], most - count) end
+  return count
+end
+
+-- An angle of a gate's body. Where gates multiply what they are given it grows with each, and only its value does not.
+local function put_in(angle, values, arguments)
+  angle = parameters.substitute(angle, values, arguments)
+  if parts(angle, LARGEST) >= LARGEST then
+    refuse.for_values("an angle of more than %d parts, expected values for its parameters", LARGEST)
+  end
+  return angle
+end
+
 -- The angles of an operation with what is known put in: values (name → number, or nil) and the arguments of the gate
 -- around it (list, or nil).
 function M.angles(operation, count, values, arguments)
   local angles = {}
   for i = 1, count do
     local angle = operation[i + 1]
-    angles[i] = type(angle) == "number" and angle or parameters.substitute(angle, values, arguments)
+    angles[i] = type(angle) == "number" and angle or put_in(angle, values, arguments)
   end
   return angles
 end

@@ -18,11 +18,13 @@ local BIT = values.BIT
 local function keep(env, value, kind, name, node)
   if kind.kind == "bits" then
     local bits = { n = value.n }
+    env:charge(node.at, value.n // 4)
     for i = 0, value.n - 1 do bits[i] = env:freeze(value[i], BIT, name, node) end
     return bits
   end
   if kind.kind == "array" then
     local list = {}
+    env:charge(node.at, #value // 4)
     for i = 1, #value do list[i] = env:freeze(value[i], kind.base, name, node) end
     return list
   end

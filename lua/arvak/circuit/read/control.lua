@@ -259,6 +259,7 @@ end
 
 local function bind_qubits(env, parameter, argument)
   local list, is_single = operands.qubits(env, argument)
+  env:charge(argument.at, #list // 4)
   return function()
     local size = parameter.size and evaluate.integer(env, parameter.size, "the size of a register")
     if #list ~= (size or 1) then

@@ -58,6 +58,9 @@ function KINDS.number(env, node)
   return value, kind
 end
 
+-- What a register of bits is compared with in version 2.
+function KINDS.whole(_, node) return node[2], math.type(node[2]) == "integer" and INT or FLOAT end
+
 function KINDS.string(_, node) return values.literal_bits(node[2], node.at) end
 
 local CONSTANTS = {
@@ -89,8 +92,9 @@ local function undeclared(env, node)
 end
 
 -- The bits that an alias stands for.
-local function alias_value(binding)
+local function alias_value(env, binding, at)
   local bits = { n = #binding.refs }
+  env:charge(at, bits.n // 16)
   for i, ref in ipairs(binding.refs) do
     local owner = ref[1]
     if ref[2] then bits[i - 1] = owner.value[ref[2]] else bits[i - 1] = owner.value end
@@ -106,7 +110,7 @@ function KINDS.name(env, node)
     if value == nil then undeclared(env, node) end
     return value, kind
   end
-  if binding.kind == "alias" then return alias_value(binding) end
+  if binding.kind == "alias" then return alias_value(env, binding, node.at) end
   if binding.kind ~= "value" then fault.raise(node.at, "%s is a qubit, expected a value", node[2]) end
   if env.gate and binding.gate ~= env.gate and not binding.const then
     fault.raise(node.at, "the variable %s in a gate, expected parameters and constants", node[2])
@@ -317,6 +321,8 @@ function KINDS.index(env, node)
       value, kind = index_array(env, value, kind, item)
     elseif kind.kind == "int" or kind.kind == "uint" or kind.kind == "angle" and kind.width then
       value, kind = index_integer(env, value, kind, item)
+    elseif kind == values.WHOLE_SYMBOL then
+      values.need(node.at, value)
     else
       fault.raise(node.at, "an index of a value of type %s, expected a register or an array", kind.name)
     end

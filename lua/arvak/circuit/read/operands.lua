@@ -59,12 +59,13 @@ end
 
 -- ---- bits
 
-local function refs_of(binding)
+local function refs_of(env, binding, at)
   if binding.kind == "alias" then return binding.refs, binding.scalar end
   local kind = binding.type.kind
   if kind == "bit" then return { { binding } }, true end
   if kind ~= "bits" then return nil end
   local refs = {}
+  env:charge(at, binding.type.n // 4)
   for i = 0, binding.type.n - 1 do refs[i + 1] = { binding, i } end
   return refs, false
 end
@@ -88,7 +89,7 @@ function M.bits(env, node)
   if node[1] ~= "name" then return nil end
   local binding = find(env, node)
   if binding.kind == "qubits" then fault.raise(node.at, "%s is a qubit, expected a bit", node[2]) end
-  return refs_of(binding)
+  return refs_of(env, binding, node.at)
 end
 
 function M.check_writable(binding, at)
@@ -114,6 +115,7 @@ local function alias_of_qubits(env, parts)
   for _, part in ipairs(parts) do
     local qubits, single = M.qubits(env, part)
     is_single = is_single and single
+    env:charge(part.at, #qubits)
     for _, qubit in ipairs(qubits) do
       if seen[qubit] then fault.raise(part.at, "a qubit twice in an alias") end
       seen[qubit] = true
@@ -129,6 +131,7 @@ local function alias_of_bits(env, parts)
     local bits, single = M.bits(env, part)
     if not bits then fault.raise(part.at, "expected qubits or bits") end
     is_single = is_single and single
+    env:charge(part.at, #bits)
     table.move(bits, 1, #bits, #refs + 1, refs)
   end
   return { kind = "alias", refs = refs, scalar = is_single }

@@ -262,22 +262,29 @@ local function compare_known(op, a, ta, b, tb)
   return COMPARE[op](a, b)
 end
 
--- Registers of more bits than an integer has: by halves.
+local PART = 48   -- bits of a register that are compared at once
+
+-- Some bits of two registers, as integers.
+local function compare_part(op, a, b, from, n, at)
+  local x, y = { n = n }, { n = n }
+  for i = 0, n - 1 do x[i], y[i] = a[from + i], b[from + i] end
+  x, y = values.bits_to_integer(x, at), values.bits_to_integer(y, at)
+  if is_known(x) and is_known(y) then return COMPARE[op](x, y) end
+  return make(at, op, x, y)
+end
+
+-- Registers of more bits than an integer has: part by part, from the lowest.
 local function compare_long(op, a, b, at)
-  local n = a.n
-  if n <= 48 then
-    local x, y = values.bits_to_integer(a, at), values.bits_to_integer(b, at)
-    if is_known(x) and is_known(y) then return COMPARE[op](x, y) end
-    return make(at, op, x, y)
-  end
-  local low_a, low_b, high_a, high_b = { n = 48 }, { n = 48 }, { n = n - 48 }, { n = n - 48 }
-  for i = 0, 47 do low_a[i], low_b[i] = a[i], b[i] end
-  for i = 48, n - 1 do high_a[i - 48], high_b[i - 48] = a[i], b[i] end
   if op == "!=" then return M.negate(compare_long("==", a, b, at), at) end
-  local low, equal = compare_long(op, low_a, low_b, at), compare_long("==", high_a, high_b, at)
-  local both = M.both("&&", equal, low, at)
-  if op == "==" then return both end
-  return M.both("||", compare_long(op:sub(1, 1), high_a, high_b, at), both, at)
+  local result = compare_part(op, a, b, 0, math.min(a.n, PART), at)
+  for from = PART, a.n - 1, PART do
+    local n = math.min(a.n - from, PART)
+    result = M.both("&&", compare_part("==", a, b, from, n, at), result, at)
+    if op ~= "==" then
+      result = M.both("||", compare_part(op:sub(1, 1), a, b, from, n, at), result, at)
+    end
+  end
+  return result
 end
 
 local function widen(value, kind, n, at)

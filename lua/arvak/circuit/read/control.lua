@@ -255,6 +255,7 @@ function M.def(env, node)
   if env.subroutines[name] or env.gates[name] then fault.raise(node.at, "%s is defined already", name) end
   env.subroutines[name] = node
   env.generation = env.generation + 1
+  node.generation = env.generation
 end
 
 local function bind_qubits(env, parameter, argument)

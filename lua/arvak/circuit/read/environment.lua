@@ -56,11 +56,13 @@ end
 
 -- ---- names
 
+-- What a name stands for, or nil. The body of a subroutine sees what was declared before it, wherever it is called.
 function Environment:lookup(name)
-  local scope = self.scope
+  local scope, call = self.scope, self.calls[#self.calls]
   repeat
     local binding = scope.names[name]
-    if binding then return binding end
+    local is_late = call and scope == self.globals and binding and (binding.born or 0) > call.subroutine.generation
+    if binding and not is_late then return binding end
     scope = scope.outer
   until not scope
 end
@@ -77,6 +79,7 @@ function Environment:bind(name, binding, at)
   binding.name, binding.depth, binding.gate = name, self.depth, self.gate
   self.scope.names[name] = binding
   self.generation = self.generation + 1
+  binding.born = self.generation
   return binding
 end
 

@@ -331,7 +331,8 @@ local function find_version(text)
   local bare = text:gsub("/%*.-%*/", ""):gsub("//[^\n]*", "")
   local first = math.min(bare:find("%f[%w_]qreg%f[^%w_]") or math.huge, bare:find("%f[%w_]creg%f[^%w_]") or math.huge)
   local qubit = math.min(bare:find("%f[%w_]qubit%f[^%w_]") or math.huge, bare:find("%f[%w_]bit%f[^%w_]") or math.huge)
-  return first < qubit and 2 or 3
+  local modifier = bare:find("@", 1, true) or math.huge   -- which version 2 does not have
+  return first < math.min(qubit, modifier) and 2 or 3
 end
 
 -- A program's statements and version.

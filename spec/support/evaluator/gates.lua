@@ -141,6 +141,7 @@ local function is_gphase(call) return call.name == "gphase" end
 -- arguments: functions that give the values, or raise where one has no meaning.
 local function plain_call(run, call, arguments, qubits)
   local own = run:find_gate(call.name)
+  if own and own.order > (call.order or math.huge) then own = nil end
   check_distinct(call.name, qubits)
   if own then return run:own_gate(own, call, arguments, qubits) end
   if is_gphase(call) then

@@ -305,6 +305,8 @@ function P:statement()
   local t = self:peek()
   self.deep = (self.deep or 0) + 1
   if self.deep > 150 then self:fail("too deep") end
+  self.count = (self.count or 0) + 1
+  local order = self.count   -- of the text: a gate's body knows the gates that stand before it
   local read = t.kind == "name" and (self.version == 2 and readers2 or readers)[t.value]
   local node
   if self:is("{") then
@@ -322,6 +324,7 @@ function P:statement()
     self:fail("expected a statement, got " .. tostring(t.value))
   end
   self.deep = self.deep - 1
+  node.order = order
   return node
 end
 

@@ -24,8 +24,8 @@ end
 -- Runs a script whose line of that number, counted from 1, raises.
 local function assert_raised_at(line, source, what)
   local output, name = run_script(source)
-  local expected = ("lua5.4: %s:%d: "):format(name, FIRST_LINE + line - 1)
-  assert.equal(expected, output:gsub("^[^\n]-lua5%.4: ", "lua5.4: "):sub(1, #expected))
+  local expected = ("%s:%d: "):format(name, FIRST_LINE + line - 1)
+  assert.equal(expected, (output:gsub("^[^\n:]+: ", "", 1)):sub(1, #expected))   -- after the interpreter's name
   assert.matches(what or "SubmitJob [%d.:]+: INVALID_ARGUMENT", output)
 end
 
@@ -111,7 +111,8 @@ describe("a script that ends too early", function()
     assert_said(nil, "local f = client:submit_qasm_future(good, 'simulator') assert(f:result())")
     assert_said(nil, "arvak.run(function() arvak.spawn(client.execute, client, good, 'simulator') end)")
     assert_said(nil, "arvak.spawn(client.execute, client, good, 'simulator') while arvak.poll(1) do end")
-    assert_said(nil, "local f = client:submit_qasm_future(good, 'simulator') f:cancel() f:wait()")
+    assert_said(nil, "local f = client:submit_qasm_future(good, 'simulator') f:cancel() f:wait() "
+      .. "while arvak.poll(1) do end")   -- the server hears of it
     assert_said(nil, "arvak.batch_manager(client):execute_batch({ { good, 1 }, { good, 1 } }, 'simulator')")
     assert_said(nil, "local f = arvak.future() f:add_done_callback(print)")
   end)

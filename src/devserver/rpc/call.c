@@ -127,6 +127,7 @@ connection *call_connection(call *c) {
 }
 
 void call_start(call *c, const grpc_op *ops, size_t count, tag *t) {
+  TAG_GIVEN(t);
   grpc_call_error error = grpc_call_start_batch(c->rpc, ops, count, t, NULL);
   if (error == GRPC_CALL_OK) return;
   fprintf(stderr, "arvak-devserver: gRPC refused a batch: error %d\n", (int)error);

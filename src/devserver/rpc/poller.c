@@ -60,6 +60,7 @@ static bool take_event(calls *all, turns *waiting, gpr_timespec until) {
   grpc_event event = grpc_completion_queue_next(all->queue, until, NULL);
   if (event.type == GRPC_QUEUE_SHUTDOWN) return false;
   tag *t = event.type == GRPC_OP_COMPLETE ? event.tag : NULL;
+  if (t) TAG_TAKEN(t);
   if (t && t->takes_turns) add_turn(waiting, t, event.success);
   else if (t) t->fn(t, event.success);
   if (t && ++waiting->passed_over < EVENTS_A_TURN) return true;

@@ -262,6 +262,7 @@ local function to_bits(value, kind, target, at)
     if kind.width ~= target.n then M.refuse(at, kind, target) end
     return M.integer_to_bits(value, target.n, at)
   end
+  if kind.kind == "bit" and target.n ~= 1 then M.refuse(at, kind, target) end
   if kind.kind == "bit" or kind.kind == "bool" then
     local bits = { n = target.n, [0] = to_bit(value, kind, at) }
     for i = 1, target.n - 1 do bits[i] = 0 end

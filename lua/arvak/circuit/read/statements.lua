@@ -501,7 +501,7 @@ local function parse_sign(scanner)
     return node
   end
   if scanner.version == 3 then
-    if scanner:is("@") then return parse_line(scanner) end
+    if scanner:is("@") and scanner.body:find("^[%a_]", scanner.pos) then return parse_line(scanner) end
     if scanner:is("#") and scanner.body:find("^pragma", scanner.pos) then return parse_line(scanner) end
     if scanner:is("{") then return parse_plain_block(scanner) end
   end

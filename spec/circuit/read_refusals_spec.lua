@@ -58,7 +58,7 @@ local VERSION_3 = {
   { "m = measure q;", 1, "m is not declared" },
   { "x = 3;", 1, "x is not declared" },
   { "@ x q[0];", 1, "got @, expected a statement" },
-  { "bit e; c = e;", 12, "bit" },
+  { "bit e; c = e;", 12, "type bit, expected bit%[4%]" },
   { "def f(qubit p) { if (late[0]) x p; } bit[2] late; f(q[0]);", 22, "late is not declared" },
   { "int n = 2;", 5, "n is declared already" },
   { "const int k = 2; k = 3;", 18, "k is a constant" },

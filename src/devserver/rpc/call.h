@@ -31,8 +31,8 @@ typedef struct tag {
   struct tag *next;
 } tag;
 
-/* gRPC orders what a thread does before it hands a tag over and what another does after it has taken it. It is not built
- * for ThreadSanitizer, which has to be told. */
+/* gRPC orders what a thread does before it hands a tag over and what another does after it has taken it. It is not
+ * built for ThreadSanitizer, which has to be told. */
 #ifdef __SANITIZE_THREAD__
 void __tsan_release(void *address);
 void __tsan_acquire(void *address);

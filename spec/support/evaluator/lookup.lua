@@ -112,7 +112,8 @@ function M:declare(node, value, world, scope)
     or { kind = "value", slot = self:new_slot(), type = type, is_const = node.is_const })
   entry.width = type.base ~= "array" and self:width_of(type, world, scope) or nil
   world.v[entry.slot] = held
-  if node.is_const and scope == self.global then self.constants[entry.slot] = held end
+  -- What a gate's body sees: inputs are known before the first shot, too.
+  if (node.is_const or node.is_input) and scope == self.global then self.constants[entry.slot] = held end
 end
 
 function M:input(name)

@@ -26,7 +26,7 @@ function M.number(v)
   if type(v) == "number" then return v end
   if type(v) == "boolean" then return v and 1 or 0 end
   if not M.is_bits(v) then fail("a value that is no number") end
-  if v.n > 62 then fail("a register of %d bits as a number", v.n) end
+  if v.n > 62 then error({ evaluator = ("a register of %d bits as a number"):format(v.n), is_limit = true }, 0) end
   local r = 0
   for i = 1, v.n do r = r | v[i] << (i - 1) end
   return r

@@ -24,9 +24,9 @@ void arvak__db_control_fini(arvak__db_control *control);
 void arvak__db_control_wake(arvak__db_control *control); /* any thread; ends the thread's wait, or the next one */
 void arvak__db_control_interrupt_at(arvak__db_control *control, int64_t at_ns); /* any thread; wakes it too */
 bool arvak__db_control_is_interrupted(const arvak__db_control *control);
-/* In the store's thread: waits until fd has one of these poll events, somebody wakes it, or the time of the interrupt or
- * until_ns has come. fd -1: none. Returns the events of fd that have come (POLLERR, POLLHUP, POLLNVAL too), or 0; then
- * the caller looks at the clock and at arvak__db_control_is_interrupted. */
+/* In the store's thread: waits until fd has one of these poll events, somebody wakes it, or the time of the interrupt
+ * or until_ns has come. fd -1: none. Returns the events of fd that have come (POLLERR, POLLHUP, POLLNVAL too), or 0;
+ * then the caller looks at the clock and at arvak__db_control_is_interrupted. */
 short arvak__db_control_wait(arvak__db_control *control, int fd, short events, int64_t until_ns);
 
 #endif

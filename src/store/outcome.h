@@ -1,5 +1,5 @@
-/* What a transaction came to: a result for each statement, or one failure. Written by the store's thread, read by the Lua
- * thread afterwards. A failure fits into the outcome itself, so reporting one never needs memory.
+/* What a transaction came to: a result for each statement, or one failure. Written by the store's thread, read by the
+ * Lua thread afterwards. A failure fits into the outcome itself, so reporting one never needs memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_STORE_OUTCOME_H
 #define ARVAK_STORE_OUTCOME_H
@@ -64,8 +64,8 @@ typedef struct arvak__db_outcome {
 
 const char *arvak__db_what_name(arvak__db_what what); /* "busy"; static */
 
-/* The next three: borrowed from the outcome; NULL: the outcome has failed, for want of memory or of size, with the number
- * of the statement in it. */
+/* The next three: borrowed from the outcome; NULL: the outcome has failed, for want of memory or of size, with the
+ * number of the statement in it. */
 arvak__db_result *arvak__db_outcome_add_result(arvak__db_outcome *outcome, size_t column_count);
 /* A row of the result, which is the last one; its values are all DB_NULL. */
 arvak__db_row *arvak__db_outcome_add_row(arvak__db_outcome *outcome);

@@ -1,5 +1,5 @@
-/* The seam between the library and its stores: how the thread of a store wakes the loop of a Lua state. A bell is made by
- * core.new_bell(), as a userdata that begins with this struct; the store's module checks metatable and version.
+/* The seam between the library and its stores: how the thread of a store wakes the loop of a Lua state. core.new_bell()
+ * makes a bell, a userdata that begins with the struct below; the store's module checks metatable and version.
  * Nothing else is shared: a store is a module of its own, and sees no function of the library.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_STORE_SEAM_H

@@ -50,6 +50,12 @@ local function lock(real)
   return nil, ("its lock file %s: %s"):format(real .. LOCK, message)
 end
 
+-- Whether a log is beside the file, or was about to be, and how the process ended is no loss.
+local function has_log(real, lock_size)
+  local log = core.file_info(real .. LOG)
+  return (log and log.size > 0) or lock_size == IS_BEGINNING
+end
+
 -- Takes the place of this name, where an empty file is made if there is none; nil and a message. What leads to the same
 -- file by another name has the same lock; SQLite would give a hard link a log of its own, so there may be none.
 function M.take(path)
@@ -80,12 +86,6 @@ function M.lost_log(path)
   return string.format("its log %s-wal is missing, and with it what the last run has submitted and received: the two "
     .. "files belong together. Bring it back, or let on_unknown = \"resubmit\" submit again what the journal does not "
     .. "know", path)
-end
-
--- Whether a log is beside the file, or was about to be, and how the process ended is no loss.
-local function has_log(real, lock_size)
-  local log = core.file_info(real .. LOG)
-  return (log and log.size > 0) or lock_size == IS_BEGINNING
 end
 
 -- The same for who only reads the file of this name, before he opens it.

@@ -21,7 +21,7 @@ function M.check(circuits, backend_id, options)
   end
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
   local list, draw = entries.check_circuits(circuits, backend_id)
-  return { list = list, draw = draw and entries.copying(draw), backend_id = backend_id,
+  return { list = list, draw = not list and entries.copying(draw) or nil, backend_id = backend_id,
     resubmits = options.on_unknown == "resubmit", extend = options.extend == true }
 end
 

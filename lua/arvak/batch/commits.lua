@@ -86,6 +86,7 @@ end
 
 function Direct.note_submitted() end
 function Direct:note_canceling(input) self.run.cancels:push(input) end
+function Direct.note_unsent() end
 function Direct:note_end(input) self.run.ended:push(input) end
 function Direct.turn() end
 function Direct.next_time() return nil end
@@ -214,6 +215,11 @@ function Commits:note_submitted(input) note(self, input, "submitted") end
 function Commits:note_canceling(input)
   note(self, input, inputs.journal_state(input))
   self.filling.reasons:push(input)
+end
+
+-- An input whose batch is broken off before it was sent: its intent is taken back.
+function Commits:note_unsent(input)
+  if input.has_row and input.state ~= "drawn" then note(self, input, "unsent") end
 end
 
 -- An input that has ended. What comes from the journal, or never had a circuit, is not written.

@@ -227,7 +227,8 @@ end
 
 -- ---- writing
 
--- With the next commit this is what the journal knows of the input. is_new: whether it has no row yet.
+-- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it has
+-- no row yet.
 function Journal:note(input, state, hash, is_new)
   local change = self.changes[input.index]
   if not change then
@@ -249,6 +250,7 @@ function Journal:waiting_bytes() return self.bytes + self.bytes_away end
 
 local function add_change(transaction, change)
   local input = change.input
+  if change.state == "unsent" then return change.is_new or transaction:add(statements.delete_item, input.index) end
   local values = table.pack(rows.values_of(input, change.state, change.encoded, now()))
   local n = values.n + 1
   values[n] = input.index
@@ -257,12 +259,10 @@ local function add_change(transaction, change)
   transaction:add(statements.insert_item, table.unpack(values, 1, n + 2))
 end
 
--- All that was noted, as a transaction. is_wanted(change): nil for all.
-local function take_changes(self, is_wanted)
+-- All that was noted, as a transaction.
+local function take_changes(self)
   local transaction = self.connection:transaction()
-  for _, change in pairs(self.changes) do
-    if not is_wanted or is_wanted(change) then add_change(transaction, change) end
-  end
+  for _, change in pairs(self.changes) do add_change(transaction, change) end
   if self.new_total then transaction:add(statements.set_total, self.new_total) end
   self.changes, self.count, self.new_total = {}, 0, nil
   self.bytes, self.bytes_away = 0, self.bytes
@@ -327,14 +327,11 @@ end
 
 -- ---- the end
 
--- What nobody has sent is not about to be sent.
-local function is_no_intent(change) return change.state ~= "intent" end
-
 -- What is still noted; and a log that was announced begins now at the latest.
 local function write_rest(self)
   local is_beginning = self.place.is_beginning
   if self.count == 0 and not is_beginning then return end
-  local transaction = take_changes(self, is_no_intent)
+  local transaction = take_changes(self)
   if is_beginning then transaction:add(statements.begin_log) end
   self.connection:start(transaction, "write", function(outcome)
     if outcome.ok and is_beginning then self.place:begin_log() end

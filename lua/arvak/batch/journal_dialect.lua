@@ -62,6 +62,7 @@ M.statements = {
   update_item = [[UPDATE arvak_item SET state = ?, attempts = ?, job_id = ?, counts = ?, shots = ?,
     execution_time_ms = ?, metadata_json = ?, error = ?, sent_at = ?, ended_at = ?, reading = ?, raw_counts = ?
     WHERE slot = ?]],
+  delete_item = "DELETE FROM arvak_item WHERE slot = ?",
 }
 
 -- ---- what a file is

@@ -514,10 +514,11 @@ local function close(self, waits)
 end
 
 -- Ends it in the middle, where nobody is told of ends any more. Without a journal nobody could find the jobs again, so
--- they are canceled; with one, what was never sent is noted as that.
+-- they are canceled; with one, nobody will ask what became of those that were never sent.
 local function break_off(self)
+  if not self.keeps_jobs then tell_all(self, "recall") end
   for _, input in ipairs(self.inputs:list()) do
-    if not self.keeps_jobs or inputs.is_unsent(input) then self:tell(input, "recall", stop_error(self, input)) end
+    if inputs.is_unsent(input) then self.commits:note_unsent(input) end
   end
   send_cancels(self)
   close(self, false)

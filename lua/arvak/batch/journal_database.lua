@@ -87,7 +87,7 @@ end
 
 -- Connections of batches, by themselves: a batch whose coroutine is collected still has something to write, and its
 -- finalizer could come after those of its connection.
-local held = {}
+local held = {}   -- luacheck: ignore 241
 
 -- Keeps a connection until it is closed.
 function M.hold(opened) held[opened] = true end

@@ -71,7 +71,7 @@ function M.journal(path)
     return nil, failure(path, "cannot be read", kind)
   end
   for name, value in pairs(batch) do self[name] = value end
-  kind.had_log, self._kind = had_log, kind
+  kind.had_log, self._kind, self.format = had_log, kind, kind.format
   return self
 end
 

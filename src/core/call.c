@@ -141,9 +141,8 @@ static void start_attempt(arvak_call *call) {
   arvak_loop_stop_timer(call->loop, &call->timer);
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
-  call->loop->cq.pending_tags++;
   arvak__attempt_open(attempt, &call->loop->cq, now);
-  arvak__exchange_start(&call->exchange, attempt, &call->tag);
+  arvak__exchange_start(&call->exchange, attempt, &call->loop->cq, &call->tag);
 }
 
 /* ---- the way to an attempt: breaker, turn or rate, slot, headers, breaker again, connection ---- */

@@ -19,6 +19,13 @@
 #include "sqlite.h"
 #include "store.h"
 
+/* ThreadSanitizer ends a child that starts a thread. */
+#ifdef __SANITIZE_THREAD__
+enum { CHILD_HAS_THREADS = 0 };
+#else
+enum { CHILD_HAS_THREADS = 1 };
+#endif
+
 #define TEST_TIMEOUT_NS INT64_C(20000000000)
 
 /* References: the test's own, and those of stores and their threads. */

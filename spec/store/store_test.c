@@ -286,13 +286,6 @@ static int use_foreign_store(arvak__db_store *store, int64_t untaken) {
   return 0;
 }
 
-/* ThreadSanitizer ends a child that starts a thread. */
-#ifdef __SANITIZE_THREAD__
-enum { CAN_START_THREADS = 0 };
-#else
-enum { CAN_START_THREADS = 1 };
-#endif
-
 static int use_own_store(const arvak__db_settings *file, bool is_refused) {
   arvak__db_store *store = arvak__db_store_new(&arvak__db_sqlite, &the_seam, file);
   arvak__db_view view;
@@ -324,8 +317,8 @@ static void a_child_is_told_closed_and_opens_stores_of_its_own(void **state) {
     alarm(60);
     int status = use_foreign_store(store, 2);
     if (status == 0) status = use_foreign_store(unread, 0);
-    if (status == 0 && CAN_START_THREADS) status = use_own_store(&other, false);
-    if (status == 0 && CAN_START_THREADS) status = use_own_store(&file, true); /* its locks are the parent's */
+    if (status == 0 && CHILD_HAS_THREADS) status = use_own_store(&other, false);
+    if (status == 0 && CHILD_HAS_THREADS) status = use_own_store(&file, true); /* its locks are the parent's */
     _exit(status);
   }
   int status = 0;

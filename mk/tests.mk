@@ -13,6 +13,7 @@ CORE_TESTS = $(call test_of,core)
 SERVER_TESTS = $(call test_of,devserver)
 LUA_TESTS = $(call test_of,lua)
 PEER      = $(BUILD)/test/peer.so
+PROXY     = $(BUILD)/test/proxy.so
 FOREIGN   = $(BUILD)/test/foreign/arvak.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 EMBED     = $(BUILD)/examples/embed
@@ -139,7 +140,7 @@ check-long:
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
-tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(PROXY) $(FOREIGN)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -160,8 +161,8 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
 
-# What specs load to have connections die: spec/support/peer.lua.
-$(PEER): spec/support/peer.c $(BUILD)/flags
+# What specs load to have connections die: spec/support/peer.lua, spec/support/proxy.lua.
+$(PEER) $(PROXY): $(BUILD)/test/%.so: spec/support/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
 

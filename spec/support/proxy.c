@@ -1,6 +1,6 @@
-/* A proxy for tests: forwards bytes between clients and a unix socket, and breaks what it forwards where it is asked to,
- * after a count of bytes that may begin at a word. Invariant: a client or server that is cut off has been given exactly
- * the bytes before the cut.
+/* A proxy for tests: forwards bytes between clients and a unix socket, and breaks what it forwards where a spec asks for
+ * it, after a count of bytes that may begin at a word. Invariant: a client or server that is cut off has been given
+ * exactly the bytes before the cut.
  * One thread forwards for all connections and never touches the Lua state; mu guards all that changes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -28,8 +28,8 @@ enum { CHUNK = 65536, MAX_SESSIONS = 64, MAX_WORD = 64 };
 typedef enum direction { REQUEST, ANSWER } direction;
 static const char *const direction_names[] = {"request", "answer", NULL};
 
-/* CUT: both sides are closed. RESET: both, with a reset where the socket knows it. STALL: the proxy forwards nothing any
- * more, on any connection. PART: the client's side is closed, the server's stays open and is not told. */
+/* CUT: both sides are closed. RESET: both, with a reset where the socket knows it. STALL: the proxy forwards nothing
+ * from now on, on any connection. PART: the client's side is closed, the server's stays open and is not told. */
 typedef enum action { CUT, RESET, STALL, PART } action;
 static const char *const action_names[] = {"cut", "reset", "stall", "part", NULL};
 
@@ -254,7 +254,8 @@ static int proxy_new(lua_State *L) {
   p->listener = p->wake = -1;
   p->target.sun_family = AF_UNIX;
   luaL_setmetatable(L, PROXY);
-  if (target_size >= sizeof p->target.sun_path || path_size >= sizeof p->path) return luaL_error(L, "a path is too long");
+  luaL_argcheck(L, target_size < sizeof p->target.sun_path, 1, "too long");
+  luaL_argcheck(L, path_size < sizeof p->path, 2, "too long");
   memcpy(p->target.sun_path, target, target_size);
   memcpy(p->path, path, path_size);
   p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

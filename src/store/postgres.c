@@ -1,18 +1,19 @@
-/* PostgreSQL as the database of a store: a transaction is one round trip, BEGIN and COMMIT with it. A large one goes in
- * parts; each is answered before the next is sent.
- * Invariant: an outcome says that a transaction was committed, or that it was not, only where the server has said so, or
- * where COMMIT was never sent. Every other one is DB_LOST.
+/* How a transaction is carried out: in one round trip, with BEGIN and COMMIT. A large one goes in parts; each is answered
+ * before the next is sent.
+ * Invariant: an outcome says that a transaction was committed, or that it was not, only where the server has said so or
+ * COMMIT was never sent. Every other one is DB_LOST.
  * No prepared statements with names and no settings of the session: a pooler may give each transaction another one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "postgres.h"
 
 #include <inttypes.h>
 #include <locale.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "postgres_link.h"
-#include "postgres_values.h"
+#include "postgres/link.h"
+#include "postgres/values.h"
 
 #define SECOND_NS INT64_C(1000000000)
 #define MILLISECOND_NS INT64_C(1000000)
@@ -71,8 +72,8 @@ static void take_end(run *r) {
   r->has_result = false;
 }
 
-/* An error that ends the session while COMMIT is carried out may come after the commit itself, and one of libpq's own says
- * nothing of what the server did. */
+/* An error that ends the session while COMMIT is carried out may come after the commit itself, and libpq's own errors
+ * say nothing of what the server did. */
 static void take_error(run *r, const PGresult *result) {
   arvak__pg_error error;
   arvak__pg_error_of_result(&r->c->link, result, &error);
@@ -153,8 +154,8 @@ static void send_statements(run *r) {
 }
 
 /* Sends the next part of a transaction and hears the answer. The end of the part is in the same write as its last
- * statement, so that a client that stops here leaves a server that waits, and ends the transaction when it has waited
- * for too long: within a part it would wait without bound. */
+ * statement: where the client stops after it, the server waits for the next part, and ends the transaction when it has
+ * waited for too long. In the middle of a part it would wait without bound. */
 static void carry_out_part(run *r, const char *begin) {
   r->place = begin ? AT_BEGIN : AT_STATEMENT;
   if (begin) {
@@ -190,15 +191,18 @@ static void fail_by_server(run *r) {
 
 static void fail_by_loss(run *r, bool is_in_doubt) {
   const char *lost = r->c->link.lost;
-  if (is_in_doubt) arvak__db_outcome_fail(r->outcome, DB_LOST, 0, 0, "nobody knows whether it was committed: %s", lost);
-  else arvak__db_outcome_fail(r->outcome, DB_CLOSED, 0, 0, "the connection was lost: %s", lost);
+  if (is_in_doubt)
+    arvak__db_outcome_fail(r->outcome, DB_LOST, 0, 0, "nobody knows whether it was committed: %s", lost);
+  else
+    arvak__db_outcome_fail(r->outcome, DB_CLOSED, 0, 0, "the connection was lost: %s", lost);
 }
 
 /* Committed, without an answer that could be kept. */
 static void fail_by_answer(run *r) {
   char why[DB_MESSAGE_BYTES];
   memcpy(why, r->outcome->message, sizeof why);
-  arvak__db_outcome_fail(r->outcome, DB_LOST, 0, r->outcome->statement, "it was committed, but the answer is lost: %s", why);
+  arvak__db_outcome_fail(r->outcome, DB_LOST, 0, r->outcome->statement,
+                         "it was committed, but the answer is lost: %s", why);
 }
 
 static void conclude(run *r, bool writes) {

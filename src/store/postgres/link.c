@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "postgres_link.h"
+#include "postgres/link.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "postgres_name.h"
+#include "postgres/name.h"
 
 #define SECOND_NS INT64_C(1000000000)
 #define MILLISECOND_NS INT64_C(1000000)
@@ -42,7 +42,8 @@ static void wait_once(arvak__pg_link *l, int64_t *heard_ns) {
   int64_t silent_at = *heard_ns < DB_NEVER - l->silence_ns ? *heard_ns + l->silence_ns : DB_NEVER;
   int64_t again_at = arvak__db_after_ns(SECOND_NS);
   short events = (short)(POLLIN | (unsent > 0 ? POLLOUT : 0));
-  short got = arvak__db_control_wait(l->control, PQsocket(l->conn), events, silent_at < again_at ? silent_at : again_at);
+  int64_t until = silent_at < again_at ? silent_at : again_at;
+  short got = arvak__db_control_wait(l->control, PQsocket(l->conn), events, until);
   if (got) *heard_ns = arvak__db_now_ns();
   char why[64];
   if (arvak__db_control_is_interrupted(l->control)) {

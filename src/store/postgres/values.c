@@ -1,6 +1,6 @@
 /* The store's thread has the numbers of the locale "C" here: postgres.c.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "postgres_values.h"
+#include "postgres/values.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +11,9 @@
 enum { MOST_PARAMETERS = 65535 };
 
 /* Numbers of types in every server's catalog. */
-enum { TYPE_BOOL = 16, TYPE_INT8 = 20, TYPE_INT2 = 21, TYPE_INT4 = 23, TYPE_OID = 26, TYPE_FLOAT4 = 700, TYPE_FLOAT8 = 701 };
+enum {
+  TYPE_BOOL = 16, TYPE_INT8 = 20, TYPE_INT2 = 21, TYPE_INT4 = 23, TYPE_OID = 26, TYPE_FLOAT4 = 700, TYPE_FLOAT8 = 701
+};
 
 /* ---- there ---- */
 
@@ -30,8 +32,8 @@ static bool check(const arvak__db_statement *s, size_t number, arvak__db_outcome
   for (size_t i = 0; i < s->value_count; i++) {
     const arvak__db_value *v = &s->values[i];
     if (v->type != DB_TEXT || !memchr(v->as.text, '\0', v->size_bytes)) continue;
-    arvak__db_outcome_fail(outcome, DB_OTHER, 0, number, "value %zu has a NUL byte in it, which no text of PostgreSQL can hold",
-                           i + 1);
+    arvak__db_outcome_fail(outcome, DB_OTHER, 0, number,
+                           "value %zu has a NUL byte in it, which no text of PostgreSQL can hold", i + 1);
     return false;
   }
   size_t bytes = arvak__pg_statement_bytes(s);

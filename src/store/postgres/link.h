@@ -1,6 +1,6 @@
 /* A connection to PostgreSQL: how it is made, how its answers are waited for, and how it is given up.
- * Invariant: nothing here blocks but in arvak__db_control_wait, so each wait ends with the clock or an interrupt; no text
- * that leaves here shows a password.
+ * Invariant: nothing here waits but in arvak__db_control_wait, so each wait ends with the clock or an interrupt. (libpq
+ * itself waits for the system's resolver, which has bounds of its own.) No text that leaves here shows a password.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_STORE_POSTGRES_LINK_H
 #define ARVAK_STORE_POSTGRES_LINK_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "postgres_name.h"
+#include "postgres/name.h"
 
 #include <stdio.h>
 #include <string.h>

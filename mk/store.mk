@@ -16,10 +16,23 @@ store_libs = $(shell $(PKG_CONFIG) --libs $(STORE_LIB_$1))
 STORE_MODULES  = $(STORES:%=$(BUILD)/lua/arvak/store/%.so)
 STORE_ARCHIVES = $(STORES:%=$(BUILD)/libarvak-%.a)
 
+# The installed files of each.
+store_installed = '$(DESTDIR)$(LUA_LIBDIR)/arvak/store/$1.so' '$(DESTDIR)$(LIBDIR)/libarvak-$1.a' \
+  '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak-$1.pc'
+define install_store
+	$(INSTALL) -m 755 $(BUILD)/lua/arvak/store/$1.so '$(DESTDIR)$(LUA_LIBDIR)/arvak/store/$1.so'
+	$(INSTALL) -m 644 $(BUILD)/libarvak-$1.a '$(DESTDIR)$(LIBDIR)/libarvak-$1.a'
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
+	  -e 's|@VERSION@|$(VERSION)|; s|@STORE@|$1|; s|@LIBRARY@|$(STORE_LIB_$1)|' tools/arvak-store.pc.in \
+	  > '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak-$1.pc'
+	chmod 644 '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak-$1.pc'
+
+endef
+
 $(BUILD)/obj/store/%.o: src/store/%.c $(BUILD)/flags | $(BUILD)/needs.ok
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(if $(filter postgres%,$*),$(shell $(PKG_CONFIG) --cflags libpq)) \
-	  -Isrc/store -c -o $@ $<
+	  -c -o $@ $<
 
 # What is made of many files, for one database.
 define store_rules

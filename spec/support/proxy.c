@@ -1,6 +1,6 @@
-/* A proxy for tests: forwards bytes between clients and a unix socket, and breaks what it forwards where a spec asks for
- * it, after a count of bytes that may begin at a word. Invariant: a client or server that is cut off has been given
- * exactly the bytes before the cut.
+/* A proxy for tests: forwards bytes between clients and a unix socket, and breaks connections where a spec asks for it,
+ * after a count of bytes that may begin at a word. Invariant: a client or server that is cut off has been given exactly
+ * the bytes before the cut.
  * One thread forwards for all connections and never touches the Lua state; mu guards all that changes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>

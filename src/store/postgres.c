@@ -1,5 +1,5 @@
-/* How a transaction is carried out: in one round trip, with BEGIN and COMMIT. A large one goes in parts; each is answered
- * before the next is sent.
+/* How a transaction is carried out: in one round trip, with BEGIN and COMMIT. A large one goes in parts, each of which
+ * is answered before the next is sent.
  * Invariant: an outcome says that a transaction was committed, or that it was not, only where the server has said so or
  * COMMIT was never sent. Every other one is DB_LOST.
  * No prepared statements with names and no settings of the session: a pooler may give each transaction another one.

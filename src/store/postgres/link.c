@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "postgres/link.h"
+#include "link.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "postgres/name.h"
+#include "name.h"
 
 #define SECOND_NS INT64_C(1000000000)
 #define MILLISECOND_NS INT64_C(1000000)

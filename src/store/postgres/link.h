@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "control.h"
-#include "driver.h"
-#include "outcome.h"
+#include "../control.h"
+#include "../driver.h"
+#include "../outcome.h"
 
 enum { PG_STATE_BYTES = 6, PG_TEXT_BYTES = 512, PG_LIMITS_BYTES = 512 };
 

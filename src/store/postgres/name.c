@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "postgres/name.h"
+#include "name.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,8 +6,8 @@
 #include <libpq-fe.h>
 #include <stdbool.h>
 
-#include "driver.h"
-#include "outcome.h"
+#include "../driver.h"
+#include "../outcome.h"
 
 enum { PG_MAX_WORDS = 80, PG_NUMBERS = 4, PG_NUMBER_BYTES = 24 };
 

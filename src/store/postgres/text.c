@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "postgres/link.h"
+#include "link.h"
 
 enum { SHORTEST_SECRET = 4 }; /* a shorter one is in any text by chance */
 

@@ -1,6 +1,6 @@
 /* The store's thread has the numbers of the locale "C" here: postgres.c.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "postgres/values.h"
+#include "values.h"
 
 #include <inttypes.h>
 #include <math.h>

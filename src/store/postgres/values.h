@@ -1,5 +1,5 @@
-/* Values on their way to PostgreSQL and back, as text in both directions. An integer, a float and a boolean come back as
- * what they are by the type of their column; every other type is a text.
+/* Values on their way to PostgreSQL and back, as text in both directions. Columns of integers, floats and booleans come
+ * back as such; every other type is a text.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_STORE_POSTGRES_VALUES_H
 #define ARVAK_STORE_POSTGRES_VALUES_H
@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "outcome.h"
-#include "transaction.h"
+#include "../outcome.h"
+#include "../transaction.h"
 
 enum { PG_NUMBER_TEXT_BYTES = 32 };
 
@@ -31,8 +31,8 @@ size_t arvak__pg_statement_bytes(const arvak__db_statement *s);
 const char *const *arvak__pg_parameters_of(arvak__pg_parameters *p, const arvak__db_statement *s);
 void arvak__pg_parameters_fini(arvak__pg_parameters *p);
 
-/* Adds what one PGresult of a statement brings to its result in the outcome; the first one makes that result. What cannot
- * be kept makes the outcome a failure. */
+/* Adds what one PGresult of a statement brings to its result in the outcome; the first one makes that result. Where
+ * that cannot be kept the outcome becomes a failure. */
 void arvak__pg_keep(arvak__db_outcome *outcome, const PGresult *result, bool is_first);
 
 #endif

@@ -79,6 +79,10 @@ static void ignore_notice(void *ud, const PGresult *notice) {
 static void fail_to_connect(arvak__pg_link *l, arvak__db_outcome *outcome) {
   arvak__pg_error error;
   arvak__pg_read_text(PQerrorMessage(l->conn), PQpass(l->conn), &error);
+  if (strncmp(error.text, "invalid ", 8) == 0) { /* value of an option, which libpq quotes */
+    arvak__pg_name_fail(outcome, error.text);
+    return;
+  }
   arvak__db_what what = error.state[0] ? arvak__pg_what_of(error.state) : DB_IO;
   if (PQconnectionNeedsPassword(l->conn)) what = DB_AUTH;
   arvak__db_outcome_fail(outcome, what, 0, 0, "%s", error.text);

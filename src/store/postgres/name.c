@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* libpq quotes what it cannot read, which may be a piece of a password: the text ends before it. */
-static void fail_to_read(arvak__db_outcome *outcome, const char *text) {
+void arvak__pg_name_fail(arvak__db_outcome *outcome, const char *text) {
   const char *end = text;
   while (*end && *end != '\n' && !(*end == '"' && !(end[1] && end[2] == '"'))) end += *end == '"' ? 3 : 1;
   arvak__db_outcome_fail(outcome, DB_OTHER, 0, 0,
@@ -55,7 +54,7 @@ bool arvak__pg_name_init(arvak__pg_name *n, const arvak__db_settings *settings, 
   }
   n->options = PQconninfoParse(settings->where, &error);
   if (!n->options) {
-    fail_to_read(outcome, error ? error : "out of memory");
+    arvak__pg_name_fail(outcome, error ? error : "out of memory");
     PQfreemem(error);
     return false;
   }

@@ -24,5 +24,8 @@ typedef struct arvak__pg_name {
 bool arvak__pg_name_init(arvak__pg_name *n, const arvak__db_settings *settings, long silence_ms,
                          arvak__db_outcome *outcome);
 void arvak__pg_name_fini(arvak__pg_name *n);
+/* A failure with libpq's text about a name. It quotes what it cannot read, which may be a piece of a password: the text
+ * ends before the quotation. */
+void arvak__pg_name_fail(arvak__db_outcome *outcome, const char *text);
 
 #endif

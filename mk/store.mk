@@ -7,8 +7,8 @@ STORE_LIB_sqlite   = sqlite3
 STORE_LIB_postgres = libpq
 # Those whose library is here and whose source is, too.
 STORES    = $(call once,STORES,$(foreach s,sqlite postgres,$(if $(wildcard src/store/$s_module.c),$(shell $(PKG_CONFIG) --exists $(STORE_LIB_$s) 2>/dev/null && echo $s))))
-# Of one database: everything that begins with its name. The rest is common.
-store_own = $(wildcard src/store/$1*.c)
+# Of one database: everything that begins with its name, or is in a folder of that name. The rest is common.
+store_own = $(wildcard src/store/$1*.c src/store/$1/*.c)
 STORE_COMMON_C = $(filter-out $(call store_own,sqlite) $(call store_own,postgres),$(call below,src/store,%.c))
 STORE_COMMON_O = $(call objects,$(STORE_COMMON_C))
 store_o   = $(STORE_COMMON_O) $(call objects,$(call store_own,$1))

@@ -14,6 +14,7 @@ SERVER_TESTS = $(call test_of,devserver)
 LUA_TESTS = $(call test_of,lua)
 STORE_TESTS = $(call test_of,store)
 PEER      = $(BUILD)/test/peer.so
+PROXY     = $(BUILD)/test/proxy.so
 SLOW_DISK = $(BUILD)/test/slow_disk.so
 FOREIGN   = $(BUILD)/test/foreign/arvak.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
@@ -141,7 +142,7 @@ check-long:
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
-tests: $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SLOW_DISK) $(PEER) $(FOREIGN)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SLOW_DISK) $(PEER) $(PROXY) $(FOREIGN)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -172,8 +173,8 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -Isrc/store $(ALL_LDFLAGS) -Wl,-E -o $@ \
 	  $(filter %.c %.o %.a,$^) $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS) $(STORE_LIBS)
 
-# What specs load to have connections die: spec/support/peer.lua.
-$(PEER): spec/support/peer.c $(BUILD)/flags
+# What specs load to have connections die: spec/support/peer.lua, spec/support/proxy.lua.
+$(PEER) $(PROXY): $(BUILD)/test/%.so: spec/support/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
 

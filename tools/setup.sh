@@ -33,6 +33,7 @@ test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  lua-dbi-sqlite3     journals of batches
 test  sqlite3            reads a journal as people do
+test  postgresql          a database of the tests' own
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock

@@ -1,65 +1,40 @@
--- The connections to stores, which are the library's own: no program can require them. A file for each, and its end.
+-- Stores as specs use them: the modules themselves, and the layer between them and the library's loop.
 -- SPDX-License-Identifier: Apache-2.0
-require "arvak"
+local helper = require "spec.helper"
 
 local M = {}
 
--- The require of the Lua layer, an upvalue of the one loader that it gives to programs.
-local _, require_inside = debug.getupvalue(package.preload["arvak.circuit"], 1)
+-- The require of the embedded sources, an upvalue of the one loader that the library gives to programs.
+local _, inner_require = debug.getupvalue(package.preload["arvak.circuit"], 1)
+M.require = inner_require
 
-M.connection = require_inside "arvak.store.connection"
+local core = M.require "arvak.core"
+M.connection = M.require "arvak.store.connection"
 
--- Seconds, of a clock that nobody sets.
-M.now = require_inside("arvak.core").now
-
-local opened, files = {}, {}
-
--- The name of a file that does not exist.
-function M.new_file()
-  local name = os.tmpname()
-  os.remove(name)
-  files[#files + 1] = name
-  return name
+-- Opens a store of a kind, "sqlite" or "postgres", and waits for the outcome of that: the store, and the outcome.
+function M.open(kind, where, options)
+  local store = require("arvak.store." .. kind).open(core.new_bell(), where, options)
+  return store, M.next(store)
 end
 
--- An open connection to SQLite in this file, or in memory.
-function M.open(where, options)
-  local c = assert(M.connection.open("sqlite", where or ":memory:", options))
-  opened[#opened + 1] = c
-  return c
+-- The next outcome of a store.
+function M.next(store)
+  return helper.eventually(function() return store:take() end, 60)
 end
 
--- A transaction of these texts, each with its values in a table: { sql, values… }, or a text.
-function M.transaction(c, ...)
-  local tx = c:transaction()
-  for _, statement in ipairs { ... } do
-    if type(statement) == "string" then statement = { statement } end
-    tx:add(table.unpack(statement, 1, statement.n or #statement))
-  end
-  return tx
+-- Hands over statements, each a table of its text and its values, as one transaction.
+function M.submit(store, mode, statements)
+  local tx = store:transaction()
+  for _, s in ipairs(statements) do tx:add(table.unpack(s, 1, s.n or #s)) end
+  return store:submit(tx, mode)
 end
 
--- Runs them in one transaction that writes: its outcome, which must be well.
-function M.write(c, ...)
-  local outcome = assert(c:run(M.transaction(c, ...), "write"))
-  if not outcome.ok then error(outcome.message, 2) end
+-- The same, and waits: its outcome.
+function M.run(store, mode, statements)
+  local id = M.submit(store, mode, statements)
+  local outcome = M.next(store)
+  assert(outcome.id == id, "the outcome of something else")
   return outcome
-end
-
--- The value in the first column named value of the first row.
-function M.read(c, sql, ...)
-  local outcome = assert(c:run(c:transaction():add(sql, ...), "read"))
-  if not outcome.ok then error(outcome.message, 2) end
-  return outcome[1][1].value
-end
-
--- Ends all that a test has opened, and removes its files.
-function M.clean()
-  for _, c in ipairs(opened) do c:abandon() end
-  for _, name in ipairs(files) do
-    for _, ending in ipairs { "", "-wal", "-shm", "-journal" } do os.remove(name .. ending) end
-  end
-  opened, files = {}, {}
 end
 
 return M

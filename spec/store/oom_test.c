@@ -104,7 +104,7 @@ static int64_t write_two(arvak__db_store *store) {
   if (add(&tx, "CREATE TABLE IF NOT EXISTS t (i INTEGER PRIMARY KEY, x TEXT)", NULL) &&
       add(&tx, "INSERT INTO t (x) VALUES (?)", "one") && add(&tx, "INSERT INTO t (x) VALUES (?)", "two") &&
       add(&tx, "SELECT i, x, zeroblob(5000) AS z FROM t WHERE x >= ? ORDER BY x", "a"))
-    id = arvak__db_store_submit(store, &tx);
+    id = arvak__db_store_submit(store, &tx, false);
   if (id == 0) arvak__db_arena_fini(&tx.arena);
   return id;
 }
@@ -117,7 +117,7 @@ static void count_submit(tally *t, int64_t id) {
 /* So that no test waits for a disk. */
 static int64_t be_fast(arvak__db_store *store) {
   arvak__db_transaction tx = {.mode = DB_RAW};
-  int64_t id = add(&tx, "PRAGMA synchronous = OFF", NULL) ? arvak__db_store_submit(store, &tx) : 0;
+  int64_t id = add(&tx, "PRAGMA synchronous = OFF", NULL) ? arvak__db_store_submit(store, &tx, false) : 0;
   if (id == 0) arvak__db_arena_fini(&tx.arena);
   return id;
 }

@@ -85,13 +85,14 @@ LUA_DIR   = $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(LUA_DIR)/?.so;;' LUA_PATH_5_4='$(LUA_DIR)/?.lua;;'
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-include mk/devserver.mk mk/tests.mk mk/bench.mk mk/docs.mk
+include mk/devserver.mk mk/store.mk mk/tests.mk mk/bench.mk mk/docs.mk
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check install uninstall clean FORCE
 .DEFAULT_GOAL = all
 
-all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS) $(COMMAND) $(COMMAND_LUA)
+all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(STORE_MODULES) $(STORE_ARCHIVES) $(LOOPS) $(COMMAND) \
+  $(COMMAND_LUA)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -120,12 +121,13 @@ check:
 
 #: make install       to PREFIX (/usr/local), below DESTDIR if given
 install: all
-	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak' \
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak/store' \
 	  '$(DESTDIR)$(LUA_DATADIR)/arvak' '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(INSTALL) -m 755 $(DEVSERVER) '$(DESTDIR)$(BINDIR)/arvak-devserver'
 	$(INSTALL) -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak.so'
 	$(INSTALL) -m 755 $(DEVMODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so'
-	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h '$(DESTDIR)$(INCLUDEDIR)'
+	$(foreach s,$(STORES),$(call install_store,$s))
+	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h src/store/arvak_store.h '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libarvak.a'
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|; s|@GRPC_LIBS@|$(GRPC_LIBS)|' \
@@ -143,11 +145,13 @@ install: all
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
+	  '$(DESTDIR)$(INCLUDEDIR)/arvak_store.h' $(foreach s,sqlite postgres,$(call store_installed,$s)) \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
 	  '$(DESTDIR)$(LIBDIR)/libarvak.a' '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' \
 	  $(patsubst lua/%,'$(DESTDIR)$(LUA_DATADIR)/%',$(META_SRC) $(LOOP_SRC))
 	rm -f '$(DESTDIR)$(BINDIR)/arvak' '$(DESTDIR)$(MANDIR)/arvak.1' $(COMMAND_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
 	rmdir '$(DESTDIR)$(LUA_DATADIR)/arvak/command' 2>/dev/null || :
+	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak/store' 2>/dev/null || :
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/
@@ -171,7 +175,7 @@ $(BUILD)/flags: FORCE
 # What is made of many files is made again when one of them has gone, or come with an old date.
 $(BUILD)/sources: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(LUA_SRC) | sort > $@.now
+	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(call below,src/store,%.c) $(LUA_SRC) | sort > $@.now
 	@cmp -s $@.now $@ || cp $@.now $@
 
 # The functions of the messages get names of our own, by macros before their declarations: a host may be linked with

@@ -1,0 +1,253 @@
+-- A connection to a database whose thread does the work (docs/internals/store.md): transactions go there, and their
+-- outcomes come in a step of the loop, to whoever waits or as calls of functions.
+-- Invariant: while an outcome is awaited the bell is awaited too, so the loop counts it as work under way; an idle
+-- connection counts as nothing.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local detached = require "arvak.async.detached"
+local errors = require "arvak.base.errors"
+local future = require "arvak.async.future"
+local strays = require "arvak.async.strays"
+
+local M = {}
+local Connection = {}
+Connection.__index = Connection
+
+local CONNECT_TIMEOUT = 10.0   -- seconds, as the modules have it
+local CLOSE_TIMEOUT = 5.0      -- seconds in which a store ends what it has been given
+local GRACE = 1.0              -- seconds that a thread may be late
+
+-- The kinds of databases: the module, its database, and the Debian package with which the module is built.
+M.kinds = {
+  sqlite = { module = "arvak.store.sqlite", name = "SQLite", package = "libsqlite3-dev" },
+  postgres = { module = "arvak.store.postgres", name = "PostgreSQL", package = "libpq-dev" },
+}
+
+-- ---- outcomes
+
+local function closed(id)
+  return { id = id, ok = false, what = "closed", code = 0, message = "the store was closed" }
+end
+
+-- Whoever gets the outcome runs last: it may start and close whatever it likes, and its error is its own. What failed
+-- for want of memory is raised, and told again in the next step.
+local function tell(self, outcome)
+  local on_end = self._pending[outcome.id]
+  if not on_end then return end
+  local ok, err = core.protect(on_end, outcome)
+  self._pending[outcome.id] = nil
+  self._count = self._count - 1
+  if not ok then strays.add(err) end
+end
+
+-- Beats that fail are told to whoever wanted beats, any number of times.
+local function tell_beat(self, outcome)
+  if not self._on_beat then return end
+  local ok, err = core.protect(self._on_beat, outcome)
+  if not ok then strays.add(err) end
+end
+
+local function is_earlier(a, b) return a ~= "closed" and (b == "closed" or a < b) end
+
+local function tell_all_closed(self)
+  local ids = {}
+  for id in pairs(self._pending) do ids[#ids + 1] = id end
+  table.sort(ids, is_earlier)
+  for _, id in ipairs(ids) do tell(self, closed(id)) end
+end
+
+local on_bell
+
+local function arm(self)
+  if self._is_armed then return end
+  detached.await_bell(self, self._bell, on_bell)
+  self._is_armed = true
+end
+
+function on_bell(self)
+  self._is_armed = false
+  while self._store do
+    self._outcome = self._outcome or self._store:take()
+    if not self._outcome then break end
+    if self._outcome.id == "beat" then tell_beat(self, self._outcome) else tell(self, self._outcome) end
+    self._outcome = nil
+  end
+  self._outcome = nil
+  if not self._store then tell_all_closed(self) end
+  if self._count > 0 or self._store and self._on_beat then arm(self) end
+end
+
+local function arm_and_submit(self, submit)
+  arm(self)
+  return submit()
+end
+
+-- on_end(outcome) is called with the outcome of this id. submit() hands something to the store.
+local function expect(self, id, on_end, submit)
+  self._pending[id] = on_end
+  self._count = self._count + 1
+  local ok, err = pcall(arm_and_submit, self, submit)   -- a lack of memory, too
+  if ok then return end
+  self._pending[id] = nil
+  self._count = self._count - 1
+  core.ring_bell(self._bell)   -- it may be awaited for nothing now
+  error(err, 0)
+end
+
+-- ---- opening
+
+-- The module of a kind; nil and an error. purpose: "a journal", for the message.
+local function load_module(kind, purpose)
+  local about = M.kinds[kind]
+  local ok, module = core.protect(require, about.module)
+  if ok then return module end
+  local reason = tostring(module)
+  if reason:find("not found", 1, true) then
+    reason = ("which is not here: it is built where the Debian package %s is installed"):format(about.package)
+  end
+  return nil, errors.new("rpc",
+    ("%s in %s needs the module %s, %s"):format(purpose, about.name, about.module, reason))
+end
+
+local function failure(outcome)
+  return errors.new("rpc", outcome.message, { what = outcome.what, database_code = outcome.code })
+end
+
+-- The options of the module alone.
+local function module_options(options)
+  local picked = {}
+  for name, value in pairs(options or {}) do
+    if name ~= "purpose" then picked[name] = value end
+  end
+  return picked
+end
+
+-- Begins to open a database: the connection at once; then on_end(connection), or on_end(nil, err), in a step of the
+-- loop. nil and an error when its module is missing. kind: of M.kinds; where: a file's name or a connection string;
+-- options: the module's, and purpose, with which the error about a missing module begins.
+function M.start(kind, where, options, on_end)
+  local module, err = load_module(kind, options and options.purpose or "a store")
+  if not module then return nil, err end
+  local self = setmetatable({ name = module.name, _bell = core.new_bell(), _pending = {}, _count = 0, _last = 0 },
+    Connection)
+  expect(self, 0, function(outcome)
+    if outcome.ok then return on_end(self) end
+    self:abandon()
+    return on_end(nil, failure(outcome))
+  end, function() self._store = module.open(self._bell, where, module_options(options)) end)
+  return self
+end
+
+-- Opens a database, and waits for that: the connection, or nil and an error; err.what is the failure's kind.
+function M.open(kind, where, options)
+  core.check_wait("open")
+  local opened = future.new()
+  local self, err = M.start(kind, where, options, function(...) future.settle(opened, ...) end)
+  if not self then return nil, err end
+  local patience = (options and options.connect_timeout or CONNECT_TIMEOUT) + GRACE
+  local ended, canceled = opened:wait(patience)
+  if ended then return opened:result() end
+  self:abandon()
+  return nil, canceled or errors.new("timeout",
+    ("the database was not opened within %s s"):format(errors.seconds(patience)), { scope = "call" })
+end
+
+-- ---- transactions
+
+function Connection:transaction() return self._store:transaction() end
+
+-- Hands a transaction over, which is used up; on_end(outcome) is called in a step of the loop. mode: "write", "read" or
+-- "raw"; is_beat: its first statement is a sign of life as well (see beat).
+function Connection:start(tx, mode, on_end, is_beat)
+  if not self._store then error("the connection was closed", 2) end
+  local id = self._last + 1
+  expect(self, id, on_end, function() self._store:submit(tx, mode, is_beat) end)
+  self._last = id
+end
+
+-- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+function Connection:run(tx, mode)
+  core.check_wait("run")
+  local ended = future.new()
+  self:start(tx, mode, function(outcome) future.settle(ended, outcome) end)
+  local is_over, err = ended:wait()
+  if not is_over then return nil, err end
+  return ended:result()
+end
+
+-- ---- beats
+
+-- From now on the store's thread carries out this transaction every so many seconds, and at once for the first time:
+-- a sign of life that needs no turn of the loop. nil: no more. quiet_after: after so many seconds without a turn the
+-- beats pause, until the next one; turn: the number of a value of the first statement, in whose place the age of the
+-- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where its
+-- first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
+function Connection:beat(tx, every, quiet_after, turn, on_beat)
+  if not self._store then error("the connection was closed", 2) end
+  self._store:beat(tx, every, quiet_after, turn)
+  self._on_beat = tx and on_beat or nil
+  if self._on_beat then arm(self) end
+end
+
+-- The loop has had a turn, as it has with each transaction that is handed over and each outcome that is told.
+function Connection:touch()
+  if self._store then self._store:touch() end
+end
+
+-- When the last beat that has changed a row was sent, or nil, and what the time is: seconds of CLOCK_BOOTTIME.
+function Connection:last_beat()
+  if not self._store then error("the connection was closed", 2) end
+  return self._store:last_beat()
+end
+
+-- ---- the end
+
+local function end_leaving(self, outcome)
+  self:abandon()
+  for _, on_closed in ipairs(self._leavers) do
+    local ok, err = core.protect(on_closed, outcome)
+    if not ok then strays.add(err) end
+  end
+end
+
+-- Has it end after what is under way, and never waits: on_closed(outcome) is called in a later step, when the database
+-- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
+-- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
+function Connection:leave(on_closed)
+  self._leavers = self._leavers or {}
+  self._leavers[#self._leavers + 1] = on_closed
+  if self._pending.closed then return end
+  local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
+    if self._store then return self._store:close() end
+    core.ring_bell(self._bell)
+  end)
+  if not ok then self:abandon() end
+end
+
+-- The same, and waits for it, for 5 s, and then abandons it. True when all that was under way has ended; false when it
+-- was abandoned, at once where nobody may wait; nil and an error when the waiting task was canceled: it ends by itself.
+function Connection:close()
+  if not self._store then return true end
+  local ended = future.new()
+  if core.protect(core.check_wait, "close") then
+    self:leave(function(outcome) future.settle(ended, outcome.ok) end)
+  else
+    self:abandon()
+  end
+  if not self._store then return false end
+  local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
+  if is_over == nil then return nil, err end
+  self:abandon()
+  return is_over
+end
+
+-- Ends it at once, within 50 ms; whoever waits for an outcome is told "closed" in the next step.
+function Connection:abandon()
+  local store = self._store
+  self._store = nil
+  if not store then return end
+  store:abandon()
+  core.ring_bell(self._bell)
+end
+
+return M

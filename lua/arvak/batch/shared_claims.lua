@@ -9,6 +9,7 @@
 --   ready            it may be given to the run                 take: it is the run's
 --   other            drawn, and another's or nobody's           its row has ended, or it is claimed here (ready)
 --   stuck            own, and ended here before                 this program ends
+--   beyond           own, and this program has no such circuit  it is let go, or deleted with the batch's end
 --
 -- part (the worker was taken over) makes everything own another's.
 -- SPDX-License-Identifier: Apache-2.0
@@ -29,7 +30,7 @@ function M.new(step, options)
     step = step, own_total = options.own_total, total = options.total, may_be_prefix = options.may_be_prefix,
     follows = options.follows, position = 0, chain = "", hashes = {},
     claims = queue.new(), known_first = 0, known_last = 0, goal = 0,
-    own = {}, own_count = 0, held = {}, ready = queue.new(), stuck = {},
+    own = {}, own_count = 0, held = {}, ready = queue.new(), stuck = {}, beyond = {},
     others = {}, other_count = 0, unread = queue.new(), pending = {}, pending_count = 0, to_write = {}, is_drained = false,
   }, Claims)
 end
@@ -46,11 +47,20 @@ function Claims:add_claims(rows)
   end
 end
 
+-- A slot that this program has not drawn yet is its own; row: what an earlier owner has left, or true.
+local function own_ahead(self, slot, row)
+  if self.own_total and slot > self.own_total then
+    self.beyond[#self.beyond + 1] = slot
+    return
+  end
+  if not self.own[slot] then self.own_count = self.own_count + 1 end
+  self.own[slot] = row
+  self.goal = math.max(self.goal, slot)
+end
+
 -- This worker has claimed a range.
 function Claims:own_range(first, last)
-  for slot = first, last do self.own[slot] = true end
-  self.own_count = self.own_count + last - first + 1
-  self.goal = math.max(self.goal, last)
+  for slot = first, last do own_ahead(self, slot, true) end
   self.is_drained = false
 end
 
@@ -66,12 +76,7 @@ end
 
 -- This worker has claimed a slot that was free: what its row says.
 function Claims:own_free(slot, row)
-  if slot > self.position then
-    if not self.own[slot] then self.own_count = self.own_count + 1 end
-    self.own[slot] = row
-    self.goal = math.max(self.goal, slot)
-    return
-  end
+  if slot > self.position then return own_ahead(self, slot, row) end
   local entry, claim = drop_other(self, slot), self.claims:peek()
   if entry == nil then
     self.stuck[slot] = true
@@ -200,15 +205,20 @@ function Claims:draw(entry, hash)
   return slot ~= self.own_total or end_here(self)
 end
 
--- The iterator has ended: the slots that this worker has claimed beyond, which are nobody's; nil when the batch has
--- other circuits, or another number of them.
+-- The iterator has ended: true; nil when the batch has other circuits, or another number of them.
 function Claims:end_source()
   self.own_total = self.position
-  local beyond = {}
-  for slot in pairs(self.own) do beyond[#beyond + 1] = slot end
-  table.sort(beyond)
+  for slot in pairs(self.own) do self.beyond[#self.beyond + 1] = slot end
   self.own, self.own_count = {}, 0
-  return check_end(self) and end_here(self) and beyond or nil
+  return check_end(self) and end_here(self)
+end
+
+-- What this worker has claimed beyond its program's end, where the batch goes on: for others.
+function Claims:take_beyond()
+  if #self.beyond == 0 or not self.total then return {} end
+  local list = self.beyond
+  self.beyond = {}
+  return self.total > self.own_total and list or {}   -- what is beyond the batch's end is deleted
 end
 
 -- ---- the chain of hashes
@@ -254,6 +264,15 @@ end
 -- Own slots that the run has not taken.
 function Claims:waiting() return self.own_count + #self.held + self.ready:count() end
 
+-- Whether a slot is own, and the run has not taken it.
+function Claims:is_own(slot)
+  if self.own[slot] or self.stuck[slot] then return true end
+  for _, other in ipairs(self.beyond) do if other == slot then return true end end
+  for _, one in ipairs(self.held) do if one.slot == slot then return true end end
+  for i = self.ready.first, self.ready.last do if self.ready[i].slot == slot then return true end end
+  return false
+end
+
 -- An input that the run had is another's now.
 function Claims:give_back(slot, entry)
   self.others[slot], self.other_count = entry, self.other_count + 1
@@ -268,7 +287,7 @@ function Claims:part()
     if not one then break end
     self:give_back(one.slot, one.entry)
   end
-  self.own, self.own_count, self.held, self.stuck, self.is_drained = {}, 0, {}, {}, false
+  self.own, self.own_count, self.held, self.stuck, self.beyond, self.is_drained = {}, 0, {}, {}, {}, false
   for i = self.claims.first, self.claims.last do self.claims[i].is_mine = false end
   for first, chain in pairs(self.to_write) do
     self.pending[first], self.pending_count = chain, self.pending_count + 1

@@ -24,7 +24,7 @@ Member.__index = Member
 
 -- lease, reconnect: seconds.
 function M.new(lease, reconnect, now)
-  return setmetatable({ state = "away", lease = lease, reconnect = reconnect, seq = 0, epoch = 1, pause = FIRST_PAUSE,
+  return setmetatable({ state = "away", lease = lease, reconnect = reconnect, seq = 0, epoch = 1, session = 1, pause = FIRST_PAUSE,
     retry_at = now, away_since = now, parts = 0, connections = 0 }, Member)
 end
 
@@ -60,16 +60,16 @@ end
 
 function Member:join(worker)
   assert(self.state == "joining")
-  self.worker, self.epoch, self.seq, self.under_way = worker, 1, 0, nil
+  self.worker, self.epoch, self.session, self.seq, self.under_way = worker, 1, 1, 0, nil
   settle(self)
 end
 
--- The row had this seq, and has the next one now. What became of the write that was under way: its kind, and whether it
--- was carried out; or nil.
-function Member:resync(seq)
+-- The row has this seq, and a new session. What became of the write that was under way: its kind, and whether it was
+-- carried out; or nil.
+function Member:resync(seq, session)
   assert(self.state == "resyncing")
   local write = self.under_way
-  self.seq, self.under_way = seq + 1, nil
+  self.seq, self.session, self.under_way = seq, session, nil
   settle(self)
   if write then return write.kind, seq >= write.seq end
 end

@@ -1,7 +1,7 @@
 -- What a shared batch says to PostgreSQL: the tables and every statement. docs/internals/shared-batches.md has the
 -- protocol that they carry.
 -- Invariant: each write of a worker, a claim too, first moves its own row from one seq to the next, and fails as a whole
--- when the row has another epoch or seq; no statement holds the batch's row and waits for a client.
+-- when the row has another epoch, session or seq; no statement holds the batch's row and waits for a client.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -19,8 +19,8 @@ M.schema = {
     WITH (fillfactor = 50)]],
   [[CREATE TABLE IF NOT EXISTS arvak_worker (
     worker BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, batch BIGINT NOT NULL REFERENCES arvak_batch,
-    name TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 1, seq BIGINT NOT NULL DEFAULT 0,
-    state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
+    name TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 1, session INTEGER NOT NULL DEFAULT 1,
+    seq BIGINT NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
     lease DOUBLE PRECISION NOT NULL, ended BIGINT NOT NULL DEFAULT 0,
     joined_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     left_at TIMESTAMPTZ)
@@ -82,30 +82,30 @@ M.reopen = [[UPDATE arvak_item i SET owner = 0, epoch = 0, ended_by = NULL, ende
 
 -- ---- the fence, which is also a sign of life
 
--- worker, epoch, the next seq, ends in this turn, ms that the server bears an open transaction of ours
-M.fence = [[WITH me AS (UPDATE arvak_worker SET seq = $3::bigint, ended = ended + $4::bigint, seen_at = clock_timestamp()
-    WHERE worker = $1 AND epoch = $2 AND seq = $3::bigint - 1 RETURNING 1)
-  SELECT 1 / (SELECT COUNT(*) FROM me) AS held, set_config('idle_in_transaction_session_timeout', $5, true)]]
+-- worker, epoch, session, the next seq, ends in this turn, ms that the server bears an open transaction of ours
+M.fence = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, ended = ended + $5::bigint, seen_at = clock_timestamp()
+    WHERE worker = $1 AND epoch = $2 AND session = $3 AND seq = $4::bigint - 1 RETURNING 1)
+  SELECT 1 / (SELECT COUNT(*) FROM me) AS held, set_config('idle_in_transaction_session_timeout', $6, true)]]
 
 -- worker, epoch
 M.beat = [[UPDATE arvak_worker SET seen_at = clock_timestamp() WHERE worker = $1 AND epoch = $2]]
 
 -- After a lost connection: waits for the old session, says how far it came, and moves on, so that nothing of it can be
--- carried out any more. worker, epoch
-M.resync = [[UPDATE arvak_worker SET seq = seq + 1, seen_at = clock_timestamp() WHERE worker = $1 AND epoch = $2
-  RETURNING seq - 1 AS seq]]
+-- carried out any more. seq stays, so that it tells the same when this answer is lost, too. worker, epoch
+M.resync = [[UPDATE arvak_worker SET session = session + 1, seen_at = clock_timestamp() WHERE worker = $1 AND epoch = $2
+  RETURNING seq, session]]
 M.read_held = "SELECT " .. item_columns .. " FROM arvak_item WHERE batch = $1 AND owner = $2 AND epoch = $3 ORDER BY slot"
 
 -- ---- claims
 
 -- A fence inside one statement: no row where the worker was taken over.
-local me = [[WITH me AS (UPDATE arvak_worker SET seq = $3::bigint, seen_at = clock_timestamp()
-    WHERE worker = $1 AND epoch = $2 AND seq = $3::bigint - 1 RETURNING worker, epoch, batch), ]]
+local me = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, seen_at = clock_timestamp()
+    WHERE worker = $1 AND epoch = $2 AND session = $3 AND seq = $4::bigint - 1 RETURNING worker, epoch, batch), ]]
 
--- The next range of slots. worker, epoch, seq, how many, the last slot of this program (or NULL)
+-- The next range of slots. worker, epoch, session, seq, how many, the last slot of this program (or NULL)
 -- One row where the worker holds: first_slot and last_slot are NULL when there is nothing left.
 M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
-      LEAST(b.next_slot + $4::bigint - 1, b.total, $5::bigint) AS last_slot
+      LEAST(b.next_slot + $5::bigint - 1, b.total, $6::bigint) AS last_slot
     FROM arvak_batch b JOIN me ON b.batch = me.batch FOR UPDATE OF b),
   moved AS (UPDATE arvak_batch SET next_slot = b.last_slot + 1 FROM b
     WHERE arvak_batch.batch = b.batch AND b.last_slot >= b.next_slot),
@@ -116,11 +116,11 @@ M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
   SELECT b.total, CASE WHEN b.last_slot >= b.next_slot THEN b.next_slot END AS first_slot,
     CASE WHEN b.last_slot >= b.next_slot THEN b.last_slot END AS last_slot FROM b]]
 
--- Free items. worker, epoch, seq, how many, the last slot of this program (or NULL)
+-- Free items. worker, epoch, session, seq, how many, the last slot of this program (or NULL)
 -- A first row with slot NULL says that the worker holds.
 M.claim_free = me .. [[free AS (SELECT i.batch, i.slot FROM arvak_item i WHERE i.batch = (SELECT batch FROM me)
-      AND i.owner = 0 AND ($5::bigint IS NULL OR i.slot <= $5::bigint)
-    ORDER BY i.slot LIMIT $4::bigint FOR UPDATE OF i SKIP LOCKED),
+      AND i.owner = 0 AND ($6::bigint IS NULL OR i.slot <= $6::bigint)
+    ORDER BY i.slot LIMIT $5::bigint FOR UPDATE OF i SKIP LOCKED),
   taken AS (UPDATE arvak_item SET owner = me.worker, epoch = me.epoch FROM free, me
     WHERE arvak_item.batch = free.batch AND arvak_item.slot = free.slot RETURNING arvak_item.*)
   SELECT NULL AS slot, NULL AS circuit_id, NULL AS circuit_hash, NULL AS state, NULL AS attempts, NULL AS job_id,

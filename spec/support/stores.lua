@@ -1,4 +1,4 @@
--- Stores as specs use them: the modules themselves, without the layer between them and the library's loop, and that layer.
+-- Stores as specs use them: the modules themselves, and the layer between them and the library's loop.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local helper = require "spec.helper"

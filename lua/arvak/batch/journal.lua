@@ -178,6 +178,7 @@ function Journal:open(identity, options)
   self.state = "opening"
   self.connection, problem = database.open(self.place.path)
   local what = "cannot be opened"
+  if self.connection then database.hold(self.connection) end
   if self.connection then ok, what, problem = begin(self, identity, options) else ok = nil end
   if self.state ~= "opening" then return nil, database.failure(self.path, what, "it was closed") end
   if ok then

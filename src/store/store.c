@@ -226,6 +226,7 @@ static void finish(arvak__db_store *store) {
 
 static void *run(void *ud) {
   arvak__db_store *store = ud;
+  pthread_setname_np(pthread_self(), "arvak-store"); /* as top and debuggers show it */
   connect(store);
   work(store);
   if (store->is_connected) store->driver->close(store->connection);

@@ -211,16 +211,17 @@ local function end_leaving(self, outcome)
 end
 
 -- Has it end after what is under way, and never waits: on_closed(outcome) is called in a later step, when the database
--- is closed; after 5 s at the latest, unless the disk does not answer.
+-- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
+-- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
 function Connection:leave(on_closed)
-  local leavers = self._leavers
-  self._leavers = leavers or {}
+  self._leavers = self._leavers or {}
   self._leavers[#self._leavers + 1] = on_closed
-  if leavers and self._pending.closed then return end
-  expect(self, "closed", function(outcome) end_leaving(self, outcome) end, function()
+  if self._pending.closed then return end
+  local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
     if self._store then return self._store:close() end
     core.ring_bell(self._bell)
   end)
+  if not ok then self:abandon() end
 end
 
 -- The same, and waits for it, for 5 s, and then abandons it. True when all that was under way has ended; false when it
@@ -228,13 +229,12 @@ end
 function Connection:close()
   if not self._store then return true end
   local ended = future.new()
-  local ok = core.protect(core.check_wait, "close") and core.protect(self.leave, self, function(outcome)
-    future.settle(ended, outcome.ok)
-  end)
-  if not ok then
+  if core.protect(core.check_wait, "close") then
+    self:leave(function(outcome) future.settle(ended, outcome.ok) end)
+  else
     self:abandon()
-    return false
   end
+  if not self._store then return false end
   local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
   if is_over == nil then return nil, err end
   self:abandon()

@@ -1,8 +1,8 @@
 -- A process that runs a shared batch, for specs that start several, kill them, stop them or cut them off.
 -- Usage: lua shared_batch.lua ADDRESS JOURNAL COUNT [KEY=VALUE ...]: workers (8), lease (1), reconnect (60), on_unknown,
 -- share, iterator (1: an iterator with on_result), other (a slot whose circuit is another), extend, transport, timeout.
--- Prints "status successes failures unknown hash" (hash of what every slot ended with), then what stopped the batch, if
--- anything did. Circuit i has i shots, up to 1,000,000.
+-- Prints "status successes failures unknown missing others peak" (the slots that were not told of; what ended otherwise than
+-- completed; KiB), then what stopped the batch, if anything did. Circuit i has i shots.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 
@@ -58,9 +58,11 @@ if not r then
 end
 assert(twice == 0, "an end was told twice")
 assert(r.success_count == successes and r.failure_count == failures)
-local list = {}
-for i = 1, count do list[i] = ends[i] or "-" end
-local missing = select(2, table.concat(list):gsub("-", ""))
-local status = io.open("/proc/self/status"):read("a")
-print(r.status, successes, failures, unknown, missing, table.concat(list):gsub(".", { c = "c" }):gsub("c+", "c"), status:match("VmHWM:%s*(%d+)"))
+local others, missing = {}, 0   -- what has not completed
+for i = 1, count do
+  if not ends[i] then missing = missing + 1 end
+  if ends[i] ~= "c" then others[#others + 1] = (ends[i] or "-") .. i end
+end
+local peak_kib = io.open("/proc/self/status"):read("a"):match "VmHWM:%s*(%d+)"
+print(r.status, successes, failures, unknown, missing, "." .. table.concat(others, "."), peak_kib)
 if err then print(err) end

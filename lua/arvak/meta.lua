@@ -370,7 +370,8 @@ function arvak.future() end
 function arvak.is_error(value) end
 
 ---Prints the progress of a batch to standard error. On a terminal it redraws one line (with Debian's `lua-term`);
----elsewhere it prints a line at most once a second, and one at the end. Give it as `progress_callback`.
+---elsewhere it prints a line once a second, after 10 seconds one every 10, after 10 minutes one every 60 seconds, and
+---one at the end. Give it as `progress_callback`.
 ---
 ---```lua
 ---manager:execute_batch(circuits, "simulator", { progress_callback = arvak.print_progress_bar })

@@ -119,8 +119,17 @@ local function check_journal(options)
   if not name then return end
   if name:find "^postgres[a-z]*://" then
     ends.usage("--journal: got %s, expected a file: there are no journals in PostgreSQL yet",
-      (name:gsub("//.*@", "//…@")))
+      (name:gsub("//.*@", "//...@")))
   end
+end
+
+-- Whether the journal has an end for each of so many circuits, so that no server is needed.
+local function is_done(options, count)
+  local journal = options.journal and arvak.journal(options.journal)
+  if not journal then return false end
+  local counts = journal:counts()
+  journal:close()
+  return counts.completed + (options.retry_failed and 0 or counts.failed) >= count
 end
 
 function M.batch(options)
@@ -128,6 +137,7 @@ function M.batch(options)
   check_journal(options)
   local inputs = source.inputs(options, settings.shots)
   local client <close> = where.connect(settings)
+  if not is_done(options, #inputs) then where.reach(client, settings, options.max_wait) end
   local ok, r, err = pcall(execute, client, inputs, settings.backend, options)
   if not ok then
     if ends.is_interrupt(r) then tell_how_to_go_on(options) end

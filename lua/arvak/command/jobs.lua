@@ -137,7 +137,9 @@ end
 
 function M.watch(options)
   local ids = ids_of(options)
-  local client <close> = where.connect(where.settings(options))
+  local settings = where.settings(options)
+  local client <close> = where.connect(settings)
+  where.reach(client, settings, options.max_wait)
   local codes = {}
   local function watch_all()
     local outcomes, err = arvak.map(ids, function(id, index) codes[index] = watch_one(client, options, id) end,

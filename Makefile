@@ -85,13 +85,14 @@ LUA_DIR   = $(if $(filter /%,$(BUILD)),,$(CURDIR)/)$(BUILD)/lua
 RUN       = env LUA=$(LUA) ARVAK_BUILD=$(BUILD) LUA_CPATH_5_4='$(LUA_DIR)/?.so;;' LUA_PATH_5_4='$(LUA_DIR)/?.lua;;'
 SUBMAKE   = $(MAKE) $(if $(V),--no-print-directory,-s) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
-include mk/devserver.mk mk/tests.mk mk/bench.mk mk/docs.mk
+include mk/devserver.mk mk/store.mk mk/tests.mk mk/bench.mk mk/docs.mk
 
 .DELETE_ON_ERROR:
 .PHONY: all help demo test check install uninstall clean FORCE
 .DEFAULT_GOAL = all
 
-all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(LOOPS) $(COMMAND) $(COMMAND_LUA)
+all: $(MODULE) $(DEVMODULE) $(DEVSERVER) $(ARCHIVE) $(STORE_MODULES) $(STORE_ARCHIVES) $(LOOPS) $(COMMAND) \
+  $(COMMAND_LUA)
 
 # ---- what people run ------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ $(BUILD)/flags: FORCE
 # What is made of many files is made again when one of them has gone, or come with an old date.
 $(BUILD)/sources: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(LUA_SRC) | sort > $@.now
+	@printf '%s\n' $(CORE_C) $(GLUE_C) $(SERVER_C) $(call below,src/store,%.c) $(LUA_SRC) | sort > $@.now
 	@cmp -s $@.now $@ || cp $@.now $@
 
 # The functions of the messages get names of our own, by macros before their declarations: a host may be linked with

@@ -18,8 +18,16 @@ return {
   { "src/core", knows = { "src/grpc", "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
     outside = { "grpc", "protobuf" } },
 
+  -- The stores: databases on threads of their own. They share the seam with the binding and nothing else.
+  { "src/store/seam" },
+  { "src/store/arvak_store.h" },
+  { "src/store", knows = { "src/store/seam" } },
+  { "src/store/sqlite", knows = { "src/store" }, outside = { "sqlite" } },
+  { "src/store/binding", knows = { "src/store/seam", "src/store" }, outside = { "lua" } },
+  { "src/store/sqlite_module", knows = { "src/store/arvak_store.h", "src/store/sqlite", "src/store/binding" } },
+
   -- The binding.
-  { "src/lua", knows = { "src/core/arvak.h" }, outside = { "lua" } },
+  { "src/lua", knows = { "src/core/arvak.h", "src/store/seam" }, outside = { "lua" } },
 
   -- The dev server, which shares proto/ and src/grpc with the client and nothing else.
   { "src/devserver/base" },
@@ -44,6 +52,7 @@ return {
     "lua/arvak/circuit/read" } },
   { "lua/arvak/results", knows = { "lua/arvak/base", "lua/arvak/circuit" } },
   { "lua/arvak/async", knows = { "lua/arvak/base" } },
+  { "lua/arvak/store", knows = { "lua/arvak/base", "lua/arvak/async" } },
   { "lua/arvak/jobs", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async" } },
   { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
   { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",

@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 
 #include "attached.h"
+#include "bell.h"
 #include "guard.h"
 #include "interrupt.h"
 #include "misuse.h"
@@ -132,6 +133,21 @@ static int await_start_timer(lua_State *L) {
   return 1;
 }
 
+/* await_bell(bell): a ticket, whose end is reported as call_end(ticket) once the bell rings. */
+static int await_bell(lua_State *L) {
+  larvak_state *state = larvak_state_get(L);
+  larvak_bell *bell = larvak_bell_check(L, 1);
+  if (larvak_bell_is_awaited(bell)) larvak_misuse(L, "somebody waits for this bell already");
+  arvak_loop *loop = larvak_loop_get(L, state);
+  larvak_work_watch(L, state);
+  larvak_wait *wait = larvak_wait_new(L, state);
+  wait->waiter = WAITER_LAYER;
+  larvak_bell_await(bell, loop, larvak_wait_ticket(wait));
+  larvak_work_changed(state);
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  return 1;
+}
+
 /* stop_timer(ticket): the end of that timer is reported in the next step. */
 static int await_stop_timer(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
@@ -164,6 +180,7 @@ void larvak_await_open(lua_State *L) {
                                        {"park", await_park},
                                        {"start_timer", await_start_timer},
                                        {"stop_timer", await_stop_timer},
+                                       {"await_bell", await_bell},
                                        {"check_wait", await_check},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

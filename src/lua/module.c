@@ -9,6 +9,7 @@
 #include "arvak_lua.h"
 #include "attached.h"
 #include "await.h"
+#include "bell.h"
 #include "breaker.h"
 #include "call_policies.h"
 #include "causes.h"
@@ -59,8 +60,11 @@ static int finish_require(lua_State *L, int status, lua_KContext context) {
   return 1;
 }
 
-/* What is not ours comes from the program's own require, which a bare Lua state may lack, and which may wait. */
+/* What is not ours, and not loaded yet, comes from the program's own require, which a bare Lua state may lack, and
+ * which may wait. */
 static int require_outside(lua_State *L, const char *name) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, name) != LUA_TNIL && lua_toboolean(L, -1)) return 1;
   if (lua_getglobal(L, "require") == LUA_TNIL)
     return luaL_error(L, "module '%s' not found: this Lua state has no require", name);
   lua_pushvalue(L, 1);
@@ -147,6 +151,7 @@ static int require_inside(lua_State *L) {
 static int close_state(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
   if (!state->is_closed) larvak_waits_settle(state);
+  larvak_bells_close(state);
   if (!larvak_state_close(state)) return 0;
   larvak_waits_close(state);
   larvak_hooks_free(state);
@@ -157,8 +162,8 @@ static int close_state(lua_State *L) {
 static void push_core(lua_State *L) {
   static void (*const units[])(lua_State *) = {
       larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
-      larvak_upcall_open, larvak_state_open, larvak_interrupt_open, larvak_quota_open, larvak_work_open,
-      larvak_hooks_open, larvak_task_open, larvak_step_open,
+      larvak_upcall_open, larvak_state_open, larvak_bell_open, larvak_interrupt_open, larvak_quota_open,
+      larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
       larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_causes_open, larvak_headers_open,
       larvak_call_policies_open, larvak_connect_open, larvak_stats_open, larvak_entry_open, larvak_unary_open,

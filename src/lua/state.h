@@ -16,6 +16,7 @@ typedef struct larvak_wait larvak_wait;
 typedef struct larvak_event larvak_event;
 typedef struct larvak_hook larvak_hook;
 typedef struct larvak_user larvak_user;
+typedef struct larvak_bell larvak_bell;
 
 /* wait.c */
 typedef struct larvak_wait_list {
@@ -73,6 +74,11 @@ struct larvak_work {
   bool is_watched;    /* the descriptor is, in that loop */
 };
 
+/* bell.c */
+struct larvak_bells {
+  larvak_bell *first; /* borrowed; linked while their userdata live */
+};
+
 /* step.c */
 struct larvak_stepping {
   bool is_running;
@@ -106,6 +112,7 @@ struct larvak_state {
   struct larvak_tasks tasks;
   struct larvak_hooks hooks;
   struct larvak_work work;
+  struct larvak_bells bells;
   struct larvak_stepping step;
   struct larvak_interrupt interrupt;
   struct larvak_state_limits limits;

@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "bell.h"
 #include "errors.h"
 #include "handle.h"
 #include "headers.h"
@@ -29,6 +30,13 @@ static int deliver(lua_State *L) {
   return 0;
 }
 
+static void answer_bells(larvak_state *state) {
+  for (lua_Integer ticket; (ticket = larvak_bells_take_rung(state)) != 0;) {
+    larvak_wait *wait = larvak_wait_find(state, ticket);
+    if (wait) larvak_wait_end(wait, REASON_DONE);
+  }
+}
+
 static void raise_forked(lua_State *L, larvak_state *state) {
   state->step.is_running = false;
   larvak_error_push_forked(L);
@@ -45,6 +53,7 @@ bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   int ran = arvak_loop_step(loop, has_news ? 0 : interrupt_ns < until_ns ? interrupt_ns : until_ns);
   if (state->handle) larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = arvak_now_ns() - start});
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
+  answer_bells(state);
   larvak_waits_interrupt(state);
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);

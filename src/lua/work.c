@@ -5,11 +5,13 @@
 
 #include <lauxlib.h>
 
+#include "bell.h"
 #include "interrupt.h"
 #include "upcall.h"
 
 bool larvak_has_ready(const larvak_state *state) {
-  return state->ready.first || state->waits.ended.first || state->tasks.unreported || state->hooks.events;
+  return state->ready.first || state->waits.ended.first || state->tasks.unreported || state->hooks.events ||
+         larvak_bells_have_rung(state);
 }
 
 int64_t larvak_due_ns(const larvak_state *state) {
@@ -26,7 +28,8 @@ int64_t larvak_driver_due_ns(larvak_state *state) {
 }
 
 bool larvak_is_idle(const larvak_state *state) {
-  return (!state->loop || arvak_loop_call_count(state->loop) == 0) && larvak_due_ns(state) == ARVAK_NEVER;
+  return (!state->loop || arvak_loop_call_count(state->loop) == 0) && larvak_due_ns(state) == ARVAK_NEVER &&
+         !larvak_bells_are_awaited(state);
 }
 
 /* A user who has nothing to wait for any more has to learn that, too: an attached loop may end then. */

@@ -78,6 +78,12 @@ function M.start_timer(f, seconds, on_end)
   note(f, ticket)
 end
 
+-- on_end(f) is told once the bell rings.
+function M.await_bell(f, bell, on_end)
+  f._on_end = on_end
+  note(f, core.await_bell(bell))
+end
+
 -- What runs on f's timer is told in the next turn of the loop.
 function M.stop_timer(f)
   if is_pending(f, f._timer) then core.stop_timer(f._timer) end

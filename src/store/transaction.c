@@ -1,0 +1,37 @@
+/* Invariant: count statements are linked from first to last, whatever has failed.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "transaction.h"
+
+#include <string.h>
+
+arvak__db_statement *arvak__db_transaction_add(arvak__db_transaction *tx, const char *sql, size_t size_bytes,
+                                               size_t value_count) {
+  size_t size = sizeof(arvak__db_statement) + value_count * sizeof(arvak__db_value);
+  arvak__db_statement *statement = arvak__db_arena_take(&tx->arena, size);
+  char *copy = arvak__db_arena_copy(&tx->arena, sql, size_bytes);
+  if (!statement || !copy) return NULL;
+  memset(statement, 0, size); /* DB_NULL is 0 */
+  statement->sql = copy;
+  statement->sql_size_bytes = size_bytes;
+  statement->value_count = value_count;
+  if (tx->last) tx->last->next = statement;
+  else tx->first = statement;
+  tx->last = statement;
+  tx->count++;
+  return statement;
+}
+
+void arvak__db_transaction_drop_last(arvak__db_transaction *tx, arvak__db_statement *previous) {
+  if (previous) previous->next = NULL;
+  else tx->first = NULL;
+  tx->last = previous;
+  tx->count--;
+}
+
+bool arvak__db_transaction_set_text(arvak__db_transaction *tx, arvak__db_value *value, const char *bytes,
+                                    size_t size_bytes) {
+  char *copy = arvak__db_arena_copy(&tx->arena, bytes, size_bytes);
+  if (!copy) return false;
+  *value = (arvak__db_value){.type = DB_TEXT, .size_bytes = size_bytes, .as.text = copy};
+  return true;
+}

@@ -12,7 +12,10 @@ test_of   = $(patsubst spec/%.c,$(BUILD)/test/%,$(call below,spec/$1,%_test.c))
 CORE_TESTS = $(call test_of,core)
 SERVER_TESTS = $(call test_of,devserver)
 LUA_TESTS = $(call test_of,lua)
+STORE_TESTS = $(call test_of,store)
 PEER      = $(BUILD)/test/peer.so
+PROXY     = $(BUILD)/test/proxy.so
+SLOW_DISK = $(BUILD)/test/slow_disk.so
 FOREIGN   = $(BUILD)/test/foreign/arvak.so
 FUZZERS   = $(patsubst spec/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard spec/fuzz/*.c))
 EMBED     = $(BUILD)/examples/embed
@@ -20,7 +23,7 @@ EMBED_CPP = $(BUILD)/examples/embed++
 
 # make test T=retry runs only the files with `retry` in their path.
 SPECS     = $(sort $(call below,spec,%_spec.lua))
-ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(SPECS)
+ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
 # These build, install, compare texts, compute in Lua alone or start a process for each line: once is enough.
 BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/%,$(SPECS)) spec/docs/meta_spec.lua \
@@ -139,7 +142,7 @@ check-long:
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
-tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
+tests: $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SLOW_DISK) $(PEER) $(PROXY) $(FOREIGN)
 
 run-tests:
 	@$(RUN) tools/test.sh $(TESTS)
@@ -154,16 +157,29 @@ $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O) $
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(ALL_LDFLAGS) -Isrc/devserver -o $@ $< $(SERVER_O) $(PROTO_O) -lcmocka $(LIBS)
 
-# Whole Lua states in C, with the module linked in.
-$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(BUILD)/sources
+# Stores without Lua, on every database whose library is here.
+STORE_TEST_O = $(filter-out %/binding.o %_module.o,$(sort $(foreach s,$(STORES),$(call store_o,$s))))
+STORE_LIBS = $(foreach s,$(STORES),$(call store_libs,$s))
+$(BUILD)/test/store/%_test: spec/store/%_test.c $(STORE_TEST_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
-	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
+	$(QUIET)$(CC) $(TEST_CFLAGS) -Isrc/store $(ALL_LDFLAGS) -o $@ $(filter %.c %.o,$^) -lcmocka $(STORE_LIBS) -lm
 
-# What specs load to have connections die: spec/support/peer.lua.
-$(PEER): spec/support/peer.c $(BUILD)/flags
+# Whole Lua states in C, with the module linked in, and the stores.
+$(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(STORE_ARCHIVES) \
+  $(BUILD)/sources
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -Isrc/store $(ALL_LDFLAGS) -Wl,-E -o $@ \
+	  $(filter %.c %.o %.a,$^) $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS) $(STORE_LIBS)
+
+# What specs load to have connections die: spec/support/peer.lua, spec/support/proxy.lua.
+$(PEER) $(PROXY): $(BUILD)/test/%.so: spec/support/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+
+# What specs preload to have a slow disk: spec/support/slow_disk.c.
+$(SLOW_DISK): spec/support/slow_disk.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(filter-out -fsanitize%,$(ALL_CFLAGS)) $(filter-out -fsanitize%,$(ALL_LDFLAGS)) -shared -o $@ $< -ldl
 
 # The module again, with another gRPC's texts: spec/client/foreign_texts_spec.lua.
 FOREIGN_WRAPS = $(foreach f,call_start_batch completion_queue_next version_string,-Wl,--wrap=grpc_$f)

@@ -24,6 +24,9 @@ return {
   { "src/store", knows = { "src/store/seam" } },
   { "src/store/sqlite", knows = { "src/store" }, outside = { "sqlite" } },
   { "src/store/binding", knows = { "src/store/seam", "src/store" }, outside = { "lua" } },
+  { "src/store/postgres", knows = { "src/store" }, outside = { "libpq" } },
+  { "src/store/postgres_module",
+    knows = { "src/store/arvak_store.h", "src/store/postgres", "src/store/binding" } },
   { "src/store/sqlite_module", knows = { "src/store/arvak_store.h", "src/store/sqlite", "src/store/binding" } },
 
   -- The binding.

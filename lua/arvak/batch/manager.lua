@@ -8,7 +8,7 @@ local commits = require "arvak.batch.commits"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local futures = require "arvak.batch.futures"
-local journal = require "arvak.batch.journal"
+local identities = require "arvak.batch.journal_identity"
 local places = require "arvak.batch.places"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
@@ -49,7 +49,7 @@ end
 
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
-  on_unknown = true, journal = true, check = true,
+  on_unknown = true, journal = true, check = true, extend = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -66,6 +66,7 @@ local function check_options(options, method)
   check_boolean(options.fail_fast, "fail_fast")
   check_boolean(options.collect, "collect")
   check_boolean(options.check, "check")
+  check_boolean(options.extend, "extend")
   for _, name in ipairs { "progress_callback", "on_result" } do
     if options[name] ~= nil then check.callable(options[name], name) end
   end
@@ -88,19 +89,6 @@ local function check_circuits(circuits, backend_id)
 end
 
 -- ---- execute_batch
-
--- What a journal knows a batch by.
-local function identify(list, backend_id)
-  local i, hashes = 0, nil
-  if list then
-    function hashes()
-      i = i + 1
-      return list[i] ~= nil and journal.hash(entries.read(list[i], i, backend_id)) or nil
-    end
-  end
-  return { backend_id = backend_id, total = list and #list or nil,
-    fingerprint = journal.fingerprint(backend_id, hashes) }
-end
 
 local execute
 
@@ -144,22 +132,17 @@ end
 -- batch whose failures are run again).
 function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
-  local opened, err
-  if batch.options.journal then
-    opened, err = journal.open(batch.options.journal, batch.identity,
-      batch.options.on_unknown == "resubmit")
-    if not opened then return nil, err end
-  end
   local collector = batch.collector
   local before = collector.success_count + collector.failure_count
   local running = new_run(self, batch.source, batch.backend_id, batch.options, {
     sink = function(item, input) collector:add(item, input.entry) end, earlier = batch.earlier,
   })
-  if opened then
-    running.commits = commits.new(running, opened,
-      { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
+  if batch.options.journal then
+    running.commits = commits.new(running, { path = batch.options.journal, identity = batch.identity,
+      is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
   end
-  running:execute()
+  local ok, err = running:execute()
+  if not ok then return nil, err end
   if not running.stopped_by then explain_all(self._client, collector) end
   local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
     return retry(self, batch, ...)
@@ -180,7 +163,7 @@ function methods:execute_batch(circuits, backend_id, options)
   return execute(self, {
     source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
     options = options, collector = result.collector(collects),
-    identity = options.journal and identify(list, backend_id),
+    identity = options.journal and identities.of(list, backend_id),
   })
 end
 

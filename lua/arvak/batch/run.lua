@@ -93,10 +93,8 @@ local function send_cancel(self, input)
     input.job_id)
 end
 
--- Requests the cancellations that are due. Why they were requested is on the disk before.
+-- Requests the cancellations that are due. Why they were requested is on the disk by now.
 local function send_cancels(self)
-  if self.cancels:is_empty() then return end
-  self.commits:flush()
   while true do
     local input = self.cancels:pop()
     if not input then return end
@@ -107,6 +105,7 @@ end
 
 local function note_end(self, input)
   self.watcher:forget(input)
+  self.places:give_back(self)
   if input.result ~= nil and input.sent_at then
     self.watcher:note_duration(core.now() - (input.accepted_at or input.sent_at))
   end
@@ -147,7 +146,6 @@ function effects.cancel(self, input)
     return core.is_closed(self.client) or send_cancel(self, input)
   end
   self.commits:note_canceling(input)
-  self.cancels:push(input)
   self:wake()
 end
 
@@ -370,6 +368,7 @@ end
 local function abandon(self, err)
   self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
   self:stop(err)
+  self.commits:let_go()
   self.stops_at = core.now()
   wind_down(self, self.stops_at)
 end
@@ -433,7 +432,6 @@ local function deliver(self)
   while true do
     local input = self.ended:pop()
     if not input then return end
-    self.places:give_back(self)   -- before on_result, which may run another batch of the manager
     local item = { index = input.index, id = input.id, job_id = input.job_id, result = input.result, err = input.err,
       attempts = input.attempts }
     self.sink(item, input)
@@ -507,19 +505,23 @@ local function let_go(self)
   self.is_over = true
 end
 
-local function close(self)
+-- waits: until all that was noted is written.
+local function close(self, waits)
   let_go(self)
   self.places:leave(self)
-  self.commits:close()
+  self.commits:close(waits)
   self.total_time = core.now() - self.started_at
 end
 
 -- Ends it in the middle, where nobody is told of ends any more. Without a journal nobody could find the jobs again, so
--- they are canceled.
+-- they are canceled; with one, nobody will ask what became of those that were never sent.
 local function break_off(self)
   if not self.keeps_jobs then tell_all(self, "recall") end
+  for _, input in ipairs(self.inputs:list()) do
+    if inputs.is_unsent(input) then self.commits:note_unsent(input) end
+  end
   send_cancels(self)
-  close(self)
+  close(self, false)
 end
 
 -- From now on no function of the user's is called.
@@ -534,7 +536,7 @@ local Guard = {}
 
 function Guard.__close(guard)
   local self = guard.run
-  if self.is_over then return end
+  if self.is_over then return self.commits:close(false) end
   pcall(interrupt, self, "its coroutine was closed")
   let_go(self)
   pcall(break_off, self)
@@ -542,21 +544,32 @@ end
 
 Guard.__gc = Guard.__close
 
--- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory.
+local function open_and_loop(self)
+  local ok, err = self.commits:open()
+  if not ok then return nil, err end
+  loop(self)
+  return true
+end
+
+-- Runs it to its end: true; nil and an error when it could not begin. Raises only what no part of it can answer for:
+-- Ctrl-C, and no memory.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
-  local ok, err = pcall(loop, guard.run)
+  local ok, has_begun, refusal = pcall(open_and_loop, guard.run)
   if not ok then
+    local err = has_begun
     pcall(interrupt, self, err)
     if not self.keeps_jobs then pcall(loop, self) end   -- for a moment, so that the cancellations leave
     let_go(self)
     pcall(break_off, self)
     error(err, 0)
   end
-  close(self)
+  close(self, has_begun)
+  if not has_begun then return nil, refusal end
   self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())
+  return true
 end
 
 -- ---- made from outside

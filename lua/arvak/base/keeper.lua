@@ -57,6 +57,12 @@ end)
 -- Whoever keeps notes of the jobs of this client, or nil.
 M.of = core.keeper
 
+-- A stream of the client has made a job.
+function M.submitted(client, ...)
+  local keeper = core.keeper(client)
+  if keeper then core.protect(keeper.submitted, keeper, ...) end
+end
+
 -- A stream of the client has told the state of a job.
 function M.seen(client, job_id, state)
   local keeper = core.keeper(client)

@@ -158,7 +158,12 @@ function Connection:start(tx, mode, on_end)
   self._last = id
 end
 
--- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same, of whose outcome nobody will hear: for what is left when the Lua state closes.
+function Connection:hand_over(tx, mode)
+  if self._store then self._store:submit(tx, mode) end
+end
+
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()

@@ -29,7 +29,8 @@ Streaming.__index = Streaming
 -- calls.
 function M.new(run, may_fall_back)
   return setmetatable({ run = run, may_fall_back = may_fall_back, written = {}, line = queue.new(),
-    reader = answers.reader(run.target, run.client, run.options.label), waited = 0, progress = 0, pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
+    reader = answers.reader(run.target, run.client, run.options.label), waited = 0, progress = 0,
+    pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
 end
 
 function Streaming.room() return math.huge end

@@ -160,9 +160,11 @@ $(BUILD)/test/devserver/%_test: spec/devserver/%_test.c $(SERVER_O) $(PROTO_O) $
 # Stores without Lua, on every database whose library is here.
 STORE_TEST_O = $(filter-out %/binding.o %_module.o,$(sort $(foreach s,$(STORES),$(call store_o,$s))))
 STORE_LIBS = $(foreach s,$(STORES),$(call store_libs,$s))
+$(BUILD)/test/store/oom_test: TEST_WRAPS = $(foreach f,malloc calloc strdup,-Wl,--wrap=$f)
 $(BUILD)/test/store/%_test: spec/store/%_test.c $(STORE_TEST_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(TEST_CFLAGS) -Isrc/store $(ALL_LDFLAGS) -o $@ $(filter %.c %.o,$^) -lcmocka $(STORE_LIBS) -lm
+	$(QUIET)$(CC) $(TEST_CFLAGS) -Isrc/store $(ALL_LDFLAGS) $(TEST_WRAPS) -o $@ $(filter %.c %.o,$^) -lcmocka \
+	  $(STORE_LIBS) -lm
 
 # Whole Lua states in C, with the module linked in, and the stores.
 $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(STORE_ARCHIVES) \

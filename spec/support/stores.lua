@@ -1,38 +1,13 @@
--- Stores as specs use them: the modules themselves, without the layer between them and the library's loop, and that layer.
+-- Stores as specs use them: the modules themselves, and the layer between them and the library's loop.
 -- SPDX-License-Identifier: Apache-2.0
-local arvak = require "arvak"
 local helper = require "spec.helper"
 
 local M = {}
 
--- The `require` of the embedded sources, which every function of theirs that loads something late has.
-local function find_require(value, seen)
-  if type(value) ~= "function" or seen[value] then return nil end
-  seen[value] = true
-  local inner
-  for i = 1, 255 do
-    local name, upvalue = debug.getupvalue(value, i)
-    if not name then return nil end
-    if name == "require" then return upvalue end
-    inner = find_require(upvalue, seen)
-    if type(upvalue) == "table" and not seen[upvalue] then
-      seen[upvalue] = true
-      for _, field in pairs(upvalue) do inner = inner or find_require(field, seen) end
-    end
-    if inner then return inner end
-  end
-end
+-- The require of the embedded sources, an upvalue of the one loader that the library gives to programs.
+local _, inner_require = debug.getupvalue(package.preload["arvak.circuit"], 1)
+M.require = inner_require
 
-local function inner_require()
-  local seen = {}
-  for _, value in pairs(arvak) do
-    local inner = find_require(value, seen)
-    if inner then return inner end
-  end
-  error("no function of the library has its require")
-end
-
-M.require = inner_require()
 local core = M.require "arvak.core"
 M.connection = M.require "arvak.store.connection"
 

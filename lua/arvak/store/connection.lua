@@ -40,6 +40,13 @@ local function tell(self, outcome)
   if not ok then strays.add(err) end
 end
 
+-- Beats that fail are told to whoever wanted beats, any number of times.
+local function tell_beat(self, outcome)
+  if not self._on_beat then return end
+  local ok, err = core.protect(self._on_beat, outcome)
+  if not ok then strays.add(err) end
+end
+
 local function is_earlier(a, b) return a ~= "closed" and (b == "closed" or a < b) end
 
 local function tell_all_closed(self)
@@ -62,12 +69,12 @@ function on_bell(self)
   while self._store do
     self._outcome = self._outcome or self._store:take()
     if not self._outcome then break end
-    tell(self, self._outcome)
+    if self._outcome.id == "beat" then tell_beat(self, self._outcome) else tell(self, self._outcome) end
     self._outcome = nil
   end
   self._outcome = nil
   if not self._store then tell_all_closed(self) end
-  if self._count > 0 then arm(self) end
+  if self._count > 0 or self._store and self._on_beat then arm(self) end
 end
 
 local function arm_and_submit(self, submit)
@@ -150,11 +157,11 @@ end
 function Connection:transaction() return self._store:transaction() end
 
 -- Hands a transaction over, which is used up; on_end(outcome) is called in a step of the loop. mode: "write", "read" or
--- "raw".
-function Connection:start(tx, mode, on_end)
+-- "raw"; is_beat: its first statement is a sign of life as well (see beat).
+function Connection:start(tx, mode, on_end, is_beat)
   if not self._store then error("the connection was closed", 2) end
   local id = self._last + 1
-  expect(self, id, on_end, function() self._store:submit(tx, mode) end)
+  expect(self, id, on_end, function() self._store:submit(tx, mode, is_beat) end)
   self._last = id
 end
 
@@ -173,6 +180,31 @@ function Connection:run(tx, mode)
   return ended:result()
 end
 
+-- ---- beats
+
+-- From now on the store's thread carries out this transaction every so many seconds, and at once for the first time:
+-- a sign of life that needs no turn of the loop. nil: no more. quiet_after: after so many seconds without a turn the
+-- beats pause, until the next one; turn: the number of a value of the first statement, in whose place the age of the
+-- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where its
+-- first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
+function Connection:beat(tx, every, quiet_after, turn, on_beat)
+  if not self._store then error("the connection was closed", 2) end
+  self._store:beat(tx, every, quiet_after, turn)
+  self._on_beat = tx and on_beat or nil
+  if self._on_beat then arm(self) end
+end
+
+-- The loop has had a turn, as it has with each transaction that is handed over and each outcome that is told.
+function Connection:touch()
+  if self._store then self._store:touch() end
+end
+
+-- When the last beat that has changed a row was sent, or nil, and what the time is: seconds of CLOCK_BOOTTIME.
+function Connection:last_beat()
+  if not self._store then error("the connection was closed", 2) end
+  return self._store:last_beat()
+end
+
 -- ---- the end
 
 local function end_leaving(self, outcome)
@@ -184,16 +216,17 @@ local function end_leaving(self, outcome)
 end
 
 -- Has it end after what is under way, and never waits: on_closed(outcome) is called in a later step, when the database
--- is closed; after 5 s at the latest, unless the disk does not answer.
+-- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
+-- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
 function Connection:leave(on_closed)
-  local leavers = self._leavers
-  self._leavers = leavers or {}
+  self._leavers = self._leavers or {}
   self._leavers[#self._leavers + 1] = on_closed
-  if leavers and self._pending.closed then return end
-  expect(self, "closed", function(outcome) end_leaving(self, outcome) end, function()
+  if self._pending.closed then return end
+  local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
     if self._store then return self._store:close() end
     core.ring_bell(self._bell)
   end)
+  if not ok then self:abandon() end
 end
 
 -- The same, and waits for it, for 5 s, and then abandons it. True when all that was under way has ended; false when it
@@ -201,13 +234,12 @@ end
 function Connection:close()
   if not self._store then return true end
   local ended = future.new()
-  local ok = core.protect(core.check_wait, "close") and core.protect(self.leave, self, function(outcome)
-    future.settle(ended, outcome.ok)
-  end)
-  if not ok then
+  if core.protect(core.check_wait, "close") then
+    self:leave(function(outcome) future.settle(ended, outcome.ok) end)
+  else
     self:abandon()
-    return false
   end
+  if not self._store then return false end
   local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
   if is_over == nil then return nil, err end
   self:abandon()

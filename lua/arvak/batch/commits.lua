@@ -265,8 +265,8 @@ local function settle(self)
   while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
 end
 
--- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing more
--- can come.
+-- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing
+-- more can come.
 local function is_due(self, now)
   local filling = self.filling
   if self.journal.count == 0 or not self.journal:is_idle() then return false end

@@ -1,7 +1,7 @@
--- The journal of a batch while it is written: what is known of each input, in an SQLite file, so that a batch can go on
--- after a crash. It never waits but in open and close; whoever has asked for something is woken and looks.
--- Invariant: one operation is under way at a time; a commit that has ended well is on the disk, in the file that has the
--- journal's name; after the first failure nothing is written any more.
+-- The journal of a batch while it is written: what is known of each input, in an SQLite file, so that a batch can go
+-- on after a crash. It waits in open and close only; whoever has asked for something is woken and looks.
+-- Invariant: one operation is under way at a time; a commit that has ended well is on the disk, in the file that has
+-- the journal's name; after the first failure nothing is written any more.
 --
 --   state          what is under way                          event → state
 --   new            nothing is opened yet                      open → opening, close → closed
@@ -167,9 +167,9 @@ local function begin(self, identity, options)
   return true
 end
 
--- Opens the journal of the batch of this identity, or makes it, and waits for it: true; nil and an error when it belongs
--- to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of the log;
--- extend, it may have been made for the first circuits only.
+-- Opens the journal of the batch of this identity, or makes it, and waits for it: true; nil and an error when it
+-- belongs to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of
+-- the log; extend, it may have been made for the first circuits only.
 function Journal:open(identity, options)
   local ok, problem = database.await(self.path)
   if not ok then return nil, problem end
@@ -178,6 +178,7 @@ function Journal:open(identity, options)
   self.state = "opening"
   self.connection, problem = database.open(self.place.path)
   local what = "cannot be opened"
+  if self.connection then database.hold(self.connection) end
   if self.connection then ok, what, problem = begin(self, identity, options) else ok = nil end
   if self.state ~= "opening" then return nil, database.failure(self.path, what, "it was closed") end
   if ok then
@@ -227,8 +228,8 @@ end
 
 -- ---- writing
 
--- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it has
--- no row yet.
+-- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it
+-- has no row yet.
 function Journal:note(input, state, hash, is_new)
   local change = self.changes[input.index]
   if not change then
@@ -289,8 +290,8 @@ local function on_begun(self, since, outcome)
   self.wake()
 end
 
--- Brings what is in the log into the file itself. What comes after is in the log alone, so the file has announced a log
--- before, and the log says now that it has begun: a file without its log, copied or left alone, is known by that.
+-- Brings what is in the log into the file itself. What comes after is in the log alone, so the file has announced a
+-- log before, and the log says now that it has begun: a file without its log, copied or left alone, is known by that.
 local function checkpoint(self)
   local connection, since = self.connection, core.now()
   local first, second = connection:transaction(), connection:transaction()
@@ -318,7 +319,8 @@ function Journal:commit()
   self.connection:start(transaction, "write", function(outcome) on_committed(self, is_due, outcome) end)
 end
 
--- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is known.
+-- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is
+-- known.
 function Journal:take_outcome()
   local outcome = self.outcome
   self.outcome = false
@@ -338,8 +340,8 @@ local function write_rest(self)
   end)
 end
 
--- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no log.
--- waits: until it is closed, for five seconds at most. Idempotent.
+-- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no
+-- log. waits: until it is closed, for five seconds at most. Idempotent.
 function Journal:close(waits)
   local state = self.state
   if state == "closing" or state == "closed" then return end

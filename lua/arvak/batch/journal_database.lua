@@ -85,11 +85,19 @@ function M.open(file)
   return connection.open("sqlite", file, { must_exist = true, needed_by = "a journal", busy_timeout = 0 })
 end
 
+-- Connections of batches, by themselves: a batch whose coroutine is collected still has something to write, and its
+-- finalizer could come after those of its connection.
+local held = {}   -- luacheck: ignore 241
+
+-- Keeps a connection until it is closed.
+function M.hold(opened) held[opened] = true end
+
 -- Closes it, and then calls on_closed(), if there is one. waits: for up to five seconds.
 function M.close(opened, file, waits, on_closed)
   local line = leaving[file] or { count = 0, tickets = {} }
   line.count, leaving[file] = line.count + 1, line
   opened:start_close(function()
+    held[opened] = nil
     line.count = line.count - 1
     if line.count == 0 then leaving[file] = nil end
     if on_closed then on_closed() end

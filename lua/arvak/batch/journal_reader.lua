@@ -96,7 +96,7 @@ local function rows_of(self, state)
     if not self._connection then return nil end
     i = i + 1
     if i > #page and (last == 0 or #page == PAGE) then
-      if state then page = read(self, pages.of_state, last, state, PAGE) else page = read(self, pages.all, last, PAGE) end
+      page = state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
       i = 1
     end
     local row = page[i]
@@ -135,8 +135,8 @@ function methods:counts()
   return counts
 end
 
--- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where it
--- would be refused for another reason than the circuits. options: on_unknown, extend.
+-- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where
+-- it would be refused for another reason than the circuits. options: on_unknown, extend.
 function methods:plan(circuits, backend_id, options)
   check_reader(self, "plan")
   local asked = plans.check(circuits, backend_id, options)

@@ -555,7 +555,7 @@ end
 -- Ctrl-C, and no memory.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
-  local ok, has_begun, refusal = pcall(open_and_loop, guard.run)
+  local ok, has_begun, problem = pcall(open_and_loop, guard.run)
   if not ok then
     local err = has_begun
     pcall(interrupt, self, err)
@@ -565,7 +565,7 @@ function Run:execute()
     error(err, 0)
   end
   close(self, has_begun)
-  if not has_begun then return nil, refusal end
+  if not has_begun then return nil, problem end
   self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())

@@ -1314,6 +1314,10 @@ function client:stats() end
 ---@field every_tick? boolean `true`: also messages that repeat a state. Defaults to `false`.
 
 ---Options of `client:stream_results`.
+---@class arvak.batch_stream_options: arvak.stream_options
+---@field label? string as in `arvak.submit_options`, of all jobs of the stream
+
+---Options of `client:stream_results`.
 ---@class arvak.result_stream_options: arvak.stream_options
 ---@field chunk_size? integer outcomes in one chunk. Defaults to the server's 1000.
 ---@field circuit? arvak.circuit the circuit that the job was made from: then the counts are over its bits, and a bitstring may come in several chunks: add them up
@@ -1359,7 +1363,7 @@ function client:stream_results(job_id, options) end
 ---```
 ---@param circuits (table|arvak.circuit)[]|fun(): table|arvak.circuit|nil entries as of `client:submit_batch`, which may also have a `backend_id`; a list, or an iterator function, which may wait
 ---@param backend_id? string of entries that name none
----@param options? arvak.stream_options
+---@param options? arvak.batch_stream_options
 ---@return arvak.stream stream
 ---@return nil
 ---@return nil

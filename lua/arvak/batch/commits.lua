@@ -91,6 +91,9 @@ function Direct:note_end(input) self.run.ended:push(input) end
 function Direct.turn() end
 function Direct.next_time() return nil end
 function Direct.is_empty() return true end
+function Direct.may_send() return true end
+function Direct.may_recall() return true end
+function Direct.progress() end
 function Direct.let_go() end
 function Direct.close() end
 
@@ -293,6 +296,10 @@ function Commits:next_time()
   if not held_until or (due_at and due_at < held_until) then return due_at end
   return held_until
 end
+
+function Commits.may_send() return true end
+function Commits.may_recall() return true end
+function Commits.progress() end
 
 function Commits:is_empty() return self.filling.ended:is_empty() and self.on_its_way.ended:is_empty() end
 

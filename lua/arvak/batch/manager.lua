@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local backends = require "arvak.jobs.backends"
 local check = require "arvak.base.check"
 local commits = require "arvak.batch.commits"
+local dsn = require "arvak.base.dsn"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local futures = require "arvak.batch.futures"
@@ -12,6 +13,8 @@ local identities = require "arvak.batch.journal_identity"
 local places = require "arvak.batch.places"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
+local shared = require "arvak.batch.shared"
+local shared_source = require "arvak.batch.shared_source"
 local source = require "arvak.async.source"
 
 local M = {}
@@ -49,7 +52,8 @@ end
 
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
-  on_unknown = true, journal = true, check = true, extend = true, label = true,
+  on_unknown = true, journal = true, check = true, extend = true, lease = true, reconnect = true, share = true,
+  label = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 

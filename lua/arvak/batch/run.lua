@@ -120,6 +120,11 @@ end
 -- What follows from a change of an input's state.
 local effects = { ["end"] = note_end }
 
+function effects.part(self, input)
+  self.watcher:forget(input)
+  self.places:give_back(self)
+end
+
 function effects.queue(self, input) self.ready:push(input) end
 function effects.look(self, input) self.watcher:look_now(input, core.now()) end
 
@@ -229,6 +234,7 @@ end
 
 -- Whether an input is to be sent. Those that ended in the queue are dropped.
 function Run:has_ready()
+  if not self.commits:may_send() then return false end
   while true do
     local input = self.ready:peek()
     if not input then return false end
@@ -355,6 +361,9 @@ local function wind_down(self, now)
     self.source:stop()
     self.transport:stop()
     self.places:step_out(self)
+  end
+  if not self.has_recalled and self.commits:may_recall(now) then
+    self.has_recalled = true
     if not self.keeps_jobs then tell_all(self, "recall") end
   end
   end_drawn(self)
@@ -401,10 +410,11 @@ local function lasting_refusal(self)
 end
 
 function Run:progress()
-  local ledger = self.inputs
+  local ledger, workers, mine = self.inputs, self.commits:progress()
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
+    workers = workers, mine = mine,
     trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), lasting_refusal(self))),
   }
 end

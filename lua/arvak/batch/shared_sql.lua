@@ -23,7 +23,7 @@ M.schema = {
     seq BIGINT NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
     lease DOUBLE PRECISION NOT NULL, ended BIGINT NOT NULL DEFAULT 0,
     joined_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
-    left_at TIMESTAMPTZ)
+    turned_at TIMESTAMPTZ, left_at TIMESTAMPTZ)
     WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)]],
   "CREATE INDEX IF NOT EXISTS arvak_worker_batch ON arvak_worker (batch)",
   [[CREATE TABLE IF NOT EXISTS arvak_claim (
@@ -64,31 +64,36 @@ M.insert_batch = [[INSERT INTO arvak_batch (name, format, backend_id, on_unknown
 M.read_batch = [[SELECT batch, backend_id, on_unknown, total, next_slot,
   EXTRACT(EPOCH FROM created_at)::bigint AS created_at FROM arvak_batch WHERE name = $1]]
 
--- batch, the program's total, whether it may extend: a list says how many circuits there are, where nobody has yet and
--- nobody has claimed beyond, or where it may extend.
+-- batch, the program's total, whether it may extend: a list says how many circuits there are, where nobody has yet, or
+-- where it may extend.
 M.set_total = [[UPDATE arvak_batch SET total = $2::bigint, next_slot = LEAST(next_slot, COALESCE(total, next_slot) + 1)
-  WHERE batch = $1 AND ((total IS NULL AND (next_slot <= $2::bigint + 1 OR NOT $3::boolean))
-    OR ($3::boolean AND total < $2::bigint))]]
+  WHERE batch = $1 AND (total IS NULL OR ($3::boolean AND total < $2::bigint))]]
+
+-- batch: an iterator that may extend has more circuits than the batch had, nobody knows how many.
+M.open_total = [[UPDATE arvak_batch SET next_slot = LEAST(next_slot, total + 1), total = NULL
+  WHERE batch = $1 AND total IS NOT NULL]]
 
 -- batch, name, lease
 M.insert_worker = [[INSERT INTO arvak_worker (batch, name, lease) VALUES ($1, $2, $3) RETURNING worker]]
 
--- batch, own worker: where nobody else lives, failures that a later run goes on with are open again.
+-- batch, before a worker joins: where nobody lives, failures that a later run goes on with are open again.
 M.reopen = [[UPDATE arvak_item i SET owner = 0, epoch = 0, ended_by = NULL, ended_at = NULL, is_passing = NULL,
   state = CASE WHEN job_id IS NULL THEN 'claimed' ELSE 'submitted' END,
   error = CASE WHEN job_id IS NULL THEN NULL ELSE error END
-  WHERE i.batch = $1 AND i.is_passing AND NOT EXISTS (SELECT 1 FROM arvak_worker w WHERE w.batch = $1 AND w.worker <> $2
+  WHERE i.batch = $1 AND i.is_passing AND NOT EXISTS (SELECT 1 FROM arvak_worker w WHERE w.batch = $1
     AND w.state IN ('alive', 'leaving') AND w.seen_at > clock_timestamp() - make_interval(secs => w.lease))]]
 
 -- ---- the fence, which is also a sign of life
 
--- worker, epoch, session, the next seq, ends in this turn, ms that the server bears an open transaction of ours
+-- worker, epoch, session, the next seq, ends in this turn
 M.fence = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, ended = ended + $5::bigint, seen_at = clock_timestamp()
     WHERE worker = $1 AND epoch = $2 AND session = $3 AND seq = $4::bigint - 1 RETURNING 1)
-  SELECT 1 / (SELECT COUNT(*) FROM me) AS held, set_config('idle_in_transaction_session_timeout', $6, true)]]
+  SELECT 1 / (SELECT COUNT(*) FROM me) AS held]]
 
--- worker, epoch
-M.beat = [[UPDATE arvak_worker SET seen_at = clock_timestamp() WHERE worker = $1 AND epoch = $2]]
+-- worker, epoch, seconds since the loop's last turn
+M.beat = [[UPDATE arvak_worker SET seen_at = clock_timestamp(),
+    turned_at = clock_timestamp() - make_interval(secs => $3::float8)
+  WHERE worker = $1 AND epoch = $2]]
 
 -- After a lost connection: waits for the old session, says how far it came, and moves on, so that nothing of it can be
 -- carried out any more. seq stays, so that it tells the same when this answer is lost, too. worker, epoch
@@ -188,9 +193,10 @@ M.write_ends = counted([[UPDATE arvak_item i SET owner = NULL, state = v.state, 
     AS v(slot, state, attempts, job_id, counts, shots, ms, metadata, error, is_passing, id, hash, reading, raw)
   WHERE ]] .. held)
 
--- What this program does not go on with, for others: how many, batch, worker, epoch, slots, states
-M.write_releases = counted([[UPDATE arvak_item i SET owner = 0, epoch = 0, state = v.state
-  FROM unnest($5::bigint[], $6::text[]) AS v(slot, state)
+-- What this program does not go on with, for others: how many, batch, worker, epoch, slots, states, job ids, errors
+M.write_releases = counted([[UPDATE arvak_item i SET owner = 0, epoch = 0, state = v.state, job_id = v.job_id,
+    error = v.error
+  FROM unnest($5::bigint[], $6::text[], $7::text[], $8::text[]) AS v(slot, state, job_id, error)
   WHERE ]] .. held)
 
 -- ---- ends of workers
@@ -231,7 +237,7 @@ M.release_worker = [[UPDATE arvak_worker SET epoch = epoch + 1, state = 'dead', 
 -- ---- what others do
 
 -- batch
-M.read_workers = [[SELECT worker, name, state, lease, ended, EXTRACT(EPOCH FROM clock_timestamp() - seen_at) AS age
+M.read_workers = [[SELECT worker, name, state, lease, ended, EXTRACT(EPOCH FROM clock_timestamp() - seen_at)::float8 AS age
   FROM arvak_worker WHERE batch = $1 AND state IN ('alive', 'leaving') ORDER BY worker]]
 M.read_state = [[SELECT total, next_slot, (SELECT COUNT(*) FROM (SELECT 1 FROM arvak_item i
     WHERE i.batch = $1 AND i.owner = 0 LIMIT 1000) f) AS free FROM arvak_batch WHERE batch = $1]]
@@ -243,7 +249,7 @@ M.read_ends = "SELECT " .. item_columns .. [[ FROM arvak_item
 -- ---- for arvak.journal
 
 M.list_workers = [[SELECT worker, name, state, lease, ended, EXTRACT(EPOCH FROM joined_at)::bigint AS joined_at,
-  EXTRACT(EPOCH FROM seen_at)::bigint AS seen_at, EXTRACT(EPOCH FROM clock_timestamp() - seen_at) AS silence,
+  EXTRACT(EPOCH FROM seen_at)::bigint AS seen_at, EXTRACT(EPOCH FROM clock_timestamp() - seen_at)::float8 AS silence,
   EXTRACT(EPOCH FROM left_at)::bigint AS left_at FROM arvak_worker WHERE batch = $1 ORDER BY worker]]
 M.count_states = "SELECT state, COUNT(*) AS count FROM arvak_item WHERE batch = $1 GROUP BY state"
 

@@ -72,19 +72,10 @@ local function start_embedded()
   return server
 end
 
--- Options without the ledger's name, which the core does not know; and that.
-local function take_ledger(options)
-  if type(options) ~= "table" or rawget(options, "ledger") == nil then return options end
-  local others = {}
-  for name, value in next, options do
-    if name ~= "ledger" then others[name] = value end
-  end
-  return others, rawget(options, "ledger")
-end
-
--- A client that is complete. server: ends with it, or nil; ledger: a name, or nil.
-local function complete(made, server, ledger_name)
+-- A client that is complete. server: ends with it, or nil.
+local function complete(made, options, server)
   local adopted = client.adopt(made, server)
+  local ledger_name = options and rawget(options, "ledger")
   if ledger_name == nil then return adopted end
   local address = server and "embedded" or (core.check_client(adopted, "connect"))
   local ok, keeper = pcall(notes.open, ledger_name, address)
@@ -101,10 +92,9 @@ end
 function M.connect(address, options)
   address = address or default_address()
   core.check_connect()
-  local others, ledger_name = take_ledger(options)
-  if address ~= "embedded" then return complete(core.connect(address, others), nil, ledger_name) end
+  if address ~= "embedded" then return complete(core.connect(address, options), options) end
   local server = start_embedded()
-  return complete(core.connect(server.address, others), server, ledger_name)
+  return complete(core.connect(server.address, options), options, server)
 end
 
 local kinds = {}

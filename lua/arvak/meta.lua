@@ -1302,23 +1302,23 @@ function client:wait_for_ready(timeout) end
 function client:stats() end
 
 ---Options of every stream.
----@class arvak.stream_options
+---@class arvak.streaming
 ---@field timeout? number seconds the whole stream may take; of a watch, all its connections together. Defaults to no limit.
 ---@field idle_timeout? number seconds that may pass without a message. Defaults to no limit.
 ---@field metadata? table<string, string> headers, beside the client's
 ---@field retry? arvak.retry_options|arvak.retry_policy|boolean instead of the client's policy, for a stream that fails before its first message
 ---@field breaker? arvak.breaker|false instead of the client's breaker
 
+---Options of `client:submit_batch_stream`.
+---@class arvak.stream_options: arvak.streaming
+---@field label? string as in `arvak.submit_options`, of all jobs of the stream
+
 ---Options of `client:watch_job`.
----@class arvak.watch_options: arvak.stream_options
+---@class arvak.watch_options: arvak.streaming
 ---@field every_tick? boolean `true`: also messages that repeat a state. Defaults to `false`.
 
 ---Options of `client:stream_results`.
----@class arvak.batch_stream_options: arvak.stream_options
----@field label? string as in `arvak.submit_options`, of all jobs of the stream
-
----Options of `client:stream_results`.
----@class arvak.result_stream_options: arvak.stream_options
+---@class arvak.result_stream_options: arvak.streaming
 ---@field chunk_size? integer outcomes in one chunk. Defaults to the server's 1000.
 ---@field circuit? arvak.circuit the circuit that the job was made from: then the counts are over its bits, and a bitstring may come in several chunks: add them up
 ---@field optimization_level? integer as in `arvak.get_job_result_options`
@@ -1363,7 +1363,7 @@ function client:stream_results(job_id, options) end
 ---```
 ---@param circuits (table|arvak.circuit)[]|fun(): table|arvak.circuit|nil entries as of `client:submit_batch`, which may also have a `backend_id`; a list, or an iterator function, which may wait
 ---@param backend_id? string of entries that name none
----@param options? arvak.batch_stream_options
+---@param options? arvak.stream_options
 ---@return arvak.stream stream
 ---@return nil
 ---@return nil

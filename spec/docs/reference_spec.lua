@@ -128,7 +128,7 @@ local function calls(client, manager, server)
     ["arvak.wait_options"] = function() client:wait_for_job("id", bad) end,
     ["arvak.execute_options"] = function() client:execute(bell, "simulator", bad) end,
     ["arvak.submit_batch_options"] = function() client:submit_batch({}, "simulator", bad) end,
-    ["arvak.batch_stream_options"] = function() client:submit_batch_stream({}, "simulator", bad) end,
+    ["arvak.stream_options"] = function() client:submit_batch_stream({}, "simulator", bad) end,
     ["arvak.watch_options"] = function() client:watch_job("id", bad) end,
     ["arvak.result_stream_options"] = function() client:stream_results("id", bad) end,
     ["arvak.batch_options"] = function() manager:execute_batch({}, "simulator", bad) end,

@@ -96,7 +96,7 @@ function M.hold(opened) held[opened] = true end
 function M.close(opened, file, waits, on_closed)
   local line = leaving[file] or { count = 0, tickets = {} }
   line.count, leaving[file] = line.count + 1, line
-  opened:start_close(function()
+  opened:leave(function()
     held[opened] = nil
     line.count = line.count - 1
     if line.count == 0 then leaving[file] = nil end

@@ -38,6 +38,10 @@ local function add_param(command)
     :convert(values.parameter):count "*":argname "<name=value>"
 end
 
+local function add_label(command)
+  command:option("--label", "Note the jobs with this label in the ledger that arvak jobs lists."):argname "<text>"
+end
+
 local function add_circuit(command, backend)
   command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
   command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
@@ -59,6 +63,7 @@ function makers.run(parser)
   add_circuit(command)
   command:option("--max-wait", "Seconds to wait for each job (default: until it ends)."):convert(values.seconds)
     :argname "<seconds>"
+  add_label(command)
   add_output(command, formats.results, "histogram")
   add_where(command)
   return command, { "arvak run bell.qasm --shots 1000 --address embedded",
@@ -69,6 +74,7 @@ function makers.submit(parser)
   local command = parser:command("submit", "Submit circuits and print a job's id for each.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):args "+":argname "<file>"
   add_circuit(command)
+  add_label(command)
   add_output(command, { "table", "json" }, "table")
   add_where(command)
   return command, { "arvak submit bell.qasm", "arvak submit *.qasm --shots 4096 > jobs.txt" }
@@ -128,7 +134,11 @@ function makers.batch(parser)
   add_circuit(command)
   command:option("--sweep", "Runs each circuit at count values of a parameter; several multiply.")
     :convert(values.sweep):count "*":argname "<name=from:to:count>"
-  command:option("--journal", "Note there what was sent and what came; the same command goes on."):argname "<file>"
+  command:option("--journal", "A file, or a PostgreSQL database that several machines share: note there what was sent "
+    .. "and what came; the same command goes on."):argname "<name>"
+  command:flag("--extend", "The journal may be of the first of these circuits; the others are added.")
+  command:flag("--dry-run", "Say what the journal lets the batch do, and do nothing.")
+  add_label(command)
   command:option("--workers", "Jobs that are submitted and unfinished at once (default: 32).")
     :convert(values.whole(1)):argname "<n>"
   command:option("--transport", "auto, stream or unary."):choices { "auto", "stream", "unary" }:default "auto"
@@ -146,7 +156,7 @@ end
 
 function makers.journal(parser)
   local command = parser:command("journal", "What stands in the journal of a batch.")
-  command:argument("file", "The journal."):argname "<file>"
+  command:argument("file", "The journal: a file, or a PostgreSQL database."):argname "<name>"
   command:option("--state", "Only circuits in this state.")
     :choices { "intent", "submitted", "completed", "failed", "unknown" }:argname "<state>"
   add_output(command, formats.records, "table")
@@ -155,9 +165,24 @@ end
 
 function makers.report(parser)
   local command = parser:command("report", "A journal as one page of HTML.")
-  command:argument("file", "The journal."):argname "<file>"
+  command:argument("file", "The journal: a file, or a PostgreSQL database."):argname "<name>"
   command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
   return command, { "arvak report run.db -o report.html", "arvak report run.db > report.html" }
+end
+
+function makers.jobs(parser)
+  local command = parser:command("jobs", "The jobs that were submitted from here, the newest first.")
+  command:option("--label", "Only those with this label."):argname "<text>"
+  command:option("--state", "Only those that were last seen in this state."):choices(values.states):argname "<state>"
+  command:option("--backend", "Only those on this backend."):argname "<id>"
+  command:option("--since", "Only those of the last 30m, 12h or 7d, or since a date such as 2026-03-01.")
+    :convert(values.since):argname "<time>"
+  command:option("--limit", "So many at most (default: 50; 0: all)."):convert(values.whole(0)):default "50"
+    :argname "<n>"
+  command:option("--ledger", "A file, or a PostgreSQL database (default: $XDG_STATE_HOME/arvak/jobs.db).")
+    :argname "<name>"
+  add_output(command, formats.records, "table")
+  return command, { "arvak jobs --label vqe --state running", "arvak jobs --since 7d --format json" }
 end
 
 function makers.check(parser)
@@ -227,7 +252,7 @@ function makers.manual(parser)
   return command, { "arvak manual | man -l -", "arvak manual > arvak.1" }
 end
 
-M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "check",
+M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "jobs", "check",
   "draw", "convert", "serve", "completion", "manual" }
 
 -- ---- the parser

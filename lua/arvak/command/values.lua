@@ -30,6 +30,23 @@ function M.seconds(text)
   return nil, ("got '%s', expected seconds"):format(text)
 end
 
+-- ---- jobs
+
+-- As people type them.
+M.states = { "queued", "running", "completed", "failed", "canceled", "result_expired" }
+
+local spans = { m = 60, h = 3600, d = 86400, w = 604800 }
+
+-- A moment: 30m, 12h, 7d or 2w ago, or a day of the local calendar.
+function M.since(text)
+  local count, unit = text:match "^(%d+)([mhdw])$"
+  if count and #count < 10 then return os.time() - tonumber(count) * spans[unit] end
+  local year, month, day = text:match "^(%d%d%d%d)-(%d%d)-(%d%d)$"
+  local moment = year and os.time { year = tonumber(year), month = tonumber(month), day = tonumber(day), hour = 0 }
+  if moment and os.date("%Y-%m-%d", moment) == text then return moment end
+  return nil, ("got '%s', expected such as 30m, 12h, 7d, 2w or 2026-03-01"):format(text)
+end
+
 -- ---- expressions
 
 local MAX_LENGTH = 1000   -- bytes; brackets nest no deeper

@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
+local ledger = require "arvak.command.ledger"
 
 local M = {}
 
@@ -122,14 +123,16 @@ function M.settings(options)
   }
 end
 
--- A client by these settings, with retries on. Ends the command when no address is given.
-function M.connect(settings)
+-- A client by these settings, with retries on. Ends the command when no address is given. notes: whether the ledger is
+-- told of its jobs; those of an embedded server end with it.
+function M.connect(settings, notes)
   if not settings.address then
     ends.usage("no server is named: give --address host:port, or set $ARVAK_ADDRESS; "
       .. "--address embedded runs everything in this process")
   end
-  local ok, client = pcall(arvak.connect, settings.address, { api_key = settings.api_key, tls = settings.tls,
-    timeout = settings.timeout, retry = true })
+  local options = { api_key = settings.api_key, tls = settings.tls, timeout = settings.timeout, retry = true }
+  if notes and settings.address ~= "embedded" then ledger.note_in_default(options) end
+  local ok, client = pcall(arvak.connect, settings.address, options)
   if not ok then ends.usage("%s", (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
   return client
 end

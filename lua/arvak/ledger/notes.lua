@@ -147,6 +147,7 @@ local function leave_rest(self)
     local tx = next_transaction(self)
     self._connection:hand_over(tx, "write")
   end
+  self._connection:finish()
 end
 
 -- Begins a connection: true, or nil and an error when the module is missing.

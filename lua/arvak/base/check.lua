@@ -64,6 +64,18 @@ end
 -- A name that goes to the server: UTF-8 without NUL bytes.
 M.text = core.check_text
 
+local MOST_IN_LABEL = 1000   -- bytes, as for the calls in C
+
+-- What a ledger shall know a submit by, or nil.
+function M.label(value)
+  if value == nil then return nil end
+  M.text(value, "label")
+  if #value > MOST_IN_LABEL then
+    M.misuse("label: got a text of %d bytes, expected %d at most", #value, MOST_IN_LABEL)
+  end
+  return value
+end
+
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
   if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then

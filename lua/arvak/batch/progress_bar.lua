@@ -8,7 +8,8 @@ local text = require "arvak.base.text"
 
 local M = {}
 
-local BETWEEN_LINES, BETWEEN_LOOKS = 1.0, 1.0   -- seconds: plain lines, and looks at the terminal's width
+local BETWEEN_LOOKS = 1.0   -- seconds, at the terminal's width
+local BETWEEN_LINES = { { 10, 1 }, { 600, 10 }, { math.huge, 60 } }   -- plain lines: until this second, so many seconds
 local DEFAULT_COLUMNS, LEAST_BAR, MOST_BAR = 80, 5, 50
 
 -- ---- figures: whatever number comes in, a short text goes out
@@ -199,8 +200,16 @@ strays.before_saying(function()
   is_line_open = false
 end)
 
--- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line at
--- most once a second and at the end. Meant as progress_callback.
+-- How long the line before stands, of a batch that runs for so many seconds: nobody reads a log of each second.
+local function pause_after(elapsed)
+  if not is_finite(elapsed) then elapsed = 0 end
+  for _, step in ipairs(BETWEEN_LINES) do
+    if elapsed < step[1] then return step[2] end
+  end
+end
+
+-- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line once a
+-- second, later every 10 and then every 60 seconds, and at the end. Meant as progress_callback.
 function M.print_progress_bar(progress)
   if type(progress) ~= "table" then
     check.misuse("print_progress_bar: got %s, expected a table of progress", core.describe(progress))
@@ -215,7 +224,7 @@ function M.print_progress_bar(progress)
     io.stderr:write("\r", terminal_line(progress, columns_of_terminal(now)), is_over and "\n" or "")
     is_line_open = not is_over
     io.stderr:flush()
-  elseif is_over or now - last_line_at >= BETWEEN_LINES then
+  elseif is_over or now - last_line_at >= pause_after(progress.elapsed_time) then
     last_line_at = now
     io.stderr:write(plain_line(progress), "\n")
     io.stderr:flush()

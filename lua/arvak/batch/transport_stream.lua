@@ -28,8 +28,9 @@ Streaming.__index = Streaming
 -- run: as of a unary transport, and stop, note_answer, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary
 -- calls.
 function M.new(run, may_fall_back)
-  return setmetatable({ run = run, may_fall_back = may_fall_back, reader = answers.reader(run.target), written = {},
-    line = queue.new(), waited = 0, progress = 0, pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
+  return setmetatable({ run = run, may_fall_back = may_fall_back, written = {}, line = queue.new(),
+    reader = answers.reader(run.target, run.client, run.options.label), waited = 0, progress = 0,
+    pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
 end
 
 function Streaming.room() return math.huge end
@@ -206,7 +207,7 @@ local function write(self, input, now)
   if self.reader.unanswered_count == 0 then self.heard = self.waited end
   local written = { input = input, written_at = self.waited, answered_at = false, is_passed_over = false }
   self.written[input.index] = written
-  self.reader:note_written(input.index)
+  self.reader:note_written(input.index, input.backend_id, input.circuit.shots)
   self.line:push(written)
 end
 

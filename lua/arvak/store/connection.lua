@@ -165,7 +165,17 @@ function Connection:start(tx, mode, on_end, is_beat)
   self._last = id
 end
 
--- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same, of whose outcome nobody will hear.
+function Connection:hand_over(tx, mode)
+  if self._store then self._store:submit(tx, mode) end
+end
+
+-- Nothing more will be handed over: what was has up to 50 ms when the Lua state closes. For finalizers, too.
+function Connection:finish()
+  if self._store then self._store:close() end
+end
+
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()

@@ -65,7 +65,7 @@ local function write_next(self)
     if not ok then return true, "error", index, nil, err end
     self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
   end
-  self._reader:note_written(index)
+  self._reader:note_written(index, backend_id, circuit.shots)
   return true
 end
 
@@ -253,14 +253,15 @@ local function step(self) return rest(self, advance(self)) end
 -- Events of many jobs over one RPC: "submitted", "completed" (a result) or "error" (an error object), the index of the
 -- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
 -- {qasm =, shots =, optimization_level =, backend_id =}, where qasm is a text or a circuit, or of circuits. options:
--- idle_timeout, timeout (of the RPC; none), metadata.
+-- idle_timeout, timeout (of the RPC; none), metadata, label.
 function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
-  options = stream.options(options, "submit_batch_stream")
+  options = stream.options(options, "submit_batch_stream", "label")
+  local label = check.label(options.label)
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",
-    _count = 0, _reader = answers.reader(target), _tickets = {}, _ways = {},
+    _count = 0, _reader = answers.reader(target, client, label), _tickets = {}, _ways = {},
   })
   self._source = source_of(self, circuits)
   return stream.for_loop(self)

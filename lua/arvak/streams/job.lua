@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local keeper = require "arvak.base.keeper"
 local poll = require "arvak.jobs.poll"
 local records = require "arvak.results.records"
 local stream = require "arvak.streams.stream"
@@ -17,6 +18,7 @@ local LEAST_LIFE = 1.0   -- seconds for which a watch tells something before its
 local function remember(self, state, timestamp, message)
   self._last = state
   self._is_ended = records.is_terminal[state]
+  keeper.seen(self._client, self._job_id, state)
   return state, timestamp, message ~= "" and message or nil
 end
 

@@ -165,7 +165,7 @@ function M.retry(self, job_id, err)
   return false, failure.kind == "circuit_open" and err or failure
 end
 
-local option_names = { chunk_size = true, every_tick = true }
+local option_names = { chunk_size = true, every_tick = true, label = true }
 
 -- The names of the options of a stream. extra: a further one that this one takes, or nil.
 function M.names_with(extra)

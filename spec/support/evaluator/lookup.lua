@@ -315,8 +315,11 @@ end
 
 function evals.index(run, node, world, scope)
   local of = run:eval(node.of, world, scope)
+  if values.is_angle(of) then of = values.bits(of.turns, of.width) end
   if math.type(of) == "integer" then
-    return of >> position(values.whole(run:eval(node.index, world, scope)), 64) - 1 & 1
+    local entry = node.of.kind == "name" and find(run, scope, node.of.name)
+    local width = entry and entry.width or 64
+    return of >> position(values.whole(run:eval(node.index, world, scope)), width) - 1 & 1
   end
   if type(of) ~= "table" then fail("an index of something single") end
   if values.is_bits(of) and node.of.kind == "name" and run:reference(node.of, world, scope).scalar then
@@ -363,6 +366,7 @@ function evals.binary(run, node, world, scope)
     if left.n then r.n = #r end
     return r
   end
+  if node.sign == "/" and run.divides_exactly then left = values.number(left) + 0.0 end
   return values.binary[node.sign](left, right)
 end
 

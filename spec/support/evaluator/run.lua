@@ -351,9 +351,11 @@ end
 local function modifiers_of(run, node, world, scope)
   local r = {}
   for i, mod in ipairs(node.modifiers) do
+    run.divides_exactly = mod.how == "pow"   -- pow(1/3) is a root
     local number = mod.argument and values.number(run:eval(mod.argument, world, scope))
     r[i] = { how = mod.how, number = number }
   end
+  run.divides_exactly = false
   return r
 end
 
@@ -423,7 +425,9 @@ function M:own_gate(gate, call, arguments, qubits)
   self.depth = self.depth + 1
   if self.depth > 100 then fail("%s: a recursion", call.name) end
   local scope, world = self:scope_in(self.global), { v = {}, temp = {} }
-  for i, name in ipairs(gate.parameters) do scope.names[name] = { kind = "parameter", get = arguments[i] } end
+  for i, name in ipairs(gate.parameters) do
+    scope.names[name] = { kind = "parameter", get = function() return values.number(arguments[i]()) + 0.0 end }
+  end
   for i, name in ipairs(gate.qubits) do scope.names[name] = { kind = "qubits", ids = { qubits[i] }, scalar = true } end
   setmetatable(world.v, { __index = self.constants })
   local ops = self:gate_body(gate.body, world, scope)

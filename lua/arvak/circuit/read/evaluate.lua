@@ -27,6 +27,7 @@ function M.integer(env, node, what)
   if type(value) == "table" then
     fault.raise(node.at, "%s depends on measured values, expected a constant", what or "this value")
   end
+  values.check_size(value, kind, node.at)
   return value
 end
 

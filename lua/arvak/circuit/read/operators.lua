@@ -50,7 +50,6 @@ local REAL = {
     if b == 0 then fault.raise(at, "division by zero") end
     return math.fmod(a + 0.0, b)
   end,
-  ["^"] = function(a, b) return (a + 0.0) ^ b end,
 }
 
 local function real_operation(op, a, ta, b, tb, at)
@@ -140,6 +139,10 @@ local function integer_operation(op, a, ta, b, tb, at)
   check_divisor(op, whole_b, at)
   local kind = common(ia, ib)
   if op == "<<" or op == ">>" then kind = ia end
+  if op == "/" or op == "%" or op == ">>" then
+    values.check_size(whole_a, ia, at)
+    values.check_size(whole_b, ib, at)
+  end
   local result
   if is_known(whole_a) and is_known(whole_b) then
     result = compute(whole_a, whole_b)
@@ -154,6 +157,8 @@ end
 local function integer_power(a, ta, b, tb, at)
   a, b = values.integer(a, ta, at), values.integer(b, tb, at)
   if not (is_known(a) and is_known(b)) then values.refuse_measured(at) end
+  values.check_size(a, ta, at)
+  values.check_size(b, tb, at)
   if b < 0 then return finite((a + 0.0) ^ b, at), FLOAT end
   local real = (a + 0.0) ^ b
   if math.abs(real) >= 2.0 ^ 62 then return finite(real, at), FLOAT end

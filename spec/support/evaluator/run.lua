@@ -239,7 +239,7 @@ function steps.switch(run, node, world, scope)
     local wanted = values.integer(value)
     for _, case in ipairs(node.cases) do
       for _, label in ipairs(case.labels) do
-        if values.integer(run:eval(label, w, scope)) == wanted then return run:inner_block(case.body, w, scope) end
+        if values.whole(run:eval(label, w, scope)) == wanted then return run:inner_block(case.body, w, scope) end
       end
     end
     return node.default and run:inner_block(node.default, w, scope) or { w }

@@ -1,5 +1,6 @@
 -- The slow evaluator's classical values: Lua integers, floats and booleans, bits as { n = , [1] = bit 0, … }, and
--- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width.
+-- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width; integers of so many bits as { whole = ,
+-- base = "int" or "uint", width = }, and others as Lua's.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -8,6 +9,8 @@ M.fail = fail
 
 function M.is_bits(v) return type(v) == "table" and v.n ~= nil end
 function M.is_angle(v) return type(v) == "table" and v.turns ~= nil end
+function M.is_sized(v) return type(v) == "table" and v.whole ~= nil end
+function M.is_list(v) return type(v) == "table" and not (v.n or v.turns or v.whole) end
 
 function M.bits(number, n)
   local r = { n = n }
@@ -27,6 +30,7 @@ end
 function M.number(v)
   if type(v) == "number" then return v end
   if type(v) == "boolean" then return v and 1 or 0 end
+  if M.is_sized(v) then return v.whole end
   if M.is_angle(v) then return v.turns / 2.0 ^ v.width * 2 * math.pi end
   if not M.is_bits(v) then fail("a value that is no number") end
   if v.n > 62 then error({ evaluator = ("a register of %d bits as a number"):format(v.n), is_limit = true }, 0) end
@@ -74,8 +78,10 @@ end
 
 -- v as a value of a type { base, n }.
 function M.convert(v, base, n)
-  if base == "int" then return wrap(M.integer(v), n or 64, true) end
-  if base == "uint" then return wrap(M.integer(v), n or 64, false) end
+  if base == "int" or base == "uint" then
+    local value = wrap(M.integer(v), n or 64, base == "int")
+    return n and n < 64 and { whole = value, base = base, width = n } or value
+  end
   if base == "bool" then return M.truth(v) end
   if base == "float" or base == "duration" or base == "stretch" then return M.number(v) + 0.0 end
   if base == "angle" then return angle(v, n) end
@@ -170,7 +176,9 @@ local ring = { ["+"] = true, ["-"] = true, ["&"] = true, ["|"] = true, ["^"] = t
 local with_integers = { ["*"] = true, ["/"] = true, ["<<"] = true, [">>"] = true }
 local compares = { ["=="] = true, ["!="] = true, ["<"] = true, ["<="] = true, [">"] = true, [">="] = true }
 
-local function whole_or_bits(v) return type(v) ~= "table" and math.type(v) ~= "float" or M.is_bits(v) end
+local function whole_or_bits(v)
+  return type(v) ~= "table" and math.type(v) ~= "float" or M.is_bits(v) or M.is_sized(v)
+end
 
 -- Angles of n bits: their turns are integers that wrap.
 local function of_angles(sign, a, b)
@@ -187,23 +195,40 @@ local function of_angles(sign, a, b)
   return plain[sign](a, b)
 end
 
+-- The type of an operation of integers, or nil where it has no size: as in C, the wider one, and uint of two that are
+-- equally wide.
+local function common(sign, a, b)
+  if sign == "<<" or sign == ">>" then return M.is_sized(a) and a or nil end
+  if sign == "**" or not (M.is_sized(a) and M.is_sized(b)) then return nil end
+  if a.width ~= b.width then return a.width > b.width and a or b end
+  return a.base == "uint" and a or b
+end
+
+local function of_integers(sign, a, b)
+  local result = plain[sign](a, b)
+  local kind = math.type(result) == "integer" and common(sign, a, b)
+  return kind and M.convert(result, kind.base, kind.width) or result
+end
+
 M.binary = {}
-for sign, compute in pairs(plain) do
+for sign in pairs(plain) do
   M.binary[sign] = function(a, b)
     if M.is_angle(a) or M.is_angle(b) then return of_angles(sign, a, b) end
-    return compute(a, b)
+    return of_integers(sign, a, b)
   end
 end
 
+local function like(a, value) return M.is_sized(a) and M.convert(value, a.base, a.width) or value end
+
 M.unary = {
-  ["-"] = function(a) return M.is_angle(a) and of_angles("-", 0, a) or -M.number(a) end,
+  ["-"] = function(a) return M.is_angle(a) and of_angles("-", 0, a) or like(a, -M.number(a)) end,
   ["+"] = function(a) return a end,
   ["!"] = function(a) return not M.truth(a) end,
   ["~"] = function(a)
     if type(a) == "boolean" then return not a end
     if M.is_bits(a) then return M.bits(~M.number(a), a.n) end
     if M.is_angle(a) then return { turns = ~a.turns & (1 << a.width) - 1, width = a.width } end
-    return ~M.integer(a)
+    return like(a, ~M.integer(a))
   end,
 }
 
@@ -213,6 +238,7 @@ local function of_number(f) return function(a) return finite(f(M.number(a))) end
 
 local function rotate(v, by)
   if M.is_angle(v) then return angle(rotate(M.bits(v.turns, v.width), by), v.width) end
+  if M.is_sized(v) then return M.convert(rotate(M.bits(v.whole, v.width), by), v.base, v.width) end
   if not M.is_bits(v) then fail("rotl and rotr take bits") end
   local r = { n = v.n }
   for i = 1, v.n do r[(i - 1 + by) % v.n + 1] = v[i] end

@@ -115,11 +115,12 @@ local WHOLE_NUMBERS = {
   end,
 }
 
--- The type of an operation of two integers: that of the wider one with a width; literals have none.
+-- The type of an operation of two integers: that of the wider one, and uint of two that are equally wide; literals
+-- have no width.
 local function common(ta, tb)
   local a_typed, b_typed = ta.width and INTEGERS[ta.kind], tb.width and INTEGERS[tb.kind]
   if a_typed and b_typed then
-    if ta.kind == tb.kind then return ta.width >= tb.width and ta or tb end
+    if ta.width ~= tb.width then return ta.width > tb.width and ta or tb end
     return ta.kind == "uint" and ta or tb
   end
   return (ta.kind == "uint" or tb.kind == "uint") and values.UINT or INT

@@ -186,10 +186,11 @@ end)
 
 describe("a switch over measured values", function()
   it("has hundreds of cases, nested by halves", function()
-    local parts = { HEAD, "qubit[10] q; bit[9] c; bit r; for int i in [0:8] ry(0.3 * i + 0.1) q[i]; c = measure q[0:8];",
-      "int k = 7; switch (int(c)) {" }
+    local parts = { HEAD, "qubit[10] q; bit[9] c; bit r; for int i in [0:8] ry(0.3 * i + 0.1) q[i];",
+      "c = measure q[0:8]; int k = 7; switch (int(c)) {" }
     for i = 0, 299 do
-      parts[#parts + 1] = ("case %d { k = %d; %s }"):format(i * 7 % 512, i % 5, i % 2 == 0 and "ry(k * 0.1) q[9];" or "")
+      local gate = i % 2 == 0 and "ry(k * 0.1) q[9];" or ""
+      parts[#parts + 1] = ("case %d { k = %d; %s }"):format(i * 7 % 512, i % 5, gate)
     end
     parts[#parts + 1] = "default { h q[9]; } } if (k == 3) x q[9]; r = measure q[9];"
     local text = table.concat(parts, "\n")

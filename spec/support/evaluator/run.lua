@@ -117,8 +117,8 @@ function M:with_value(node, world, scope, go_on)
   end
   local worlds = {}
   for _, w in ipairs(pending) do
-    local value = self:eval(node, w, scope)
-    for _, next_world in ipairs(go_on(w, value)) do worlds[#worlds + 1] = next_world end
+    local after = w.status and { w } or go_on(w, self:eval(node, w, scope))   -- a subroutine may have met end
+    table.move(after, 1, #after, #worlds + 1, worlds)
   end
   return worlds
 end

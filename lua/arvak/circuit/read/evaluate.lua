@@ -323,8 +323,8 @@ local function indexed(env, node)
   if binding and binding.kind == "value" and binding.type.kind == "bits" then return binding.value, binding.type end
   if not binding or binding.kind ~= "alias" or binding.scalar then return evaluate(env, node) end
   local refs = binding.refs
-  local bits = setmetatable({ n = #refs }, { __index = function(_, i) return refs[i + 1] and alias_bit(refs[i + 1]) end })
-  return bits, values.bits(#refs)
+  local function bit_at(_, i) return refs[i + 1] and alias_bit(refs[i + 1]) end
+  return setmetatable({ n = #refs }, { __index = bit_at }), values.bits(#refs)
 end
 
 -- Indices one after the other; several in one pair of brackets select in as many dimensions.

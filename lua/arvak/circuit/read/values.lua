@@ -241,7 +241,7 @@ end
 local function to_integer_type(value, kind, target, at)
   if kind.kind == "float" and type(value) == "number" then
     local whole = math.tointeger(value < 0 and math.ceil(value) or math.floor(value))
-    if not whole then fault.raise(at, "a number that no %s can hold", target.name) end
+    if not whole then fault.raise(at, "the number %s, expected one below 2^63 for %s", value, target.name) end
     return M.wrap(whole, target, at)
   end
   if kind.kind == "angle" and kind.width then return M.wrap(value, target, at) end

@@ -21,15 +21,23 @@ local State = {}
 State.__index = State
 
 local MAX_OPERATIONS = 1000000
-local STEPS = 8                   -- of unfolding, for each operation that may be written
+local STEPS_ALLOWED, STEPS = 2, 8   -- of unfolding, for each operation that may be written, and for each that is
 local SERVER_OPERATIONS = 50000   -- what a server with its defaults takes
 
 -- Counts the work, so that no program can take the machine.
 function State:step()
   self.steps = self.steps + 1
-  if self.steps > STEPS * self.max_operations or self.writer.operations > self.max_operations then
-    refuse("more than %d operations after unfolding gates, modifiers and conditions", self.max_operations)
-  end
+  local written, most = self.writer.operations, self.max_operations
+  if self.steps > STEPS_ALLOWED * most + STEPS * written or written > most then self:refuse_operations() end
+end
+
+-- Refuses at once what will be written with more operations than there may be.
+function State:expect(operations)
+  if self.writer.operations + operations > self.max_operations then self:refuse_operations() end
+end
+
+function State:refuse_operations()
+  refuse("more than %d operations after unfolding gates, modifiers and conditions", self.max_operations)
 end
 
 -- given: values for parameters (name → number), or nil.
@@ -39,7 +47,8 @@ local function new_state(source, options, given, frugal_plan)
     form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
     max_operations = options.max_operations or math.max(MAX_OPERATIONS, 4 * source.block.n),
     steps = 0, writer = write.new(), store = decisions.new(), unmodified = {}, direct = {},
-    bits = {}, values = {}, reads = {}, measured = false, given = given, frugal = frugal_plan,
+    bits = {}, values = {}, reads = {}, measured = false, given = given, frugal = frugal_plan, sizes = {},
+    matrices = {}, matrix_count = 0,
   }, State)
   wires.start(state)
   return state

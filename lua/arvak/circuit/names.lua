@@ -8,12 +8,19 @@ local function set_of(words)
   return set
 end
 
-local keywords = set_of [[
-  OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end return for while in
-  switch case default pragma input output const readonly mutable qreg qubit creg bool bit int uint float angle complex
-  array void duration stretch gphase inv pow ctrl negctrl dim durationof delay reset measure barrier true false nop
-  pi tau euler im U CX
-]]
+-- The words of each version, which no name may be.
+local words = {
+  [2] = set_of "OPENQASM include qreg creg gate opaque barrier measure reset if",
+  [3] = set_of [[
+    OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end return for while in
+    switch case default pragma input output const readonly mutable qreg qubit creg bool bit int uint float angle
+    complex array void duration stretch gphase inv pow ctrl negctrl durationof delay reset measure barrier true false
+    nop
+  ]],
+}
+
+-- What else the language means something by.
+local meant = set_of "pi tau euler im U CX dim"
 
 local functions = set_of [[
   arccos arcsin arctan ceiling cos exp floor log mod popcount real imag rotl rotr sin sizeof sqrt tan ln abs
@@ -32,14 +39,18 @@ function M.is_name(value)
     and (not utf8 or utf8.len(value) ~= nil)
 end
 
-function M.is_keyword(name) return keywords[name] == true end
+-- Whether a version of the language has this word, so that nothing can be named so.
+function M.is_word(name, version) return words[version][name] == true end
+
+-- Whether a circuit that is written as OpenQASM 3 has another meaning for this name.
+function M.is_keyword(name) return words[3][name] or meant[name] or false end
 
 -- The name, or one with _ and a number behind it where the language, stdgates.inc or taken has it; then it is in taken.
 -- What no name may hold becomes _. taken: a set of names.
 function M.unique(name, taken)
   name = name:gsub("[^%w_\128-\255]", "_"):gsub("^%d", "_%0")
   local unique, i = name, 0
-  while taken[unique] or keywords[unique] or functions[unique] or in_stdgates[unique] do
+  while taken[unique] or M.is_keyword(unique) or functions[unique] or in_stdgates[unique] do
     i = i + 1
     unique = name .. "_" .. i
   end

@@ -3,6 +3,7 @@
 -- A node is { kind, …, at = its place }.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
+local names = require "arvak.circuit.names"
 local scanners = require "arvak.circuit.read.scanner"
 
 local M = {}
@@ -242,12 +243,15 @@ local function parse_durationof(scanner, at)
   return { "number", 0.0, "time", at = at }
 end
 
+local VALUES = { ["true"] = true, ["false"] = true, pow = true }   -- words that an expression may hold
+
 local function parse_name(scanner)
   local at, name = scanner.base + scanner.at, scanner.value
   if scanner.version == 3 then
     if TYPES[name] then return parse_cast(scanner) end
     if name == "measure" then scanner:fail("a measurement here, expected it alone on the right side of =") end
     if name == "durationof" then return parse_durationof(scanner, at) end
+    if names.is_word(name, 3) and not VALUES[name] then scanner:expected("a value") end
   end
   scanner:next()
   if scanner:is("(") then return { "call", name, M.arguments(scanner), at = at } end

@@ -4,6 +4,7 @@
 -- of which the value is the sign itself.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
+local names = require "arvak.circuit.names"
 
 local Scanner = {}
 Scanner.__index = Scanner
@@ -292,6 +293,9 @@ end
 function Scanner:name(what)
   if self.kind ~= "name" then self:expected(what) end
   local name = self.value
+  if names.is_word(name, self.version) and name ~= "gphase" then
+    self:fail("got %s, which is a word of the language, expected %s", name, what)
+  end
   self:next()
   return name
 end

@@ -165,6 +165,13 @@ function M.refuse(at, value_type, target)
   fault.raise(at, "got a value of type %s, expected %s", value_type.name, target.name)
 end
 
+-- Lua has no unsigned integers: one of 64 bits whose highest is 1 is refused where it would count as negative.
+function M.check_size(value, kind, at)
+  if kind.kind == "uint" and type(value) == "number" and value < 0 then
+    fault.raise(at, "got a uint of 2^63 or more, expected a smaller one")
+  end
+end
+
 -- A number or an expression that stands for an integer; bits become unsigned. Returns value and type.
 function M.integer(value, kind, at)
   local name = kind.kind
@@ -227,13 +234,14 @@ function M.real(value, kind, at)
   if name == "array" then fault.raise(at, "got a value of type %s, expected a number", kind.name) end
   value = M.integer(value, kind, at)
   if type(value) == "table" then M.refuse_measured(at) end
+  M.check_size(value, kind, at)
   return value + 0.0
 end
 
 local function to_integer_type(value, kind, target, at)
   if kind.kind == "float" and type(value) == "number" then
     local whole = math.tointeger(value < 0 and math.ceil(value) or math.floor(value))
-    if not whole then fault.raise(at, "a number that no %s can hold", target.name) end
+    if not whole then fault.raise(at, "the number %s, expected one below 2^63 for %s", value, target.name) end
     return M.wrap(whole, target, at)
   end
   if kind.kind == "angle" and kind.width then return M.wrap(value, target, at) end

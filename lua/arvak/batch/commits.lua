@@ -139,8 +139,8 @@ end
 
 -- The journal knows another circuit in this place: it belongs to another batch.
 local function refuse(self, input)
-  local err = errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn")
-    :format(self.journal.path, input.index))
+  local err = errors.new("rpc", string.format("the journal %s is refused: its circuit %d is not the one that was drawn",
+    self.journal.path, input.index))
   self.run.is_refused = true
   self.run:stop(err)
   self.run:tell(input, "keep", nil, err)
@@ -154,7 +154,7 @@ function Commits:admit(input)
   if not item then return self:intend(input) end
   if item.circuit_hash ~= input.hash then return refuse(self, input) end
   input.has_row = true
-  input.sent_time = item.sent_at and ("%d"):format(item.sent_at)
+  input.sent_time = item.sent_at and string.format("%d", item.sent_at)
   resume(self, input, item)
 end
 

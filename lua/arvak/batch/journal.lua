@@ -18,7 +18,7 @@ local CHECKPOINT_SHARE = 20    -- and as many times as long as the last one took
 local failure, fetch, query = database.failure, database.fetch, database.query
 
 -- Values of a 32-bit integer's size go as they are; nil is NULL.
-local function big(number) return number and ("%d"):format(number) or nil end
+local function big(number) return number and string.format("%d", number) or nil end
 local function now() return big(os.time()) end
 
 -- ---- fingerprints
@@ -78,9 +78,10 @@ local function check_log(self, is_loss_accepted)
   if not log then return nil, message end
   if not log.announced then return query(self.connection, dialect.statements.insert_log) end
   if log.announced == log.begun or self.place.had_log or is_loss_accepted then return true end
-  return nil, ("its log %s-wal is missing, and with it what the last run has submitted and received: the two files "
-    .. "belong together. Bring it back, or let on_unknown = \"resubmit\" submit again what the journal does not know")
-    :format(self.place.path)
+  return nil, string.format("its log %s-wal is missing, and with it what the last run has submitted and received: "
+    .. "the two files belong together. Bring it back, or let on_unknown = \"resubmit\" submit again what the "
+    .. "journal does not know",
+    self.place.path)
 end
 
 local function adopt_batch(self, identity)

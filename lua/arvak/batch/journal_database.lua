@@ -18,8 +18,8 @@ function M.load_driver()
     return require("DBI")
   end)
   if not ok then
-    return nil, errors.new("rpc", ("a journal needs LuaDBI with %s (Debian: %s), which is not to be found here")
-      :format(database.name, database.package))
+    return nil, errors.new("rpc", string.format("a journal needs LuaDBI with %s (Debian: %s), "
+      .. "which is not to be found here", database.name, database.package))
   end
   local has_json, err = json.decode("{}")
   if not has_json then return nil, err end
@@ -49,16 +49,16 @@ end
 -- The error that something went wrong with this journal. What may only be read is an I/O error to SQLite.
 function M.failure(path, what, message)
   message = message or "the database does not say why (is the disk full?)"
-  if message:find("disk I/O error", 1, true) then message = place.find_missing_right(path) or message end
+  if string.find(message, "disk I/O error", 1, true) then message = place.find_missing_right(path) or message end
   local explanation = dialect.sqlite.explain(message)
   if explanation then message = explanation .. " (" .. message .. ")" end
   local kind = message == place.IN_USE and "in_use" or "rpc"
-  return errors.new(kind, ("the journal %s %s: %s"):format(path, what, message))
+  return errors.new(kind, string.format("the journal %s %s: %s", path, what, message))
 end
 
 -- A connection to the database in this file, made ready by prepare(connection, query); nil and a message.
 function M.connect(dbi, file, prepare)
-  local name = file:find("^:") and "./" .. file or file   -- ":memory:" is no file to SQLite
+  local name = string.find(file, "^:") and "./" .. file or file   -- ":memory:" is no file to SQLite
   local ok, connection, message = core.protect(dbi.Connect, dialect.sqlite.driver, name)
   if not ok then connection, message = nil, tostring(connection) end
   if not connection then return nil, message end
@@ -73,7 +73,7 @@ function M.check_format(connection)
   local row, message = M.query(connection, dialect.statements.read_format)
   if not row then return nil, message end
   if not row.format or tonumber(row.format) == dialect.FORMAT then return true end
-  return nil, ("its format is %s, this library writes %d"):format(row.format, dialect.FORMAT)
+  return nil, string.format("its format is %s, this library writes %d", row.format, dialect.FORMAT)
 end
 
 return M

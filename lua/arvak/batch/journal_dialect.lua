@@ -93,7 +93,7 @@ function sqlite.identify(connection, query)
   if not header then return nil, message end
   if id == 0 and tonumber(found.objects) == 0 and tonumber(header.user_version) == 0 then return "empty" end
   if id == 0 and found.batch == BATCH_COLUMNS and found.item == ITEM_COLUMNS then return "journal" end
-  if id == 0 and found.batch and found.batch:find("^batch,format") and found.batch ~= BATCH_COLUMNS then
+  if id == 0 and found.batch and string.find(found.batch, "^batch,format") and found.batch ~= BATCH_COLUMNS then
     return "journal"   -- whose format will be refused
   end
   return nil, "it is a database of something else, and no journal"
@@ -126,7 +126,7 @@ end
 
 -- In the transaction that makes the tables.
 function sqlite.stamp(connection, query)
-  return query(connection, ("PRAGMA application_id = %d"):format(APPLICATION_ID))
+  return query(connection, string.format("PRAGMA application_id = %d", APPLICATION_ID))
 end
 
 -- Brings what is in the write-ahead log into the file itself. What comes after is in the log alone, so the file says
@@ -153,10 +153,10 @@ end
 
 -- What a message of the database means to people, or nil.
 function sqlite.explain(message)
-  if message:find("database is locked", 1, true) then return "another process is using it" end
-  if message:find("readonly database", 1, true) then return "it cannot be written (read-only)" end
-  if message:find("file is not a database", 1, true) then return "it is no SQLite file" end
-  if message:find("disk is full", 1, true) then return "the disk is full" end
+  if string.find(message, "database is locked", 1, true) then return "another process is using it" end
+  if string.find(message, "readonly database", 1, true) then return "it cannot be written (read-only)" end
+  if string.find(message, "file is not a database", 1, true) then return "it is no SQLite file" end
+  if string.find(message, "disk is full", 1, true) then return "the disk is full" end
 end
 
 return M

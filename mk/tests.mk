@@ -30,8 +30,8 @@ BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/%,$(SPECS)) spec
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
 
-.PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua check-grpc check-debian repeat check-long \
-  tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua fuzz-plugin run-fuzz-plugin check-grpc \
+  check-debian repeat check-long tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua); the reference
 lint:
@@ -55,9 +55,9 @@ examples:
 #: make asan          the tests and the example of a host under AddressSanitizer and UBSan with a hard-working garbage collector
 # An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
 # intercept_tls_get_addr: the leak check of gcc 12 dies of what it takes for thread-local storage of a loaded library.
-asan fuzz-lua: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
-asan fuzz-lua: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
-asan fuzz-lua: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
+asan fuzz-lua fuzz-plugin: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
+asan fuzz-lua fuzz-plugin: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
+asan fuzz-lua fuzz-plugin: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
 ASAN_MAKE = BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS)
 asan:
 	@$(SETUP) test
@@ -75,6 +75,15 @@ fuzz-lua:
 
 run-fuzz-lua:
 	@$(RUN) $(LUA) spec/long/fuzz_lua.lua $(SEED) $(FUZZ_SECONDS)
+
+#: make fuzz-plugin   the same as a plugin that knows the private names, with limits, interrupts and deadlines of a host
+fuzz-plugin:
+	@$(SETUP) test
+	@$(SUBMAKE) $(ASAN_MAKE) all build/asan/test/fuzz_host
+	@$(MAKE) --no-print-directory BUILD=build/asan run-fuzz-plugin
+
+run-fuzz-plugin:
+	@$(RUN) $(BUILD)/test/fuzz_host $(SEED) $(FUZZ_SECONDS)
 
 #: make tsan          the tests in C, and the example of a host, under ThreadSanitizer
 # gRPC is not built for it, so what happens inside is not looked at; what we hand from thread to thread is guarded by
@@ -137,7 +146,7 @@ check-long:
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/fuzz_circuits.lua $(SEED)
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
-	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
+	@for target in fuzz-lua fuzz-plugin fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(LUA_TESTS) $(PEER) $(FOREIGN)
 
@@ -159,6 +168,11 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
 	  $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS)
+
+$(BUILD)/test/fuzz_host: spec/long/fuzz_host.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(BUILD)/sources
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
 
 # What specs load to have connections die: spec/support/peer.lua.
 $(PEER): spec/support/peer.c $(BUILD)/flags

@@ -133,14 +133,15 @@ repeat:
 
 #: make check-long    hours: SEED's random tests, 200 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
 check-long: FUZZ_SECONDS = 1800
+CROWD       = CROWD_PLUGINS=50 CROWD_SECONDS=60
 check-long:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
 	@$(RUN) MOVES_SECONDS=200 MOVES_SEED=$(or $(SEED),1) STRESS_SECONDS=200 STRESS_SEED=$(or $(SEED),1) \
 	  tools/test.sh $(BUILD)/test/core/moves_test $(BUILD)/test/core/stress_test
-	@$(RUN) INTERRUPTS=10000 CROWD_SECONDS=60 tools/test.sh $(BUILD)/test/lua/interrupt_test $(BUILD)/test/lua/quota_test
+	@$(RUN) INTERRUPTS=10000 $(CROWD) tools/test.sh $(BUILD)/test/lua/interrupt_test $(BUILD)/test/lua/crowd_test
 	@INTERRUPTS=10000 $(MAKE) --no-print-directory tsan T=lua/interrupt
-	@for target in asan tsan; do CROWD_SECONDS=60 $(MAKE) --no-print-directory $$target T=lua/quota || exit 1; done
+	@for target in asan tsan; do $(CROWD) $(MAKE) --no-print-directory $$target T=lua/crowd || exit 1; done
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)

@@ -58,7 +58,8 @@ enum { EVILS = sizeof evils / sizeof *evils };
 
 /* A tour through the library that needs no function of Lua's but those that were kept. */
 static const char *const tour[] = {
-    "local job = assert(client:submit_qasm(bell, 'simulator', { shots = 5, timeout = 10, metadata = { ['x-a'] = 'b' } }))\n"
+    "local options = { shots = 5, timeout = 10, metadata = { ['x-a'] = 'b' } }\n"
+    "local job = assert(client:submit_qasm(bell, 'simulator', options))\n"
     "local r = assert(client:wait_for_job(job)) assert(r.shots == 5)\n"
     "local sum = 0 for _, n in r:pairs() do sum = sum + n end assert(sum == 5)\n"
     "assert(r:most_frequent() and r:probabilities() and r:to_table().shots == 5 and r:top(1)[1])\n"
@@ -74,7 +75,8 @@ static const char *const tour[] = {
     "assert(not ok and find(message, 'unknown option \"nonsense\"', 1, true), message)\n"
     "ok, message = pcall(arvak.run, function() error({}) end) assert(not ok and message.traceback)",
     "assert(arvak.run(function()\n"
-    "  local a, b = arvak.spawn(function() return client:execute(bell, 'simulator', 3) end), arvak.spawn(arvak.sleep, 0)\n"
+    "  local a = arvak.spawn(function() return client:execute(bell, 'simulator', 3) end)\n"
+    "  local b = arvak.spawn(arvak.sleep, 0)\n"
     "  arvak.sleep(0.001) assert(b:result()) return a:result().shots end) == 3)\n"
     "local f = client:submit_batch_future({ { bell, 1 }, { bell, 2 } }, 'simulator')\n"
     "local n = 0 for _ in arvak.as_completed(f, 10) do n = n + 1 end assert(n == 2)\n"
@@ -93,7 +95,8 @@ static const char *const tour[] = {
     "  if kind == 'completed' then assert(r.shots == 4) n = 0 end end assert(n == 0)\n"
     "for _, transport in pairs { 'stream', 'unary' } do\n"
     "  local m = arvak.batch_manager(client, { max_workers = 2 })\n"
-    "  local r = m:execute_batch({ { bell, 1 }, { bell, 2 }, { 'nonsense', 3 } }, 'simulator', { transport = transport })\n"
+    "  local list = { { bell, 1 }, { bell, 2 }, { 'nonsense', 3 } }\n"
+    "  local r = m:execute_batch(list, 'simulator', { transport = transport })\n"
     "  assert(r.success_count == 2 and r.items[3].err.kind == 'invalid_circuit' and tostring(r) and tostring(m))\n"
     "end",
     "local theta = arvak.circuit.parameter 'theta'\n"
@@ -102,7 +105,8 @@ static const char *const tour[] = {
     "local read = assert(arvak.circuit.from_qasm(c:bind { theta = 1 }:to_qasm { lowered = false }))\n"
     "assert(read:lowered().qasm == c:bind { theta = 1 }:lowered().qasm)\n"
     "assert(client:execute(arvak.circuit.from_qasm(bell), 'simulator', 3).shots == 3)\n"
-    "local value, err = arvak.circuit.from_qasm('OPENQASM 3.0; qubit q; nonsense q;') assert(not value and tostring(err))",
+    "local value, err = arvak.circuit.from_qasm('OPENQASM 3.0; qubit q; nonsense q;')\n"
+    "assert(not value and tostring(err))",
 };
 enum { TOUR = sizeof tour / sizeof *tour };
 

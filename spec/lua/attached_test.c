@@ -1,5 +1,5 @@
-/* Interrupts and deadlines of states that are attached to an event loop of others: whoever is suspended in it raises, the
- * loop comes back to the host, and it works again when the host has taken the interrupt back.
+/* Interrupts and deadlines of states that are attached to an event loop of others: whoever is suspended in it raises,
+ * the loop comes back to the host, and it works again when the host has taken the interrupt back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
 #include <stdatomic.h>

@@ -475,6 +475,38 @@ static void a_state_whose_steps_are_short_gets_its_slots(void **state) {
   assert_int_equal(ended, CALLS);
 }
 
+/* The host has given its client a rate; first in, first out the other one would wait for ten seconds. */
+static void one_with_many_waiting_submits_holds_up_nobody_at_the_hosts_rate(void **state) {
+  (void)state;
+  arvak_client *client = NULL;
+  arvak_client_options options = {.address = address, .limiter = {.rate = 100}};
+  assert_int_equal(arvak_client_new(&options, &client, NULL), ARVAK_OK);
+  plugin hog = {.L = open_plugin(client, NULL),
+                .source = "for i = 1, 1000 do client.async:submit_qasm(bell, 'simulator', 1) end\n"
+                          "local list = {} for i = 1, 20 do list[i] = { bell, 1 } end\n"
+                          "client.async:submit_batch(list, 'simulator') pcall(arvak.sleep, 3600) error('interrupted')"};
+  arvak_lua_handle *handle = arvak_lua_get_handle(hog.L);
+  lua_State *L = open_plugin(client, NULL);
+  pthread_t thread;
+  pthread_create(&thread, NULL, run_plugin, &hog);
+  arvak_client_stats stats;
+  do {
+    pause_ms(1);
+    arvak_client_get_stats(client, &stats);
+  } while (stats.held < 900);
+  int64_t start = arvak_now_ns();
+  for (int i = 0; i < 3; i++) must(L, "assert(client:submit_qasm(bell, 'simulator', 1))");
+  printf("# three submits take %.0f ms beside %d\n", (double)(arvak_now_ns() - start) / MS, stats.held);
+  arvak_client_get_stats(client, &stats);
+  assert_true(stats.held > 100);
+  arvak_lua_interrupt(handle, NULL);
+  pthread_join(thread, NULL);
+  arvak_lua_handle_unref(handle);
+  lua_close(hog.L);
+  lua_close(L);
+  arvak_client_unref(client);
+}
+
 /* It has asked for slots and computes: they go to the others until it waits again. */
 static void a_state_that_nobody_drives_holds_up_nobody(void **state) {
   (void)state;
@@ -513,6 +545,7 @@ int main(void) {
       cmocka_unit_test(the_host_sees_each_submit_and_may_refuse_it),
       cmocka_unit_test(a_state_has_figures_of_its_own),
       cmocka_unit_test(one_with_ten_thousand_waiting_calls_holds_up_nobody),
+      cmocka_unit_test(one_with_many_waiting_submits_holds_up_nobody_at_the_hosts_rate),
       cmocka_unit_test(a_state_whose_steps_are_short_gets_its_slots),
       cmocka_unit_test(a_state_that_nobody_drives_holds_up_nobody),
   };

@@ -4,7 +4,7 @@ local M = {}
 
 local function set_of(words)
   local set = {}
-  for word in words:gmatch("%S+") do set[word] = true end
+  for word in string.gmatch(words, "%S+") do set[word] = true end
   return set
 end
 
@@ -35,7 +35,7 @@ function M.is_standard_gate(name) return in_stdgates[name] or name == "U" or nam
 
 -- Whether a text is a name as the language writes one. Beyond ASCII any letter will do, and nobody here can tell those.
 function M.is_name(value)
-  return type(value) == "string" and value:find("^[%a_\128-\255][%w_\128-\255]*$") ~= nil
+  return type(value) == "string" and string.find(value, "^[%a_\128-\255][%w_\128-\255]*$") ~= nil
     and (not utf8 or utf8.len(value) ~= nil)
 end
 
@@ -48,7 +48,7 @@ function M.is_keyword(name) return words[3][name] or meant[name] or false end
 -- The name, or one with _ and a number behind it where the language, stdgates.inc or taken has it; then it is in taken.
 -- What no name may hold becomes _. taken: a set of names.
 function M.unique(name, taken)
-  name = name:gsub("[^%w_\128-\255]", "_"):gsub("^%d", "_%0")
+  name = string.gsub(string.gsub(name, "[^%w_\128-\255]", "_"), "^%d", "_%0")
   local unique, i = name, 0
   while taken[unique] or M.is_keyword(unique) or functions[unique] or in_stdgates[unique] do
     i = i + 1

@@ -50,8 +50,8 @@ M.parse = parse_expression
 -- The place of the next bracket, comma or semicolon that is not in a comment, or nil.
 local function next_mark(scanner, pos)
   while true do
-    pos = scanner.body:find("[][(){},;/]", pos)
-    if not pos or scanner.body:byte(pos) ~= 47 then return pos end
+    pos = string.find(scanner.body, "[][(){},;/]", pos)
+    if not pos or string.byte(scanner.body, pos) ~= 47 then return pos end
     pos = math.max(scanner:behind_blanks(pos), pos + 1)
   end
 end
@@ -62,7 +62,7 @@ local function skip_argument(scanner, from, err)
   local body, depth, pos = scanner.body, 0, from
   while true do
     pos = next_mark(scanner, pos)
-    local char = pos and body:sub(pos, pos)
+    local char = pos and string.sub(body, pos, pos)
     if not char or char == ";" or char == "{" or char == "}" then error(err, 0) end
     if depth == 0 and (char == "," or char == ")") then break end
     if char == "(" or char == "[" then depth = depth + 1 elseif char ~= "," then depth = depth - 1 end
@@ -105,7 +105,7 @@ end
 -- The same; arguments that cannot be read are kept as such.
 function M.lenient_arguments(scanner)
   local list = {}
-  if scanner.body:find("^%s*%)", scanner.pos) then
+  if string.find(scanner.body, "^%s*%)", scanner.pos) then
     scanner:next()
   else
     repeat list[#list + 1] = parse_argument(scanner) until not scanner:is(",")

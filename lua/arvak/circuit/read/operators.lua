@@ -287,7 +287,7 @@ local function compare_long(op, a, b, at)
     local n = math.min(a.n - from, PART)
     result = M.both("&&", compare_part("==", a, b, from, n, at), result, at)
     if op ~= "==" then
-      result = M.both("||", compare_part(op:sub(1, 1), a, b, from, n, at), result, at)
+      result = M.both("||", compare_part(string.sub(op, 1, 1), a, b, from, n, at), result, at)
     end
   end
   return result

@@ -18,7 +18,7 @@ function M.type(kind, width)
   local key = kind .. (width or "")
   local found = known[key]
   if not found then
-    found = { kind = kind, width = width, name = width and ("%s[%d]"):format(kind, width) or kind }
+    found = { kind = kind, width = width, name = width and string.format("%s[%d]", kind, width) or kind }
     known[key] = found
   end
   return found
@@ -30,11 +30,11 @@ M.ANGLE, M.DURATION, M.SYMBOL = M.type "angle", M.type "duration", M.type "symbo
 M.WHOLE_SYMBOL = { kind = "symbol", whole = true, name = "int" }
 local INT, BIT, SYMBOL = M.INT, M.BIT, M.SYMBOL
 
-function M.bits(n) return { kind = "bits", n = n, name = ("bit[%d]"):format(n) } end
+function M.bits(n) return { kind = "bits", n = n, name = string.format("bit[%d]", n) } end
 
 -- dims: the sizes, outermost first.
 function M.array(base, dims)
-  local name = ("array[%s, %s]"):format(base.name, table.concat(dims, ", "))
+  local name = string.format("array[%s, %s]", base.name, table.concat(dims, ", "))
   return { kind = "array", base = base, dims = dims, name = name }
 end
 
@@ -126,13 +126,13 @@ end
 
 -- The bits of a literal as "0110", least significant right.
 function M.literal_bits(literal, at)
-  local digits = literal:gsub("_", "")
-  if digits == "" or digits:find("[^01]") then
+  local digits = string.gsub(literal, "_", "")
+  if digits == "" or string.find(digits, "[^01]") then
     fault.raise(at, "the string \"%s\", expected a bit string of 0 and 1", literal)
   end
   local bits, n = {}, #digits
   bits.n = n
-  for i = 0, n - 1 do bits[i] = digits:byte(n - i) - 48 end
+  for i = 0, n - 1 do bits[i] = string.byte(digits, n - i) - 48 end
   return bits, M.bits(n)
 end
 

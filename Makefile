@@ -121,12 +121,13 @@ check:
 
 #: make install       to PREFIX (/usr/local), below DESTDIR if given
 install: all
-	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak' \
+	$(INSTALL) -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LUA_LIBDIR)/arvak/store' \
 	  '$(DESTDIR)$(LUA_DATADIR)/arvak' '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(INSTALL) -m 755 $(DEVSERVER) '$(DESTDIR)$(BINDIR)/arvak-devserver'
 	$(INSTALL) -m 755 $(MODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak.so'
 	$(INSTALL) -m 755 $(DEVMODULE) '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so'
-	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h '$(DESTDIR)$(INCLUDEDIR)'
+	$(foreach s,$(STORES),$(call install_store,$s))
+	$(INSTALL) -m 644 src/core/arvak.h src/lua/arvak_lua.h src/store/arvak_store.h '$(DESTDIR)$(INCLUDEDIR)'
 	$(INSTALL) -m 644 $(ARCHIVE) '$(DESTDIR)$(LIBDIR)/libarvak.a'
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@LIBDIR@|$(LIBDIR)|' \
 	  -e 's|@VERSION@|$(VERSION)|; s|@DEPS_LDFLAGS@|$(DEPS_LDFLAGS)|; s|@GRPC_LIBS@|$(GRPC_LIBS)|' \
@@ -144,11 +145,13 @@ install: all
 #: make uninstall     with the same PREFIX and DESTDIR
 uninstall:
 	rm -f '$(DESTDIR)$(BINDIR)/arvak-devserver' '$(DESTDIR)$(INCLUDEDIR)/arvak.h' '$(DESTDIR)$(INCLUDEDIR)/arvak_lua.h' \
+	  '$(DESTDIR)$(INCLUDEDIR)/arvak_store.h' $(foreach s,sqlite postgres,$(call store_installed,$s)) \
 	  '$(DESTDIR)$(LUA_LIBDIR)/arvak.so' '$(DESTDIR)$(LUA_LIBDIR)/arvak/devserver.so' \
 	  '$(DESTDIR)$(LIBDIR)/libarvak.a' '$(DESTDIR)$(LIBDIR)/pkgconfig/arvak.pc' \
 	  $(patsubst lua/%,'$(DESTDIR)$(LUA_DATADIR)/%',$(META_SRC) $(LOOP_SRC))
 	rm -f '$(DESTDIR)$(BINDIR)/arvak' '$(DESTDIR)$(MANDIR)/arvak.1' $(COMMAND_SRC:lua/%='$(DESTDIR)$(LUA_DATADIR)/%')
 	rmdir '$(DESTDIR)$(LUA_DATADIR)/arvak/command' 2>/dev/null || :
+	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak/store' 2>/dev/null || :
 	rmdir '$(DESTDIR)$(LUA_LIBDIR)/arvak' '$(DESTDIR)$(LUA_DATADIR)/arvak' 2>/dev/null || :
 
 #: make clean         remove build/

@@ -159,7 +159,8 @@ local function add_includes(path, text, exists)
 end
 
 -- What a test in C may include of the sources, by its folder.
-local TESTS = { ["spec/core/"] = "^src/core/", ["spec/lua/"] = "^src/[cl]", ["spec/devserver/"] = "^src/devserver/" }
+local TESTS = { ["spec/core/"] = "^src/core/", ["spec/store/"] = "^src/store/", ["spec/lua/"] = "^src/[cls]",
+  ["spec/devserver/"] = "^src/devserver/" }
 
 local function check_tests(exists)
   for folder, mine in pairs(TESTS) do

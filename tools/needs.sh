@@ -27,4 +27,12 @@ need 'the protobuf-c compiler' protobuf-c-compiler command -v $PROTOC_C
 need 'Lua 5.4' lua5.4 command -v $LUA
 need 'the Lua 5.4 headers' liblua5.4-dev compiles lua.h
 
+# What a program can do without.
+want() { # what it would be for, pkg-config's name, package
+  $PKG_CONFIG --exists "$2" 2>/dev/null ||
+    echo "arvak: built without $1, which needs $2: apt-get install $3" >&2
+}
+
+[ -n "$missing" ] || want 'arvak.store.sqlite (journals and ledgers in a file)' sqlite3 libsqlite3-dev
+[ -n "$missing" ] || want 'arvak.store.postgres (journals that machines share)' libpq libpq-dev
 [ -z "$missing" ] || { echo "arvak: to install all that is missing: apt-get install$missing" >&2; exit 1; }

@@ -24,6 +24,9 @@ return {
   { "src/store", knows = { "src/store/seam" } },
   { "src/store/sqlite", knows = { "src/store" }, outside = { "sqlite" } },
   { "src/store/binding", knows = { "src/store/seam", "src/store" }, outside = { "lua" } },
+  { "src/store/postgres", knows = { "src/store" }, outside = { "libpq" } },
+  { "src/store/postgres_module",
+    knows = { "src/store/arvak_store.h", "src/store/postgres", "src/store/binding" } },
   { "src/store/sqlite_module", knows = { "src/store/arvak_store.h", "src/store/sqlite", "src/store/binding" } },
 
   -- The binding.
@@ -53,14 +56,15 @@ return {
   { "lua/arvak/results", knows = { "lua/arvak/base", "lua/arvak/circuit" } },
   { "lua/arvak/async", knows = { "lua/arvak/base" } },
   { "lua/arvak/store", knows = { "lua/arvak/base", "lua/arvak/async" } },
+  { "lua/arvak/ledger", knows = { "lua/arvak/base", "lua/arvak/async", "lua/arvak/store" } },
   { "lua/arvak/jobs", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async" } },
   { "lua/arvak/streams", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs" } },
   { "lua/arvak/batch", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/store",
     "lua/arvak/jobs", "lua/arvak/streams" } },
   { "lua/arvak", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/jobs",
     "lua/arvak/streams" } },
-  { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/batch",
-    "lua/arvak/circuit", "lua/arvak" } },
+  { "lua/arvak.lua", knows = { "lua/arvak/base", "lua/arvak/results", "lua/arvak/async", "lua/arvak/ledger",
+    "lua/arvak/batch", "lua/arvak/circuit", "lua/arvak" } },
   -- What a program requires for itself, from files that are installed.
   { "lua/arvak/cqueues", knows = { "lua/arvak.lua" } },
   { "lua/arvak/luv", knows = { "lua/arvak.lua" } },

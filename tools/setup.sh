@@ -14,6 +14,8 @@ build pkg-config          finds the libraries
 build libgrpc-dev         gRPC C core, the transport
 build libprotobuf-c-dev   protobuf-c, the message encoding
 build libssl-dev         SHA-256 for journals; gRPC needs it too
+build libsqlite3-dev      SQLite: journals and ledgers in a file
+build libpq-dev           PostgreSQL: journals that machines share
 build protobuf-c-compiler generates C from proto/arvak.proto
 build lua5.4              the interpreter; also embeds the Lua sources at build time
 build liblua5.4-dev       headers of Lua
@@ -31,6 +33,7 @@ test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
 test  lua-sql-sqlite3     another handle on a journal, in the same process
 test  sqlite3            reads a journal as people do
+test  postgresql          a database of the tests' own
 test  openssl             certificates for the TLS tests
 test  lua-term            terminal test of the progress bar
 test  luarocks            tests the rock

@@ -136,14 +136,17 @@ static int bell_new(lua_State *L) {
   return 1;
 }
 
-/* ring_bell(bell): as a store does. */
+/* ring_bell(bell): as a store does; no effect when the bell is finalized, as the Lua state closes. */
 static int bell_ring(lua_State *L) {
-  wake(larvak_bell_check(L, 1));
+  larvak_bell *bell = ((arvak__bell_seam *)luaL_checkudata(L, 1, ARVAK_BELL))->bell;
+  if (bell) wake(bell);
   return 0;
 }
 
 larvak_bell *larvak_bell_check(lua_State *L, int index) {
-  return ((arvak__bell_seam *)luaL_checkudata(L, index, ARVAK_BELL))->bell;
+  larvak_bell *bell = ((arvak__bell_seam *)luaL_checkudata(L, index, ARVAK_BELL))->bell;
+  if (!bell) larvak_misuse(L, "the Lua state is closing");
+  return bell;
 }
 
 void larvak_bell_open(lua_State *L) {

@@ -8,7 +8,8 @@
 
 #include "state.h"
 
-larvak_bell *larvak_bell_check(lua_State *L, int index); /* borrowed; raises for any other value */
+/* Borrowed; raises for any other value, and for a bell that is finalized as the Lua state closes. */
+larvak_bell *larvak_bell_check(lua_State *L, int index);
 bool larvak_bell_is_awaited(const larvak_bell *bell);
 /* From now on it wakes loop, and this wait is to end once it rings: at once, if it has rung since the last wait. */
 void larvak_bell_await(larvak_bell *bell, arvak_loop *loop, lua_Integer ticket);

@@ -130,17 +130,59 @@ static int transaction_gc(lua_State *L) {
   return 0;
 }
 
-/* store:submit(tx, mode): its id. */
+/* store:submit(tx, mode, is_beat): its id. */
 static int store_submit(lua_State *L) {
   static const char *const modes[] = {"write", "read", "raw", NULL};
   arvak__db_store *store = check_living(L);
   transaction_box *box = check_transaction(L, 2);
   box->tx.mode = (arvak__db_mode)luaL_checkoption(L, 3, "write", modes);
-  int64_t id = arvak__db_store_submit(store, &box->tx);
+  int64_t id = arvak__db_store_submit(store, &box->tx, lua_toboolean(L, 4) != 0);
   if (id == 0) return raise_no_memory(L);
+  arvak__db_store_touch(store);
   box->is_submitted = true;
   lua_pushinteger(L, (lua_Integer)id);
   return 1;
+}
+
+/* ---- beats ---- */
+
+static int64_t check_seconds(lua_State *L, int index) {
+  lua_Number seconds = luaL_checknumber(L, index);
+  luaL_argcheck(L, seconds > 0, index, "expected seconds, more than 0");
+  return seconds < 9e9 ? (int64_t)(seconds * 1e9) : DB_NEVER;
+}
+
+/* store:beat(tx, every, quiet_after, turn or nil), or store:beat(nil): see arvak__db_pulse. */
+static int store_beat(lua_State *L) {
+  arvak__db_store *store = check_living(L);
+  arvak__db_pulse pulse = {0};
+  transaction_box *box = lua_isnoneornil(L, 2) ? NULL : check_transaction(L, 2);
+  if (box) {
+    luaL_argcheck(L, box->tx.first, 2, "expected a statement in it");
+    pulse = (arvak__db_pulse){.every_ns = check_seconds(L, 3), .quiet_ns = check_seconds(L, 4)};
+    pulse.turn = (size_t)luaL_optinteger(L, 5, 0);
+    luaL_argcheck(L, pulse.turn <= box->tx.first->value_count, 5, "expected a value's number in its first statement");
+    pulse.tx = box->tx;
+    pulse.tx.mode = DB_WRITE;
+  }
+  if (!arvak__db_store_beat(store, &pulse)) return raise_no_memory(L);
+  if (box) *box = (transaction_box){.is_submitted = true};
+  return 0;
+}
+
+/* store:touch(): a turn of the loop. */
+static int store_touch(lua_State *L) {
+  arvak__db_store_touch(check_living(L));
+  return 0;
+}
+
+/* store:last_beat(): when it was sent, or nil, and what the time is, in seconds of CLOCK_BOOTTIME. */
+static int store_last_beat(lua_State *L) {
+  int64_t last_ns = arvak__db_store_last_beat(check_living(L));
+  if (last_ns == 0) lua_pushnil(L);
+  else lua_pushnumber(L, (lua_Number)last_ns * 1e-9);
+  lua_pushnumber(L, (lua_Number)arvak__db_boot_ns() * 1e-9);
+  return 2;
 }
 
 /* ---- outcomes ---- */
@@ -203,6 +245,7 @@ static int store_take(lua_State *L) {
   if (!store || !arvak__db_store_peek(store, &view)) return 0;
   lua_createtable(L, hint(view.outcome->count), 6);
   if (view.kind == DB_ENDED) lua_pushliteral(L, "closed");
+  else if (view.kind == DB_BEATEN) lua_pushliteral(L, "beat");
   else lua_pushinteger(L, (lua_Integer)view.id);
   lua_setfield(L, -2, "id");
   lua_pushboolean(L, !view.outcome->has_failed);
@@ -214,6 +257,7 @@ static int store_take(lua_State *L) {
     lua_rawseti(L, -2, ++place);
   }
   arvak__db_store_drop(store);
+  arvak__db_store_touch(store);
   return 1;
 }
 
@@ -322,7 +366,9 @@ int arvak__db_open_module(lua_State *L, const arvak__db_driver *driver) {
   static const luaL_Reg store_meta[] = {{"__gc", store_abandon}, {"__close", store_abandon}, {NULL, NULL}};
   static const luaL_Reg store_methods[] = {{"transaction", store_transaction}, {"submit", store_submit},
                                            {"take", store_take},               {"close", store_close},
-                                           {"abandon", store_abandon},         {NULL, NULL}};
+                                           {"abandon", store_abandon},         {"beat", store_beat},
+                                           {"touch", store_touch},             {"last_beat", store_last_beat},
+                                           {NULL, NULL}};
   static const luaL_Reg tx_meta[] = {{"__gc", transaction_gc}, {NULL, NULL}};
   static const luaL_Reg tx_methods[] = {
       {"add", transaction_add}, {"bytes", transaction_bytes}, {"count", transaction_count}, {NULL, NULL}};

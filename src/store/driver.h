@@ -21,6 +21,8 @@ typedef struct arvak__db_settings {
   int64_t connect_timeout_ns;   /* of open */
   int64_t statement_timeout_ns; /* of each statement, COMMIT too */
   int64_t busy_timeout_ns;      /* SQLite: how long a lock that somebody else holds is waited for */
+  int64_t idle_timeout_ns;      /* PostgreSQL: how long the server keeps a transaction whose client says nothing */
+  const char *application_name; /* PostgreSQL: as the server's views show it; NULL: the name's own, or arvak */
   bool is_readonly;
   bool must_exist;              /* SQLite: a file that does not exist is not made */
 } arvak__db_settings;

@@ -12,7 +12,7 @@ const char *arvak__db_what_name(arvak__db_what what) {
       [DB_NOT_A_DATABASE] = "not_a_database", [DB_CORRUPT] = "corrupt",
       [DB_CONSTRAINT] = "constraint", [DB_IO] = "io",
       [DB_LOST] = "lost",         [DB_TIMEOUT] = "timeout",
-      [DB_AUTH] = "auth",         [DB_CLOSED] = "closed"};
+      [DB_AUTH] = "auth",         [DB_CLOSED] = "closed",     [DB_FENCED] = "fenced"};
   return names[what];
 }
 

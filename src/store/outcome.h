@@ -29,6 +29,7 @@ typedef enum arvak__db_what {
   DB_LOST,           /* nobody knows whether COMMIT was carried out */
   DB_TIMEOUT,
   DB_AUTH,
+  DB_FENCED,         /* a sign of life found nothing to change: somebody else has taken over */
   DB_CLOSED,         /* the store was closed, or the process is a fork of the one that opened it */
   DB_WHAT_COUNT
 } arvak__db_what;

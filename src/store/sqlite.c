@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { CACHE_SIZE = 32, OPCODES_PER_LOOK = 1000, MOST_BUSY_PAUSE_MS = 25 };
 
@@ -18,7 +20,8 @@ typedef struct cached {
   uint64_t used;          /* the later the larger */
 } cached;
 
-typedef struct connection {
+typedef struct connection connection;
+struct connection {
   sqlite3 *db; /* owned */
   const arvak__db_settings *settings;
   arvak__db_control *control;
@@ -26,7 +29,11 @@ typedef struct connection {
   int64_t busy_until_ns; /* of the wait for a lock; 0: it has not begun */
   cached cache[CACHE_SIZE];
   uint64_t uses;
-} connection;
+  /* files_mutex: */
+  dev_t device;
+  ino_t inode;
+  connection *next; /* in open_files or inherited_files */
+};
 
 /* What one statement of a transaction is executed with. */
 typedef struct run {
@@ -35,6 +42,54 @@ typedef struct run {
   size_t number; /* of the statement, from 1 on; 0: BEGIN and COMMIT */
   arvak__db_mode mode;
 } run;
+
+/* ---- forks ---- */
+
+/* What this process has open, and what its parent had when it forked. Of a file that the parent has open, SQLite in the
+ * child believes that it holds the locks, and would write without any: such a file is refused there. */
+static pthread_mutex_t files_mutex = PTHREAD_MUTEX_INITIALIZER;
+static connection *open_files, *inherited_files;
+
+static void before_fork(void) { pthread_mutex_lock(&files_mutex); }
+static void after_fork(void) { pthread_mutex_unlock(&files_mutex); }
+
+static void after_fork_in_child(void) {
+  for (connection *first; (first = open_files);) {
+    open_files = first->next;
+    first->next = inherited_files;
+    inherited_files = first;
+  }
+  pthread_mutex_unlock(&files_mutex);
+}
+
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
+
+/* Under files_mutex. */
+static bool is_inherited(const char *name) {
+  struct stat info;
+  if (!inherited_files || stat(name, &info) != 0) return false;
+  const connection *other = inherited_files;
+  while (other && (other->device != info.st_dev || other->inode != info.st_ino)) other = other->next;
+  return other != NULL;
+}
+
+/* Under files_mutex. */
+static void note_file(connection *c, const char *name) {
+  struct stat info;
+  if (stat(name, &info) != 0) return; /* ":memory:" */
+  c->device = info.st_dev;
+  c->inode = info.st_ino;
+  c->next = open_files;
+  open_files = c;
+}
+
+static void forget_file(connection *c) {
+  pthread_mutex_lock(&files_mutex);
+  connection **place = &open_files;
+  while (*place && *place != c) place = &(*place)->next;
+  if (*place) *place = c->next;
+  pthread_mutex_unlock(&files_mutex);
+}
 
 /* ---- failures ---- */
 
@@ -46,10 +101,9 @@ static arvak__db_what what_of(int code, int system_errno) {
     case SQLITE_NOTADB: return DB_NOT_A_DATABASE;
     case SQLITE_CORRUPT: return DB_CORRUPT;
     case SQLITE_CONSTRAINT: return DB_CONSTRAINT;
-    case SQLITE_IOERR:
+    case SQLITE_IOERR: case SQLITE_CANTOPEN: case SQLITE_NOLFS:
       if (system_errno == ENOSPC || system_errno == EDQUOT) return DB_FULL;
-      return (code == SQLITE_IOERR_NOMEM) ? DB_OTHER : DB_IO;
-    case SQLITE_CANTOPEN: case SQLITE_NOLFS: return DB_IO;
+      return system_errno == EROFS || system_errno == EACCES || system_errno == EPERM ? DB_READONLY : DB_IO;
     default: return DB_OTHER;
   }
 }
@@ -67,8 +121,8 @@ static void fail(const run *r, int code) {
   } else if (code == SQLITE_INTERRUPT && arvak__db_control_is_interrupted(r->c->control)) {
     arvak__db_outcome_fail(r->outcome, DB_CLOSED, code, r->number, "the store was closed meanwhile");
   } else if (code == SQLITE_INTERRUPT) {
-    arvak__db_outcome_fail(r->outcome, DB_TIMEOUT, code, r->number, "the statement took longer than %g s",
-                           (double)r->c->settings->statement_timeout_ns * 1e-9);
+    arvak__db_outcome_fail(r->outcome, DB_TIMEOUT, code, r->number, "the statement took longer than %lld ms",
+                           (long long)(r->c->settings->statement_timeout_ns / 1000000));
   } else {
     int system_errno = errno_of(db, code);
     char buffer[128];
@@ -98,7 +152,11 @@ static int on_busy(void *ud, int count) {
   return 1;
 }
 
-static void start_clock(connection *c) { c->deadline_ns = arvak__db_after_ns(c->settings->statement_timeout_ns); }
+/* SQLite reports the errno that it finds, which should be none of an earlier call's. */
+static void start_clock(connection *c) {
+  errno = 0;
+  c->deadline_ns = arvak__db_after_ns(c->settings->statement_timeout_ns);
+}
 
 /* ---- prepared statements ---- */
 
@@ -314,20 +372,34 @@ static void execute(void *ud, const arvak__db_transaction *tx, arvak__db_outcome
   roll_back(r.c);
 }
 
-/* A name that SQLite would take for a URI is a file's. */
-static int open_file(connection *c, const char *where) {
-  bool is_file = strncmp(where, "file:", 5) == 0;
-  char *name = is_file ? sqlite3_mprintf("./%s", where) : sqlite3_mprintf("%s", where);
-  if (!name) return SQLITE_NOMEM;
+/* The extended codes of this call are asked for, since they are not on yet. */
+static int open_file(connection *c, const char *name) {
   int flags = c->settings->is_readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
   if (!c->settings->is_readonly && !c->settings->must_exist) flags |= SQLITE_OPEN_CREATE;
   int code = sqlite3_open_v2(name, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
-  sqlite3_free(name);
-  return code;
+  return code != SQLITE_OK && c->db ? sqlite3_extended_errcode(c->db) : code;
 }
 
+/* No fork comes in between. */
+static void open_named(connection *c, const char *name, arvak__db_outcome *outcome) {
+  pthread_mutex_lock(&files_mutex);
+  bool is_refused = is_inherited(name);
+  int code = is_refused ? SQLITE_OK : open_file(c, name);
+  if (!is_refused && code == SQLITE_OK) note_file(c, name);
+  pthread_mutex_unlock(&files_mutex);
+  if (is_refused)
+    arvak__db_outcome_fail(outcome, DB_CLOSED, 0, 0, "this process is a fork of one that has the file open, so SQLite "
+                           "could not lock it here: open it in a program of its own");
+  else if (code != SQLITE_OK)
+    fail(&(run){.c = c, .outcome = outcome}, code);
+  if (outcome->what == DB_READONLY) outcome->what = DB_IO; /* it cannot be read either */
+}
+
+/* A name that SQLite might take for a URI is a file's. */
 static void open_database(void *ud, const arvak__db_settings *settings, arvak__db_control *control,
                           arvak__db_outcome *outcome) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, watch_forks);
   connection *c = ud;
   c->settings = settings;
   c->control = control;
@@ -335,13 +407,11 @@ static void open_database(void *ud, const arvak__db_settings *settings, arvak__d
     arvak__db_outcome_fail(outcome, DB_OTHER, 0, 0, "this libsqlite3 was built without threads");
     return;
   }
-  int code = open_file(c, settings->where);
-  if (code != SQLITE_OK) {
-    if (c->db) code = sqlite3_extended_errcode(c->db);
-    if (c->db) fail(&(run){.c = c, .outcome = outcome}, code);
-    else arvak__db_outcome_fail_memory(outcome, 0);
-    return;
-  }
+  char *name = sqlite3_mprintf("%s%s", strncmp(settings->where, "file:", 5) == 0 ? "./" : "", settings->where);
+  if (name) open_named(c, name, outcome);
+  else arvak__db_outcome_fail_memory(outcome, 0);
+  sqlite3_free(name);
+  if (outcome->has_failed) return;
   sqlite3_extended_result_codes(c->db, 1);
   sqlite3_busy_handler(c->db, on_busy, c);
   sqlite3_progress_handler(c->db, OPCODES_PER_LOOK, on_progress, c);
@@ -352,6 +422,7 @@ static void close_database(void *ud) {
   for (cached *place = c->cache; place < c->cache + CACHE_SIZE; place++) clear(place);
   sqlite3_close(c->db);
   c->db = NULL;
+  forget_file(c);
 }
 
 #define FIELD(name) offsetof(arvak__db_settings, name)

@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "beat.h"
+
 typedef enum state { STATE_OPEN, STATE_CLOSING, STATE_LEAVING, STATE_DETACHED, STATE_ENDED } state;
 
 /* A transaction on its way, with the place for its outcome. */
@@ -26,6 +28,7 @@ typedef struct job {
   arvak__db_kind kind;
   int64_t id;
   bool is_refused; /* submitted after close */
+  bool is_beat;    /* a sign of life, too */
   arvak__db_transaction tx;
   arvak__db_outcome outcome;
 } job;
@@ -48,6 +51,8 @@ struct arvak__db_store {
   state state;          /* mu */
   job_list queue, done; /* mu; owned */
   job *open_job, *end_job; /* owned until they are done */
+  job *beat_job;           /* mu; owned until a beat is reported */
+  arvak__db_beat beat;
   /* The Lua thread's: */
   int64_t submitted, taken; /* ids; taken: -1 before the outcome of opening */
   bool is_close_wanted, is_end_taken;
@@ -100,6 +105,8 @@ static void free_store(arvak__db_store *store) {
   free_jobs(&store->done);
   free_job(store->open_job);
   free_job(store->end_job);
+  free_job(store->beat_job);
+  arvak__db_beat_fini(&store->beat);
   arvak__db_arena_fini(&store->texts);
   arvak__db_control_fini(&store->control);
   pthread_mutex_destroy(&store->mu);
@@ -142,6 +149,40 @@ static void execute(arvak__db_store *store, job *next) {
   else store->driver->execute(store->connection, &next->tx, &next->outcome);
 }
 
+static void execute_and_answer(arvak__db_store *store, job *next) {
+  int64_t sent_ns = arvak__db_boot_ns();
+  execute(store, next);
+  if (next->is_beat) arvak__db_beat_note(&store->beat, sent_ns, &next->outcome);
+  answer(store, next);
+}
+
+/* Without memory for the next report there is none, until there is memory again. */
+static void report_beat(arvak__db_store *store, const arvak__db_outcome *outcome) {
+  job *spare = calloc(1, sizeof *spare);
+  pthread_mutex_lock(&store->mu);
+  job *report = store->beat_job;
+  store->beat_job = spare;
+  pthread_mutex_unlock(&store->mu);
+  if (!report) return;
+  report->kind = DB_BEATEN;
+  report->outcome = *outcome;
+  answer(store, report);
+}
+
+static void execute_beat(arvak__db_store *store) {
+  arvak__db_outcome outcome = {0};
+  const arvak__db_transaction *tx = arvak__db_beat_begin(&store->beat);
+  int64_t sent_ns = arvak__db_boot_ns();
+  store->driver->execute(store->connection, tx, &outcome);
+  if (arvak__db_beat_end(&store->beat, sent_ns, &outcome)) report_beat(store, &outcome);
+  else arvak__db_outcome_fini(&outcome);
+}
+
+static int64_t beat_due(arvak__db_store *store) {
+  bool can_beat = store->is_connected && !arvak__db_control_is_interrupted(&store->control);
+  return can_beat ? arvak__db_beat_due(&store->beat) : DB_NEVER;
+}
+
 /* The next to be executed, if there is one. *is_over: there will be none. */
 static job *take_job(arvak__db_store *store, bool *is_over) {
   pthread_mutex_lock(&store->mu);
@@ -157,13 +198,12 @@ static void work(arvak__db_store *store) {
     int fd = -1;
     int64_t until = DB_NEVER;
     if (store->is_connected && store->driver->idle) until = store->driver->idle(store->connection, &fd);
+    int64_t beat_at = beat_due(store);
     job *next = take_job(store, &is_over);
-    if (next) {
-      execute(store, next);
-      answer(store, next);
-    } else if (!is_over) {
-      arvak__db_control_wait(&store->control, fd, POLLIN, until);
-    }
+    if (next) execute_and_answer(store, next);
+    if (is_over) break;
+    if (beat_at <= arvak__db_now_ns()) execute_beat(store);
+    else if (!next) arvak__db_control_wait(&store->control, fd, POLLIN, beat_at < until ? beat_at : until);
   }
 }
 
@@ -186,6 +226,7 @@ static void finish(arvak__db_store *store) {
 
 static void *run(void *ud) {
   arvak__db_store *store = ud;
+  pthread_setname_np(pthread_self(), "arvak-store"); /* as top and debuggers show it */
   connect(store);
   work(store);
   if (store->is_connected) store->driver->close(store->connection);
@@ -251,6 +292,7 @@ arvak__db_store *arvak__db_store_new(const arvak__db_driver *driver, const arvak
   store->done.end = &store->done.first;
   store->control.wake_fd = -1;
   init_locks(store);
+  arvak__db_beat_init(&store->beat);
   store->connection = calloc(1, driver->size_bytes);
   store->open_job = calloc(1, sizeof *store->open_job);
   store->end_job = calloc(1, sizeof *store->end_job);
@@ -267,7 +309,7 @@ arvak__db_store *arvak__db_store_new(const arvak__db_driver *driver, const arvak
 
 /* ---- for the Lua thread ---- */
 
-int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx) {
+int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx, bool is_beat) {
   if (is_foreign(store)) {
     arvak__db_arena_fini(&tx->arena);
     *tx = (arvak__db_transaction){0};
@@ -277,6 +319,7 @@ int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx
   job *added = calloc(1, sizeof *added);
   if (!added) return 0;
   added->kind = DB_EXECUTED;
+  added->is_beat = is_beat;
   added->id = ++store->submitted;
   added->tx = *tx;
   *tx = (arvak__db_transaction){0};
@@ -290,6 +333,26 @@ int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx
   else arvak__db_control_wake(&store->control);
   return added->id;
 }
+
+bool arvak__db_store_beat(arvak__db_store *store, arvak__db_pulse *pulse) {
+  if (is_foreign(store)) return true;
+  job *report = calloc(1, sizeof *report);
+  if (!report) return false;
+  pthread_mutex_lock(&store->mu);
+  bool is_spare = store->beat_job != NULL;
+  if (!is_spare) store->beat_job = report;
+  pthread_mutex_unlock(&store->mu);
+  if (is_spare) free_job(report);
+  arvak__db_beat_set(&store->beat, pulse);
+  arvak__db_control_wake(&store->control);
+  return true;
+}
+
+void arvak__db_store_touch(arvak__db_store *store) {
+  if (arvak__db_beat_touch(&store->beat) && !is_foreign(store)) arvak__db_control_wake(&store->control);
+}
+
+int64_t arvak__db_store_last_beat(const arvak__db_store *store) { return atomic_load(&store->beat.beat_ns); }
 
 static bool peek_in_child(arvak__db_store *store, arvak__db_view *view) {
   bool is_end = store->taken == store->submitted;
@@ -317,7 +380,7 @@ void arvak__db_store_drop(arvak__db_store *store) {
   arvak__db_view view;
   if (!arvak__db_store_peek(store, &view)) return;
   if (view.kind == DB_ENDED) store->is_end_taken = true;
-  else store->taken = view.id;
+  else if (view.kind != DB_BEATEN) store->taken = view.id;
   if (is_foreign(store)) return;
   pthread_mutex_lock(&store->mu);
   job *taken = pop(&store->done);
@@ -344,7 +407,9 @@ static bool leave_thread(arvak__db_store *store) {
   int64_t until = arvak__db_after_ns(DB_ABANDON_NS);
   struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
   pthread_mutex_lock(&store->mu);
-  if (store->state != STATE_ENDED) {
+  if (store->state == STATE_CLOSING) { /* what is queued has this moment */
+    arvak__db_control_interrupt_at(&store->control, until);
+  } else if (store->state != STATE_ENDED) {
     store->state = STATE_LEAVING;
     arvak__db_control_interrupt_at(&store->control, 0);
   }

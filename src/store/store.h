@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "beat.h"
 #include "driver.h"
 #include "outcome.h"
 #include "seam.h"
@@ -16,12 +17,12 @@
 
 typedef struct arvak__db_store arvak__db_store;
 
-typedef enum arvak__db_kind { DB_OPENED, DB_EXECUTED, DB_ENDED } arvak__db_kind;
+typedef enum arvak__db_kind { DB_OPENED, DB_EXECUTED, DB_BEATEN, DB_ENDED } arvak__db_kind;
 
 /* The first outcome that has not been taken. */
 typedef struct arvak__db_view {
   arvak__db_kind kind;
-  int64_t id; /* 0 of DB_OPENED and DB_ENDED */
+  int64_t id; /* 0 unless DB_EXECUTED */
   const arvak__db_outcome *outcome;
 } arvak__db_view;
 
@@ -29,8 +30,15 @@ typedef struct arvak__db_view {
  * the bell, which rings for each outcome. Owned: arvak__db_store_abandon. NULL: out of memory. */
 arvak__db_store *arvak__db_store_new(const arvak__db_driver *driver, const arvak__bell_seam *seam,
                                      const arvak__db_settings *settings);
-/* Its id: 1, 2, …; the transaction is empty afterwards. 0: out of memory, and nothing has happened. */
-int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx);
+/* Its id: 1, 2, …; the transaction is empty afterwards. 0: out of memory, and nothing has happened. is_beat: it is a
+ * sign of life as well, which its first statement gives. */
+int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx, bool is_beat);
+/* Repeats a transaction from now on, at once for the first time, and reports those that fail as DB_BEATEN; an empty
+ * pulse: no more. Takes the pulse. False: out of memory, and nothing has happened. */
+bool arvak__db_store_beat(arvak__db_store *store, arvak__db_pulse *pulse);
+void arvak__db_store_touch(arvak__db_store *store); /* the loop of the Lua thread has had a turn */
+/* When the last beat that changed a row was sent, by CLOCK_BOOTTIME; 0: none has. */
+int64_t arvak__db_store_last_beat(const arvak__db_store *store);
 /* False: none has come. The outcome is borrowed until arvak__db_store_drop, which lets go of it. */
 bool arvak__db_store_peek(arvak__db_store *store, arvak__db_view *view);
 void arvak__db_store_drop(arvak__db_store *store);

@@ -91,6 +91,9 @@ function Direct:note_end(input) self.run.ended:push(input) end
 function Direct.turn() end
 function Direct.next_time() return nil end
 function Direct.is_empty() return true end
+function Direct.may_send() return true end
+function Direct.may_recall() return true end
+function Direct.progress() end
 function Direct.let_go() end
 function Direct.close() end
 
@@ -163,8 +166,8 @@ end
 -- The journal is of another batch, as this place shows.
 local function refuse(self, index, why)
   self.run.is_refused = true
-  local err = errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn: %s")
-    :format(self.journal.path, index, why))
+  local err = errors.new("rpc", string.format("the journal %s is refused: its circuit %d is not the one that was drawn: %s",
+    self.journal.path, index, why))
   self.run:stop(err)
   return err
 end
@@ -195,7 +198,7 @@ end
 local function admit_unread(self)
   while not self.unread:is_empty() do
     local input = self.unread:peek()
-    local item = self.journal:find(input.index)
+    local item = string.find(self.journal, input.index)
     if item == nil then return end
     self.unread:pop()
     if inputs.is_open(input) then admit(self, input, item) end
@@ -207,7 +210,7 @@ end
 function Commits:admit(input)
   input.hash = input.hash or identities.hash(input)
   if self.unread:is_empty() then
-    local item = self.journal:find(input.index)
+    local item = string.find(self.journal, input.index)
     if item ~= nil then return admit(self, input, item) end
   end
   self.unread:push(input)
@@ -300,6 +303,10 @@ function Commits:next_time()
   return held_until
 end
 
+function Commits.may_send() return true end
+function Commits.may_recall() return true end
+function Commits.progress() end
+
 function Commits:is_empty() return self.filling.ended:is_empty() and self.on_its_way.ended:is_empty() end
 
 -- ---- the end
@@ -318,8 +325,8 @@ local function wait_until_idle(self, ends_at)
     if self.state == "failed" or self.journal:is_idle() then return true end
     local left = ends_at - core.now()
     if left <= 0 then
-      self.run:stop(errors.new("timeout", ("the journal %s has not been written within %d s: does the disk answer?")
-        :format(self.journal.path, LONGEST_END)))
+      self.run:stop(errors.new("timeout", string.format("the journal %s has not been written within %d s: does the disk answer?",
+        self.journal.path, LONGEST_END)))
       return false
     end
     if future.park(self.run.tickets, "execute_batch", left) == nil then return false end

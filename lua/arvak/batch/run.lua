@@ -25,7 +25,7 @@ local M = {}
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
 local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
-local PACING = 2.0              -- seconds of refusals that are no trouble
+local PACING = 2.0              -- seconds of refusals that are no trouble: a usual way of servers to slow clients down
 
 local Run = {}
 Run.__index = Run
@@ -110,7 +110,7 @@ local function note_end(self, input)
     self.watcher:note_duration(core.now() - (input.accepted_at or input.sent_at))
   end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
-    self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
+    self:stop(errors.new("canceled", string.format("circuits[%d] failed, and fail_fast is set", input.index),
       { cause = input.err, target = self.target }))
   end
   self.commits:note_end(input)
@@ -119,6 +119,11 @@ end
 
 -- What follows from a change of an input's state.
 local effects = { ["end"] = note_end }
+
+function effects.part(self, input)
+  self.watcher:forget(input)
+  self.places:give_back(self)
+end
 
 function effects.queue(self, input) self.ready:push(input) end
 function effects.look(self, input) self.watcher:look_now(input, core.now()) end
@@ -229,6 +234,7 @@ end
 
 -- Whether an input is to be sent. Those that ended in the queue are dropped.
 function Run:has_ready()
+  if not self.commits:may_send() then return false end
   while true do
     local input = self.ready:peek()
     if not input then return false end
@@ -291,7 +297,7 @@ local function stop_by_user(self, name, caught)
   elseif by then
     strays.add(err)
   end
-  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(err)),
+  self:stop(errors.new("canceled", string.format("%s raised an error, see cause: %s", name, tostring(err)),
     { cause = err, traceback = traceback }))
 end
 
@@ -355,6 +361,9 @@ local function wind_down(self, now)
     self.source:stop()
     self.transport:stop()
     self.places:step_out(self)
+  end
+  if not self.has_recalled and self.commits:may_recall(now) then
+    self.has_recalled = true
     if not self.keeps_jobs then tell_all(self, "recall") end
   end
   end_drawn(self)
@@ -387,37 +396,33 @@ local function call_user(self, name, ...)
   stop_by_user(self, name, caught)
 end
 
--- What the server says while the client holds the submits back that it refuses for their rate, or nil.
-local function refusal(self)
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil; since: when that
+-- has lasted longer than so many seconds.
+local function refusal(self, since)
   local seconds, message = core.refusal(self.client)
-  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
-    elapsed = seconds })
-end
-
--- The same, when it has lasted longer than the usual way of a server to slow its clients down.
-local function lasting_refusal(self)
-  local err = refusal(self)
-  return err and err.elapsed > PACING and err or nil
+  return seconds and seconds > (since or -1) and errors.new("resource_exhausted", message, { rpc = "SubmitJob",
+    target = self.target, elapsed = seconds }) or nil
 end
 
 function Run:progress()
-  local ledger = self.inputs
+  local ledger, workers, mine = self.inputs, self.commits:progress()
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
-    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), lasting_refusal(self))),
+    workers = workers, mine = mine,
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), refusal(self, PACING))),
   }
 end
 
 -- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
-  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), lasting_refusal(self))
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), refusal(self, PACING))
   if not trouble then self.notice_at, self.has_noticed = nil, false end
   if not trouble or self.has_noticed or self.stopped_by then return end
   self.notice_at = since + NOTICE
   if now < self.notice_at then return end
   self.notice_at, self.has_noticed = nil, true
-  strays.say(("a batch at %s waits: %s"):format(self.target, trouble))
+  strays.say(string.format("a batch at %s waits: %s", self.target, trouble))
 end
 
 local function report(self, now)
@@ -445,8 +450,8 @@ end
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
   local trouble, err = self.bounds:trouble(now, 0, refusal(self))
-  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
-    :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
+  self:stop(errors.new("timeout", string.format("the batch has not ended within timeout = %s s%s",
+    errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))
 end
 

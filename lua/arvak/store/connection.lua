@@ -1,7 +1,7 @@
 -- A connection to a database whose thread does the work (docs/internals/store.md): transactions go there, and their
 -- outcomes come in a step of the loop, to whoever waits or as calls of functions.
 -- Invariant: while an outcome is awaited the bell is awaited too, so the loop counts it as work under way; an idle
--- connection counts as nothing. An outcome is taken from the store only where its place in pending is ready for it.
+-- connection counts as nothing.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
@@ -25,30 +25,39 @@ M.kinds = {
 
 -- ---- outcomes
 
-local function closed(id, message)
-  return { id = id, ok = false, what = "closed", code = 0, message = message or "the store was closed" }
+local function closed(id)
+  return { id = id, ok = false, what = "closed", code = 0, message = "the store was closed" }
 end
 
--- Whoever gets the outcome runs last: it may start and close whatever it likes, and its error is its own.
-local function tell(self, id, outcome)
-  local entry = self._pending[id]
-  if not entry then return end
-  self._pending[id] = nil
+-- Whoever gets the outcome runs last: it may start and close whatever it likes, and its error is its own. What failed
+-- for want of memory is raised, and told again in the next step.
+local function tell(self, outcome)
+  local on_end = self._pending[outcome.id]
+  if not on_end then return end
+  local ok, err = core.protect(on_end, outcome)
+  self._pending[outcome.id] = nil
   self._count = self._count - 1
-  local ok, err = core.protect(entry, outcome)
   if not ok then strays.add(err) end
 end
 
-local function tell_all_closed(self, message)
+-- Beats that fail are told to whoever wanted beats, any number of times.
+local function tell_beat(self, outcome)
+  if not self._on_beat then return end
+  local ok, err = core.protect(self._on_beat, outcome)
+  if not ok then strays.add(err) end
+end
+
+local function is_earlier(a, b) return a ~= "closed" and (b == "closed" or a < b) end
+
+local function tell_all_closed(self)
   local ids = {}
   for id in pairs(self._pending) do ids[#ids + 1] = id end
-  table.sort(ids, function(a, b) return a ~= "closed" and (b == "closed" or a < b) end)
-  for _, id in ipairs(ids) do tell(self, id, closed(id, message)) end
+  table.sort(ids, is_earlier)
+  for _, id in ipairs(ids) do tell(self, closed(id)) end
 end
 
 local on_bell
 
--- From now on the bell's ring is told. In a child process nothing can be waited for.
 local function arm(self)
   if self._is_armed then return end
   detached.await_bell(self, self._bell, on_bell)
@@ -57,33 +66,38 @@ end
 
 function on_bell(self)
   self._is_armed = false
-  while self._store and self._count > 0 do
-    local outcome = self._store:take()
-    if not outcome then return arm(self) end
-    tell(self, outcome.id, outcome)
+  while self._store do
+    self._outcome = self._outcome or self._store:take()
+    if not self._outcome then break end
+    if self._outcome.id == "beat" then tell_beat(self, self._outcome) else tell(self, self._outcome) end
+    self._outcome = nil
   end
+  self._outcome = nil
   if not self._store then tell_all_closed(self) end
+  if self._count > 0 or self._store and self._on_beat then arm(self) end
+end
+
+local function arm_and_submit(self, submit)
+  arm(self)
+  return submit()
 end
 
 -- on_end(outcome) is called with the outcome of this id. submit() hands something to the store.
 local function expect(self, id, on_end, submit)
   self._pending[id] = on_end
   self._count = self._count + 1
-  local ok, err = core.protect(function()
-    arm(self)
-    submit()
-  end)
+  local ok, err = pcall(arm_and_submit, self, submit)   -- a lack of memory, too
   if ok then return end
   self._pending[id] = nil
   self._count = self._count - 1
-  core.ring_bell(self._bell)   -- if it is armed for nothing
+  core.ring_bell(self._bell)   -- it may be awaited for nothing now
   error(err, 0)
 end
 
 -- ---- opening
 
--- The module of a kind; nil and an error. needed_by: "a journal", for the message.
-local function load_module(kind, needed_by)
+-- The module of a kind; nil and an error. purpose: "a journal", for the message.
+local function load_module(kind, purpose)
   local about = M.kinds[kind]
   local ok, module = core.protect(require, about.module)
   if ok then return module end
@@ -92,7 +106,7 @@ local function load_module(kind, needed_by)
     reason = ("which is not here: it is built where the Debian package %s is installed"):format(about.package)
   end
   return nil, errors.new("rpc",
-    ("%s in %s needs the module %s, %s"):format(needed_by, about.name, about.module, reason))
+    ("%s in %s needs the module %s, %s"):format(purpose, about.name, about.module, reason))
 end
 
 local function failure(outcome)
@@ -103,16 +117,16 @@ end
 local function module_options(options)
   local picked = {}
   for name, value in pairs(options or {}) do
-    if name ~= "needed_by" then picked[name] = value end
+    if name ~= "purpose" then picked[name] = value end
   end
   return picked
 end
 
 -- Begins to open a database: the connection at once; then on_end(connection), or on_end(nil, err), in a step of the
 -- loop. nil and an error when its module is missing. kind: of M.kinds; where: a file's name or a connection string;
--- options: the module's, and needed_by, with which the error about a missing module begins.
+-- options: the module's, and purpose, with which the error about a missing module begins.
 function M.start(kind, where, options, on_end)
-  local module, err = load_module(kind, options and options.needed_by or "a store")
+  local module, err = load_module(kind, options and options.purpose or "a store")
   if not module then return nil, err end
   local self = setmetatable({ name = module.name, _bell = core.new_bell(), _pending = {}, _count = 0, _last = 0 },
     Connection)
@@ -143,15 +157,25 @@ end
 function Connection:transaction() return self._store:transaction() end
 
 -- Hands a transaction over, which is used up; on_end(outcome) is called in a step of the loop. mode: "write", "read" or
--- "raw".
-function Connection:start(tx, mode, on_end)
-  local id = self._last + 1
+-- "raw"; is_beat: its first statement is a sign of life as well (see beat).
+function Connection:start(tx, mode, on_end, is_beat)
   if not self._store then error("the connection was closed", 2) end
-  expect(self, id, on_end, function() self._store:submit(tx, mode) end)
+  local id = self._last + 1
+  expect(self, id, on_end, function() self._store:submit(tx, mode, is_beat) end)
   self._last = id
 end
 
--- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same, of whose outcome nobody will hear.
+function Connection:hand_over(tx, mode)
+  if self._store then self._store:submit(tx, mode) end
+end
+
+-- Nothing more will be handed over: what was has up to 50 ms when the Lua state closes. For finalizers, too.
+function Connection:finish()
+  if self._store then self._store:close() end
+end
+
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()
@@ -161,26 +185,66 @@ function Connection:run(tx, mode)
   return ended:result()
 end
 
--- ---- the end
+-- ---- beats
 
--- Ends it after what is under way: on_end(outcome) is called in a step of the loop, after 5 s at the latest unless the
--- disk does not answer.
-function Connection:start_close(on_end)
-  if not self._store or self._is_closing then return end
-  self._is_closing = true
-  expect(self, "closed", function(outcome)
-    self:abandon()
-    if on_end then on_end(outcome) end
-  end, function() self._store:close() end)
+-- From now on the store's thread carries out this transaction every so many seconds, and at once for the first time:
+-- a sign of life that needs no turn of the loop. nil: no more. quiet_after: after so many seconds without a turn the
+-- beats pause, until the next one; turn: the number of a value of the first statement, in whose place the age of the
+-- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where
+-- its first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
+function Connection:beat(tx, every, quiet_after, turn, on_beat)
+  if not self._store then error("the connection was closed", 2) end
+  self._store:beat(tx, every, quiet_after, turn)
+  self._on_beat = tx and on_beat or nil
+  if self._on_beat then arm(self) end
 end
 
--- The same, and waits for it, for 5 s; then leaves it. True when all that was under way has ended, false when it was
--- left; nil and an error when the waiting task was canceled: then it ends by itself.
+-- The loop has had a turn, as it has with each transaction that is handed over and each outcome that is told.
+function Connection:touch()
+  if self._store then self._store:touch() end
+end
+
+-- When the last beat that has changed a row was sent, or nil, and what the time is: seconds of CLOCK_BOOTTIME.
+function Connection:last_beat()
+  if not self._store then error("the connection was closed", 2) end
+  return self._store:last_beat()
+end
+
+-- ---- the end
+
+local function end_leaving(self, outcome)
+  self:abandon()
+  for _, on_closed in ipairs(self._leavers) do
+    local ok, err = core.protect(on_closed, outcome)
+    if not ok then strays.add(err) end
+  end
+end
+
+-- Has it end after what is under way, and never waits: on_closed(outcome) is called in a later step, when the database
+-- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
+-- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
+function Connection:leave(on_closed)
+  self._leavers = self._leavers or {}
+  self._leavers[#self._leavers + 1] = on_closed
+  if self._pending.closed then return end
+  local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
+    if self._store then return self._store:close() end
+    core.ring_bell(self._bell)
+  end)
+  if not ok then self:abandon() end
+end
+
+-- The same, and waits for it, for 5 s, and then abandons it. True when all that was under way has ended; false when it
+-- was abandoned, at once where nobody may wait; nil and an error when the waiting task was canceled: it ends by itself.
 function Connection:close()
   if not self._store then return true end
-  core.check_wait("close")
   local ended = future.new()
-  self:start_close(function(outcome) future.settle(ended, outcome.ok) end)
+  if core.protect(core.check_wait, "close") then
+    self:leave(function(outcome) future.settle(ended, outcome.ok) end)
+  else
+    self:abandon()
+  end
+  if not self._store then return false end
   local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
   if is_over == nil then return nil, err end
   self:abandon()

@@ -1,0 +1,169 @@
+-- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket alone. The server
+-- is a child of this process and is told to quit when this process ends, however it ends, so nothing is left running
+-- after a spec that fails or is killed. Started by root, it runs as an ordinary user, since PostgreSQL refuses root.
+--   local c = cluster.start({ fsync = true, settings = { max_connections = 20 } })
+--   c:sql("CREATE TABLE t (k int)")  ...  c:restart("immediate")  ...  c:remove()
+-- SPDX-License-Identifier: Apache-2.0
+local socket = require "socket"
+
+local M = {}
+local Cluster = {}
+Cluster.__index = Cluster
+
+local START_TIMEOUT = 60.0   -- seconds; a server that recovers on a busy machine takes some
+local SIGNALS = { smart = "TERM", fast = "INT", immediate = "QUIT" }
+local PORT = 5432            -- only a part of the socket's name
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+-- What a command writes, with both of its outputs; nil and the same where it fails.
+local function read(command)
+  local pipe = assert(io.popen("{ " .. command .. "; } 2>&1 </dev/null"))
+  local output = pipe:read("a"):gsub("%s+$", "")
+  if pipe:close() then return output end
+  return nil, output
+end
+
+local function must(command)
+  local output, err = read(command)
+  if not output then error(("%s: %s"):format(command, err), 2) end
+  return output
+end
+
+-- The newest PostgreSQL that is installed.
+local function find_programs()
+  local newest, folder = -1, nil
+  for line in must("ls -d /usr/lib/postgresql/*/bin; :"):gmatch("%S+") do
+    local version = tonumber(line:match("^/usr/lib/postgresql/([%d.]+)/bin$"))
+    if version and version > newest then newest, folder = version, line end
+  end
+  return assert(folder or read("pg_config --bindir"), "no PostgreSQL here: the Debian package is postgresql")
+end
+
+-- How a program is run as somebody who may run PostgreSQL: what stands before its name, and who that is.
+local function find_user()
+  if must("id -u") ~= "0" then return "", nil end
+  local user = read("id -un postgres") or "nobody"
+  return ("setpriv --reuid=%s --regid=%s --clear-groups "):format(user, must("id -gn " .. user)), user
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+local function settings_of(folder, options)
+  local all = {
+    listen_addresses = "", unix_socket_directories = folder, shared_buffers = "16MB", lc_messages = "C",
+    fsync = options.fsync and "on" or "off", full_page_writes = options.fsync and "on" or "off",
+    logging_collector = "off", max_connections = 60,
+  }
+  for name, value in pairs(options.settings or {}) do all[name] = value end
+  local lines = {}
+  for name, value in pairs(all) do lines[#lines + 1] = ("%s = '%s'\n"):format(name, value) end
+  return table.concat(lines)
+end
+
+-- Makes a cluster and starts it. options: fsync (false), settings (a table of what postgresql.conf takes).
+-- Everybody may come in without a password, but for the user "locked".
+function M.start(options)
+  options = options or {}
+  local prefix, user = find_user()
+  local self = setmetatable({ programs = find_programs(), prefix = prefix }, Cluster)
+  self.folder = must("mktemp -d")
+  self.data = self.folder .. "/data"
+  if user then must(("chown %s %s"):format(user, self.folder)) end
+  must(("cd %s && %s%s/initdb -N -A trust -U arvak -E UTF8 --no-locale --wal-segsize=1 -D %s"):format(
+    self.folder, prefix, self.programs, self.data))
+  write(self.data .. "/postgresql.conf", settings_of(self.folder, options))
+  write(self.data .. "/pg_hba.conf", "local all locked scram-sha-256\nlocal all all trust\n")
+  self:launch()
+  return self
+end
+
+-- The status line of the server's own file, which says when it takes connections.
+local function status_of(self)
+  local file = io.open(self.data .. "/postmaster.pid")
+  if not file then return nil end
+  local lines = {}
+  for line in file:lines() do lines[#lines + 1] = line end
+  file:close()
+  return lines[1], lines[8] and lines[8]:match("%S+")
+end
+
+function Cluster:log()
+  local file = assert(io.open(self.folder .. "/log"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+-- Starts the server of a cluster that was stopped, and waits until it takes connections.
+function Cluster:launch()
+  assert(not self.process, "the cluster runs already")
+  os.remove(self.data .. "/postmaster.pid")
+  self.process = assert(io.popen(("cd %s && exec %ssetpriv --pdeathsig=QUIT %s/postgres -D %s </dev/null >>%s/log 2>&1")
+    :format(self.folder, self.prefix, self.programs, self.data, self.folder)))
+  local deadline = socket.gettime() + START_TIMEOUT
+  repeat
+    local pid, status = status_of(self)
+    self.pid = pid
+    if status == "ready" then return self end
+    socket.sleep(0.02)
+  until socket.gettime() > deadline
+  error("the cluster does not start: " .. self:log())
+end
+
+-- Ends the server: "fast" (the default) ends sessions, "immediate" dies as in a crash, "smart" waits for sessions.
+function Cluster:stop(mode)
+  if not self.process then return end
+  must(("kill -%s %s"):format(assert(SIGNALS[mode or "fast"]), self.pid))
+  self.process:close()
+  self.process = nil
+end
+
+-- A server that no longer does anything, as if its machine were gone, until resume. Sessions: its backends as well.
+function Cluster:signal(name)
+  must(("kill -%s %s $(ps -o pid= --ppid %s)"):format(name, self.pid, self.pid))
+end
+function Cluster:freeze() self:signal("STOP") end
+function Cluster:resume() self:signal("CONT") end
+
+function Cluster:restart(mode)
+  self:stop(mode)
+  self:launch()
+end
+
+-- Ends everything and removes the folder.
+function Cluster:remove()
+  if self.process then
+    self:resume()
+    self:stop("immediate")
+  end
+  must("rm -rf " .. self.folder)
+end
+
+-- The name of a database of this cluster, as libpq reads it. more: parameters, such as user, host or port.
+function Cluster:name(database, more)
+  local parameters = { host = self.folder, port = PORT, user = "arvak" }
+  for name, value in pairs(more or {}) do parameters[name] = value end
+  local list = {}
+  for name, value in pairs(parameters) do
+    local encoded = tostring(value):gsub("[^%w._~-]", function(c) return ("%%%02X"):format(c:byte()) end)
+    list[#list + 1] = name .. "=" .. encoded
+  end
+  table.sort(list)
+  return ("postgresql:///%s?%s"):format(database or "postgres", table.concat(list, "&"))
+end
+
+-- The path of the socket, which a proxy connects to.
+function Cluster:path() return ("%s/.s.PGSQL.%d"):format(self.folder, PORT) end
+
+-- What psql, a client other than ours, answers to statements: lines of values with | between them.
+function Cluster:sql(statements, database)
+  return must(("printf %%s %s | %s/psql -XqAt -v ON_ERROR_STOP=1 -h %s -p %d -U arvak -d %s"):format(quote(statements),
+    self.programs, self.folder, PORT, database or "postgres"))
+end
+
+return M

@@ -212,7 +212,7 @@ end
 
 -- What an earlier run has left of an input: an item, or false; nil while that is being read. Inputs come in ascending
 -- order. The next page is asked for before it is needed.
-function Journal:find(index)
+function Journal:look_up(index)
   if index > self.last_index then return false end
   local last = self.pages[#self.pages]
   if last and last.to < self.last_index and index > (last.from + last.to) // 2 and index <= last.to then

@@ -172,7 +172,17 @@ function Connection:start(tx, mode, on_end, is_beat)
   self._last = id
 end
 
--- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same, of whose outcome nobody will hear.
+function Connection:hand_over(tx, mode)
+  if self._store then self._store:submit(tx, mode) end
+end
+
+-- Nothing more will be handed over: what was has up to 50 ms when the Lua state closes. For finalizers, too.
+function Connection:finish()
+  if self._store then self._store:close() end
+end
+
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()
@@ -187,8 +197,8 @@ end
 -- From now on the store's thread carries out this transaction every so many seconds, and at once for the first time:
 -- a sign of life that needs no turn of the loop. nil: no more. quiet_after: after so many seconds without a turn the
 -- beats pause, until the next one; turn: the number of a value of the first statement, in whose place the age of the
--- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where its
--- first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
+-- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where
+-- its first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
 function Connection:beat(tx, every, quiet_after, turn, on_beat)
   if not self._store then error("the connection was closed", 2) end
   self._store:beat(tx, every, quiet_after, turn)

@@ -89,7 +89,7 @@ local function status_of(self)
   local lines = {}
   for line in file:lines() do lines[#lines + 1] = line end
   file:close()
-  return lines[1], lines[8] and lines[8]:match("%S+")
+  return lines[8] and lines[8]:match("%S+")
 end
 
 function Cluster:log()
@@ -99,17 +99,24 @@ function Cluster:log()
   return text
 end
 
+-- A program that ends without having stopped the server waits for it, in the finalizer of the pipe. This one is called
+-- before, as it is made later.
+local function guard(pid)
+  return setmetatable({}, { __gc = function() os.execute(("kill -CONT %s; kill -QUIT %s"):format(pid, pid)) end })
+end
+
 -- Starts the server of a cluster that was stopped, and waits until it takes connections.
 function Cluster:launch()
   assert(not self.process, "the cluster runs already")
   os.remove(self.data .. "/postmaster.pid")
-  self.process = assert(io.popen(("cd %s && exec %ssetpriv --pdeathsig=QUIT %s/postgres -D %s </dev/null >>%s/log 2>&1")
-    :format(self.folder, self.prefix, self.programs, self.data, self.folder)))
+  self.process = assert(io.popen(
+    ("cd %s && echo $$ && exec %ssetpriv --pdeathsig=QUIT %s/postgres -D %s </dev/null >>%s/log 2>&1"):format(
+      self.folder, self.prefix, self.programs, self.data, self.folder)))
+  self.pid = self.process:read("l")
+  self.guard = guard(self.pid)
   local deadline = socket.gettime() + START_TIMEOUT
   repeat
-    local pid, status = status_of(self)
-    self.pid = pid
-    if status == "ready" then return self end
+    if status_of(self) == "ready" then return self end
     socket.sleep(0.02)
   until socket.gettime() > deadline
   error("the cluster does not start: " .. self:log())
@@ -120,12 +127,13 @@ function Cluster:stop(mode)
   if not self.process then return end
   must(("kill -%s %s"):format(assert(SIGNALS[mode or "fast"]), self.pid))
   self.process:close()
-  self.process = nil
+  setmetatable(self.guard, nil)
+  self.process, self.guard = nil, nil
 end
 
--- A server that no longer does anything, as if its machine were gone, until resume. Sessions: its backends as well.
+-- A server that no longer does anything, as if its machine were gone, until resume; its sessions as well.
 function Cluster:signal(name)
-  must(("kill -%s %s $(ps -o pid= --ppid %s)"):format(name, self.pid, self.pid))
+  must(("kill -%s %s; kill -%s $(ps -o pid= --ppid %s) || :"):format(name, self.pid, name, self.pid))
 end
 function Cluster:freeze() self:signal("STOP") end
 function Cluster:resume() self:signal("CONT") end

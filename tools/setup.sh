@@ -31,7 +31,7 @@ test  g++                 a host in C++ links the installed library
 test  libzstd-dev         pkg-config --static names it since Debian 13, for libcrypto
 test  protobuf-compiler   protocol test: a second opinion on proto/arvak.proto
 test  libprotobuf-dev     protocol test: descriptor.proto
-test  lua-dbi-sqlite3     journals of batches
+test  lua-sql-sqlite3     another handle on a journal, in the same process
 test  sqlite3            reads a journal as people do
 test  postgresql          a database of the tests' own
 test  openssl             certificates for the TLS tests

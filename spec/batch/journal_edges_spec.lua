@@ -145,14 +145,14 @@ describe("a journal at the edges", function()
   it("of a newer format is refused, whatever columns it has, and not read", function()
     open()
     sqlite [[CREATE TABLE arvak_batch (batch INTEGER PRIMARY KEY, format INTEGER);
-      INSERT INTO arvak_batch VALUES (1, 2);]]
+      INSERT INTO arvak_batch VALUES (1, 3);]]
     local r, err = execute(3)
     assert.is_nil(r)
-    assert.matches("is refused: its format is 2, this library writes 1", err.message)
+    assert.matches("is refused: its format is 3, this library writes 2", err.message)
     local journal
     journal, err = arvak.journal(path)
     assert.is_nil(journal)
-    assert.matches("its format is 2", err.message)
+    assert.matches("its format is 3", err.message)
     assert.equal(0, server:stats().accepted)
   end)
 

@@ -302,12 +302,12 @@ describe("a journal of an early version", function()
 
   it("of a later format is refused whatever it holds", function()
     make_early()
-    sqlite(path, "UPDATE arvak_batch SET format = 2; ALTER TABLE arvak_batch ADD COLUMN more")
+    sqlite(path, "UPDATE arvak_batch SET format = 3; ALTER TABLE arvak_batch ADD COLUMN more")
     for _, id in ipairs { 0, 0x4172766b } do
       sqlite(path, ("PRAGMA application_id = %d"):format(id))
       local r, err = execute()
       assert.is_nil(r)
-      assert.matches("is refused: its format is 2, this library writes 1", err.message)
+      assert.matches("is refused: its format is 3, this library writes 2", err.message)
     end
     assert.equal(tostring(0x4172766b), column(path, "PRAGMA application_id"))
   end)

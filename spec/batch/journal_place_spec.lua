@@ -104,18 +104,18 @@ describe("a journal that a batch is using", function()
   end)
 
   it("keeps out other handles of the process, which take nothing from it", function()
-    require "dbd.sqlite3"
-    local dbi = require "DBI"
+    local sqlite = require "luasql.sqlite3".sqlite3()
     local r = execute(function()
       for _ = 1, 2 do
-        local other = assert(dbi.Connect("SQLite3", path))
-        local statement, message = other:prepare "SELECT * FROM arvak_item"
-        assert.is_nil(statement)
+        local other = assert(sqlite:connect(path))
+        local rows, message = other:execute "SELECT * FROM arvak_item"
+        assert.is_nil(rows)
         assert.matches("locked", message)
         other:close()
         assert_in_use(path)
       end
     end)
+    sqlite:close()
     assert.is_true(r.ok, r.err)
     assert.equal(#circuits, server:stats().accepted)
   end)

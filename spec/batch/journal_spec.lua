@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local batches = require "spec.support.batches"
+local commits = require "spec.support.commits"
 local helper = require "spec.helper"
 
 local bell, TEST_TIMEOUT = helper.bell, helper.TEST_TIMEOUT
@@ -224,35 +225,35 @@ describe("a journal", function()
     assert.matches("a journal needs os%.time", read_err.message)
   end)
 
-  it("without LuaDBI names the Debian package", function()
+  it("without the module for SQLite names the Debian package", function()
     open()
     local searchers, loaded = package.searchers, package.loaded
-    local dbi, driver = loaded.DBI, loaded["dbd.sqlite3"]
-    loaded.DBI, loaded["dbd.sqlite3"] = nil, nil
-    package.searchers = {}
+    local module = loaded["arvak.store.sqlite"]
+    loaded["arvak.store.sqlite"], package.searchers = nil, { searchers[1] }
     local ok, r, err = pcall(execute, batches.bells(3))
-    package.searchers, loaded.DBI, loaded["dbd.sqlite3"] = searchers, dbi, driver
-    assert.is_true(ok, r)
+    local read_ok, journal, read_err = pcall(arvak.journal, "spec/batch/journal_spec.lua")
+    package.searchers, loaded["arvak.store.sqlite"] = searchers, module
+    assert.is_true(ok and read_ok, r or journal)
     assert.is_nil(r)
-    assert.matches("Debian: lua%-dbi%-sqlite3", err.message)
+    assert.is_nil(journal)
+    assert.matches("a journal in SQLite needs the module arvak%.store%.sqlite.*libsqlite3%-dev", err.message)
+    assert.equal(err.message, read_err.message)
+    assert.is_nil(io.open(path .. "-lock"))
+    assert.is_true(execute(batches.bells(3)).ok)
   end)
 
   for name, seconds in pairs { fast = 0, slow = 0.001 } do
     it("costs few commits, though its consumer is " .. name, function()
       open(nil, 32)
-      local methods, count = getmetatable(assert(require "dbd.sqlite3".New ":memory:")).__index, 0
-      local commit = methods.commit
-      methods.commit = function(...)
-        count = count + 1
-        return commit(...)
-      end
+      local counted, stop_counting = commits.count()
       local r = execute(batches.bells(800, 1), { transport = "stream", on_result = function()
         local since = os.clock()
         while os.clock() - since < seconds do end
       end })
-      methods.commit = commit
+      stop_counting()
       assert.is_true(r.ok)
-      assert.is_true(count > 10 and count <= 800 / 2, count)   -- of 2,400 things noted; about 100 on a quiet machine
+      -- Of 2,400 things noted; about 100 on a quiet machine.
+      assert.is_true(counted.n > 10 and counted.n <= 800 / 2, counted.n)
     end)
   end
 

@@ -51,7 +51,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   state->waits.count++;
   wait->at = WAIT_PENDING;
   wait->waiter = WAITER_CALLER;
-  wait->was_in_flight = wait->can_be_woken = false;
+  wait->was_in_flight = wait->can_be_woken = wait->is_noted = false;
   wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }

@@ -407,7 +407,9 @@ static bool leave_thread(arvak__db_store *store) {
   int64_t until = arvak__db_after_ns(DB_ABANDON_NS);
   struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
   pthread_mutex_lock(&store->mu);
-  if (store->state != STATE_ENDED) {
+  if (store->state == STATE_CLOSING) { /* what is queued has this moment */
+    arvak__db_control_interrupt_at(&store->control, until);
+  } else if (store->state != STATE_ENDED) {
     store->state = STATE_LEAVING;
     arvak__db_control_interrupt_at(&store->control, 0);
   }

@@ -18,7 +18,8 @@
 --                                                   cancel, complete → ended
 --   ended      it has a result or an error
 --
--- All but the last go to ended with fail and expire, too; → ended always has the effect "end". From running on, accept
+-- All but the last go to ended with fail and expire, too; → ended always has the effect "end", but for part: the input
+-- is another program's now. From running on, accept
 -- with another job than the input's own is about one that nobody waits for (cancel_stray). An event that a state does
 -- not name is late or doubled, and changes nothing.
 -- SPDX-License-Identifier: Apache-2.0
@@ -200,12 +201,21 @@ end
 
 -- A job beside that of the input, or after its end.
 local function accept_other(_, input, job_id)
-  return input.job_id ~= job_id and "cancel_stray" or nil
+  return not input.is_parted and input.job_id ~= job_id and "cancel_stray" or nil
 end
 
 local function add(changes, more)
   for event, change in pairs(more) do changes[event] = change end
   return changes
+end
+
+-- Another program goes on with it: whatever comes of it is told there.
+local function part(self, input)
+  move(self, input, "ended")
+  self.open[input.index] = nil
+  self.open_count = self.open_count - 1
+  input.is_parted = true
+  return "part"
 end
 
 local moves = {
@@ -220,6 +230,15 @@ local moves = {
     expire = give_up }),
   ended = { accept = accept_other },
 }
+
+for state, events in pairs(moves) do
+  if state ~= "ended" then events.part = part end
+end
+
+-- An input that another program has ended: its result or err.
+function Inputs:note_other(input)
+  if input.result ~= nil then self.completed = self.completed + 1 else self.failed = self.failed + 1 end
+end
 
 -- Tells an input of an event: the effect, or nil.
 function Inputs:tell(input, event, ...)
@@ -238,6 +257,12 @@ local passing = { unavailable = true, circuit_open = true, resource_exhausted = 
 
 local function is_submitted_again(err)
   return passing[err.kind] or (err.attempts == 0 and err.kind ~= "invalid_circuit")
+end
+
+-- Whether a later run goes on with an input that has failed so.
+function M.is_passing(err, job_id)
+  if job_id then return not ends[err.kind] end
+  return is_submitted_again(err)
 end
 
 -- What becomes of an input of which an earlier run has left this: "keep" it, "attach" to its job, submit it as "new" or

@@ -1,295 +1,359 @@
--- The journal of a batch: what is known of each input, in a database, so that a batch can go on after a crash.
--- Invariant: what commit has said true to is on the disk, in the file that has the journal's name; after the first
--- failure nothing is written any more.
+-- The journal of a batch while it is written: what is known of each input, in an SQLite file, so that a batch can go
+-- on after a crash. It waits in open and close only; whoever has asked for something is woken and looks.
+-- Invariant: one operation is under way at a time; a commit that has ended well is on the disk, in the file that has
+-- the journal's name; after the first failure nothing is written any more.
+--
+--   state          what is under way                          event → state
+--   new            nothing is opened yet                      open → opening, close → closed
+--   opening        the first transactions                     they end → idle; close → closing
+--   idle           nothing                                    commit → committing or failed, close → closing
+--   committing     a transaction                              it ends → idle, or checkpointing where that is due, or
+--                                                             failed; close → closing
+--   checkpointing  the log is taken into the file             it ends → idle or failed; close → closing
+--   failed         nothing, and nothing will be               close → closing
+--   closing        the database writes what it was given,     it ends → closed
+--                  and is closed; nobody is told of the former
+--   closed         others may have the file
+--
+-- Rows of an earlier run are read beside all that: a page is asked for, and is there some turns later.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
-local json = require "arvak.base.json"
+local identities = require "arvak.batch.journal_identity"
 local place = require "arvak.batch.journal_place"
-local program = require "arvak.results.program"
 local rows = require "arvak.batch.journal_rows"
 
 local M = {}
 
 local CHECKPOINT_EVERY = 1.0   -- seconds between two checkpoints at least,
 local CHECKPOINT_SHARE = 20    -- and as many times as long as the last one took
+local PAGE = 64                -- rows that are read together
+local ENTRY_BYTES = 512        -- of memory for a row that waits to be written, beside its counts
 
-local failure, fetch, query = database.failure, database.fetch, database.query
-
--- Values of a 32-bit integer's size go as they are; nil is NULL.
-local function big(number) return number and ("%d"):format(number) or nil end
-local function now() return big(os.time()) end
-
--- ---- fingerprints
-
-local CIRCUIT = "arvak.circuit 1"   -- begins what stands for a circuit in place of its text: of what kind, which format
-
--- What stands for a program: its text, or what a circuit is, whatever text is made of it. Of a circuit that cannot be
--- lowered, which is never sent, nothing is known.
-local function identity_of(input)
-  if not input.source then return input.circuit.qasm end
-  return CIRCUIT .. "\0" .. (program.canonical(input.source) or "")
-end
-
--- What tells one circuit from another: everything that is sent of it.
-function M.hash(input)
-  local circuit = input.circuit
-  return core.sha256(string.pack("<s8s8I4I4", input.backend_id, identity_of(input), circuit.shots,
-    circuit.optimization_level))
-end
-
--- Of a whole list: the hashes of its circuits, in order. Of an iterator, of which nothing is known: its backend.
-function M.fingerprint(backend_id, hashes)
-  local print = core.sha256(string.pack("<s8s8", hashes and "list" or "iterator", backend_id or ""))
-  for hash in hashes or function() end do print = core.sha256(print .. hash) end
-  return print
-end
-
--- ---- a journal that is written
+local ask, statements = database.ask, dialect.statements
 
 local Journal = {}
 Journal.__index = Journal
 
--- The tables, the mark in the file's header, and what says that the log is about to begin.
-local function make_tables(connection)
-  for _, sql in ipairs(dialect.schema) do
-    local ok, message = query(connection, sql)
-    if not ok then return nil, message end
+local function now() return os.time() end
+
+-- wake(): called when an operation has ended, or a page has come.
+function M.new(path, wake)
+  return setmetatable({ path = path, wake = wake, state = "new", changes = {}, count = 0, bytes = 0, bytes_away = 0,
+    pages = {}, is_reading = false, outcome = false }, Journal)
+end
+
+function Journal:is_idle() return self.state == "idle" end
+function Journal:is_closed() return self.state == "closed" end
+
+local function fail(self, what, problem)
+  self.err = database.failure(self.path, what, problem)
+  if self.state ~= "closing" and self.state ~= "closed" then self.state = "failed" end
+  return self.err
+end
+
+-- Whether the file still has its name: nil, or the error from now on. Only while nothing is under way: checkpoints
+-- change the file.
+function Journal:check()
+  if self.err then return self.err end
+  local message = self.place:check()
+  return message and fail(self, "is lost", message) or nil
+end
+
+-- ---- opening
+
+-- Slots and hashes of all rows, in order, for who may wait. The problem, if there is one, is left in failed.
+local function hashes_in(connection, failed)
+  local page, i, last = {}, 0, 0
+  return function()
+    i = i + 1
+    if not page[i] then
+      local found
+      found, failed.problem = ask(connection, "raw", { table.pack(statements.read_hashes, last, PAGE) })
+      page, i = found and found[1] or {}, 1
+    end
+    local row = page[i]
+    if not row then return nil end
+    last = row.slot
+    return row.slot, row.circuit_hash
   end
-  return dialect.sqlite.stamp(connection, query)
 end
 
--- A journal of an early version gets the columns that it lacks: true, or nil and a message.
-local function add_columns(connection)
-  local is_early, message = dialect.sqlite.is_early(connection, query)
-  if is_early == nil then return nil, message end
-  for _, sql in ipairs(is_early and dialect.later_columns or {}) do
-    local ok
-    ok, message = query(connection, sql)
-    if not ok then return nil, message end
-  end
-  return true
+-- What the file is, as of dialect.identify; nil and a problem. Nothing has been written to it.
+local function look_around(self)
+  local list = { dialect.lock_writer, table.unpack(dialect.look_around) }
+  local found, problem = ask(self.connection, "raw", list)
+  if not found then return nil, problem end
+  return dialect.identify({ found[2], found[3], found[4] })
 end
 
--- nil and a message when the file has announced a log that never began, and there is none.
-local function check_log(self, is_loss_accepted)
-  local log, message = query(self.connection, dialect.statements.read_log)
-  if not log then return nil, message end
-  if not log.announced then return query(self.connection, dialect.statements.insert_log) end
-  if log.announced == log.begun or self.place.had_log or is_loss_accepted then return true end
-  return nil, ("its log %s-wal is missing, and with it what the last run has submitted and received: the two files "
-    .. "belong together. Bring it back, or let on_unknown = \"resubmit\" submit again what the journal does not know")
-    :format(self.place.path)
-end
-
-local function adopt_batch(self, identity)
+-- What stands in it: batch (nil in a new journal), log and last_index; nil, what is the matter and a problem.
+local function read_head(self, kind)
   local connection = self.connection
-  local row, message = query(connection, dialect.statements.read_batch)
-  if not row then return nil, "cannot be opened", message end
-  if row.fingerprint and row.fingerprint ~= identity.fingerprint then
-    return nil, "is refused", "it belongs to another batch (other circuits, shots or backend)"
-  end
-  local ok
-  if row.fingerprint then
-    ok, message = query(connection, dialect.statements.open_batch, now())
+  local ok, problem = ask(connection, "raw", dialect.prepare_writer)
+  if not ok then return nil, "cannot be opened", problem end
+  if ok[1][1].journal_mode ~= "wal" then return nil, "cannot be opened", "there can be no write-ahead log" end
+  if not kind.has_batch then return { last_index = 0 } end
+  local found
+  found, problem = ask(connection, "raw", { statements.read_format })
+  if not found then return nil, "cannot be read", problem end
+  local row = found[1][1]
+  if not row then return { last_index = 0 } end
+  local refusal = dialect.refuse_format(row.format)
+  if refusal then return nil, "is refused", refusal end
+  found, problem = ask(connection, "raw", { statements.read_batch, statements.last_slot,
+    kind.has_log and statements.read_log or nil })
+  if not found then return nil, "cannot be read", problem end
+  return { batch = found[1][1], last_index = found[2][1].slot or 0, log = found[3] and found[3][1] }
+end
+
+-- Whether it is of this batch: true, or nil, what is the matter and a problem.
+local function check_batch(self, head, identity, is_extended)
+  if not head.batch then return true end
+  local failed = {}
+  local relation, why, index = identities.compare(identity, head.batch, hashes_in(self.connection, failed))
+  if failed.problem then return nil, "cannot be read", failed.problem end
+  if relation == "same" or (relation == "prefix" and is_extended) then return true end
+  if relation == "prefix" then index, why = head.batch.total + 1, identities.is_longer(head.batch.total) end
+  return nil, "is refused", identities.refusal(why, index)
+end
+
+-- A file that has announced a log that never began, and has none beside it, has lost it.
+local function check_log(self, head, is_loss_accepted)
+  local log = head.log
+  if not log or log.announced == log.begun or self.place.had_log or is_loss_accepted then return true end
+  return nil, "is refused", place.lost_log(self.place.path)
+end
+
+-- The statements of the first transaction: it makes the tables or raises the format, notes that the batch was opened,
+-- and announces a log.
+local function first_statements(kind, head, identity, is_extended)
+  local list = table.move(dialect.schema, 1, #dialect.schema, 1, {})
+  for _, sql in ipairs(kind.is_early and dialect.later_columns or {}) do list[#list + 1] = sql end
+  local batch = head.batch
+  if not batch then
+    list[#list + 1] = table.pack(statements.insert_batch, dialect.FORMAT, identity.fingerprint, identity.backend_id,
+      identity.total, now(), now())
   else
-    ok, message = query(connection, dialect.statements.insert_batch, dialect.FORMAT, identity.fingerprint,
-      identity.backend_id, big(identity.total), now(), now())
+    local total = identity.total or batch.total
+    if is_extended and not identity.total then total = nil end   -- more than it had, nobody knows how many
+    list[#list + 1] = table.pack(statements.open_batch, dialect.FORMAT, identity.fingerprint, total, now())
   end
-  if not ok then return nil, "cannot be opened", message end
-  return true
+  list[#list + 1] = statements.announce_log
+  return list
 end
 
--- Part of the transaction before a checkpoint.
-local function announce_log(self)
+-- true, or nil, what is the matter and a problem.
+local function begin(self, identity, options)
+  local kind, problem = look_around(self)
+  if not kind then return nil, "cannot be opened", problem end
+  local head, what
+  head, what, problem = read_head(self, kind)
+  if not head then return nil, what, problem end
+  local ok
+  ok, what, problem = check_batch(self, head, identity, options.extend)
+  if ok then ok, what, problem = check_log(self, head, options.is_loss_accepted) end
+  if not ok then return nil, what, problem end
   self.place:announce_log()
-  return query(self.connection, dialect.statements.announce_log)
-end
-
--- Brings everything into the file itself, which has announced that a log follows.
-local function checkpoint(self)
-  local since = core.now()
-  local ok, message = dialect.sqlite.checkpoint(self.connection, query)
-  local ended = core.now()
-  self.checkpoint_at = ended + math.max(CHECKPOINT_EVERY, CHECKPOINT_SHARE * (ended - since))
-  if ok then self.place:begin_log() end
-  return ok, message
-end
-
--- The first transaction: true, or nil, what is the matter ("is refused") and a message.
-local function begin(self, identity, is_loss_accepted)
-  local connection = self.connection
-  local ok, message = make_tables(connection)
-  if ok then ok, message = database.check_format(connection) end
-  if ok then ok, message = add_columns(connection) end
-  if not ok then return nil, "is refused", message end
-  local what
-  ok, what, message = adopt_batch(self, identity)
-  if not ok then return nil, what, message end
-  ok, message = check_log(self, is_loss_accepted)
-  if not ok then return nil, "is refused", message end
-  ok, message = announce_log(self)
-  if not ok or not connection:commit() then return nil, "cannot be opened", message end
-  ok, message = checkpoint(self)
-  if not ok then return nil, "cannot be opened", message end
+  ok, problem = ask(self.connection, "write", first_statements(kind, head, identity, options.extend))
+  if not ok then return nil, "cannot be opened", problem end
+  ask(self.connection, "raw", { dialect.checkpoint })   -- its failure is none of the journal's: the log has everything
+  ok, problem = ask(self.connection, "write", { statements.begin_log })
+  if not ok then return nil, "cannot be opened", problem end
+  self.place:begin_log()
+  self.checkpoint_at, self.last_index = core.now() + CHECKPOINT_EVERY, head.last_index
+  self.total = head.batch and head.batch.total
   return true
 end
 
-local function prepare_statements(self)
-  local last, message = query(self.connection, dialect.statements.last_slot)
-  if not last then return nil, failure(self.path, "cannot be read", message) end
-  self.last_index = tonumber(last.slot) or 0
-  for _, name in ipairs { "insert_item", "update_item", "read_item" } do
-    self[name], message = self.connection:prepare(dialect.statements[name])
-    if not self[name] then return nil, failure(self.path, "cannot be opened", message) end
+-- Opens the journal of the batch of this identity, or makes it, and waits for it: true; nil and an error when it
+-- belongs to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of
+-- the log; extend, it may have been made for the first circuits only.
+function Journal:open(identity, options)
+  local ok, problem = database.await(self.path)
+  if not ok then return nil, problem end
+  self.place, problem = place.take(self.path)
+  if not self.place then return nil, database.failure(self.path, "cannot be opened", problem) end
+  self.state = "opening"
+  self.connection, problem = database.open(self.place.path)
+  local what = "cannot be opened"
+  if self.connection then database.hold(self.connection) end
+  if self.connection then ok, what, problem = begin(self, identity, options) else ok = nil end
+  if self.state ~= "opening" then return nil, database.failure(self.path, what, "it was closed") end
+  if ok then
+    self.state = "idle"
+    return true
   end
-  return true
-end
-
--- Opens the journal of the batch of this identity (fingerprint, backend_id, total), or makes it. nil and an error when
--- it belongs to another batch, is in use or cannot be written, or when its log is missing and is_loss_accepted is not
--- set.
-function M.open(path, identity, is_loss_accepted)
-  local dbi, err = database.load_driver()
-  if not dbi then return nil, err end
-  local taken, message = place.take(path)
-  if not taken then return nil, failure(path, "cannot be opened", message) end
-  local self = setmetatable({ path = path, place = taken, dirty = {}, dirty_count = 0 }, Journal)
-  self.connection, message = database.connect(dbi, taken.path, dialect.sqlite.prepare)
-  if not self.connection then
-    taken:leave()
-    return nil, failure(path, "cannot be opened", message)
-  end
-  local ok, what
-  ok, what, message = begin(self, identity, is_loss_accepted)
-  if ok then ok, err = prepare_statements(self) else err = failure(path, what, message) end
-  if ok then return self end
-  self:close()
+  local err = fail(self, what, problem)
+  self:close(true)
   return nil, err
 end
 
--- What an earlier run has written of an input: an item, or nil; nil and an error when it cannot be read.
-function Journal:read(index)
-  if index > self.last_index then return nil end
-  local ok, message = self.read_item:execute(index)
-  if not ok then return nil, failure(self.path, "cannot be read", message) end
-  local row
-  row, message = fetch(self.read_item)
-  while row and fetch(self.read_item) do end   -- the statement is free only after its last row
-  if message then return nil, failure(self.path, "cannot be read", message) end
-  return row and rows.item_of(row)
+-- ---- what an earlier run has left
+
+local function ask_for_page(self, from)
+  if self.is_reading or self.err or self.state == "closing" or self.state == "closed" then return end
+  self.is_reading = true
+  local transaction = self.connection:transaction()
+  transaction:add(dialect.pages.all, from - 1, PAGE)
+  self.connection:start(transaction, "read", function(outcome)
+    self.is_reading = false
+    if not outcome.ok then
+      fail(self, "cannot be read", outcome)
+    else
+      local list, page = outcome[1], { from = from }
+      for _, row in ipairs(list) do page[row.slot] = row end
+      page.to = #list == PAGE and list[PAGE].slot or self.last_index
+      self.pages = { self.pages[#self.pages], page }   -- the last one that was there, and this one
+    end
+    self.wake()
+  end)
 end
 
--- From the next commit on this is what the journal knows of the input. is_new: whether it has no row yet.
+-- What an earlier run has left of an input: an item, or false; nil while that is being read. Inputs come in ascending
+-- order. The next page is asked for before it is needed.
+function Journal:find(index)
+  if index > self.last_index then return false end
+  local last = self.pages[#self.pages]
+  if last and last.to < self.last_index and index > (last.from + last.to) // 2 and index <= last.to then
+    ask_for_page(self, last.to + 1)
+  end
+  for _, page in ipairs(self.pages) do
+    if index >= page.from and index <= page.to then return page[index] and rows.item_of(page[index]) or false end
+  end
+  ask_for_page(self, index)
+  return nil
+end
+
+-- ---- writing
+
+-- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it
+-- has no row yet.
 function Journal:note(input, state, hash, is_new)
-  local change = self.dirty[input.index]
+  local change = self.changes[input.index]
   if not change then
     change = { is_new = is_new }
-    self.dirty[input.index] = change
-    self.dirty_count = self.dirty_count + 1
+    self.changes[input.index], self.count, self.bytes = change, self.count + 1, self.bytes + ENTRY_BYTES
   end
   change.input, change.state, change.hash = input, state, hash or change.hash
+  if state == "intent" then input.sent_time = now() end
+  if state ~= "completed" then return end
+  change.encoded = rows.encode_result(input.result)
+  self.bytes = self.bytes + #change.encoded.counts + #(change.encoded.raw_counts or "")
 end
 
--- How the answer of a circuit is read, as JSON; nil for a text.
-local function reading_of(input)
-  local way = input.way
-  if way and input.written_way ~= way then input.written_way, input.reading_json = way, json.encode(way) end
-  return way and input.reading_json or nil
-end
+-- With the next commit it knows how many inputs an iterator had.
+function Journal:note_total(total) self.new_total, self.count = total, self.count + 1 end
 
-local function raw_counts_of(result)
-  local raw = rawget(result, "raw_counts")
-  return raw and json.encode(raw) or nil
-end
+-- How many bytes wait to be written, about.
+function Journal:waiting_bytes() return self.bytes + self.bytes_away end
 
--- The values that an insert and an update have in common, in the order of the columns.
-local function values_of(change)
-  local input, state = change.input, change.state
-  local result, has_ended = input.result, state ~= "intent" and state ~= "submitted"
-  if state == "completed" then
-    return state, input.attempts, input.job_id, json.counts(result), big(result.shots), big(result.execution_time_ms),
-      result.metadata_json, nil, input.sent_time, now(), reading_of(input), raw_counts_of(result), input.index
-  end
-  local err = has_ended and input.err and rows.encode_error(input.err) or nil
-  return state, input.attempts, input.job_id, nil, nil, nil, nil, err, input.sent_time, has_ended and now() or nil,
-    reading_of(input), nil, input.index
-end
-
-local function write(self, change)
+local function add_change(transaction, change)
   local input = change.input
-  if change.state == "intent" then input.sent_time = now() end
-  if not change.is_new then return self.update_item:execute(values_of(change)) end
-  return self.insert_item:execute(input.id and tostring(input.id), change.hash, values_of(change))
+  if change.state == "unsent" then return change.is_new or transaction:add(statements.delete_item, input.index) end
+  local values = table.pack(rows.values_of(input, change.state, change.encoded, now()))
+  local n = values.n + 1
+  values[n] = input.index
+  if not change.is_new then return transaction:add(statements.update_item, table.unpack(values, 1, n)) end
+  values[n + 1], values[n + 2] = input.id and tostring(input.id), change.hash
+  transaction:add(statements.insert_item, table.unpack(values, 1, n + 2))
 end
 
-local function break_off(self, what, message)
-  self.err = failure(self.path, what, message)
-  self.connection:rollback()
-  return nil, self.err
+-- All that was noted, as a transaction.
+local function take_changes(self)
+  local transaction = self.connection:transaction()
+  for _, change in pairs(self.changes) do add_change(transaction, change) end
+  if self.new_total then transaction:add(statements.set_total, self.new_total) end
+  self.changes, self.count, self.new_total = {}, 0, nil
+  self.bytes, self.bytes_away = 0, self.bytes
+  return transaction
 end
 
-local function write_all(self)
-  for _, change in pairs(self.dirty) do
-    local ok, message = write(self, change)
-    if not ok then return nil, message end
+local function end_commit(self, state)
+  if self.state ~= "failed" then self.state = state end
+  self.bytes_away, self.outcome = 0, { err = self.err }
+  self.wake()
+end
+
+local function on_begun(self, since, outcome)
+  if self.state ~= "checkpointing" then return end
+  local ended = core.now()
+  self.checkpoint_at = ended + math.max(CHECKPOINT_EVERY, CHECKPOINT_SHARE * (ended - since))
+  if outcome.ok then
+    self.place:begin_log()
+    self.state = "idle"
+  else
+    fail(self, "cannot be written", outcome)
+    self.outcome = { err = self.err }
   end
-  return true
+  self.wake()
 end
 
--- Commits what was executed; before it, now and then, the announcement that a log follows the checkpoint after it.
--- nil, what is the matter and a message. What is committed is there only if the file still has its name.
-local function commit(self)
-  local is_due, ok, message = core.now() >= self.checkpoint_at, true, nil
-  if is_due then ok, message = announce_log(self) end
-  -- On a full disk execute says true, commit a bare false, and later commits true again (seen).
-  if not ok or not self.connection:commit() then return nil, "cannot be written", message end
-  message = self.place:check()
-  if message then return nil, "is lost", message end
-  if not is_due then return true end
-  ok, message = checkpoint(self)
-  return ok, "cannot be written", message
+-- Brings what is in the log into the file itself. What comes after is in the log alone, so the file has announced a
+-- log before, and the log says now that it has begun: a file without its log, copied or left alone, is known by that.
+local function checkpoint(self)
+  local connection, since = self.connection, core.now()
+  local first, second = connection:transaction(), connection:transaction()
+  first:add(dialect.checkpoint)
+  second:add(statements.begin_log)
+  connection:start(first, "raw", function() end)   -- its failure is none of the journal's: the log has everything
+  connection:start(second, "write", function(outcome) on_begun(self, since, outcome) end)
 end
 
--- Whether the journal is still where it was: true, or nil and an error from then on.
-function Journal:check()
-  if self.err then return nil, self.err end
-  local message = self.place:check()
-  if message then return break_off(self, "is lost", message) end
-  return true
+local function on_committed(self, is_due, outcome)
+  if self.state ~= "committing" then return end
+  if outcome.ok then self:check() else fail(self, "cannot be written", outcome) end
+  end_commit(self, is_due and "checkpointing" or "idle")
+  if self.state == "checkpointing" then checkpoint(self) end
 end
 
--- Writes all that was noted: true when it is on the disk, nil and an error from the first failure on.
+-- Hands over what was noted; how that ended is told by take_outcome, after a wake. Only when it is idle.
 function Journal:commit()
-  if self.dirty_count == 0 and not self.err then return true end
-  local ok, message = self:check()   -- so that no intent is written that will not be acted on
-  if not ok then return nil, message end
-  ok, message = write_all(self)
-  if not ok then return break_off(self, "cannot be written", message) end
-  local what
-  ok, what, message = commit(self)
-  if not ok then return break_off(self, what, message) end
-  self.dirty, self.dirty_count = {}, 0
-  return true
+  if self:check() then return end_commit(self, "failed") end   -- so that no intent is written that nobody will act on
+  local is_due = core.now() >= self.checkpoint_at
+  if is_due then self.place:announce_log() end
+  local transaction = take_changes(self)
+  if is_due then transaction:add(statements.announce_log) end
+  self.state = "committing"
+  self.connection:start(transaction, "write", function(outcome) on_committed(self, is_due, outcome) end)
 end
 
--- How many inputs an iterator had.
-function Journal:set_total(total)
-  if self.err then return end
-  local ok, message = query(self.connection, dialect.statements.set_total, big(total))
-  if not ok or not self.connection:commit() then break_off(self, "cannot be written", message) end
+-- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is
+-- known.
+function Journal:take_outcome()
+  local outcome = self.outcome
+  self.outcome = false
+  return outcome or nil
 end
 
--- The lock goes last: who takes it finds a file that is whole, and no log.
-function Journal:close()
-  if not self.connection then return end
-  for _, name in ipairs { "insert_item", "update_item", "read_item" } do
-    if self[name] then self[name]:close() end
+-- ---- the end
+
+-- What is still noted; and a log that was announced begins now at the latest.
+local function write_rest(self)
+  local is_beginning = self.place.is_beginning
+  if self.count == 0 and not is_beginning then return end
+  local transaction = take_changes(self)
+  if is_beginning then transaction:add(statements.begin_log) end
+  self.connection:start(transaction, "write", function(outcome)
+    if outcome.ok and is_beginning then self.place:begin_log() end
+  end)
+end
+
+-- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no
+-- log. waits: until it is closed, for five seconds at most. Idempotent.
+function Journal:close(waits)
+  local state = self.state
+  if state == "closing" or state == "closed" then return end
+  self.state = "closing"
+  local function leave()
+    self.state = "closed"
+    if self.place then self.place:leave() end
+    self.wake()
   end
-  self.connection:close()
-  self.connection = nil
-  self.place:leave()
+  if not self.connection then return leave() end
+  if not self.err and state ~= "opening" then write_rest(self) end
+  database.close(self.connection, self.place.path, waits, leave)
 end
 
 return M

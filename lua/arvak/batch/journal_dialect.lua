@@ -1,14 +1,15 @@
--- What a journal says to its database: the schema, every statement, and the only things about which databases differ.
--- LuaDBI binds and reads integers with 32 bits, so larger ones go as text, both ways.
--- Invariant: the texts fit SQLite and PostgreSQL; what fits one of them only is in its table below.
+-- What a journal says to SQLite: its formats, the schema and every statement.
+-- Invariant: what a format means never changes. Format 1 may lack the columns reading and raw_counts, the table
+-- arvak_log and the application_id; format 2 has them all.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
-M.FORMAT = 1
+M.FORMAT, M.OLDEST_FORMAT = 2, 1
+M.APPLICATION_ID = 0x4172766b   -- "Arvk", in the file's header
 
 -- One row for the batch, one for each input. slot counts from 1; times are Unix seconds; counts and error are JSON.
 -- reading is how the answer of a circuit is read, as JSON, and raw_counts what the service said of it; NULL for a text.
--- arvak_log tells whether the write-ahead log that belongs to the file was there: see sqlite.checkpoint.
+-- arvak_log tells whether the write-ahead log that belongs to the file was there: see announce_log.
 M.schema = {
   [[CREATE TABLE IF NOT EXISTS arvak_batch (
     batch INTEGER PRIMARY KEY CHECK (batch = 1), format INTEGER NOT NULL, fingerprint TEXT NOT NULL, backend_id TEXT,
@@ -20,143 +21,93 @@ M.schema = {
     error TEXT, sent_at BIGINT, ended_at BIGINT, reading TEXT, raw_counts TEXT)]],
   [[CREATE TABLE IF NOT EXISTS arvak_log (
     log INTEGER PRIMARY KEY CHECK (log = 1), announced BIGINT NOT NULL, begun BIGINT NOT NULL)]],
+  "INSERT OR IGNORE INTO arvak_log (log, announced, begun) VALUES (1, 0, 0)",
+  ("PRAGMA application_id = %d"):format(M.APPLICATION_ID),
 }
 
--- The columns that journals of early versions lack.
+-- What journals of the first versions lack.
 M.later_columns = {
   "ALTER TABLE arvak_item ADD COLUMN reading TEXT", "ALTER TABLE arvak_item ADD COLUMN raw_counts TEXT",
 }
 
-local early_columns = [[slot, circuit_id, circuit_hash, state, attempts, job_id, counts, CAST(shots AS TEXT) AS shots,
-  CAST(execution_time_ms AS TEXT) AS execution_time_ms, metadata_json, error, CAST(sent_at AS TEXT) AS sent_at,
-  CAST(ended_at AS TEXT) AS ended_at]]
-local item_columns = early_columns .. ", reading, raw_counts"
+local early_columns = "slot, circuit_id, circuit_hash, state, attempts, job_id, counts, shots, execution_time_ms, "
+  .. "metadata_json, error, sent_at, ended_at"
+local columns = early_columns .. ", reading, raw_counts"
+
+-- A page of items: those after a slot, at most so many, of all states or of one.
+local function pages_of(names)
+  local text = "SELECT " .. names .. " FROM arvak_item WHERE slot > ? %sORDER BY slot LIMIT ?"
+  return { all = text:format "", of_state = text:format "AND state = ? " }
+end
+
+M.pages, M.early_pages = pages_of(columns), pages_of(early_columns)
 
 M.statements = {
   read_format = "SELECT format FROM arvak_batch",
-  read_batch = [[SELECT fingerprint, backend_id, CAST(total AS TEXT) AS total,
-    CAST(created_at AS TEXT) AS created_at FROM arvak_batch]],
+  read_batch = "SELECT fingerprint, backend_id, total, created_at FROM arvak_batch",
   insert_batch = [[INSERT INTO arvak_batch (batch, format, fingerprint, backend_id, total, created_at, opened_at)
     VALUES (1, ?, ?, ?, ?, ?, ?)]],
-  open_batch = "UPDATE arvak_batch SET opened_at = ?",
+  open_batch = "UPDATE arvak_batch SET format = ?, fingerprint = ?, total = ?, opened_at = ?",
   set_total = "UPDATE arvak_batch SET total = ?",
-  read_log = "SELECT CAST(announced AS TEXT) AS announced, CAST(begun AS TEXT) AS begun FROM arvak_log",
-  insert_log = "INSERT INTO arvak_log (log, announced, begun) VALUES (1, 0, 0)",
+  read_log = "SELECT announced, begun FROM arvak_log",
   announce_log = "UPDATE arvak_log SET announced = announced + 1",
   begin_log = "UPDATE arvak_log SET begun = announced",
   last_slot = "SELECT MAX(slot) AS slot FROM arvak_item",
-  read_item = "SELECT " .. item_columns .. " FROM arvak_item WHERE slot = ?",
-  read_items = "SELECT " .. item_columns .. " FROM arvak_item ORDER BY slot",
-  read_items_in = "SELECT " .. item_columns .. " FROM arvak_item WHERE state = ? ORDER BY slot",
-  count_states = "SELECT state, CAST(COUNT(*) AS TEXT) AS count FROM arvak_item GROUP BY state",
-  -- The columns in the order in which the journal binds them, the slot last.
-  insert_item = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, job_id, counts, shots,
-    execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts, slot)
+  read_hashes = "SELECT slot, circuit_hash FROM arvak_item WHERE slot > ? ORDER BY slot LIMIT ?",
+  count_states = "SELECT state, COUNT(*) AS count FROM arvak_item GROUP BY state",
+  -- The columns in the order of rows.values_of.
+  insert_item = [[INSERT INTO arvak_item (state, attempts, job_id, counts, shots, execution_time_ms, metadata_json,
+    error, sent_at, ended_at, reading, raw_counts, slot, circuit_id, circuit_hash)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]],
   update_item = [[UPDATE arvak_item SET state = ?, attempts = ?, job_id = ?, counts = ?, shots = ?,
     execution_time_ms = ?, metadata_json = ?, error = ?, sent_at = ?, ended_at = ?, reading = ?, raw_counts = ?
     WHERE slot = ?]],
+  delete_item = "DELETE FROM arvak_item WHERE slot = ?",
 }
 
--- For those who may not add what a journal of an early version lacks.
-M.early_statements = {
-  read_items = "SELECT " .. early_columns .. " FROM arvak_item ORDER BY slot",
-  read_items_in = "SELECT " .. early_columns .. " FROM arvak_item WHERE state = ? ORDER BY slot",
+-- ---- what a file is
+
+-- These come first, before anything is written to the file.
+M.look_around = {
+  "PRAGMA application_id", "PRAGMA user_version",
+  [[SELECT (SELECT COUNT(*) FROM sqlite_master) AS objects,
+    (SELECT group_concat(name) FROM pragma_table_info('arvak_batch')) AS batch,
+    (SELECT group_concat(name) FROM pragma_table_info('arvak_item')) AS item,
+    (SELECT COUNT(*) FROM pragma_table_info('arvak_log')) AS log]],
 }
 
--- ---- SQLite
-
-local sqlite = { name = "SQLite", driver = "SQLite3", module = "dbd.sqlite3", package = "lua-dbi-sqlite3" }
-M.sqlite = sqlite
-
-local APPLICATION_ID = 0x4172766b   -- "Arvk", in the file's header
+-- The exclusive lock keeps other programs out; the log's first use takes it. SQLite makes no checkpoints of its own.
+M.prepare_writer = { "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0" }
+M.lock_writer = "PRAGMA locking_mode = EXCLUSIVE"
+M.prepare_reader = "PRAGMA query_only = ON"
+M.checkpoint = "PRAGMA wal_checkpoint(PASSIVE)"
 
 local BATCH_COLUMNS = "batch,format,fingerprint,backend_id,total,created_at,opened_at"
 local ITEM_COLUMNS = "slot,circuit_id,circuit_hash,state,attempts,job_id,counts,shots,execution_time_ms,metadata_json,"
-  .. "error,sent_at,ended_at"   -- of early versions
+  .. "error,sent_at,ended_at"   -- of the first versions
+local FOREIGN = "it is a database of something else, and no journal"
 
-local look_around = [[SELECT (SELECT COUNT(*) FROM sqlite_master) AS objects,
-  (SELECT group_concat(name) FROM pragma_table_info('arvak_batch')) AS batch,
-  (SELECT group_concat(name) FROM pragma_table_info('arvak_item')) AS item]]
-
--- What the file is, before anything is written to it: "journal"; "empty"; or nil and a message. Journals of early
--- versions have no application_id and are known by their tables; of a later format, by the first of them.
-function sqlite.identify(connection, query)
-  local header, message = query(connection, "PRAGMA application_id")
-  if not header then return nil, message end
-  local id = tonumber(header.application_id)
-  if id == APPLICATION_ID then return "journal" end
-  local found
-  found, message = query(connection, look_around)
-  if not found then return nil, message end
-  header, message = query(connection, "PRAGMA user_version")
-  if not header then return nil, message end
-  if id == 0 and tonumber(found.objects) == 0 and tonumber(header.user_version) == 0 then return "empty" end
-  if id == 0 and found.batch == BATCH_COLUMNS and found.item == ITEM_COLUMNS then return "journal" end
-  if id == 0 and found.batch and found.batch:find("^batch,format") and found.batch ~= BATCH_COLUMNS then
-    return "journal"   -- whose format will be refused
-  end
-  return nil, "it is a database of something else, and no journal"
+-- From what was found: is_empty, has_batch, is_early (the later columns are missing), has_log; or nil and a message.
+-- Journals of the first versions have no application_id and are known by their tables; of a later format, by the first
+-- of them.
+function M.identify(found)
+  local id, version, tables = found[1][1].application_id, found[2][1].user_version, found[3][1]
+  local kind = {
+    is_empty = tables.objects == 0, has_batch = tables.batch ~= nil, has_log = tables.log > 0,
+    is_early = tables.item ~= nil and not ("," .. tables.item .. ","):find(",reading,", 1, true),
+  }
+  if id == M.APPLICATION_ID then return kind end
+  if id ~= 0 then return nil, FOREIGN end
+  if kind.is_empty and version == 0 then return kind end
+  if tables.batch == BATCH_COLUMNS and tables.item == ITEM_COLUMNS then return kind end
+  if tables.batch and tables.batch:find("^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end
+  return nil, FOREIGN
 end
 
--- journal_mode = WAL fails inside a transaction, and LuaDBI is in one until autocommit(true). The exclusive lock keeps
--- other programs out; it is taken by the first statement that writes. SQLite makes no checkpoints of its own.
-function sqlite.prepare(connection, query)
-  connection:autocommit(true)
-  local row, message = query(connection, "PRAGMA locking_mode = EXCLUSIVE")
-  if row then row, message = sqlite.identify(connection, query) end
-  if not row then return nil, message end
-  for _, pragma in ipairs { "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
-    "PRAGMA wal_autocheckpoint = 0" } do
-    row, message = query(connection, pragma)
-    if not row then return nil, message end
-    if row.journal_mode and row.journal_mode ~= "wal" then return nil, "there can be no write-ahead log" end
-  end
-  connection:autocommit(false)
-  return true
-end
-
--- Whether the table of items lacks the later columns, or nil and a message.
-function sqlite.is_early(connection, query)
-  local row, message = query(connection,
-    "SELECT COUNT(*) AS found FROM pragma_table_info('arvak_item') WHERE name = 'reading'")
-  if not row then return nil, message end
-  return tonumber(row.found) == 0
-end
-
--- In the transaction that makes the tables.
-function sqlite.stamp(connection, query)
-  return query(connection, ("PRAGMA application_id = %d"):format(APPLICATION_ID))
-end
-
--- Brings what is in the write-ahead log into the file itself. What comes after is in the log alone, so the file says
--- first that a log was announced, and the log then, before anything is sent, that it has begun: a file without its log,
--- copied or left alone, is known by having announced one that never began. The caller has announced and committed.
--- A failure is none of the journal's: the log has everything.
-function sqlite.checkpoint(connection, query)
-  query(connection, "PRAGMA wal_checkpoint(PASSIVE)")
-  local row, message = query(connection, M.statements.begin_log)
-  if not row then return nil, message end
-  if not connection:commit() then return nil end
-  return true
-end
-
--- Readers leave everything as it is.
-function sqlite.prepare_reader(connection, query)
-  connection:autocommit(true)
-  local row, message = query(connection, "PRAGMA query_only = ON")
-  if not row then return nil, message end
-  row, message = sqlite.identify(connection, query)
-  if row == "empty" then return nil, "it holds no batch" end
-  return row, message
-end
-
--- What a message of the database means to people, or nil.
-function sqlite.explain(message)
-  if message:find("database is locked", 1, true) then return "another process is using it" end
-  if message:find("readonly database", 1, true) then return "it cannot be written (read-only)" end
-  if message:find("file is not a database", 1, true) then return "it is no SQLite file" end
-  if message:find("disk is full", 1, true) then return "the disk is full" end
+-- Why a journal of this format is not read: a message, or nil.
+function M.refuse_format(format)
+  if format and format >= M.OLDEST_FORMAT and format <= M.FORMAT then return nil end
+  return ("its format is %s, this library writes %d"):format(format, M.FORMAT)
 end
 
 return M

@@ -24,7 +24,8 @@ end
 local function find_orphan(name)
   local log = core.file_info(name .. LOG)
   if not log or log.size == 0 then return nil end
-  return ("it is missing, and its log %s is there: bring it back, or remove the log to begin anew"):format(name .. LOG)
+  return string.format("it is missing, and its log %s is there: bring it back, or remove the log to begin anew",
+    name .. LOG)
 end
 
 -- Why no database can be here, or nil.
@@ -47,7 +48,13 @@ local function lock(real)
   local held, message, is_in_use = core.lock_file(real .. LOCK)
   if held then return held end
   if is_in_use then return nil, IN_USE end
-  return nil, ("its lock file %s: %s"):format(real .. LOCK, message)
+  return nil, string.format("its lock file %s: %s", real .. LOCK, message)
+end
+
+-- Whether a log is beside the file, or was about to be, and how the process ended is no loss.
+local function has_log(real, lock_size)
+  local log = core.file_info(real .. LOG)
+  return (log and log.size > 0) or lock_size == IS_BEGINNING
 end
 
 -- Takes the place of this name, where an empty file is made if there is none; nil and a message. What leads to the same
@@ -61,7 +68,7 @@ function M.take(path)
   local held
   held, message = lock(real)
   if not held then return nil, message end
-  local self = setmetatable({ name = name, path = real, lock = held }, Place)
+  local self = setmetatable({ name = name, path = real, lock = held, is_beginning = false }, Place)
   local info
   info, message = core.file_info(name)
   if info and info.links > 1 then
@@ -71,9 +78,22 @@ function M.take(path)
     self:leave()
     return nil, message
   end
-  local log = core.file_info(real .. LOG)
-  self.id, self.had_log = info.id, (log and log.size > 0) or held:found_size() == IS_BEGINNING
+  self.id, self.had_log = info.id, has_log(real, held:found_size())
   return self
+end
+
+-- What is wrong with a file whose log has gone.
+function M.lost_log(path)
+  return string.format("its log %s-wal is missing, and with it what the last run has submitted and received: the two "
+    .. "files belong together. Bring it back, or let on_unknown = \"resubmit\" submit again what the journal does not "
+    .. "know", path)
+end
+
+-- The same for who only reads the file of this name, before he opens it.
+function M.has_log(path)
+  local real = core.real_path(path)
+  local lock_info = real and core.file_info(real .. LOCK)
+  return real ~= nil and has_log(real, lock_info and lock_info.size)
 end
 
 -- What a reader must know: why the journal cannot be read now, or nil. Looking makes no file.
@@ -93,11 +113,14 @@ end
 
 -- A log is about to be announced. Who crashes before it has begun has lost nothing, even if somebody then looks at the
 -- journal with a program that removes the empty log.
-function Place:announce_log() self.lock:set_size(IS_BEGINNING) end
+function Place:announce_log()
+  self.is_beginning = true
+  self.lock:set_size(IS_BEGINNING)
+end
 
 -- The log has begun. The lock file goes with this run.
 function Place:begin_log()
-  self.has_begun = true
+  self.has_begun, self.is_beginning = true, false
   self.lock:set_size(HAS_BEGUN)
   self:remember()
 end
@@ -111,21 +134,22 @@ end
 -- What has happened to the place, or nil.
 function Place:check()
   local info, message = core.file_info(self.name)
-  if not info then return ("it was removed or moved while it was in use (%s)"):format(message) end
+  if not info then return string.format("it was removed or moved while it was in use (%s)", message) end
   if info.id ~= self.id then return "another file was put in its place while it was in use" end
   if info.size ~= self.size then return "another program has changed it while it was in use" end
   local log = core.file_info(self.path .. LOG)
   if not log or log.id ~= self.log_id then
-    return ("its log %s was removed while it was in use"):format(self.path .. LOG)
+    return string.format("its log %s was removed while it was in use", self.path .. LOG)
   end
   if not self.lock:is_held() then
-    return ("its lock file %s was removed while it was in use"):format(self.path .. LOCK)
+    return string.format("its lock file %s was removed while it was in use", self.path .. LOCK)
   end
 end
 
--- Lets others in. What an earlier run has left in the lock file stays there until this one has begun. Idempotent.
+-- Lets others in. What the lock file says stays there while a log is announced that has not begun, by an earlier run or
+-- by this one. Idempotent.
 function Place:leave()
-  self.lock:close(not self.has_begun and self.lock:found_size() ~= nil)
+  self.lock:close(self.is_beginning or (not self.has_begun and self.lock:found_size() ~= nil))
 end
 
 return M

@@ -6,77 +6,106 @@ local check = require "arvak.base.check"
 local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
 local place = require "arvak.batch.journal_place"
+local plans = require "arvak.batch.journal_plan"
 local rows = require "arvak.batch.journal_rows"
 
 local M = {}
 
-local failure, fetch, query = database.failure, database.fetch, database.query
+local PAGE = 256   -- rows that are read together
+
+local ask, failure, statements = database.ask, database.failure, dialect.statements
 
 local Reader = core.metatables["arvak.journal"]
 local methods = {}
 Reader.__index, Reader.methods = methods, methods
 
 function Reader.__tostring(self)
-  return ("arvak.journal %s%s"):format(self.path, self._connection and "" or " (closed)")
+  return string.format("arvak.journal %s%s", self.path, self._connection and "" or " (closed)")
+end
+
+-- ---- opening
+
+-- The batch that stands in it, and what it is (as of dialect.identify, with the log); nil and a problem.
+local function read_head(connection)
+  local list = { dialect.prepare_reader, table.unpack(dialect.look_around) }
+  local found, problem = ask(connection, "raw", list)
+  if not found then return nil, problem end
+  local kind
+  kind, problem = dialect.identify({ found[2], found[3], found[4] })
+  if not kind then return nil, problem end
+  if not kind.has_batch then return nil, "it holds no batch" end
+  found, problem = ask(connection, "raw", { statements.read_format })
+  if not found then return nil, problem end
+  if not found[1][1] then return nil, "it holds no batch" end
+  kind.format = found[1][1].format
+  problem = dialect.refuse_format(kind.format)
+  if problem then return nil, problem end
+  found, problem = ask(connection, "raw", { statements.read_batch, kind.has_log and statements.read_log or nil })
+  if not found then return nil, problem end
+  kind.log = found[2] and found[2][1]
+  return found[1][1], kind
 end
 
 -- Opens a journal for looking: its path, fingerprint, backend_id, total (nil when not known) and created_at. nil and an
--- error when there is none, or a batch is using it.
+-- error when there is none, or a batch is using it. Waits.
 function M.journal(path)
   check.path(path, "path")
-  local dbi, err = database.load_driver()
-  if not dbi then return nil, err end
+  core.check_wait("journal")
+  local ok, problem = database.await(path)
+  if not ok then return nil, problem end
   local obstacle = place.find_obstacle_to_read(path)   -- connecting would make a file
   if obstacle then return nil, failure(path, "cannot be read", obstacle) end
-  local connection, message = database.connect(dbi, path, dialect.sqlite.prepare_reader)
-  if not connection then return nil, failure(path, "cannot be read", message) end
-  local ok, row, is_early
-  ok, message = database.check_format(connection)
-  if ok then is_early, message = dialect.sqlite.is_early(connection, query) end
-  if is_early ~= nil then row, message = query(connection, dialect.statements.read_batch) end
-  if row and row.fingerprint then
-    return setmetatable({
-      path = path, fingerprint = row.fingerprint, backend_id = row.backend_id,
-      total = math.tointeger(tonumber(row.total)), created_at = math.tointeger(tonumber(row.created_at)),
-      _connection = connection, _is_early = is_early, _statements = setmetatable({}, { __mode = "k" }),
-    }, Reader)
+  local real = core.real_path(path)
+  local had_log = place.has_log(real)
+  local connection
+  connection, problem = database.open(real)
+  if not connection then return nil, failure(path, "cannot be read", problem) end
+  local self = setmetatable({ path = path, _connection = connection, _real = real }, Reader)
+  local batch, kind = read_head(connection)
+  if not batch then
+    self:close()
+    return nil, failure(path, "cannot be read", kind)
   end
-  connection:close()
-  return nil, failure(path, "cannot be read", message or "it holds no batch")
+  for name, value in pairs(batch) do self[name] = value end
+  kind.had_log, self._kind = had_log, kind
+  return self
 end
+
+-- ---- methods
 
 local function check_reader(self, method)
   if core.metatable_of(self) ~= Reader then
     check.misuse("%s: got %s, expected a journal", method, core.describe(self))
   end
   if not self._connection then check.misuse("%s: the journal was closed", method) end
+  core.check_wait(method)
+end
+
+-- The rows of one statement. What the database says instead is raised, as an error object.
+local function read(self, sql, ...)
+  local found, problem = ask(self._connection, "raw", { table.pack(sql, ...) })
+  if not found then error(failure(self.path, "cannot be read", problem), 0) end
+  return found[1]
+end
+
+-- An iterator over the rows of all items, or of those of a state, in order. It ends when the journal is closed.
+local function rows_of(self, state)
+  local pages = self._kind.is_early and dialect.early_pages or dialect.pages
+  local page, i, last = {}, 0, 0
+  return function()
+    if not self._connection then return nil end
+    i = i + 1
+    if i > #page and (last == 0 or #page == PAGE) then
+      page = state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
+      i = 1
+    end
+    local row = page[i]
+    if row then last = row.slot end
+    return row
+  end
 end
 
 local states = { intent = true, submitted = true, completed = true, failed = true, unknown = true }
-
--- An iterator over the rows of a statement. What the database says instead is raised, as an error object.
-local function rows_of(self, sql, ...)
-  local statement, message = self._connection:prepare(sql)
-  local function finish(failed)
-    if statement then
-      statement:close()
-      self._statements[statement] = nil
-    end
-    statement = nil
-    if failed then error(failure(self.path, "cannot be read", failed), 0) end
-  end
-  if not statement then finish(message) end
-  self._statements[statement] = true
-  local ok
-  ok, message = statement:execute(...)
-  if not ok then finish(message) end
-  return function()
-    if not statement or not self._connection then return nil end
-    local row, failed = fetch(statement)
-    if row then return row end
-    finish(failed)
-  end
-end
 
 -- An iterator over the items of a state, or of all: index, id, state, attempts, job_id, result or err, circuit_hash,
 -- sent_at, ended_at. A journal that is damaged raises an error object.
@@ -86,12 +115,7 @@ function methods:items(state)
     check.misuse('items: got %s, expected "intent", "submitted", "completed", "failed" or "unknown"',
       core.describe(state))
   end
-  local statements, next_row = self._is_early and dialect.early_statements or dialect.statements
-  if state then
-    next_row = rows_of(self, statements.read_items_in, state)
-  else
-    next_row = rows_of(self, statements.read_items)
-  end
+  local next_row = rows_of(self, state)
   return function()
     local row = next_row()
     local item = row and rows.item_of(row)
@@ -105,20 +129,39 @@ function methods:counts()
   check_reader(self, "counts")
   local counts = {}
   for state in pairs(states) do counts[state] = 0 end
-  for row in rows_of(self, dialect.statements.count_states) do
-    if states[row.state] then counts[row.state] = math.tointeger(tonumber(row.count)) end
+  for _, row in ipairs(read(self, statements.count_states)) do
+    if states[row.state] then counts[row.state] = row.count end
   end
   return counts
 end
 
--- Idempotent.
+-- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where
+-- it would be refused for another reason than the circuits. options: on_unknown, extend.
+function methods:plan(circuits, backend_id, options)
+  check_reader(self, "plan")
+  local asked = plans.check(circuits, backend_id, options)
+  if self._kind.log and self._kind.log.announced ~= self._kind.log.begun and not self._kind.had_log
+    and not asked.resubmits then
+    return nil, failure(self.path, "is refused", place.lost_log(self._real))
+  end
+  return plans.make(asked, self, function() return rows_of(self) end)
+end
+
+-- Waits until the file is free. Idempotent.
 function methods:close()
+  local connection = self._connection
+  if not connection then return end
+  self._connection = nil
+  database.close(connection, self._real, (core.protect(core.check_wait, "close")))
+end
+
+-- Where nobody may wait, it is closed soon.
+function Reader.__gc(self)
   if not self._connection then return end
-  for statement in pairs(self._statements) do statement:close() end   -- else the connection would stay open
-  self._connection:close()
+  database.close(self._connection, self._real, false)
   self._connection = nil
 end
 
-Reader.__close, Reader.__gc = methods.close, methods.close
+Reader.__close = methods.close
 
 return M

@@ -1,4 +1,4 @@
--- What a row of a journal says, and how an error is written into one.
+-- What a row of a journal says, and what is written into one.
 -- Invariant: a row that cannot be understood becomes an item with an error, and never raises.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
@@ -20,6 +20,34 @@ function M.encode_error(err)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
+-- How the answer of a circuit is read, as JSON; nil for a text.
+local function reading_of(input)
+  local way = input.way
+  if way and input.written_way ~= way then input.written_way, input.reading_json = way, json.encode(way) end
+  return way and input.reading_json or nil
+end
+
+-- What of an end may be large, as JSON: it is made once, when the end is noted.
+function M.encode_result(result)
+  local raw = rawget(result, "raw_counts")
+  return { counts = json.counts(result), raw_counts = raw and json.encode(raw) or nil }
+end
+
+-- The values of an input in this state, in the order of the columns: state, attempts, job_id, counts, shots,
+-- execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts. encoded: of a completed one, by
+-- encode_result; now: Unix seconds.
+function M.values_of(input, state, encoded, now)
+  local result = input.result
+  if state == "completed" then
+    return state, input.attempts, input.job_id, encoded.counts, result.shots, result.execution_time_ms,
+      result.metadata_json, nil, input.sent_time, now, reading_of(input), encoded.raw_counts
+  end
+  local has_ended = state ~= "intent" and state ~= "submitted"
+  local err = has_ended and input.err and M.encode_error(input.err) or nil
+  return state, input.attempts, input.job_id, nil, nil, nil, nil, err, input.sent_time, has_ended and now or nil,
+    reading_of(input), nil
+end
+
 local function decode_error(text)
   local fields = json.decode(text or "{}")
   if type(fields) ~= "table" then fields = {} end
@@ -29,11 +57,11 @@ end
 -- With all their digits, which lua-cjson would cut. nil when it is not what the journal writes.
 local function decode_counts(text)
   local counts = {}
-  local rest = text:gsub('"([^"\\]*)":(%-?%d+)', function(bits, count)
+  local rest = string.gsub(text, '"([^"\\]*)":(%-?%d+)', function(bits, count)
     counts[bits] = math.tointeger(tonumber(count))
     return ""
   end)
-  return rest:find("^{,*}$") and counts
+  return string.find(rest, "^{,*}$") and counts
 end
 
 local function decode_result(row, way)

@@ -8,10 +8,13 @@ local commits = require "arvak.batch.commits"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local futures = require "arvak.batch.futures"
-local journal = require "arvak.batch.journal"
+local identities = require "arvak.batch.journal_identity"
 local places = require "arvak.batch.places"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
+local shared = require "arvak.batch.shared"
+local shared_options = require "arvak.batch.shared_options"
+local shared_source = require "arvak.batch.shared_source"
 local source = require "arvak.async.source"
 
 local M = {}
@@ -23,7 +26,7 @@ local methods = {}
 Manager.__index, Manager.methods = methods, methods
 
 function Manager.__tostring(self)
-  return ("arvak.batch_manager (%s)"):format(self._is_closed and "closed" or self._max_workers .. " workers")
+  return string.format("arvak.batch_manager (%s)", self._is_closed and "closed" or self._max_workers .. " workers")
 end
 
 -- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once, of all its
@@ -49,7 +52,8 @@ end
 
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
-  on_unknown = true, journal = true, check = true,
+  on_unknown = true, journal = true, check = true, extend = true, lease = true, reconnect = true, share = true,
+  label = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -66,6 +70,8 @@ local function check_options(options, method)
   check_boolean(options.fail_fast, "fail_fast")
   check_boolean(options.collect, "collect")
   check_boolean(options.check, "check")
+  check_boolean(options.extend, "extend")
+  check.label(options.label)
   for _, name in ipairs { "progress_callback", "on_result" } do
     if options[name] ~= nil then check.callable(options[name], name) end
   end
@@ -76,6 +82,7 @@ local function check_options(options, method)
   if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
     check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
   end
+  shared_options.check(options)
   local copy = {}
   for name, value in pairs(options) do copy[name] = value end
   return copy
@@ -89,19 +96,6 @@ end
 
 -- ---- execute_batch
 
--- What a journal knows a batch by.
-local function identify(list, backend_id)
-  local i, hashes = 0, nil
-  if list then
-    function hashes()
-      i = i + 1
-      return list[i] ~= nil and journal.hash(entries.read(list[i], i, backend_id)) or nil
-    end
-  end
-  return { backend_id = backend_id, total = list and #list or nil,
-    fingerprint = journal.fingerprint(backend_id, hashes) }
-end
-
 local execute
 
 -- Runs the failures of r again and gives a result of all.
@@ -110,6 +104,9 @@ local function retry(self, batch, r, options)
   local merged = {}
   for name, value in pairs(batch.options) do merged[name] = value end
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
+  if shared_options.is_shared(merged) then
+    check.misuse("retry_failed: journal: a shared batch runs its failures again under another name (batch=)")
+  end
   if merged.journal and not batch.identity then
     check.misuse("retry_failed: journal: this batch had none, and a journal knows a batch by all its circuits")
   end
@@ -144,22 +141,19 @@ end
 -- batch whose failures are run again).
 function execute(self, batch)
   if core.is_closed(self._client) then return nil, errors.new("closed", "the client was closed") end
-  local opened, err
-  if batch.options.journal then
-    opened, err = journal.open(batch.options.journal, batch.identity,
-      batch.options.on_unknown == "resubmit")
-    if not opened then return nil, err end
-  end
   local collector = batch.collector
   local before = collector.success_count + collector.failure_count
   local running = new_run(self, batch.source, batch.backend_id, batch.options, {
     sink = function(item, input) collector:add(item, input.entry) end, earlier = batch.earlier,
   })
-  if opened then
-    running.commits = commits.new(running, opened,
-      { is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
+  if shared_options.is_shared(batch.options) then
+    running.commits = shared.new(running, batch.options.journal, batch.source, batch.backend_id)
+  elseif batch.options.journal then
+    running.commits = commits.new(running, { path = batch.options.journal, identity = batch.identity,
+      is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
   end
-  running:execute()
+  local ok, err = running:execute()
+  if not ok then return nil, err end
   if not running.stopped_by then explain_all(self._client, collector) end
   local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
     return retry(self, batch, ...)
@@ -177,11 +171,14 @@ function methods:execute_batch(circuits, backend_id, options)
   local list, draw = check_circuits(circuits, backend_id)
   local collects = options.collect
   if collects == nil then collects = list ~= nil or options.on_result == nil end
-  return execute(self, {
-    source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
-    options = options, collector = result.collector(collects),
-    identity = options.journal and identify(list, backend_id),
-  })
+  local from, identity = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), nil
+  if shared_options.is_shared(options) then
+    from = shared_source.new(from, backend_id, options)
+  elseif options.journal then
+    identity = identities.of(list, backend_id)
+  end
+  return execute(self, { source = from, backend_id = backend_id, options = options,
+    collector = result.collector(collects), identity = identity })
 end
 
 -- ---- futures
@@ -201,7 +198,7 @@ end
 function methods:submit_many(circuits, backend_id, options)
   check_manager(self, "submit_many")
   core.check_client(self._client, "submit_many")
-  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true })
+  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true, label = true })
   options = check_options(options, "submit_many")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   local list, count = entries.check_list(circuits, backend_id)

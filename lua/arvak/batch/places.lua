@@ -9,7 +9,8 @@ local Places = {}
 Places.__index = Places
 
 function M.new(limit)
-  return setmetatable({ limit = limit, taken = 0, held = {}, runs = 0, line = queue.new(), is_in_line = {} }, Places)
+  return setmetatable({ limit = limit, taken = 0, held = {}, lent = {}, runs = 0, line = queue.new(),
+    is_in_line = {} }, Places)
 end
 
 -- The first in line, or nil.
@@ -49,7 +50,10 @@ function Places:take(run)
 end
 
 function Places:give_back(run)
-  self.taken, self.held[run] = self.taken - 1, self.held[run] - 1
+  if not self.held[run] then return end   -- it has left
+  self.held[run] = self.held[run] - 1
+  if self.lent[run] then return end   -- others have it already
+  self.taken = self.taken - 1
   serve(self)
 end
 
@@ -72,17 +76,17 @@ end
 -- A batch that is inside a function of the user's does not see its jobs end. Meanwhile others may have its places, as
 -- that function may wait for one of them.
 function Places:lend(run)
-  self.taken = self.taken - (self.held[run] or 0)
+  self.taken, self.lent[run] = self.taken - (self.held[run] or 0), true
   serve(self)
 end
 
-function Places:take_home(run) self.taken = self.taken + (self.held[run] or 0) end
+function Places:take_home(run) self.taken, self.lent[run] = self.taken + (self.held[run] or 0), nil end
 
 -- A batch is over, with whatever it holds.
 function Places:leave(run)
   if not self.held[run] then return end
-  self.taken, self.runs = self.taken - self.held[run], self.runs - 1
-  self.held[run] = nil
+  if not self.lent[run] then self.taken = self.taken - self.held[run] end
+  self.runs, self.held[run], self.lent[run] = self.runs - 1, nil, nil
   self:step_out(run)
 end
 

@@ -25,7 +25,7 @@ local M = {}
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
 local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
-local PACING = 2.0              -- seconds of refusals that are no trouble
+local PACING = 2.0              -- seconds of refusals that are no trouble: a usual way of servers to slow clients down
 
 local Run = {}
 Run.__index = Run
@@ -93,10 +93,8 @@ local function send_cancel(self, input)
     input.job_id)
 end
 
--- Requests the cancellations that are due. Why they were requested is on the disk before.
+-- Requests the cancellations that are due. Why they were requested is on the disk by now.
 local function send_cancels(self)
-  if self.cancels:is_empty() then return end
-  self.commits:flush()
   while true do
     local input = self.cancels:pop()
     if not input then return end
@@ -107,11 +105,12 @@ end
 
 local function note_end(self, input)
   self.watcher:forget(input)
+  self.places:give_back(self)
   if input.result ~= nil and input.sent_at then
     self.watcher:note_duration(core.now() - (input.accepted_at or input.sent_at))
   end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
-    self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
+    self:stop(errors.new("canceled", string.format("circuits[%d] failed, and fail_fast is set", input.index),
       { cause = input.err, target = self.target }))
   end
   self.commits:note_end(input)
@@ -120,6 +119,11 @@ end
 
 -- What follows from a change of an input's state.
 local effects = { ["end"] = note_end }
+
+function effects.part(self, input)
+  self.watcher:forget(input)
+  self.places:give_back(self)
+end
 
 function effects.queue(self, input) self.ready:push(input) end
 function effects.look(self, input) self.watcher:look_now(input, core.now()) end
@@ -147,7 +151,6 @@ function effects.cancel(self, input)
     return core.is_closed(self.client) or send_cancel(self, input)
   end
   self.commits:note_canceling(input)
-  self.cancels:push(input)
   self:wake()
 end
 
@@ -231,6 +234,7 @@ end
 
 -- Whether an input is to be sent. Those that ended in the queue are dropped.
 function Run:has_ready()
+  if not self.commits:may_send() then return false end
   while true do
     local input = self.ready:peek()
     if not input then return false end
@@ -293,7 +297,7 @@ local function stop_by_user(self, name, caught)
   elseif by then
     strays.add(err)
   end
-  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(err)),
+  self:stop(errors.new("canceled", string.format("%s raised an error, see cause: %s", name, tostring(err)),
     { cause = err, traceback = traceback }))
 end
 
@@ -357,6 +361,9 @@ local function wind_down(self, now)
     self.source:stop()
     self.transport:stop()
     self.places:step_out(self)
+  end
+  if not self.has_recalled and self.commits:may_recall(now) then
+    self.has_recalled = true
     if not self.keeps_jobs then tell_all(self, "recall") end
   end
   end_drawn(self)
@@ -370,6 +377,7 @@ end
 local function abandon(self, err)
   self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
   self:stop(err)
+  self.commits:let_go()
   self.stops_at = core.now()
   wind_down(self, self.stops_at)
 end
@@ -388,37 +396,33 @@ local function call_user(self, name, ...)
   stop_by_user(self, name, caught)
 end
 
--- What the server says while the client holds the submits back that it refuses for their rate, or nil.
-local function refusal(self)
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil; since: when that
+-- has lasted longer than so many seconds.
+local function refusal(self, since)
   local seconds, message = core.refusal(self.client)
-  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
-    elapsed = seconds })
-end
-
--- The same, when it has lasted longer than the usual way of a server to slow its clients down.
-local function lasting_refusal(self)
-  local err = refusal(self)
-  return err and err.elapsed > PACING and err or nil
+  return seconds and seconds > (since or -1) and errors.new("resource_exhausted", message, { rpc = "SubmitJob",
+    target = self.target, elapsed = seconds }) or nil
 end
 
 function Run:progress()
-  local ledger = self.inputs
+  local ledger, workers, mine = self.inputs, self.commits:progress()
   return progress.of {
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
-    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), lasting_refusal(self))),
+    workers = workers, mine = mine,
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), refusal(self, PACING))),
   }
 end
 
 -- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
-  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), lasting_refusal(self))
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), refusal(self, PACING))
   if not trouble then self.notice_at, self.has_noticed = nil, false end
   if not trouble or self.has_noticed or self.stopped_by then return end
   self.notice_at = since + NOTICE
   if now < self.notice_at then return end
   self.notice_at, self.has_noticed = nil, true
-  strays.say(("a batch at %s waits: %s"):format(self.target, trouble))
+  strays.say(string.format("a batch at %s waits: %s", self.target, trouble))
 end
 
 local function report(self, now)
@@ -433,7 +437,6 @@ local function deliver(self)
   while true do
     local input = self.ended:pop()
     if not input then return end
-    self.places:give_back(self)   -- before on_result, which may run another batch of the manager
     local item = { index = input.index, id = input.id, job_id = input.job_id, result = input.result, err = input.err,
       attempts = input.attempts }
     self.sink(item, input)
@@ -447,8 +450,8 @@ end
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
   local trouble, err = self.bounds:trouble(now, 0, refusal(self))
-  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
-    :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
+  self:stop(errors.new("timeout", string.format("the batch has not ended within timeout = %s s%s",
+    errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))
 end
 
@@ -507,19 +510,23 @@ local function let_go(self)
   self.is_over = true
 end
 
-local function close(self)
+-- waits: until all that was noted is written.
+local function close(self, waits)
   let_go(self)
   self.places:leave(self)
-  self.commits:close()
+  self.commits:close(waits)
   self.total_time = core.now() - self.started_at
 end
 
 -- Ends it in the middle, where nobody is told of ends any more. Without a journal nobody could find the jobs again, so
--- they are canceled.
+-- they are canceled; with one, nobody will ask what became of those that were never sent.
 local function break_off(self)
   if not self.keeps_jobs then tell_all(self, "recall") end
+  for _, input in ipairs(self.inputs:list()) do
+    if inputs.is_unsent(input) then self.commits:note_unsent(input) end
+  end
   send_cancels(self)
-  close(self)
+  close(self, false)
 end
 
 -- From now on no function of the user's is called.
@@ -534,7 +541,7 @@ local Guard = {}
 
 function Guard.__close(guard)
   local self = guard.run
-  if self.is_over then return end
+  if self.is_over then return self.commits:close(false) end
   pcall(interrupt, self, "its coroutine was closed")
   let_go(self)
   pcall(break_off, self)
@@ -542,21 +549,32 @@ end
 
 Guard.__gc = Guard.__close
 
--- Runs it to its end. Raises only what no part of it can answer for: Ctrl-C, and no memory.
+local function open_and_loop(self)
+  local ok, err = self.commits:open()
+  if not ok then return nil, err end
+  loop(self)
+  return true
+end
+
+-- Runs it to its end: true; nil and an error when it could not begin. Raises only what no part of it can answer for:
+-- Ctrl-C, and no memory.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
-  local ok, err = pcall(loop, guard.run)
+  local ok, has_begun, problem = pcall(open_and_loop, guard.run)
   if not ok then
+    local err = has_begun
     pcall(interrupt, self, err)
     if not self.keeps_jobs then pcall(loop, self) end   -- for a moment, so that the cancellations leave
     let_go(self)
     pcall(break_off, self)
     error(err, 0)
   end
-  close(self)
+  close(self, has_begun)
+  if not has_begun then return nil, problem end
   self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())
+  return true
 end
 
 -- ---- made from outside

@@ -108,7 +108,8 @@ If set and not empty, nothing is coloured.
 .SH FILES
 .TP
 .I $XDG_CONFIG_HOME/arvak/NAME.conf
-A profile: lines of name = value, with the names address, api_key_file, tls, ca, cert, key, backend and shots.
+A profile: lines of name = value, with the names address, api_key_file, tls, ca, cert, key, server_name,
+backend and shots.
 .SH EXIT STATUS
 .nf]]
 

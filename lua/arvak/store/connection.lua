@@ -70,9 +70,9 @@ function on_bell(self)
     self._outcome = self._outcome or self._store:take()
     if not self._outcome then break end
     if self._outcome.id == "beat" then tell_beat(self, self._outcome) else tell(self, self._outcome) end
-    self._outcome = nil
+    self._outcome = false
   end
-  self._outcome = nil
+  self._outcome = false
   if not self._store then tell_all_closed(self) end
   if self._count > 0 or self._store and self._on_beat then arm(self) end
 end
@@ -122,14 +122,21 @@ local function module_options(options)
   return picked
 end
 
+-- Every field is there from the beginning, so that none needs memory when an outcome has just left the store.
+local function new(module)
+  return setmetatable({
+    name = module.name, _bell = core.new_bell(), _store = false, _pending = {}, _count = 0, _last = 0, _outcome = false,
+    _is_armed = false, _leavers = {}, _on_beat = false, _on_end = false,
+  }, Connection)
+end
+
 -- Begins to open a database: the connection at once; then on_end(connection), or on_end(nil, err), in a step of the
 -- loop. nil and an error when its module is missing. kind: of M.kinds; where: a file's name or a connection string;
 -- options: the module's, and purpose, with which the error about a missing module begins.
 function M.start(kind, where, options, on_end)
   local module, err = load_module(kind, options and options.purpose or "a store")
   if not module then return nil, err end
-  local self = setmetatable({ name = module.name, _bell = core.new_bell(), _pending = {}, _count = 0, _last = 0 },
-    Connection)
+  local self = new(module)
   expect(self, 0, function(outcome)
     if outcome.ok then return on_end(self) end
     self:abandon()
@@ -165,7 +172,17 @@ function Connection:start(tx, mode, on_end, is_beat)
   self._last = id
 end
 
--- The same, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same, of whose outcome nobody will hear.
+function Connection:hand_over(tx, mode)
+  if self._store then self._store:submit(tx, mode) end
+end
+
+-- Nothing more will be handed over: what was has up to 50 ms when the Lua state closes. For finalizers, too.
+function Connection:finish()
+  if self._store then self._store:close() end
+end
+
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()
@@ -185,7 +202,7 @@ end
 function Connection:beat(tx, every, quiet_after, turn, on_beat)
   if not self._store then error("the connection was closed", 2) end
   self._store:beat(tx, every, quiet_after, turn)
-  self._on_beat = tx and on_beat or nil
+  self._on_beat = tx and on_beat or false
   if self._on_beat then arm(self) end
 end
 
@@ -214,7 +231,6 @@ end
 -- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
 -- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
 function Connection:leave(on_closed)
-  self._leavers = self._leavers or {}
   self._leavers[#self._leavers + 1] = on_closed
   if self._pending.closed then return end
   local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
@@ -235,16 +251,16 @@ function Connection:close()
     self:abandon()
   end
   if not self._store then return false end
-  local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
-  if is_over == nil then return nil, err end
+  local ok, is_over, err = core.protect(ended.wait, ended, CLOSE_TIMEOUT + GRACE)   -- raises in a child process
+  if ok and is_over == nil then return nil, err end
   self:abandon()
-  return is_over
+  return ok and is_over
 end
 
 -- Ends it at once, within 50 ms; whoever waits for an outcome is told "closed" in the next step.
 function Connection:abandon()
   local store = self._store
-  self._store = nil
+  self._store = false
   if not store then return end
   store:abandon()
   core.ring_bell(self._bell)

@@ -1,0 +1,259 @@
+-- What a program that shares its batch asks the database: how far the others are, which of them are dead, and what it
+-- may claim.
+-- Invariant: one look is under way at a time; what it finds is told to the claims, and ends of others to the run.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local identities = require "arvak.batch.journal_identity"
+local shared_rows = require "arvak.batch.shared_rows"
+local sql = require "arvak.batch.shared_sql"
+
+local M = {}
+
+local SOON, LATE = 0.1, 0.5   -- seconds between two looks: when something has come, and at most
+local PAGE = 256              -- rows of a look
+local AHEAD = 1 / 4           -- of max_workers: slots that are claimed before there are places
+local CLAIM = 1 / 2           -- of max_workers: slots of one claim
+
+local Reading = {}
+Reading.__index = Reading
+
+-- shared: of shared.lua.
+function M.new(shared)
+  return setmetatable({
+    shared = shared, link = shared.link, claims = shared.claims, source = shared.source, run = shared.run,
+    look_at = 0, pause = SOON, busy = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
+  }, Reading)
+end
+
+-- ---- questions, one of a kind at a time on each connection
+
+local function is_busy(self, kind) return self.busy[kind] == self.link.generation end
+
+local function ask(self, kind, mode, list, on_answer)
+  self.busy[kind] = self.link.generation
+  self.link:query(mode, list, function(outcome)
+    self.busy[kind] = nil
+    on_answer(outcome)
+  end, function() self.busy[kind] = nil end)
+end
+
+-- ---- looking
+
+-- The row of the batch: total, next_slot, free.
+function Reading:note_state(row)
+  self.free = row.free
+  if row.total and row.total ~= self.claims.total then self.claims:set_total(row.total) end
+  local total = self.claims.total
+  self.remaining = total and math.max(0, total - row.next_slot + 1) or nil
+  local own = self.claims.own_total
+  local has_more = (not total or row.next_slot <= total) and (not own or row.next_slot <= own)
+  if row.free > 0 or has_more then self.claims.is_drained = false end
+  self.look_at = 0
+end
+
+local function add_claims(self, list)
+  local worker = self.link.member.worker
+  for _, row in ipairs(list) do row.is_mine = row.worker == worker end
+  self.claims:add_claims(list)
+  return #list
+end
+
+-- The slots whose ends are looked for next, and whether there are more.
+local function next_slots(self)
+  local slots = self.claims:take_unread(PAGE)
+  if #slots > 0 then return slots, true end
+  local others = self.claims:list_others()
+  for _, slot in ipairs(others) do
+    if slot > self.cursor and #slots < PAGE then slots[#slots + 1] = slot end
+  end
+  if #slots < PAGE then
+    self.cursor = 0
+    return slots, false
+  end
+  self.cursor = slots[#slots]
+  return slots, true
+end
+
+local function note_workers(self, list, now)
+  local own, oldest = self.link.member.worker, nil
+  self.shared.workers = #list
+  self.expired = false
+  for _, row in ipairs(list) do
+    if row.worker ~= own and row.age > row.lease and self.link.member:stood_for(now) >= row.lease then
+      self.expired = true
+      oldest = math.max(oldest or 0, row.age / row.lease)
+    end
+  end
+  self.is_held = oldest ~= nil and oldest > 2
+end
+
+local function on_look(self, outcome, has_more)
+  local now, places = core.now(), self.places
+  self:note_state(outcome[1][1])
+  note_workers(self, outcome[2], now)
+  local found = add_claims(self, outcome[3])
+  if found == PAGE then has_more = true end
+  if places.pending then
+    for _, left in ipairs(self.claims:compare_pending(outcome[places.pending])) do
+      ask(self, "fill", "raw", { { sql.fill_hash, self.link.batch, left.first_slot, left.hash } }, function() end)
+    end
+  end
+  for _, row in ipairs(places.ends and outcome[places.ends] or {}) do
+    self.shared:note_other(row)
+    found = found + 1
+  end
+  self.pause = found > 0 and SOON or math.min(LATE, self.pause * 1.3)
+  self.look_at = has_more and now or now + self.pause
+  self.run:wake()
+end
+
+local function look(self)
+  local batch, places = self.link.batch, {}
+  local list = { { sql.read_state, batch }, { sql.read_workers, batch },
+    { sql.read_claims, batch, self.claims.known_first, PAGE } }
+  if self.claims.pending_count > 0 then
+    local firsts = {}
+    for first in pairs(self.claims.pending) do
+      if #firsts < PAGE then firsts[#firsts + 1] = first end
+    end
+    list[#list + 1] = { sql.read_pending, batch, shared_rows.array(firsts) }
+    places.pending = #list
+  end
+  local slots, has_more = next_slots(self)
+  if #slots > 0 then
+    list[#list + 1] = { sql.read_ends, batch, shared_rows.array(slots) }
+    places.ends = #list
+  end
+  self.places = places
+  ask(self, "look", "raw", list, function(outcome) on_look(self, outcome, has_more) end)
+end
+
+-- ---- those that are dead
+
+local function bury(self, now)
+  local batch, worker, stood = self.link.batch, self.link.member.worker, self.link.member:stood_for(now)
+  self.bury_at = now + math.max(0.2, self.link.lease / 4)
+  if self.is_held then
+    ask(self, "end", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function() end)
+  end
+  ask(self, "bury", "write", { { sql.declare_dead, batch, worker, stood + 0.0 }, { sql.free_items, batch } },
+    function(outcome)
+      if #outcome[2] == 0 then return end
+      self.free, self.claims.is_drained, self.look_at = self.free + #outcome[2], false, 0
+      self.run:wake()
+    end)
+end
+
+-- ---- the end of an iterator
+
+local function end_iterator(self)
+  local batch = self.link.batch
+  ask(self, "total", "write", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
+    { sql.cut_claims, batch }, { sql.shorten_claims, batch }, { sql.read_state, batch } }, function(outcome)
+    self:note_state(outcome[5][1])
+    self.run:wake()
+  end)
+end
+
+-- Asks what is due.
+function Reading:turn(now)
+  if not self.link:is_up() then return end
+  if self.claims.own_total and not self.claims.total and not is_busy(self, "total") then end_iterator(self) end
+  if now >= self.look_at and not is_busy(self, "look") then look(self) end
+  if self.expired and now >= self.bury_at and not is_busy(self, "bury") then bury(self, now) end
+end
+
+function Reading:next_time()
+  if not self.link:is_up() or is_busy(self, "look") then return nil end
+  return self.look_at
+end
+
+-- ---- claims
+
+-- How many slots a claim takes: fewer towards the end, so that all workers end together.
+local function size_of_claim(self, short)
+  local most = math.max(short, math.ceil(CLAIM * self.run.max_workers))
+  if not self.remaining then return most end
+  return math.max(1, math.min(most, math.ceil(self.remaining / (2 * math.max(1, self.shared.workers)))))
+end
+
+-- After a cut: of the rows that this worker has, those that it did not know of.
+local function own_held(self, held)
+  for _, row in ipairs(held) do
+    local slot = row.slot
+    local is_known = self.run.inputs:get(slot) or self.shared.filling.changes[slot] or self.claims:is_own(slot)
+    if not is_known then self.claims:own_free(slot, row) end
+  end
+end
+
+local function on_range(self, outcome)
+  local row = outcome[1][1]
+  if row.total and row.total ~= self.claims.total then self.claims:set_total(row.total) end
+  if row.first_slot then
+    self.claims:own_range(row.first_slot, row.last_slot)
+    if self.remaining then self.remaining = math.max(0, row.total - row.last_slot) end
+  else
+    self.claims:drain()
+  end
+end
+
+local function on_free(self, outcome)
+  local list = outcome[1]
+  for i = 2, #list do self.claims:own_free(list[i].slot, list[i]) end
+  self.free = #list > 1 and self.free - (#list - 1) or 0
+end
+
+local function on_claim(self, is_free, fate, outcome, held)
+  if fate ~= "done" then return end
+  if held then
+    own_held(self, held)
+  else
+    if is_free then on_free(self, outcome) else on_range(self, outcome) end
+    add_claims(self, outcome[2])
+  end
+  self.run:wake()
+end
+
+-- Claims more slots, if the run wants some and there are any.
+function Reading:claim()
+  local claims, member, link = self.claims, self.link.member, self.link
+  local ahead = math.ceil(AHEAD * self.run.max_workers)
+  local short = math.max(self.source.wanted, ahead) - claims:waiting()
+  self.source.wanted = 0
+  if short <= 0 or claims.is_drained or claims.mismatch then return end
+  local is_free = self.free > 0
+  local size = is_free and short or size_of_claim(self, short)
+  link:write("claim", true, function(transaction, seq)
+    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq, size,
+      claims.own_total)
+    transaction:add(sql.read_claims, link.batch, claims.known_first, PAGE)
+  end, function(fate, outcome, held) on_claim(self, is_free, fate, outcome, held) end)
+end
+
+-- ---- another's batch
+
+local function stop(self, why, index)
+  self.run.is_refused = true
+  self.run:stop(self.link:failure("is refused", identities.refusal(why, index)))
+end
+
+local function count_of(mismatch)
+  return string.format("it has %d circuits, these are %s%d", mismatch.total, mismatch.is_at_least and "at least " or "",
+    mismatch.own_total)
+end
+
+-- Finds the row that differs, where there is one, and stops the batch.
+function Reading:refuse()
+  local mismatch = self.claims.mismatch
+  if mismatch.total then return stop(self, count_of(mismatch)) end
+  if is_busy(self, "refuse") or not self.link:is_up() then return end
+  ask(self, "refuse", "raw", { { sql.read_hashes, self.link.batch, mismatch.first, mismatch.last } }, function(outcome)
+    for _, row in ipairs(outcome[1]) do
+      local own = mismatch.hashes[row.slot]
+      if own and own ~= row.circuit_hash then return stop(self, identities.ANOTHER_CIRCUIT, row.slot) end
+    end
+    stop(self, string.format("the circuits %d to %d, or some before them, differ", mismatch.first, mismatch.last))
+  end)
+end
+
+return M

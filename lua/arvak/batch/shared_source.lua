@@ -1,0 +1,89 @@
+-- The source of a run that shares its batch: the program's own entries are all drawn here, in order, hashed and compared;
+-- the run gets those that its worker has claimed.
+-- Invariant: the program's source is drawn as far as claims reach, and each entry once.
+-- SPDX-License-Identifier: Apache-2.0
+local core = require "arvak.core"
+local entries = require "arvak.streams.entries"
+local identities = require "arvak.batch.journal_identity"
+local claims = require "arvak.batch.shared_claims"
+
+local M = {}
+
+local UNREADABLE = "-"   -- in place of the hash of an entry that cannot be read
+
+local Source = {}
+Source.__index = Source
+
+local function step(chain, hash) return core.sha256(chain .. hash) end
+
+-- inner: the program's source. options: share, extend.
+function M.new(inner, backend_id, options)
+  local self = setmetatable({
+    inner = inner, backend_id = backend_id, follows = options.share ~= "mine", wanted = 0, rows = {},
+    slot_hashes = {}, raised = false, is_over = false, is_stopped = false, taken = 0, drawn = 0,
+    own_total = inner.total or nil, total = false,
+  }, Source)
+  self.claims = claims.new(step, { own_total = self.own_total, may_be_prefix = options.extend == true,
+    follows = self.follows })
+  self.total = self.follows and self.own_total or false
+  inner.wake = function()
+    self.raised = inner.raised
+    self.wake()
+  end
+  return self
+end
+
+local function hash_of(self, index, entry)
+  local input = entries.read(entry, index, self.backend_id)
+  return input and identities.hash(input) or UNREADABLE
+end
+
+-- Draws as far as claims reach. The mismatch of the claims says when these are not the circuits of the batch.
+function Source:pull()
+  if self.is_stopped then return end
+  local all = self.claims
+  local room = all:room()
+  if room == 0 then return end
+  self.inner:want(room)
+  while room > 0 do
+    local index, entry = self.inner:take()
+    if not index then break end
+    local hash = hash_of(self, index, entry)
+    if all.own[index] then self.slot_hashes[index] = hash end
+    if not all:draw(entry, hash) then return end
+    room = room - 1
+  end
+  if room > 0 and not all.own_total and self.inner:is_exhausted() and self.inner.total then all:end_source() end
+  if self.follows then self.drawn, self.total = all.position, all.total or all.own_total or false end
+end
+
+-- So many entries are wanted.
+function Source:want(count) self.wanted = count end
+
+-- The next index and entry, or nil. Its row, if an earlier owner has left one, is in rows.
+function Source:take()
+  if self.is_stopped then return nil end
+  self:pull()
+  if self.claims.mismatch then return nil end
+  local slot, entry, row = self.claims:take()
+  if not slot then return nil end
+  self.rows[slot] = row
+  if not self.follows then self.drawn = self.drawn + 1 end
+  return slot, entry
+end
+
+-- What the batch knows of a slot that was taken, and its hash; once.
+function Source:take_row(slot)
+  local row, hash = self.rows[slot], self.slot_hashes[slot]
+  self.rows[slot], self.slot_hashes[slot] = nil, nil
+  return row, hash
+end
+
+function Source:is_exhausted() return self.is_stopped or self.is_over or self.claims:is_over() end
+
+function Source:stop()
+  self.is_stopped = true
+  self.inner:stop()
+end
+
+return M

@@ -1,7 +1,7 @@
--- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket; on a free port of
--- 127.0.0.1 as well if it is to speak TLS, for which PostgreSQL needs TCP. The server
--- is a child of this process and is told to quit when this process ends, however it ends, so nothing is left running
--- after a spec that fails or is killed. Started by root, it runs as an ordinary user, since PostgreSQL refuses root.
+-- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket, and for TLS on a
+-- free port of 127.0.0.1 as well. The server is a child of this process and is told to quit when this process ends,
+-- however it ends, so nothing is left running after a spec that fails or is killed. Started by root, it runs as an
+-- ordinary user, since PostgreSQL refuses root.
 --   local c = cluster.start({ fsync = true, settings = { max_connections = 20 } })
 --   c:sql("CREATE TABLE t (k int)")  ...  c:restart("immediate")  ...  c:remove()
 -- SPDX-License-Identifier: Apache-2.0
@@ -77,9 +77,8 @@ local function settings_of(folder, options)
   return table.concat(lines)
 end
 
--- Makes a cluster and starts it. options: fsync (false), settings (a table of what postgresql.conf takes), tls (cert and
--- key: paths).
--- Everybody may come in without a password, but for the user "locked".
+-- Makes a cluster and starts it. options: fsync (false), settings (a table for postgresql.conf), tls (paths of cert and
+-- key). Everybody may come in without a password, but for the user "locked".
 function M.start(options)
   options = options or {}
   local prefix, user = find_user()
@@ -147,7 +146,8 @@ function Cluster:launch()
   self.guard = guard(self.pid)
   local deadline = socket.gettime() + START_TIMEOUT
   repeat
-    if status_of(self) == "ready" then return self end
+    local status = status_of(self)
+    if status == "ready" or status == "standby" then return self end
     socket.sleep(0.02)
   until is_over(self.pid) or socket.gettime() > deadline
   self:stop("immediate")
@@ -172,6 +172,13 @@ function Cluster:resume() self:signal("CONT") end
 
 function Cluster:restart(mode)
   self:stop(mode)
+  self:launch()
+end
+
+-- Starts it anew as a standby, which has no primary: it can be read and not be written.
+function Cluster:demote()
+  self:stop()
+  write(self.data .. "/standby.signal", "")
   self:launch()
 end
 

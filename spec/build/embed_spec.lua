@@ -98,6 +98,15 @@ describe("an installed library", function()
     assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
 
+  it("gives a host in C the store that it links", function()
+    local source = C_HOST:gsub("#include <arvak_lua.h>", "%0\n#include <arvak_store.h>")
+      :gsub('luaL_requiref%(L, "arvak", luaopen_arvak, 0%);', [[%0
+  luaL_requiref(L, "arvak.store.sqlite", luaopen_arvak_store_sqlite, 0);
+  lua_getfield(L, -1, "name");
+  if (strcmp(lua_tostring(L, -1), "SQLite") != 0) return 4;]]):gsub("#include <stdio.h>", "%0\n#include <string.h>")
+    assert.equal("7\n", run("host.c", source, "cc -std=c11", "$(pkg-config --cflags --libs arvak-sqlite arvak lua5.4)"))
+  end)
+
   it("is found by a host in C++", function()
     assert.equal("7\n", run("host.cpp", HOST, "c++ -std=c++17", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
@@ -184,6 +193,11 @@ describe("an installed library", function()
     assert.same({ "luaopen_arvak", "luaopen_arvak_circuit" }, names)
     for name in succeed("nm -D --defined-only " .. prefix .. "/lib/lua/5.4/arvak.so"):gmatch(" [TDBR] (%S+)") do
       assert.matches("^luaopen_arvak", name)
+    end
+    for _, store in ipairs { "sqlite", "postgres" } do
+      local path = ("%s/lib/lua/5.4/arvak/store/%s.so"):format(prefix, store)
+      local exported = succeed("nm -D --defined-only " .. path):match("^%x+ T (%S+)\n$")
+      assert.equal("luaopen_arvak_store_" .. store, exported)
     end
   end)
 end)

@@ -155,7 +155,8 @@ static void check_clean(lua_State *L, const char *scenario) {
   if (luaL_dostring(L, "collectgarbage() collectgarbage()\n"
                        "for _ = 1, 3000 do pcall(arvak.poll, 0.01) local c = arvak._counts()\n"
                        "if c.calls + c.tasks + c.waits == 0 then return end end\n"
-                       "local c = arvak._counts() error(('%d calls, %d tasks, %d waits are left'):format(c.calls, c.tasks, c.waits))") != LUA_OK)
+                       "local c = arvak._counts()\n"
+                       "error(('%d calls, %d tasks, %d waits'):format(c.calls, c.tasks, c.waits))") != LUA_OK)
     fail_msg("%s: %s", scenario, lua_tostring(L, -1));
 }
 

@@ -61,8 +61,8 @@ describe("values", function()
   it("have a point in them whatever the program's locale is", function()
     local folder = os.tmpname()
     os.remove(folder)
-    local is_made = os.execute(("mkdir '%s' && localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >/dev/null 2>&1"):format(folder,
-      folder))
+    local make = ("mkdir '%s' && localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >/dev/null 2>&1"):format(folder, folder)
+    local is_made = os.execute(make)
     finally(function() os.execute(("rm -rf '%s'"):format(folder)) end)
     if not is_made then return pending("localedef, or its sources, are not installed") end
     local pipe = assert(io.popen(("LOCPATH='%s' %s - '%s' 2>&1 <<'END'\n%s\nEND"):format(folder,

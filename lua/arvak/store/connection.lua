@@ -190,8 +190,8 @@ end
 -- From now on the store's thread carries out this transaction every so many seconds, and at once for the first time:
 -- a sign of life that needs no turn of the loop. nil: no more. quiet_after: after so many seconds without a turn the
 -- beats pause, until the next one; turn: the number of a value of the first statement, in whose place the age of the
--- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where its
--- first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
+-- last turn is sent, in seconds. on_beat(outcome) is called in a step for each that has failed: what is "fenced" where
+-- its first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
 function Connection:beat(tx, every, quiet_after, turn, on_beat)
   if not self._store then error("the connection was closed", 2) end
   self._store:beat(tx, every, quiet_after, turn)

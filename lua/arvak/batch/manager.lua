@@ -5,7 +5,6 @@ local core = require "arvak.core"
 local backends = require "arvak.jobs.backends"
 local check = require "arvak.base.check"
 local commits = require "arvak.batch.commits"
-local dsn = require "arvak.base.dsn"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local futures = require "arvak.batch.futures"
@@ -14,6 +13,7 @@ local places = require "arvak.batch.places"
 local result = require "arvak.batch.result"
 local run = require "arvak.batch.run"
 local shared = require "arvak.batch.shared"
+local shared_options = require "arvak.batch.shared_options"
 local shared_source = require "arvak.batch.shared_source"
 local source = require "arvak.async.source"
 
@@ -82,6 +82,7 @@ local function check_options(options, method)
   if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
     check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
   end
+  shared_options.check(options)
   local copy = {}
   for name, value in pairs(options) do copy[name] = value end
   return copy
@@ -103,6 +104,9 @@ local function retry(self, batch, r, options)
   local merged = {}
   for name, value in pairs(batch.options) do merged[name] = value end
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
+  if shared_options.is_shared(merged) then
+    check.misuse("retry_failed: journal: a shared batch runs its failures again under another name (batch=)")
+  end
   if merged.journal and not batch.identity then
     check.misuse("retry_failed: journal: this batch had none, and a journal knows a batch by all its circuits")
   end
@@ -142,7 +146,9 @@ function execute(self, batch)
   local running = new_run(self, batch.source, batch.backend_id, batch.options, {
     sink = function(item, input) collector:add(item, input.entry) end, earlier = batch.earlier,
   })
-  if batch.options.journal then
+  if shared_options.is_shared(batch.options) then
+    running.commits = shared.new(running, batch.options.journal, batch.source, batch.backend_id)
+  elseif batch.options.journal then
     running.commits = commits.new(running, { path = batch.options.journal, identity = batch.identity,
       is_retry = batch.is_retry, notes_total = not batch.is_retry and not batch.identity.total })
   end
@@ -165,11 +171,14 @@ function methods:execute_batch(circuits, backend_id, options)
   local list, draw = check_circuits(circuits, backend_id)
   local collects = options.collect
   if collects == nil then collects = list ~= nil or options.on_result == nil end
-  return execute(self, {
-    source = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), backend_id = backend_id,
-    options = options, collector = result.collector(collects),
-    identity = options.journal and identities.of(list, backend_id),
-  })
+  local from, identity = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), nil
+  if shared_options.is_shared(options) then
+    from = shared_source.new(from, backend_id, options)
+  elseif options.journal then
+    identity = identities.of(list, backend_id)
+  end
+  return execute(self, { source = from, backend_id = backend_id, options = options,
+    collector = result.collector(collects), identity = identity })
 end
 
 -- ---- futures

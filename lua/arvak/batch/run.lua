@@ -25,7 +25,7 @@ local M = {}
 local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
 local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
-local PACING = 2.0              -- seconds of refusals that are no trouble
+local PACING = 2.0              -- seconds of refusals that are no trouble: a usual way of servers to slow clients down
 
 local Run = {}
 Run.__index = Run
@@ -396,17 +396,12 @@ local function call_user(self, name, ...)
   stop_by_user(self, name, caught)
 end
 
--- What the server says while the client holds the submits back that it refuses for their rate, or nil.
-local function refusal(self)
+-- What the server says while the client holds the submits back that it refuses for their rate, or nil; since: when that
+-- has lasted longer than so many seconds.
+local function refusal(self, since)
   local seconds, message = core.refusal(self.client)
-  return seconds and errors.new("resource_exhausted", message, { rpc = "SubmitJob", target = self.target,
-    elapsed = seconds })
-end
-
--- The same, when it has lasted longer than the usual way of a server to slow its clients down.
-local function lasting_refusal(self)
-  local err = refusal(self)
-  return err and err.elapsed > PACING and err or nil
+  return seconds and seconds > (since or -1) and errors.new("resource_exhausted", message, { rpc = "SubmitJob",
+    target = self.target, elapsed = seconds }) or nil
 end
 
 function Run:progress()
@@ -415,13 +410,13 @@ function Run:progress()
     total = self.source.total or nil, drawn = self.source.drawn, completed = ledger.completed, failed = ledger.failed,
     kept = ledger.kept, running = ledger.open_count - ledger:waiting(), started_at = self.started_at,
     workers = workers, mine = mine,
-    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), lasting_refusal(self))),
+    trouble = (self.bounds:trouble(core.now(), ledger:unfinished(), refusal(self, PACING))),
   }
 end
 
 -- Says what keeps the batch from its end, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
-  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), lasting_refusal(self))
+  local trouble, _, since = self.bounds:trouble(now, self.inputs:unfinished(), refusal(self, PACING))
   if not trouble then self.notice_at, self.has_noticed = nil, false end
   if not trouble or self.has_noticed or self.stopped_by then return end
   self.notice_at = since + NOTICE

@@ -41,12 +41,13 @@ local function new_group()
   return { changes = {}, count = 0, bytes = 0, intended = queue.new(), ended = queue.new(), reasons = queue.new() }
 end
 
--- name: of the database. options: source (shared_source), backend_id, extend, lease, reconnect, share, on_unknown.
-function M.new(run, name, options)
+-- name: of the database; source: a shared_source.
+function M.new(run, name, source, backend_id)
+  local options = run.options
   local parsed = assert(dsn.parse(name))
   local self = setmetatable({
-    run = run, state = "open", is_retry = false, keeps_jobs = true, source = options.source, options = options,
-    claims = options.source.claims, filling = new_group(), on_its_way = nil, workers = 1, mine = 0, others = 0,
+    run = run, state = "open", is_retry = false, keeps_jobs = true, source = source, backend_id = backend_id,
+    claims = source.claims, filling = new_group(), on_its_way = nil, workers = 1, mine = 0, others = 0,
     group = math.max(1, math.ceil(GROUP * run.max_workers)), counted = {}, stop_state = "none",
   }, Shared)
   self.link = link.new {
@@ -63,7 +64,9 @@ end
 
 -- Waits until the worker has joined: true, or nil and an error.
 function Shared:open()
-  local ok, err, is_refused = join.open(self.link, self.claims, self.options)
+  local options = self.run.options
+  local ok, err, is_refused = join.open(self.link, self.claims, { backend_id = self.backend_id,
+    extend = options.extend == true, on_unknown = options.on_unknown or "fail" })
   if ok then return true end
   self.run.is_refused = is_refused
   self.state = "failed"

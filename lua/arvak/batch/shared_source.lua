@@ -16,14 +16,15 @@ Source.__index = Source
 
 local function step(chain, hash) return core.sha256(chain .. hash) end
 
--- inner: the program's source. options: backend_id; share; extend.
-function M.new(inner, options)
+-- inner: the program's source. options: share, extend.
+function M.new(inner, backend_id, options)
   local self = setmetatable({
-    inner = inner, backend_id = options.backend_id, follows = options.share ~= "mine", wanted = 0, rows = {},
+    inner = inner, backend_id = backend_id, follows = options.share ~= "mine", wanted = 0, rows = {},
     slot_hashes = {}, raised = false, is_over = false, is_stopped = false, taken = 0, drawn = 0,
     own_total = inner.total or nil, total = false,
   }, Source)
-  self.claims = claims.new(step, { own_total = self.own_total, may_be_prefix = options.extend, follows = self.follows })
+  self.claims = claims.new(step, { own_total = self.own_total, may_be_prefix = options.extend == true,
+    follows = self.follows })
   self.total = self.follows and self.own_total or false
   inner.wake = function()
     self.raised = inner.raised

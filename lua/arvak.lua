@@ -99,7 +99,7 @@ end
 
 local kinds = {}
 for name, metatable in pairs(core.metatables) do
-  kinds[metatable] = name:match("^arvak%.(.+)$")
+  kinds[metatable] = string.match(name, "^arvak%.(.+)$")
   local methods = metatable.methods or metatable.__index
   if methods then check.seal(methods, metatable) end   -- arvak.circuit seals its own, when it is loaded
 end

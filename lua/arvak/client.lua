@@ -176,7 +176,7 @@ local function find_too_large(circuits, target)
   for i, entry in ipairs(circuits) do
     local err = entries.size_error({ qasm = entry.qasm or entry[1] }, target)
     if err then
-      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      err.message = string.format("circuits[%d]: %s", i, err.message)
       return err
     end
   end
@@ -189,7 +189,7 @@ local function lower_all(circuits, backend_id)
     local err
     list[i], err = entries.lower_plain(entry, backend_id)
     if err then
-      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      err.message = string.format("circuits[%d]: %s", i, err.message)
       return nil, err
     end
   end
@@ -263,7 +263,7 @@ function methods.wait_for_ready(client, timeout)
   timeout = timeout or standard
   local is_ready, err = ready.until_ready(client, target, timeout)
   if is_ready ~= false then return is_ready, err end
-  return nil, errors.new("timeout", ("no connection within %s s"):format(errors.seconds(timeout)),
+  return nil, errors.new("timeout", string.format("no connection within %s s", errors.seconds(timeout)),
     { scope = "wait", target = target, elapsed = core.now() - started_at })
 end
 
@@ -304,7 +304,7 @@ end
 local function start_call(name, client, ...)
   local f = future.new(cancel_call)
   f._client = client
-  if name:find("job", 1, true) then f._job_id = (...) end
+  if string.find(name, "job", 1, true) then f._job_id = (...) end
   if program.is_circuit((...)) then
     local text, err = text_of(client, ...)
     if not text then

@@ -184,6 +184,21 @@ describe("a program that", function()
   end
 end)
 
+describe("a switch over measured values", function()
+  it("has hundreds of cases, nested by halves", function()
+    local parts = { HEAD, "qubit[10] q; bit[9] c; bit r; for int i in [0:8] ry(0.3 * i + 0.1) q[i];",
+      "c = measure q[0:8]; int k = 7; switch (int(c)) {" }
+    for i = 0, 299 do
+      local gate = i % 2 == 0 and "ry(k * 0.1) q[9];" or ""
+      parts[#parts + 1] = ("case %d { k = %d; %s }"):format(i * 7 % 512, i % 5, gate)
+    end
+    parts[#parts + 1] = "default { h q[9]; } } if (k == 3) x q[9]; r = measure q[9];"
+    local text = table.concat(parts, "\n")
+    local expected = assert(evaluator.probabilities(text, { budget = 1000000 }))
+    assert.is_true(programs.distance(expected, assert(programs.exact { qasm = text })) < 1e-9)
+  end)
+end)
+
 -- What the evaluator does not know.
 describe("a program that takes bits of angles, or registers of more bits than an integer,", function()
   local function exact(body) return assert(programs.exact { qasm = HEAD .. body }) end

@@ -51,6 +51,8 @@ local VERSION_2 = {
   { "rx(\u{2212}1) q[0];", 4, "not a name" },
   { "h q[0]; ?", 9, "the character %? has no meaning" },
   { "h q[99999999999999999999999];", 0, "expected an integer" },
+  { "if (c == 1) cx q[0],measure[1];", 21, "measure, which is a word of the language" },
+  { "qreg gate[2];", 6, "gate, which is a word of the language" },
 }
 
 local VERSION_3 = {
@@ -58,6 +60,16 @@ local VERSION_3 = {
   { "m = measure q;", 1, "m is not declared" },
   { "x = 3;", 1, "x is not declared" },
   { "@ x q[0];", 1, "got @, expected a statement" },
+  { "if (false) x bit[0];", 14, "bit, which is a word of the language, expected a qubit" },
+  { "qubit[2] in;", 10, "in, which is a word of the language" },
+  { "if (false) { n = box; }", 18, "got box, expected a value" },
+  { "else x q[0];", 1, "else, which is a word of the language, expected a statement" },
+  { "rx(2 ^ 0.5) q[0];", 6, "%^ of int and float, expected integers" },
+  { "switch (1.5) { case 1 { } }", 9, "type float, expected an integer" },
+  { "switch (n) { case 0.25 { } }", 19, "type float, expected an integer" },
+  { "uint a = -1; x q[a];", 18, "a uint of 2^63 or more" },
+  { "uint a = -1; rx(a / 2) q[0];", 19, "a uint of 2^63 or more" },
+  { "angle[4] a = 1; a[0] = measure q[0];", 17, "depends on measured values" },
   { "bit e; c = e;", 12, "type bit, expected bit%[4%]" },
   { "def f(qubit p) { if (late[0]) x p; } bit[2] late; f(q[0]);", 22, "late is not declared" },
   { "int n = 2;", 5, "n is declared already" },

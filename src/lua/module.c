@@ -109,16 +109,31 @@ static void load_source(lua_State *L, const larvak_source *source) {
   if (status != LUA_OK) lua_error(L);
 }
 
-/* What the Lua layer finds as its globals: those that a host may take from its plugins, or a plugin may replace, as
- * they were when the library was opened; the others as they are. */
+/* Puts a copy in the place of the table on top; what is no table stays. */
+static void copy_library(lua_State *L) {
+  if (!lua_istable(L, -1)) return;
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, -3);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_remove(L, -2);
+}
+
+/* What the Lua layer finds as its globals: Lua's functions and the libraries that only compute, as they were when the
+ * library was opened, so that nothing that a plugin does to its own changes what the library does; the others as they
+ * are. For the same reason the Lua layer calls no methods of strings, which are found through a metatable that is the
+ * plugin's as well. */
 static void push_globals(lua_State *L) {
   static const char *const names[] = {"assert", "collectgarbage", "error", "getmetatable", "ipairs", "next", "pairs",
                                       "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable",
-                                      "tonumber", "tostring", "type", "xpcall", "coroutine", "math", "string", "table",
+                                      "tonumber", "tostring", "type", "xpcall", "math", "string", "table", "utf8",
                                       NULL};
   lua_newtable(L);
   for (const char *const *name = names; *name; name++) {
     lua_getglobal(L, *name);
+    copy_library(L);
     lua_setfield(L, -2, *name);
   }
   lua_createtable(L, 0, 1);

@@ -7,7 +7,7 @@ local text = require "arvak.base.text"
 local M = {}
 
 function M.misuse(format, ...)
-  return core.misuse(text.printable(format:format(...), true))
+  return core.misuse(text.printable(string.format(format, ...), true))
 end
 
 -- Whether it can be called.
@@ -78,7 +78,7 @@ end
 
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
-  if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
+  if type(value) ~= "string" or value == "" or string.find(value, "\0", 1, true) then
     M.misuse("%s: got %s, expected the name of a file", name, core.describe(value))
   end
   return value

@@ -20,7 +20,7 @@ local methods = {}
 Reader.__index, Reader.methods = methods, methods
 
 function Reader.__tostring(self)
-  return ("arvak.journal %s%s"):format(self.path, self._connection and "" or " (closed)")
+  return string.format("arvak.journal %s%s", self.path, self._connection and "" or " (closed)")
 end
 
 -- ---- opening

@@ -59,11 +59,11 @@ end
 -- With all their digits, which lua-cjson would cut. nil when it is not what the journal writes.
 local function decode_counts(text)
   local counts = {}
-  local rest = text:gsub('"([^"\\]*)":(%-?%d+)', function(bits, count)
+  local rest = string.gsub(text, '"([^"\\]*)":(%-?%d+)', function(bits, count)
     counts[bits] = math.tointeger(tonumber(count))
     return ""
   end)
-  return rest:find("^{,*}$") and counts
+  return string.find(rest, "^{,*}$") and counts
 end
 
 local function decode_result(row, way)

@@ -26,7 +26,7 @@ local methods = {}
 Manager.__index, Manager.methods = methods, methods
 
 function Manager.__tostring(self)
-  return ("arvak.batch_manager (%s)"):format(self._is_closed and "closed" or self._max_workers .. " workers")
+  return string.format("arvak.batch_manager (%s)", self._is_closed and "closed" or self._max_workers .. " workers")
 end
 
 -- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once, of all its

@@ -145,7 +145,8 @@ end
 local function pass_over(self, written)
   written.is_passed_over = true
   self.run:lose(written.input, errors.new("timeout",
-    ("no answer to this submission within %s s, while the stream was busy"):format(errors.seconds(self.run.patience)),
+    string.format("no answer to this submission within %s s, while the stream was busy",
+      errors.seconds(self.run.patience)),
     { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }))
 end
 
@@ -158,7 +159,7 @@ local function check_silence(self, now)
     if not written or self.waited - since < patience then return end
     if self.waited - self.heard >= patience then
       return on_stream_end(self, errors.new("timeout",
-        ("no answer to a submission within %s s"):format(errors.seconds(patience)),
+        string.format("no answer to a submission within %s s", errors.seconds(patience)),
         { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
     end
     pass_over(self, written)

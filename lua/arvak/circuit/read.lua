@@ -223,7 +223,7 @@ local function check_names(made, inputs)
   for _, input in ipairs(made.inputs) do known[input.name] = true end
   for name in pairs(inputs) do
     if not known[name] then
-      return nil, errors.new("invalid_circuit", ("there is no input %s"):format(tostring(name)))
+      return nil, errors.new("invalid_circuit", string.format("there is no input %s", tostring(name)))
     end
   end
   return made
@@ -256,7 +256,7 @@ local function include_path(value)
   if value == nil then return {} end
   if type(value) == "string" then return { check.path(value, "include_path") } end
   local list = check.list(value, "include_path", "include_path", "folder")
-  for i, folder in ipairs(list) do check.path(folder, ("include_path[%d]"):format(i)) end
+  for i, folder in ipairs(list) do check.path(folder, string.format("include_path[%d]", i)) end
   return list
 end
 
@@ -292,7 +292,7 @@ function M.load(path, options)
   local read_options = options_of(options, "load")
   local body, message = includes.read_file(path)
   if not body then
-    return nil, errors.new("invalid_circuit", ("%s cannot be read: %s"):format(path, message), { source = path })
+    return nil, errors.new("invalid_circuit", string.format("%s cannot be read: %s", path, message), { source = path })
   end
   read_options.name, read_options.path = read_options.name or path, path
   if not read_options.given_most then read_options.max_operations = most_operations(nil, body) end

@@ -19,8 +19,10 @@ local M = {}
 
 -- An error carries no code; its prefix is the contract (contract 2.4).
 local function kind_of(message)
-  if message:find("^Circuit parsing failed:") or message:find("^Circuit rejected:") then return "invalid_circuit" end
-  if message:find("^Backend not found:") then return "backend_not_found" end
+  if string.find(message, "^Circuit parsing failed:") or string.find(message, "^Circuit rejected:") then
+    return "invalid_circuit"
+  end
+  if string.find(message, "^Backend not found:") then return "backend_not_found" end
   return "rpc"
 end
 
@@ -78,8 +80,8 @@ function on.completed(self, index, job_id, result)
   if not expected then return nil end
   self.jobs[index] = nil
   if job_id == expected then return "completed", index, job_id, result end
-  return "error", index, expected, errors.new("rpc", ("the server's answer is broken: the result of job %s came for "
-    .. "job %s"):format(job_id, expected),
+  return "error", index, expected, errors.new("rpc", string.format("the server's answer is broken: "
+    .. "the result of job %s came for job %s", job_id, expected),
     { rpc = "SubmitBatchStream", target = self.target, attempts = 1, job_id = expected, maybe_executed = true })
 end
 

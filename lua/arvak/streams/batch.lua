@@ -25,7 +25,7 @@ local GRACE = 2.0   -- seconds that an iterator which waits may take to end
 local function read(entry, index, backend_id)
   local submission, problem = entries.read(entry, index, backend_id)
   if submission and submission.id == nil then return submission end
-  check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
+  check.misuse("%s", problem or string.format('circuits[%d]: unknown option "id"', index))
 end
 
 -- A list is copied and checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop
@@ -85,8 +85,8 @@ local function look_once(self, job_id)
   local job, err = core.try.get_job_status(self._client, job_id, { metadata = self._options.metadata })
   if not job then return nil, err end
   if records.is_terminal[job.state] then return true end
-  return nil, errors.new("timeout", ("the job was %s when the time of the stream was over; it goes on")
-    :format(job.state), { scope = "wait", target = self._target })
+  return nil, errors.new("timeout", string.format("the job was %s when the time of the stream was over; it goes on",
+    job.state), { scope = "wait", target = self._target })
 end
 
 -- One patience for all of them: when the server has not answered for one job, the others are not waited for.

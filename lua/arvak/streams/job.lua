@@ -52,8 +52,8 @@ end
 local function give_up(self, err)
   err = err or errors.new("rpc", "the server ends the watch again and again before the job has ended",
     { rpc = self._rpc, target = self._target, job_id = self._job_id })
-  err.message = ("for %s s the watch has broken again and again, without a new state: %s")
-    :format(errors.seconds(self._patience), err.message or err.kind)
+  err.message = string.format("for %s s the watch has broken again and again, without a new state: %s",
+    errors.seconds(self._patience), err.message or err.kind)
   return false, nil, err
 end
 
@@ -103,8 +103,8 @@ local function on_event(self, what, ...)
 end
 
 local function timeout_error(self)
-  return errors.new("timeout", ("the job has not ended within timeout = %s s (last seen %s)")
-    :format(errors.seconds(self._timeout), self._last or "never"),
+  return errors.new("timeout", string.format("the job has not ended within timeout = %s s (last seen %s)",
+    errors.seconds(self._timeout), self._last or "never"),
     { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
 end
 

@@ -128,7 +128,7 @@ end
 
 -- The statements of the first transaction: it makes the tables or raises the format, notes that the batch was opened,
 -- and announces a log.
-local function first_statements(kind, head, identity, is_extended)
+local function first_statements(kind, head, identity)
   local list = table.move(dialect.schema, 1, #dialect.schema, 1, {})
   for _, sql in ipairs(kind.is_early and dialect.later_columns or {}) do list[#list + 1] = sql end
   local batch = head.batch
@@ -136,9 +136,8 @@ local function first_statements(kind, head, identity, is_extended)
     list[#list + 1] = table.pack(statements.insert_batch, dialect.FORMAT, identity.fingerprint, identity.backend_id,
       identity.total, now(), now())
   else
-    local total = identity.total or batch.total
-    if is_extended and not identity.total then total = nil end   -- more than it had, nobody knows how many
-    list[#list + 1] = table.pack(statements.open_batch, dialect.FORMAT, identity.fingerprint, total, now())
+    list[#list + 1] = table.pack(statements.open_batch, dialect.FORMAT, identity.fingerprint,
+      identity.total or batch.total, now())
   end
   list[#list + 1] = statements.announce_log
   return list
@@ -156,14 +155,14 @@ local function begin(self, identity, options)
   if ok then ok, what, problem = check_log(self, head, options.is_loss_accepted) end
   if not ok then return nil, what, problem end
   self.place:announce_log()
-  ok, problem = ask(self.connection, "write", first_statements(kind, head, identity, options.extend))
+  ok, problem = ask(self.connection, "write", first_statements(kind, head, identity))
   if not ok then return nil, "cannot be opened", problem end
   ask(self.connection, "raw", { dialect.checkpoint })   -- its failure is none of the journal's: the log has everything
   ok, problem = ask(self.connection, "write", { statements.begin_log })
   if not ok then return nil, "cannot be opened", problem end
   self.place:begin_log()
   self.checkpoint_at, self.last_index = core.now() + CHECKPOINT_EVERY, head.last_index
-  self.total = head.batch and head.batch.total
+  self.total = head.batch and identities.total_of(head.batch.total, head.last_index)
   return true
 end
 

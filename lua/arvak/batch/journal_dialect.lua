@@ -22,7 +22,7 @@ M.schema = {
   [[CREATE TABLE IF NOT EXISTS arvak_log (
     log INTEGER PRIMARY KEY CHECK (log = 1), announced BIGINT NOT NULL, begun BIGINT NOT NULL)]],
   "INSERT OR IGNORE INTO arvak_log (log, announced, begun) VALUES (1, 0, 0)",
-  ("PRAGMA application_id = %d"):format(M.APPLICATION_ID),
+  string.format("PRAGMA application_id = %d", M.APPLICATION_ID),
 }
 
 -- What journals of the first versions lack.
@@ -37,7 +37,7 @@ local columns = early_columns .. ", reading, raw_counts"
 -- A page of items: those after a slot, at most so many, of all states or of one.
 local function pages_of(names)
   local text = "SELECT " .. names .. " FROM arvak_item WHERE slot > ? %sORDER BY slot LIMIT ?"
-  return { all = text:format "", of_state = text:format "AND state = ? " }
+  return { all = string.format(text, ""), of_state = string.format(text, "AND state = ? ") }
 end
 
 M.pages, M.early_pages = pages_of(columns), pages_of(early_columns)
@@ -103,20 +103,20 @@ function M.identify(found)
   local id, version, tables = found[1][1].application_id, found[2][1].user_version, found[3][1]
   local kind = {
     is_empty = tables.objects == 0, has_batch = tables.batch ~= nil, has_log = tables.log > 0,
-    is_early = tables.item ~= nil and not ("," .. tables.item .. ","):find(",reading,", 1, true),
+    is_early = tables.item ~= nil and not string.find("," .. tables.item .. ",", ",reading,", 1, true),
   }
   if id == M.APPLICATION_ID then return kind end
   if id ~= 0 then return nil, id == LEDGER_ID and LEDGER or FOREIGN end
   if kind.is_empty and version == 0 then return kind end
   if tables.batch == BATCH_COLUMNS and tables.item == ITEM_COLUMNS then return kind end
-  if tables.batch and tables.batch:find("^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end
+  if tables.batch and string.find(tables.batch, "^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end
   return nil, FOREIGN
 end
 
 -- Why a journal of this format is not read: a message, or nil.
 function M.refuse_format(format)
   if format and format >= M.OLDEST_FORMAT and format <= M.FORMAT then return nil end
-  return ("its format is %s, this library writes %d"):format(format, M.FORMAT)
+  return string.format("its format is %s, this library writes %d", format, M.FORMAT)
 end
 
 return M

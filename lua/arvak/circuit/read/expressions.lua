@@ -3,8 +3,8 @@
 -- A node is { kind, …, at = its place }.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
-local names = require "arvak.circuit.names"
 local scanners = require "arvak.circuit.read.scanner"
+local words = require "arvak.circuit.read.words"
 
 local M = {}
 
@@ -251,7 +251,7 @@ local function parse_name(scanner)
     if TYPES[name] then return parse_cast(scanner) end
     if name == "measure" then scanner:fail("a measurement here, expected it alone on the right side of =") end
     if name == "durationof" then return parse_durationof(scanner, at) end
-    if names.is_word(name, 3) and not VALUES[name] then scanner:expected("a value") end
+    if words[3][name] and not VALUES[name] then scanner:expected("a value") end
   end
   scanner:next()
   if scanner:is("(") then return { "call", name, M.arguments(scanner), at = at } end

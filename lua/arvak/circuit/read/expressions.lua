@@ -105,11 +105,10 @@ end
 -- The same; arguments that cannot be read are kept as such.
 function M.lenient_arguments(scanner)
   local list = {}
-  if scanner.body:find("^%s*%)", scanner.pos) then
-    scanner:next()
-  else
-    repeat list[#list + 1] = parse_argument(scanner) until not scanner:is(",")
+  while (scanner:is("(") or scanner:is(",")) and not scanner.body:find("^%s*%)", scanner.pos) do
+    list[#list + 1] = parse_argument(scanner)
   end
+  if not scanner:accept(",") and #list == 0 then scanner:expect("(") end   -- a comma may stand behind the last
   scanner:expect(")", "or , after an argument")
   return list
 end

@@ -61,7 +61,7 @@ end
 local function parse_operands(scanner)
   local list = {}
   if scanner:is(";") then return list end
-  repeat list[#list + 1] = parse_operand(scanner) until not scanner:accept(",")
+  repeat list[#list + 1] = parse_operand(scanner) until not scanner:accept(",") or scanner:is(";")
   return list
 end
 

@@ -327,7 +327,7 @@ static const char *const leavings[] = {
     "  log('gc', pcall(arvak.run, function() arvak.spawn(arvak.sleep, 3600) arvak.sleep(3600) end)) end })",
     "keep = setmetatable({}, { __gc = function() coroutine.wrap(function() log('gc', arvak.sleep(3600)) end)() end })",
     "keep = setmetatable({}, { __gc = function() log('gc', arvak.poll(3600)) end })",
-    "keep = setmetatable({}, { __gc = function() log('gc', arvak.pollable():step(3600)) end })",
+    "local p = arvak.pollable() keep = setmetatable({}, { __gc = function() log('gc', p:step(3600)) end })",
     "keep = setmetatable({}, { __gc = function()\n"
     "  local m = arvak.batch_manager(quick) log('gc', pcall(m.execute_batch, m, { { bell, 1 } }, 'simulator')) end })",
     "keep = setmetatable({}, { __gc = function() log('gc', quick:wait_for_ready(3600)) end })",
@@ -339,6 +339,15 @@ static const char *const leavings[] = {
     "for i = 1, 100 do arvak.spawn(arvak.sleep, 3600) end arvak.poll() log('gc')",
     "co = coroutine.create(arvak.run) log('gc')",
     "local c = arvak.connect('127.0.0.1:1') c.async:list_backends() arvak.poll() log('gc')",
+    /* what nobody would finalize, and so is not made */
+    "keep = setmetatable({}, { __gc = function()\n"
+    "  local made = { arvak.circuit_breaker, arvak.retry_policy, arvak.pollable, function() return arvak.connect() end,\n"
+    "    function() return arvak.resilient(quick, { retry = true, breaker = true }) end,\n"
+    "    function() return quick:list_backends { retry = { max_attempts = 2 } } end }\n"
+    "  for _, make in ipairs(made) do\n"
+    "    local ok, message = pcall(make)\n"
+    "    assert(not ok and tostring(message):find('the Lua state is closing', 1, true), tostring(message))\n"
+    "  end log('gc') end })",
     "pcall(arvak.connect, 'ipv4:10.255.255.1:1') other = arvak.connect('ipv4:10.255.255.1:1')\n"
     "left = other.async:list_backends() arvak.poll(0.01) log('gc')",
 };

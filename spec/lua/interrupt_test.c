@@ -115,7 +115,7 @@ static void by_hand(arvak_lua_handle *handle) { arvak_lua_interrupt(handle, "eno
 
 static void by_deadline(arvak_lua_handle *handle) { arvak_lua_set_deadline(handle, arvak_now_ns()); }
 
-static void stop_each_wait(stop_fn stop, const char *message) {
+static void stop_each_wait(stop_fn end, const char *message) {
   arvak_client *slow = new_client(slow_address), *quick = new_client(address);
   int64_t longest = 0;
   for (int i = 0; i < WAIT_COUNT; i++) {
@@ -127,7 +127,7 @@ static void stop_each_wait(stop_fn stop, const char *message) {
     pause_ms(20);
     if (p.is_over) fail_msg("%s is over: %s", waits[i], p.has_raised ? luaL_tolstring(p.L, -1, NULL) : "");
     int64_t start = arvak_now_ns();
-    stop(handle);
+    end(handle);
     pthread_join(thread, NULL);
     int64_t took = p.ended_ns - start;
     if (took > longest) longest = took;

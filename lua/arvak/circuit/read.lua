@@ -63,8 +63,8 @@ end
 
 -- A text whose lines all end with a line feed, also those that end with a carriage return alone.
 local function with_lines(body)
-  if not body:find("\r[^\n]") then return body end
-  return (body:gsub("\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
+  if not string.find(body, "\r[^\n]") then return body end
+  return (string.gsub(body, "\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
 end
 
 local run_text

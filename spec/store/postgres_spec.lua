@@ -174,6 +174,17 @@ describe("a transaction", function()
     assert.equal(9999, outcome[1][9999].k)
   end)
 
+  it("whose answer is too large to be kept was committed, and says so", function()
+    local outcome = run(store, "write", { insert(1),
+      { "SELECT repeat('x', 60 << 20) AS x FROM generate_series(1, 5)" }, insert(2) })
+    assert.same({ "lost", 2 }, { outcome.what, outcome.statement })
+    assert.matches("^it was committed, but the answer is lost: the answer has more than 256 MiB", outcome.message)
+    assert.equal(2, count())
+    assert.equal("other", run(store, "read",
+      { { "SELECT repeat('x', 60 << 20) AS x FROM generate_series(1, 5)" } }).what)
+    assert.is_true(run(store, "write", { insert(3) }).ok)
+  end)
+
   it("that fails in its third part has done nothing, and the next one is carried out", function()
     local statements = {}
     for i = 1, 4000 do statements[i] = { "INSERT INTO item (k, text) VALUES ($1, $2)", i, ("t"):rep(1000) } end

@@ -1,12 +1,12 @@
 /* The thread of a store, its queue and its end. Invariant: outcomes come in the order of submit, exactly one for each;
  * and whoever is the last to know of a store, its thread or the Lua thread, frees it.
  *
- *              OPEN          CLOSING           LEAVING            DETACHED            ENDED
- *  submit      queued        queued, refused   -                  -                   refused at once
- *  close       CLOSING       -                 -                  -                   -
- *  abandon     LEAVING       LEAVING           -                  -                   freed
- *  50 ms over  -             -                 DETACHED           -                   -
- *  thread ends -             ENDED             ENDED, then freed  freed by the thread -
+ *              OPEN          CLOSING             LEAVING            DETACHED            ENDED
+ *  submit      queued        queued, refused     -                  -                   refused at once
+ *  close       CLOSING       -                   -                  -                   -
+ *  abandon     LEAVING       goes on for 50 ms   -                  -                   freed
+ *  50 ms over  -             DETACHED            DETACHED           -                   -
+ *  thread ends -             ENDED               ENDED, then freed  freed by the thread -
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store.h"

@@ -204,8 +204,8 @@ function arvak.wrap(fn) end
 ---@return arvak.error|nil err
 function arvak.ledger(name) end
 
----Opens the journal of a batch for reading.
----Errors: `rpc` when there is no such file, the file is no journal, or a batch is using it.
+---Opens the journal of a batch for reading, and waits until it is open. Reading changes nothing in it.
+---Errors: `in_use` when a batch is using it; `rpc` when there is no such file, or the file is no journal.
 ---
 ---```lua
 ---local path = os.tmpname()
@@ -1523,6 +1523,7 @@ function stream:cancel() end
 ---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
 ---@field label? string as in `arvak.submit_options`, of all jobs of the batch
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
+---@field extend? boolean `true`: the journal may have been made for the first of these circuits only; it is the journal of all from then on. Defaults to `false`: then such a journal is refused.
 
 ---Options of `manager:submit_many`.
 ---@class arvak.submit_many_options
@@ -1727,7 +1728,22 @@ function batch_result:retry_failed(options) end
 ---@field backend_id? string the backend of the batch
 ---@field total? integer inputs; nil when an iterator has not ended
 ---@field created_at integer Unix seconds
+---@field format integer 1 of a journal of an early version, else 2; a batch that goes on with one of format 1 makes it one of format 2
 local journal = {}
+
+---What `execute_batch` would do with a journal. The counts are those of the circuits up to the first that differs.
+---@class arvak.plan
+---@field total integer circuits
+---@field kept integer outcomes that the journal has
+---@field followed integer jobs of an earlier run that would be looked at
+---@field to_send integer circuits that would be submitted
+---@field unknown integer circuits that were on their way when an earlier run ended: each would get an error with `maybe_executed`
+---@field invalid integer circuits that would fail without being sent
+---@field differs? arvak.plan_difference where the journal is not of these circuits: the batch would be refused
+
+---@class arvak.plan_difference
+---@field index? integer the first circuit that differs; nil where the whole batch does
+---@field why string what differs
 
 ---An item of a journal.
 ---@class arvak.journal_item: arvak.batch_item
@@ -1763,7 +1779,31 @@ function journal:items(state) end
 ---@return table<string, integer>
 function journal:counts() end
 
----Closes the file. May be repeated, and `<close>` does it.
+---Says what `execute_batch` would do with these circuits and this journal, and does nothing of it. Waits for the database.
+---Errors: `rpc` when the batch would be refused whatever the circuits are: the journal has lost its log.
+---Raises: an error object when the file is damaged.
+---
+---```lua
+---local path = os.tmpname()
+---assert(manager:execute_batch(circuits, "simulator", { journal = path }))
+---local journal <close> = assert(arvak.journal(path))
+---local plan = assert(journal:plan(circuits, "simulator"))
+---print(plan.kept, plan.to_send)   --> 2	0
+---os.remove(path)
+---```
+---@param circuits (arvak.batch_input|arvak.circuit)[]|fun(): arvak.batch_input|arvak.circuit|nil a list, or an iterator function, which is drawn to its end
+---@param backend_id? string of circuits that name none
+---@param options? arvak.plan_options
+---@return arvak.plan|nil plan
+---@return arvak.error|nil err
+function journal:plan(circuits, backend_id, options) end
+
+---Options of `journal:plan`: those of the batch.
+---@class arvak.plan_options
+---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
+---@field extend? boolean as in `arvak.batch_options`. Defaults to `false`.
+
+---Closes the file, and waits for that. May be repeated, and `<close>` does it.
 ---
 ---```lua
 ---local path = os.tmpname()

@@ -110,7 +110,7 @@ local VERSION_3 = {
   { "if (q) x q[0];", 5, "q is a qubit, expected a value" },
   { "h c;", 3, "c is no qubit" },
   { "int k = 1 +;", 12, "got ;, expected a value" },
-  { "x q[0], ;", 9, "got ;, expected a qubit" },
+  { "x q[0], , ;", 9, "got ,, expected a qubit" },
   { "{ qubit r; }", 3, "outside of blocks" },
   { "if (true) { include \"a.inc\"; }", 13, "include is not possible" },
   { "include \"/etc/passwd\";", 1, "below a folder" },

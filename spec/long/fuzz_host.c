@@ -20,6 +20,7 @@
 
 #define MS 1000000LL
 #define HANG_NS (180 * 1000 * MS)  /* of a round, on a machine with other work */
+#define SLOW_NS (500 * MS)         /* worth a look */
 #define CLOSE_NS (10 * 1000 * MS)  /* 50 ms are promised, sanitizers and a busy machine are slow */
 enum { PLAYS = 12, MAX_NOTE = 120 };
 
@@ -182,6 +183,7 @@ static void play(round_state *r, const char *address, uint64_t seed) {
   lua_close(L);
   int64_t took = arvak_now_ns() - start;
   if (took > longest_close_ns) longest_close_ns = took;
+  if (took > SLOW_NS) fprintf(stderr, "round %d: lua_close took %.0f ms, after %s\n", number, (double)took / MS, last);
   if (took > CLOSE_NS) complain("lua_close waits");
   aim(NULL);
   arvak_lua_handle_unref(handle);

@@ -66,6 +66,7 @@ end
 
 -- A string with its quotes.
 function M.string(value)
+  if not string.find(value, '[%c"\\\128-\255]') then return '"' .. value .. '"' end
   if string.find(value, "[\128-\255]") then value = valid_utf8(value) end
   return '"' .. string.gsub(value, '[\0-\31\127"\\]', escape) .. '"'
 end
@@ -90,7 +91,11 @@ end
 -- The counts of a result as an object in ascending order of the bitstrings, without building a table of counts.
 function M.counts(result)
   local parts = {}
-  for bits, count in result:pairs() do parts[#parts + 1] = M.string(bits) .. ":" .. M.number(count) end
+  local n = 0
+  for bits, count in result:pairs() do
+    n = n + 1
+    parts[n] = M.string(bits) .. ":" .. (math.type(count) == "integer" and count or M.number(count))
+  end
   return "{" .. table.concat(parts, ",") .. "}"
 end
 

@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
+local identities = require "arvak.batch.journal_identity"
 local place = require "arvak.batch.journal_place"
 local plans = require "arvak.batch.journal_plan"
 local rows = require "arvak.batch.journal_rows"
@@ -40,10 +41,13 @@ local function read_head(connection)
   kind.format = found[1][1].format
   problem = dialect.refuse_format(kind.format)
   if problem then return nil, problem end
-  found, problem = ask(connection, "raw", { statements.read_batch, kind.has_log and statements.read_log or nil })
+  found, problem = ask(connection, "raw", { statements.read_batch, statements.last_slot,
+    kind.has_log and statements.read_log or nil })
   if not found then return nil, problem end
-  kind.log = found[2] and found[2][1]
-  return found[1][1], kind
+  kind.log = found[3] and found[3][1]
+  local batch = found[1][1]
+  batch.total = identities.total_of(batch.total, found[2][1].slot or 0)
+  return batch, kind
 end
 
 -- Opens a journal for looking: its path, fingerprint, backend_id, total (nil when not known) and created_at. nil and an
@@ -67,7 +71,7 @@ function M.journal(path)
     return nil, failure(path, "cannot be read", kind)
   end
   for name, value in pairs(batch) do self[name] = value end
-  kind.had_log, self._kind = had_log, kind
+  kind.had_log, self._kind, self.format = had_log, kind, kind.format
   return self
 end
 

@@ -61,6 +61,12 @@ end
 
 -- ---- texts
 
+-- A text whose lines all end with a line feed, also those that end with a carriage return alone.
+local function with_lines(body)
+  if not string.find(body, "\r[^\n]") then return body end
+  return (string.gsub(body, "\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
+end
+
 local run_text
 
 local function run_include(reading, env, words)
@@ -73,6 +79,7 @@ local function run_include(reading, env, words)
   words:expect(";", "after the name of a file")
   local body, path = includes.open(reading, name, at)
   if not body then return end
+  body = with_lines(body)
   reading.texts[#reading.texts + 1] = { body = body, name = path }
   reading.open[#reading.open + 1] = path
   local inner = scanner.new(body, #reading.texts * fault.TEXTS)
@@ -148,6 +155,7 @@ end
 -- ---- reading
 
 local function new_reading(body, options)
+  body = with_lines(body)
   return {
     texts = { { body = body, name = options.name } }, files = {}, open = { options.path }, included = 0, bytes = #body,
     include_path = options.include_path,

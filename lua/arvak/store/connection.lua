@@ -97,7 +97,7 @@ local function load_module(kind, purpose)
   local ok, module = core.protect(require, about.module)
   if ok then return module end
   local reason = tostring(module)
-  if string.find(reason, "not found", 1, true) then
+  if string.find(reason, string.format("module '%s' not found", about.module), 1, true) then
     reason = string.format("which is not here: it is built where the Debian package %s is installed", about.package)
   end
   return nil, errors.new("rpc",

@@ -49,7 +49,7 @@ end
 function Link:open()
   local opened, err = connection.open("postgres", self.conninfo, options_of(self))
   if not opened then return nil, self:failure("cannot be opened", err) end
-  self.connection, self.generation = opened, 1
+  self.connection, self.generation = opened, self.generation + 1
   self.member:open()
   self.member:connect(core.now())
   return true
@@ -65,8 +65,19 @@ function Link:ask(mode, list)
   return outcome
 end
 
+-- Whether the connection has ended with it.
 local function is_gone(outcome)
   return outcome.what == "closed" or outcome.what == "lost" or outcome.code == "25006"   -- it is a standby now
+end
+
+Link.is_gone = is_gone
+
+-- The first connection is lost before there was a row: another one may be opened.
+function Link:forget()
+  local left = self.connection
+  self.connection, self.generation = nil, self.generation + 1
+  self.member:lose(core.now())
+  if left then left:leave(function() end) end
 end
 
 local function lose(self, problem)
@@ -161,7 +172,7 @@ end
 
 local function join_again(self)
   self.is_asking = true
-  start(self, fill(self.connection:transaction(), self:join_statements()), "write", false, function(outcome)
+  start(self, fill(self.connection:transaction(), self:join_statements()), "raw", false, function(outcome)
     if not outcome.ok then return put_off(self, outcome) end
     self.is_asking = false
     on_joined(self, outcome)
@@ -189,7 +200,7 @@ local function resync(self)
   self.is_asking = true
   local worker, epoch = self.member.worker, self.member.epoch
   start(self, fill(self.connection:transaction(), { { sql.resync, worker, epoch },
-    { sql.read_held, self.batch, worker, epoch } }), "raw", false, function(outcome) on_resync(self, outcome) end)
+    { sql.read_held, self.batch, worker, epoch } }), "write", false, function(outcome) on_resync(self, outcome) end)
 end
 
 -- ---- what goes through it

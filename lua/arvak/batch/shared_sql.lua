@@ -1,5 +1,6 @@
 -- What a shared batch says to PostgreSQL: the tables and every statement. docs/internals/shared-batches.md has the
 -- protocol that they carry.
+-- No foreign keys: a worker that joins would lock the batch's row with one.
 -- Invariant: each write of a worker, a claim too, first moves its own row from one seq to the next, and fails as a whole
 -- when the row has another epoch, session or seq; no statement holds the batch's row and waits for a client.
 -- SPDX-License-Identifier: Apache-2.0
@@ -18,7 +19,7 @@ M.schema = {
     next_slot BIGINT NOT NULL DEFAULT 1, created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())
     WITH (fillfactor = 50)]],
   [[CREATE TABLE IF NOT EXISTS arvak_worker (
-    worker BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, batch BIGINT NOT NULL REFERENCES arvak_batch,
+    worker BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, batch BIGINT NOT NULL,
     name TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 1, session INTEGER NOT NULL DEFAULT 1,
     seq BIGINT NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
     lease DOUBLE PRECISION NOT NULL, ended BIGINT NOT NULL DEFAULT 0,
@@ -111,7 +112,7 @@ local me = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, seen_at = clo
 -- One row where the worker holds: first_slot and last_slot are NULL when there is nothing left.
 M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
       LEAST(b.next_slot + $5::bigint - 1, b.total, $6::bigint) AS last_slot
-    FROM arvak_batch b JOIN me ON b.batch = me.batch FOR UPDATE OF b),
+    FROM arvak_batch b JOIN me ON b.batch = me.batch FOR NO KEY UPDATE OF b),
   moved AS (UPDATE arvak_batch SET next_slot = b.last_slot + 1 FROM b
     WHERE arvak_batch.batch = b.batch AND b.last_slot >= b.next_slot),
   claim AS (INSERT INTO arvak_claim (batch, first_slot, last_slot, worker)
@@ -149,7 +150,7 @@ M.fill_hash = "UPDATE arvak_claim SET hash = $3 WHERE batch = $1 AND first_slot 
 M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND slot BETWEEN $2 AND $3
   AND circuit_hash IS NOT NULL ORDER BY slot]]
 
--- An iterator has ended: batch, its total. Then what was claimed beyond.
+-- An iterator has ended: batch, its total. Then, each by itself, what was claimed beyond; all can be repeated.
 M.end_iterator = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL"
 M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total]]
 M.cut_claims = [[DELETE FROM arvak_claim c USING arvak_batch b WHERE b.batch = $1 AND c.batch = $1

@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local clock = require "bench.clock"
+local commits = require "spec.support.commits"
 local devserver = require "arvak.devserver"
 local sample = require "bench.sample"
 
@@ -86,24 +87,11 @@ end
 
 -- ---- a journal
 
--- Counts what the journal commits: each is one fsync, but for those of SQLite's own checkpoints.
-local function count_commits()
-  local connection = assert(require("dbd.sqlite3").New(":memory:"))
-  local methods, counted = getmetatable(connection).__index, { n = 0 }
-  local commit = methods.commit
-  methods.commit = function(...)
-    counted.n = counted.n + 1
-    return commit(...)
-  end
-  connection:close()
-  return counted
-end
-
 local function journal_costs(count, workers)
   local client <close> = arvak.connect((os.getenv("TCP")))
   local manager <close> = arvak.batch_manager(client, { max_workers = workers })
-  local list, path, counted = circuits(count, 100), os.tmpname(), count_commits()
-  local without, with, commits = sample.new(), sample.new(), sample.new()
+  local list, path, counted = circuits(count, 100), os.tmpname(), commits.count()
+  local without, with, commits_made = sample.new(), sample.new(), sample.new()
   for _ = 1, rounds do
     for _, journal in ipairs { false, path } do
       os.remove(path)
@@ -113,20 +101,20 @@ local function journal_costs(count, workers)
       assert(manager:execute_batch(list, "simulator", { transport = "stream", journal = journal or nil }).ok)
       local figure = (clock.cpu() - cpu) / count * 1e6
       if journal then with:add(figure) else without:add(figure) end
-      if journal then commits:add(counted.n) end
+      if journal then commits_made:add(counted.n) end
     end
   end
   os.remove(path)
   print(("a journal, %d jobs, max_workers = %d:"):format(count, workers))
-  print(("  %.1f us CPU a job (bound 40): with it %s, without %s"):format(with:median() - without:median(),
+  print(("  %.1f us CPU a job, all threads (bound 20): with it %s, without %s"):format(with:median() - without:median(),
     with:text("%.1f"), without:text("%.1f")))
-  print(("  %s commits, an fsync each (bound %d)"):format(commits:text("%.0f"), count * 4 // workers))
+  print(("  %s transactions, an fsync each (bound %d)"):format(commits_made:text("%.0f"), count * 4 // workers))
 end
 
 compare_ways()
 stream_many(100000)
-if pcall(require, "dbd.sqlite3") then
+if pcall(require, "arvak.store.sqlite") then
   journal_costs(10000, 32)
 else
-  print("journal: not measured, lua-dbi-sqlite3 is not installed")
+  print("journal: not measured, the module arvak.store.sqlite was not built")
 end

@@ -10,7 +10,9 @@ local export = require "arvak.results.export"
 local groups = require "arvak.async.groups"
 local journal = require "arvak.batch.journal_reader"
 local leftovers = require "arvak.async.leftovers"
+local ledger = require "arvak.ledger.reader"
 local manager = require "arvak.batch.manager"
+local notes = require "arvak.ledger.notes"
 local pollable = require "arvak.async.pollable"
 local progress_bar = require "arvak.batch.progress_bar"
 local resilience = require "arvak.resilience"
@@ -36,6 +38,7 @@ local M = {
   pollable = pollable.pollable,
   batch_manager = manager.batch_manager,
   journal = journal.journal,
+  ledger = ledger.ledger,
   is_error = errors.is_error,
   resilient = client.resilient,
   retry_policy = resilience.retry_policy,
@@ -69,19 +72,34 @@ local function start_embedded()
   return server
 end
 
+-- A client that is complete. server: ends with it, or nil.
+local function complete(made, options, server)
+  local adopted = client.adopt(made, server)
+  local ledger_name = options and rawget(options, "ledger")
+  if ledger_name == nil then return adopted end
+  local address = server and "embedded" or (core.check_client(adopted, "connect"))
+  local ok, keeper = pcall(notes.open, ledger_name, address)
+  if ok then
+    client.keep(adopted, keeper)
+    return adopted
+  end
+  adopted:close()
+  error(keeper, 0)
+end
+
 -- Makes a client; never waits and opens no connection yet. address: nil for $ARVAK_ADDRESS or "localhost:50051",
 -- "host:port", "dns:///host:port", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" or "embedded". Raises on bad options.
 function M.connect(address, options)
   address = address or default_address()
   core.check_connect()
-  if address ~= "embedded" then return client.adopt(core.connect(address, options)) end
+  if address ~= "embedded" then return complete(core.connect(address, options), options) end
   local server = start_embedded()
-  return client.adopt(core.connect(server.address, options), server)
+  return complete(core.connect(server.address, options), options, server)
 end
 
 local kinds = {}
 for name, metatable in pairs(core.metatables) do
-  kinds[metatable] = name:match("^arvak%.(.+)$")
+  kinds[metatable] = string.match(name, "^arvak%.(.+)$")
   local methods = metatable.methods or metatable.__index
   if methods then check.seal(methods, metatable) end   -- arvak.circuit seals its own, when it is loaded
 end

@@ -33,8 +33,8 @@ BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/%,$(SPECS)) spec
 # cmocka 2 warns of assert_in_range, which it has under two other names that cmocka 1 lacks.
 TEST_CFLAGS = $(ALL_CFLAGS) -Wno-deprecated-declarations
 
-.PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua check-grpc check-debian repeat check-long \
-  tests run-tests
+.PHONY: lint format examples asan tsan valgrind fuzz fuzz-lua run-fuzz-lua fuzz-plugin run-fuzz-plugin check-grpc \
+  check-debian repeat check-long tests run-tests
 
 #: make lint          luacheck; sizes of lines, functions and files; which room knows which (tools/rooms.lua); the reference
 lint:
@@ -58,9 +58,9 @@ examples:
 #: make asan          the tests and the example of a host under AddressSanitizer and UBSan with a hard-working garbage collector
 # An interpreter that is itself linked with the sanitizers stands first in PATH, so processes of a test use it too.
 # intercept_tls_get_addr: the leak check of gcc 12 dies of what it takes for thread-local storage of a loaded library.
-asan fuzz-lua: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
-asan fuzz-lua: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
-asan fuzz-lua: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
+asan fuzz-lua fuzz-plugin: export ASAN_OPTIONS = detect_leaks=1:handle_segv=2:detect_stack_use_after_return=1:intercept_tls_get_addr=0
+asan fuzz-lua fuzz-plugin: export UBSAN_OPTIONS = print_stacktrace=1:halt_on_error=1
+asan fuzz-lua fuzz-plugin: export LSAN_OPTIONS = suppressions='$(CURDIR)/tools/lsan.supp':print_suppressions=0
 ASAN_MAKE = BUILD=build/asan OPT='-O1 -g -fno-omit-frame-pointer' SANITIZE=$(SANITIZERS)
 asan:
 	@$(SETUP) test
@@ -79,6 +79,15 @@ fuzz-lua:
 run-fuzz-lua:
 	@$(RUN) $(LUA) spec/long/fuzz_lua.lua $(SEED) $(FUZZ_SECONDS)
 
+#: make fuzz-plugin   the same as a plugin that knows the private names, with limits, interrupts and deadlines of a host
+fuzz-plugin:
+	@$(SETUP) test
+	@$(SUBMAKE) $(ASAN_MAKE) all build/asan/test/fuzz_host
+	@$(MAKE) --no-print-directory BUILD=build/asan run-fuzz-plugin
+
+run-fuzz-plugin:
+	@$(RUN) $(BUILD)/test/fuzz_host $(SEED) $(FUZZ_SECONDS)
+
 #: make tsan          the tests in C, and the example of a host, under ThreadSanitizer
 # gRPC is not built for it, so what happens inside is not looked at; what we hand from thread to thread is guarded by
 # locks and atomics of our own. The tests left out have no threads and take long.
@@ -95,7 +104,8 @@ tsan:
 #: make valgrind      the tests under valgrind; definite leaks only
 # Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; the others take minutes,
 # or fork, and asan does as well for them.
-NOT_UNDER_VALGRIND = $(addprefix %/,qasm_test statevector_test service_test oom_test fork_test stress_test) $(BUILD_SPECS)
+NOT_UNDER_VALGRIND = $(addprefix %/,qasm_test statevector_test service_test oom_test postgres_oom_test fork_test \
+  stress_test) $(BUILD_SPECS)
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
@@ -127,20 +137,21 @@ repeat:
 
 #: make check-long    hours: SEED's random tests, 200 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
 check-long: FUZZ_SECONDS = 1800
+CROWD       = CROWD_PLUGINS=50 CROWD_SECONDS=60
 check-long:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests
 	@$(RUN) MOVES_SECONDS=200 MOVES_SEED=$(or $(SEED),1) STRESS_SECONDS=200 STRESS_SEED=$(or $(SEED),1) \
 	  tools/test.sh $(BUILD)/test/core/moves_test $(BUILD)/test/core/stress_test
-	@$(RUN) INTERRUPTS=10000 CROWD_SECONDS=60 tools/test.sh $(BUILD)/test/lua/interrupt_test $(BUILD)/test/lua/quota_test
+	@$(RUN) INTERRUPTS=10000 $(CROWD) tools/test.sh $(BUILD)/test/lua/interrupt_test $(BUILD)/test/lua/crowd_test
 	@INTERRUPTS=10000 $(MAKE) --no-print-directory tsan T=lua/interrupt
-	@for target in asan tsan; do CROWD_SECONDS=60 $(MAKE) --no-print-directory $$target T=lua/quota || exit 1; done
+	@for target in asan tsan; do $(CROWD) $(MAKE) --no-print-directory $$target T=lua/crowd || exit 1; done
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/fuzz_circuits.lua $(SEED)
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
-	@for target in fuzz-lua fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
+	@for target in fuzz-lua fuzz-plugin fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
 
 tests: $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SLOW_DISK) $(PEER) $(PROXY) $(FOREIGN)
 

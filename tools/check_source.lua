@@ -5,6 +5,7 @@
 local MAX_LINE, MAX_FUNCTION, SHORT_FUNCTION, SHORT_SHARE = 120, 60, 20, 0.9
 local MAX_FILE, MAX_TEST_FILE = 600, 700
 local ANNOTATIONS = "lua/arvak/meta.lua"   -- one file, as editors want it
+local OWN_FILES = { "^lua/arvak/command/", "^lua/arvak/cqueues", "^lua/arvak/luv", "^lua/arvak/meta" }   -- not embedded
 
 local failures = 0
 local function complain(path, line, ...)
@@ -68,6 +69,27 @@ local function lua_functions(lines, visit)
   end
 end
 
+-- A plugin may replace the functions that methods of strings are found in; those of the library's own `string` it
+-- cannot.
+local string_methods = {}
+for name in pairs(string) do string_methods[name] = true end
+local OWN_METHODS = { ["run:lower"] = true, ["self:lower"] = true, ["Run:lower"] = true }
+
+local function check_string_methods(path, lines)
+  if not path:find("^lua/") then return end
+  for _, pattern in ipairs(OWN_FILES) do
+    if path:find(pattern) then return end
+  end
+  for number, line in ipairs(lines) do
+    local code = line:gsub("%-%-.*", "")
+    for object, name in code:gmatch "([%w_]*)[%]%)\"']*:(%l+) *[(\"'%[{]" do
+      if string_methods[name] and not OWN_METHODS[object .. ":" .. name] then
+        complain(path, number, "the method %s of a string, expected string.%s(...)", name, name)
+      end
+    end
+  end
+end
+
 local count, short = 0, 0   -- functions of the product
 
 local function check_functions(path, lines, each_function)
@@ -92,6 +114,7 @@ for _, path in ipairs(scripts) do
     local lines = read_lines(path)
     check_lines(path, lines)
     check_functions(path, lines, lua_functions)
+    check_string_methods(path, lines)
   end
 end
 if short < SHORT_SHARE * count then

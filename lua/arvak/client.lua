@@ -13,6 +13,7 @@ local future = require "arvak.async.future"
 local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
 local job_result = require "arvak.jobs.result"
+local keeper = require "arvak.base.keeper"
 local limits = require "arvak.jobs.limits"
 local program = require "arvak.results.program"
 local ready = require "arvak.async.ready"
@@ -35,7 +36,15 @@ function methods.get_backend_info(client, backend_id, options)
   return backends.explain(client, core.call.get_backend_info(client, backend_id, options))
 end
 
-methods.stats, methods.configure, methods.breaker = core.stats, core.configure, core.breaker
+methods.configure, methods.breaker = core.configure, core.breaker
+
+-- The figures of a client; of one with a ledger also what was noted.
+function methods.stats(client)
+  local stats = core.stats(client)
+  local noted = keeper.of(client)
+  if noted then stats.ledger = noted:stats() end
+  return stats
+end
 
 -- ---- results
 
@@ -77,7 +86,7 @@ function methods.submit_qasm(client, qasm, backend_id, options)
   return submit_qasm(client, qasm, backend_id, options)
 end
 
-local execute_names = { shots = true, optimization_level = true }
+local execute_names = { shots = true, optimization_level = true, label = true }
 for name in pairs(wait.option_names) do execute_names[name] = true end
 
 -- Options of execute, taken apart: those of the submit and those of the wait.
@@ -89,7 +98,7 @@ local function split_options(options, method)
   options = check.options(options, method, execute_names)
   local submit, waiting = {}, {}
   for name, value in pairs(options) do
-    if name == "shots" or name == "optimization_level" then
+    if name == "shots" or name == "optimization_level" or name == "label" then
       submit[name] = value
     else
       waiting[name] = value
@@ -127,7 +136,7 @@ local function entry_options(submit, entry)
   local base = type(submit) == "table" and submit or { shots = submit }
   return check.pick_call_options(base, {
     shots = entry.shots or entry[2] or base.shots,
-    optimization_level = entry.optimization_level or base.optimization_level,
+    optimization_level = entry.optimization_level or base.optimization_level, label = base.label,
   })
 end
 
@@ -167,7 +176,7 @@ local function find_too_large(circuits, target)
   for i, entry in ipairs(circuits) do
     local err = entries.size_error({ qasm = entry.qasm or entry[1] }, target)
     if err then
-      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      err.message = string.format("circuits[%d]: %s", i, err.message)
       return err
     end
   end
@@ -180,7 +189,7 @@ local function lower_all(circuits, backend_id)
     local err
     list[i], err = entries.lower_plain(entry, backend_id)
     if err then
-      err.message = ("circuits[%d]: %s"):format(i, err.message)
+      err.message = string.format("circuits[%d]: %s", i, err.message)
       return nil, err
     end
   end
@@ -204,7 +213,7 @@ local function submit_in_parts(client, circuits, backend_id, options)
   return job_ids
 end
 
-local batch_names = check.pick_call_options(check.call_options, { split = true })
+local batch_names = check.pick_call_options(check.call_options, { split = true, label = true })
 
 -- Submits several circuits in one RPC: the list of job ids, or nil and an error. Over 50 circuits raise, since one
 -- RPC can be accepted in part (contract 2.9, item 9), unless options.split sends several: as many as their number and
@@ -213,7 +222,7 @@ function methods.submit_batch(client, circuits, backend_id, options)
   local target = core.check_client(client, "submit_batch")
   core.check_wait("submit_batch")
   options = check.options(options, "submit_batch", batch_names)
-  local call_options = check.pick_call_options(options)
+  local call_options = check.pick_call_options(options, { label = options.label })
   circuits = entries.check_plain_list(circuits)
   if entries.has_circuit(circuits) then
     local texts = entries.without_circuits(circuits)
@@ -254,7 +263,7 @@ function methods.wait_for_ready(client, timeout)
   timeout = timeout or standard
   local is_ready, err = ready.until_ready(client, target, timeout)
   if is_ready ~= false then return is_ready, err end
-  return nil, errors.new("timeout", ("no connection within %s s"):format(errors.seconds(timeout)),
+  return nil, errors.new("timeout", string.format("no connection within %s s", errors.seconds(timeout)),
     { scope = "wait", target = target, elapsed = core.now() - started_at })
 end
 
@@ -265,8 +274,11 @@ local servers = setmetatable({}, { __mode = "k" })
 
 -- Closes: calls in flight end as closed, later ones raise. Idempotent, never waits.
 function methods.close(client)
+  local is_open = not core.is_closed(client)
   core.close(client)
   detached.stop_timers_of(client)
+  local noted = keeper.of(client)
+  if noted and is_open then noted:close() end
   local embedded = servers[client]
   servers[client] = nil
   if not embedded then return end
@@ -292,7 +304,7 @@ end
 local function start_call(name, client, ...)
   local f = future.new(cancel_call)
   f._client = client
-  if name:find("job", 1, true) then f._job_id = (...) end
+  if string.find(name, "job", 1, true) then f._job_id = (...) end
   if program.is_circuit((...)) then
     local text, err = text_of(client, ...)
     if not text then
@@ -353,7 +365,8 @@ function checks.get_job_result(client, job_id, options)
 end
 
 function checks.submit_batch(client, circuits, backend_id, options)
-  local call_options = check.pick_call_options(check.options(options, "submit_batch", batch_names))
+  local all = check.options(options, "submit_batch", batch_names)
+  local call_options = check.pick_call_options(all, { label = all.label })
   local list = entries.check_plain_list(circuits)
   local texts = entries.without_circuits(list)
   core.check.submit_batch(client, options and options.split and {} or texts, backend_id, call_options)
@@ -416,6 +429,9 @@ function M.adopt(client, server)
   return client
 end
 
+-- From now on this keeper notes the client's jobs, and closes with the last handle on it.
+M.keep = keeper.set
+
 -- Another handle on the same connections, slots, limiter and figures, with policies of its own: options retry and
 -- breaker. What is not given is shared with the client; retry is on, whatever the client's.
 function M.resilient(client, options)
@@ -427,7 +443,8 @@ function M.resilient(client, options)
     options = all
   end
   local view = M.adopt(core.view(client, options))
-  local embedded = servers[client]
+  local noted, embedded = keeper.of(client), servers[client]
+  if noted then noted:share() end
   if embedded then
     embedded.handles = embedded.handles + 1
     servers[view] = embedded

@@ -1,5 +1,6 @@
 -- arvak inside a libuv loop (luv): client methods suspend the coroutine that calls them, and the loop goes on.
--- Invariant: the library's two handles keep uv.run() going only while something is in flight.
+-- Invariant: the library's two handles keep uv.run() going only while something is in flight, and a host's interrupt is
+-- never raised in a callback of libuv's, since luv makes an error in a callback the end of the process.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local uv = require "luv"
@@ -12,10 +13,13 @@ local function running()
   return not is_main and co or nil
 end
 
+-- After an interrupt uv.run() comes back, and the program that has called it raises.
 local function resume(co)
   if coroutine.status(co) ~= "suspended" then return end   -- closed by somebody meanwhile
   local ok, err = coroutine.resume(co)
-  if not ok then error(type(err) == "string" and debug.traceback(co, err) or err, 0) end
+  if ok then return end
+  if arvak.is_error(err) and err.kind == "interrupted" then uv.stop() return end
+  error(type(err) == "string" and debug.traceback(co, err) or err, 0)
 end
 
 -- Made at first need and never closed: luv 1.44 crashes when the state ends while a handle is being closed; and one

@@ -26,6 +26,7 @@ local arvak = {}
 ---@field metadata? table<string, string>|fun(): table<string, string> headers of each call. The client calls a function before each attempt; it must not wait. Defaults to none.
 ---@field tls? boolean|arvak.tls_options `true`: TLS with the system's certificates. Defaults to `false`.
 ---@field channel_args? table<string, integer|string|boolean> arguments of gRPC's channels, such as `["grpc.keepalive_time_ms"] = 30000`. Without this one, the client pings a connection with calls in flight after 10 s of silence.
+---@field ledger? string where the client notes each job that it submits and the states that it sees: the name of an SQLite file, which is made, or of a PostgreSQL database. Read it with `arvak.ledger`. Notes never delay a call or make it fail. Defaults to none.
 
 ---Options of retries.
 ---@class arvak.retry_options
@@ -184,8 +185,27 @@ function arvak.circuit_breaker(options) end
 ---@return function
 function arvak.wrap(fn) end
 
----Opens the journal of a batch for reading.
----Errors: `rpc` when there is no such file, the file is no journal, or a batch is using it.
+---Opens a ledger for reading: the list of jobs that clients with the option `ledger` have submitted.
+---Errors: `rpc` when there is no such file, the file is no ledger, or the module of its database is missing.
+---Raises: a name that is none.
+---
+---```lua
+---local path = os.tmpname()
+---local noting = arvak.connect("embedded", { ledger = path })
+---assert(noting:execute(bell, "simulator", { shots = 100, label = "first" }))
+---noting:close()
+---while arvak.poll(0.1) do end   -- until the notes are written
+---local ledger <close> = assert(arvak.ledger(path))
+---for job in ledger:items { label = "first" } do print(job.job_id, job.state) end
+---os.remove(path)
+---```
+---@param name string the name of an SQLite file, or of a PostgreSQL database as libpq reads it
+---@return arvak.ledger|nil ledger
+---@return arvak.error|nil err
+function arvak.ledger(name) end
+
+---Opens the journal of a batch for reading, and waits until it is open. Reading changes nothing in it.
+---Errors: `in_use` when a batch is using it; `rpc` when there is no such file, or the file is no journal.
 ---
 ---```lua
 ---local path = os.tmpname()
@@ -370,7 +390,8 @@ function arvak.future() end
 function arvak.is_error(value) end
 
 ---Prints the progress of a batch to standard error. On a terminal it redraws one line (with Debian's `lua-term`);
----elsewhere it prints a line at most once a second, and one at the end. Give it as `progress_callback`.
+---elsewhere it prints a line once a second, after 10 seconds one every 10, after 10 minutes one every 60 seconds, and
+---one at the end. Give it as `progress_callback`.
 ---
 ---```lua
 ---manager:execute_batch(circuits, "simulator", { progress_callback = arvak.print_progress_bar })
@@ -1020,6 +1041,7 @@ local client = {}
 ---@class arvak.submit_options: arvak.call_options
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3. From 1 on the server compiles the circuit, and the bitstrings cover its whole device. Defaults to `0`.
+---@field label? string at most 1000 bytes by which a ledger knows the job. Defaults to none.
 
 ---What every method that waits for a job takes.
 ---@class arvak.waiting: arvak.call_options
@@ -1043,10 +1065,12 @@ local client = {}
 ---@class arvak.execute_options: arvak.waiting
 ---@field shots? integer 0 to 4294967295. Defaults to `1024`.
 ---@field optimization_level? integer 0 to 3, as in `arvak.submit_options`. Defaults to `0`.
+---@field label? string as in `arvak.submit_options`
 
 ---Options of `client:submit_batch`.
 ---@class arvak.submit_batch_options: arvak.call_options
 ---@field split? boolean `true`: more than 50 circuits, or more bytes than one message takes, go in several RPCs. Defaults to `false`.
+---@field label? string at most 1000 bytes by which a ledger knows the jobs. Defaults to none.
 
 ---A circuit of a list: `{ text, shots }`, or the same with names.
 ---@alias arvak.entry arvak.circuit|{ [1]: string|arvak.circuit, [2]: integer? }|{ qasm: string|arvak.circuit, shots: integer?, optimization_level: integer? }
@@ -1266,6 +1290,7 @@ function client:wait_for_ready(timeout) end
 ---@field limiter_tokens? number submits that may leave at once now, by the limiter's rate
 ---@field tokens? number tokens of the retry budget
 ---@field breaker? { state: string, opened: integer, half_opened: integer, closed: integer } the breaker's state, and how often it came to each
+---@field ledger? { noted: integer, waiting: integer, lost: integer, problem: string? } of a client with a ledger: notes written, notes that wait to be written, notes that could not be written, and the first reason why
 
 ---The client's figures.
 ---
@@ -1277,19 +1302,23 @@ function client:wait_for_ready(timeout) end
 function client:stats() end
 
 ---Options of every stream.
----@class arvak.stream_options
+---@class arvak.streaming
 ---@field timeout? number seconds the whole stream may take; of a watch, all its connections together. Defaults to no limit.
 ---@field idle_timeout? number seconds that may pass without a message. Defaults to no limit.
 ---@field metadata? table<string, string> headers, beside the client's
 ---@field retry? arvak.retry_options|arvak.retry_policy|boolean instead of the client's policy, for a stream that fails before its first message
 ---@field breaker? arvak.breaker|false instead of the client's breaker
 
+---Options of `client:submit_batch_stream`.
+---@class arvak.stream_options: arvak.streaming
+---@field label? string as in `arvak.submit_options`, of all jobs of the stream
+
 ---Options of `client:watch_job`.
----@class arvak.watch_options: arvak.stream_options
+---@class arvak.watch_options: arvak.streaming
 ---@field every_tick? boolean `true`: also messages that repeat a state. Defaults to `false`.
 
 ---Options of `client:stream_results`.
----@class arvak.result_stream_options: arvak.stream_options
+---@class arvak.result_stream_options: arvak.streaming
 ---@field chunk_size? integer outcomes in one chunk. Defaults to the server's 1000.
 ---@field circuit? arvak.circuit the circuit that the job was made from: then the counts are over its bits, and a bitstring may come in several chunks: add them up
 ---@field optimization_level? integer as in `arvak.get_job_result_options`
@@ -1492,13 +1521,16 @@ function stream:cancel() end
 ---@field transport? "auto"|"stream"|"unary" `"stream"`: one stream for all submits; `"unary"`: an RPC for each; `"auto"`: the stream, or unary calls where the server has none. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
 ---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
+---@field label? string as in `arvak.submit_options`, of all jobs of the batch
 ---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
+---@field extend? boolean `true`: the journal may have been made for the first of these circuits only; it is the journal of all from then on. Defaults to `false`: then such a journal is refused.
 
 ---Options of `manager:submit_many`.
 ---@class arvak.submit_many_options
 ---@field transport? "auto"|"stream"|"unary" as in `arvak.batch_options`. Defaults to `"auto"`.
 ---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
 ---@field check? boolean as in `arvak.batch_options`. Defaults to `false`.
+---@field label? string as in `arvak.batch_options`
 
 ---Options of `manager:wait_all`.
 ---@class arvak.wait_all_options
@@ -1696,7 +1728,22 @@ function batch_result:retry_failed(options) end
 ---@field backend_id? string the backend of the batch
 ---@field total? integer inputs; nil when an iterator has not ended
 ---@field created_at integer Unix seconds
+---@field format integer 1 of a journal of an early version, else 2; a batch that goes on with one of format 1 makes it one of format 2
 local journal = {}
+
+---What `execute_batch` would do with a journal. The counts are those of the circuits up to the first that differs.
+---@class arvak.plan
+---@field total integer circuits
+---@field kept integer outcomes that the journal has
+---@field followed integer jobs of an earlier run that would be looked at
+---@field to_send integer circuits that would be submitted
+---@field unknown integer circuits that were on their way when an earlier run ended: each would get an error with `maybe_executed`
+---@field invalid integer circuits that would fail without being sent
+---@field differs? arvak.plan_difference where the journal is not of these circuits: the batch would be refused
+
+---@class arvak.plan_difference
+---@field index? integer the first circuit that differs; nil where the whole batch does
+---@field why string what differs
 
 ---An item of a journal.
 ---@class arvak.journal_item: arvak.batch_item
@@ -1732,7 +1779,31 @@ function journal:items(state) end
 ---@return table<string, integer>
 function journal:counts() end
 
----Closes the file. May be repeated, and `<close>` does it.
+---Says what `execute_batch` would do with these circuits and this journal, and does nothing of it. Waits for the database.
+---Errors: `rpc` when the batch would be refused whatever the circuits are: the journal has lost its log.
+---Raises: an error object when the file is damaged.
+---
+---```lua
+---local path = os.tmpname()
+---assert(manager:execute_batch(circuits, "simulator", { journal = path }))
+---local journal <close> = assert(arvak.journal(path))
+---local plan = assert(journal:plan(circuits, "simulator"))
+---print(plan.kept, plan.to_send)   --> 2	0
+---os.remove(path)
+---```
+---@param circuits (arvak.batch_input|arvak.circuit)[]|fun(): arvak.batch_input|arvak.circuit|nil a list, or an iterator function, which is drawn to its end
+---@param backend_id? string of circuits that name none
+---@param options? arvak.plan_options
+---@return arvak.plan|nil plan
+---@return arvak.error|nil err
+function journal:plan(circuits, backend_id, options) end
+
+---Options of `journal:plan`: those of the batch.
+---@class arvak.plan_options
+---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
+---@field extend? boolean as in `arvak.batch_options`. Defaults to `false`.
+
+---Closes the file, and waits for that. May be repeated, and `<close>` does it.
 ---
 ---```lua
 ---local path = os.tmpname()
@@ -1742,6 +1813,76 @@ function journal:counts() end
 ---os.remove(path)
 ---```
 function journal:close() end
+
+---A ledger for reading, made by `arvak.ledger`. Clients may write it meanwhile.
+---@class arvak.ledger
+---@field name string the name that it was opened by, without a password
+local ledger = {}
+
+---A job in a ledger.
+---@class arvak.ledger_item
+---@field job_id string
+---@field address string the server's address; `"embedded"` of a dev server in the process, whose jobs ended with it
+---@field backend_id? string
+---@field shots integer
+---@field label? string the option `label` of the submit
+---@field submitted_at number Unix seconds
+---@field state "QUEUED"|"RUNNING"|"COMPLETED"|"FAILED"|"CANCELED"|"RESULT_EXPIRED" the last state that a client with this ledger has seen
+---@field seen_at number Unix seconds
+
+---Which jobs of a ledger.
+---@class arvak.ledger_filter
+---@field label? string with this label. Defaults to any.
+---@field state? string in this state. Defaults to any.
+---@field backend_id? string on this backend. Defaults to any.
+---@field since? number submitted at or after this moment, in Unix seconds. Defaults to any.
+
+---Iterates over the jobs, the newest first. Each step may wait for the database.
+---Raises: an error object when the ledger cannot be read any more.
+---
+---```lua
+---local path = os.tmpname()
+---local noting = arvak.connect("embedded", { ledger = path })
+---assert(noting:execute(bell, "simulator", 100))
+---noting:close()
+---while arvak.poll(0.1) do end
+---local ledger <close> = assert(arvak.ledger(path))
+---for job in ledger:items { state = "COMPLETED", since = os.time() - 3600 } do print(job.job_id, job.shots) end
+---os.remove(path)
+---```
+---@param filter? arvak.ledger_filter Defaults to all jobs.
+---@return fun(): arvak.ledger_item|nil
+function ledger:items(filter) end
+
+---Counts the jobs in each state. Waits for the database.
+---Raises: an error object when the ledger cannot be read any more.
+---
+---```lua
+---local path = os.tmpname()
+---local noting = arvak.connect("embedded", { ledger = path })
+---assert(noting:execute(bell, "simulator", 100))
+---noting:close()
+---while arvak.poll(0.1) do end
+---local ledger <close> = assert(arvak.ledger(path))
+---print(ledger:counts().COMPLETED)   --> 1
+---os.remove(path)
+---```
+---@param filter? arvak.ledger_filter Defaults to all jobs.
+---@return table<string, integer>
+function ledger:counts(filter) end
+
+---Closes the database. May be repeated, and `<close>` does it.
+---
+---```lua
+---local path = os.tmpname()
+---local noting = arvak.connect("embedded", { ledger = path })
+---assert(noting:execute(bell, "simulator", 100))
+---noting:close()
+---while arvak.poll(0.1) do end
+---assert(arvak.ledger(path)):close()
+---os.remove(path)
+---```
+function ledger:close() end
 
 -- ---- records
 

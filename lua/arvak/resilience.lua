@@ -130,7 +130,7 @@ function Breaker.wrap(breaker, fn)
     local entered, retry_after = core.breaker_enter(breaker)
     if not entered then
       local state = retry_after and "open" or "forced open until it is reset"
-      return nil, errors.new("circuit_open", ("the circuit breaker is %s, nothing was called"):format(state),
+      return nil, errors.new("circuit_open", string.format("the circuit breaker is %s, nothing was called", state),
         { retry_after = retry_after, attempts = 0, retryable = retry_after ~= nil })
     end
     local pass <close> = entered

@@ -252,7 +252,8 @@ describe("a journal", function()
       end })
       stop_counting()
       assert.is_true(r.ok)
-      assert.is_true(counted.n > 10 and counted.n <= 800 / 2, counted.n)   -- of 2,400 things noted; about 100 on a quiet machine
+      -- Of 2,400 things noted; about 100 on a quiet machine.
+      assert.is_true(counted.n > 10 and counted.n <= 800 / 2, counted.n)
     end)
   end
 

@@ -9,7 +9,7 @@ local lua = os.getenv("LUA") or "lua5.4"
 -- A progress as a batch reports it, with these fields changed; false stands for nil.
 local function progress_of(changes)
   local progress = { total = 100, completed = 40, failed = 2, running = 8, pending = 50, percent_complete = 42,
-    elapsed_time = 12.5, throughput = 3.36, eta = 17.3, success_rate = 95.2, is_complete = false }
+    elapsed_time = 9.5, throughput = 3.36, eta = 17.3, success_rate = 95.2, is_complete = false }
   for name, value in pairs(changes or {}) do progress[name] = value or nil end
   return progress
 end
@@ -55,13 +55,26 @@ describe("print_progress_bar without a terminal", function()
     local text = printed(table.unpack(many))
     local lines = select(2, text:gsub("\n", ""))
     assert.is_true(lines <= 1 + (monotime() - since) // 1)
-    assert.equal("100/100, 100.0 %, 2 failed, took 0:12, 3.36/s\n", last_line())
+    assert.equal("100/100, 100.0 %, 2 failed, took 0:09, 3.36/s\n", last_line())
     assert.equal("", printed(progress_of()))
   end)
 
   it("prints again when a second has passed", function()
     last_line()
     assert.equal("42/100, 42.0 %, 2 failed, ETA 0:17, 3.36/s, 8 running\n", printed_in_time(progress_of()))
+  end)
+
+  it("prints less often of a batch that runs for longer: a log of it stays short", function()
+    last_line()
+    assert.not_equal("", printed_in_time(progress_of { elapsed_time = 9 }))
+    local since = monotime()
+    for _, elapsed in ipairs { 10, 599, 600, 1e6 } do
+      while monotime() - since < 1.5 do arvak.sleep(0.1) end
+      assert.equal("", printed(progress_of { elapsed_time = elapsed }))
+    end
+    for _, elapsed in ipairs { 0, 9.9, false, 0 / 0 } do
+      assert.not_equal("", printed_in_time(progress_of { elapsed_time = elapsed }))
+    end
   end)
 
   it("says how long it took, and 100 %, only when all have ended", function()
@@ -77,7 +90,7 @@ describe("print_progress_bar without a terminal", function()
   end)
 
   it("needs no total", function()
-    assert.equal("42 ended, 2 failed, took 0:12, 3.36/s\n",
+    assert.equal("42 ended, 2 failed, took 0:09, 3.36/s\n",
       last_line { total = false, completed = 40, percent_complete = false })
   end)
 
@@ -95,7 +108,7 @@ describe("print_progress_bar without a terminal", function()
     ["many/s"] = 1e300,
   } do
     it(("writes a rate of %g as %s"):format(throughput, expected), function()
-      assert.equal("100/100, 100.0 %, 2 failed, took 0:12, " .. expected .. "\n",
+      assert.equal("100/100, 100.0 %, 2 failed, took 0:09, " .. expected .. "\n",
         last_line { throughput = throughput })
     end)
   end
@@ -111,11 +124,11 @@ describe("print_progress_bar without a terminal", function()
 
   it("leaves out figures that are none", function()
     for _, figure in ipairs { nan, huge, -huge, -1, "fast", {} } do
-      assert.equal("100/100, 100.0 %, 2 failed, took 0:12\n", last_line { throughput = figure })
+      assert.equal("100/100, 100.0 %, 2 failed, took 0:09\n", last_line { throughput = figure })
     end
-    assert.equal("1e+300/1e+300, 100.0 %, took 0:12, 3.36/s\n",
+    assert.equal("1e+300/1e+300, 100.0 %, took 0:09, 3.36/s\n",
       last_line { total = 1e300, completed = 1e300, failed = 0 })
-    assert.equal("2 ended, 2 failed, took 0:12, 3.36/s\n", last_line { total = nan, completed = "many" })
+    assert.equal("2 ended, 2 failed, took 0:09, 3.36/s\n", last_line { total = nan, completed = "many" })
   end)
 
   it("ends with a line of all that was drawn when a batch over an iterator is stopped", function()

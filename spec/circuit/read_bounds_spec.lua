@@ -1,5 +1,6 @@
 -- Texts that want too much: each is refused within bounds of time and memory, and nothing overflows.
 -- SPDX-License-Identifier: Apache-2.0
+local circuit = require "arvak.circuit"
 local texts = require "spec.support.texts"
 local refusal = texts.refusal
 
@@ -28,7 +29,10 @@ local ROWS = {
     "more than 2000 parts" },
   { "a long loop", "for int i in [0:1000000000] x q[0];", "more than 1000 operations" },
   { "an empty loop", "for int i in [0:1000000000] {}", "steps before its first shot" },
-  { "a loop without an end", "while (true) {}", "steps before its first shot" },
+  { "a loop without an end", "while (true) {}", "without an end" },
+  { "a loop without an end that calls", "def f() {} while (true) f();", "steps before its first shot" },
+  { "a loop without an end that may be left", "int i = 0; while (true) { i = 1; if (i == 2) break; }",
+    "steps before its first shot" },
   { "broadcasts", "for int i in [0:300] x q;", "more than 1000 operations" },
   { "subroutines that double", doubling("def f0() { x q[0]; }", "def fNEW() { fOLD(); fOLD(); }", "f60();"),
     "more than 1000 operations" },
@@ -66,6 +70,25 @@ describe("a text with too many or too deep", function()
     assert.equal(2, made.block.n)
   end)
 
+  it("bits, one after the other, is read whatever the register's length", function()
+    for _, body in ipairs { "if (b[i]) x q[0];", "b[i] = 1;", "if (a[i]) x q[0];" } do
+      texts.form_of(("%sbit[20000] b; let a = b; for int i in [0:19999] { %s }"):format(HEAD, body))
+    end
+  end)
+
+  it("rounds is refused before the first of them", function()
+    local since = os.clock()
+    for _, body in ipairs { "", "x q[0];", "int k = i; k += 1;", "if (i == 3) { rx(i) q[0]; }" } do
+      assert.matches("option max_operations", refusal(HEAD .. "for int i in [0:1000000000] { " .. body .. " }").message)
+    end
+    assert.is_true(os.clock() - since < 10)
+  end)
+
+  it("rounds that are left early is read", function()
+    local text = HEAD .. "for int i in [0:1000000000] { x q[0]; if (i == 2) break; }"
+    assert.equal(3, texts.form_of(text).block.n)
+  end)
+
   it("statements in one block is read", function()
     for _, block in ipairs { "box {\n%s}", "if (true) {\n%s}", "gate g a {\n%s} g q[0];" } do
       local statement = block:find "gate" and "x a;\n" or "x q[0];\n"
@@ -82,6 +105,17 @@ describe("a text with too many or too deep", function()
     local blanks = (" "):rep(1000000)
     assert.equal(2, texts.form_of(HEAD .. "rx(1)" .. blanks .. "q[0]; x" .. blanks .. "q[0];").block.n)
     assert.matches("expected", refusal(HEAD .. "rx(1)" .. blanks .. "(").message)
+  end)
+
+  it("gates that double is refused when it is lowered, before anything is written", function()
+    local since = os.clock()
+    for _, call in ipairs { "g60 q[0];", "ctrl @ g60 q[1], q[0];", "pow(3) @ g60 q[0];" } do
+      local body = doubling("gate g0 a { x a; h a; }", "gate gNEW a { gOLD a; gOLD a; }", call)
+      local lowered, err = assert(circuit.from_qasm(HEAD .. body)):lowered()
+      assert.is_nil(lowered)
+      assert.matches("operations after unfolding", err.message)
+    end
+    assert.is_true(os.clock() - since < 10)
   end)
 
   it("gates that double is read, since nothing is expanded yet", function()

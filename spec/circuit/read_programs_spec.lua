@@ -93,6 +93,11 @@ local PROGRAMS = {
   ["includes the library twice"] = [[
     OPENQASM 2.0; include "qelib1.inc"; include "qelib1.inc"; qreg q[1]; creg c[1];
     u3(0.3,0.1,0.2) q[0]; measure q->c;]],
+  ["has a comma behind the last of a list"] = HEAD .. [[
+    gate g(a, b,) x0, x1, { rx(a) x0; ry(b) x1; } qubit[2] q; bit[2] c; g(0.1, 0.2,) q[0], q[1],; cx q[0], q[1],;
+    c = measure q;]],
+  ["has lines that end with a carriage return"] = HEAD
+    .. "qubit[2] q; // two\rbit[2] c; x q[1];\r\n// and bits\rc = measure q;",
   ["has real expressions"] = [[
     OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; rx(-2^2/3) q[0]; ry(2^3^0.5) q[1];
     rx(-(1/2)*3) q[2]; u1(1/2) q[0]; h q; measure q->c;]],
@@ -182,6 +187,21 @@ describe("a program that", function()
       assert.is_true(programs.distance(expected, got) < 1e-9)
     end)
   end
+end)
+
+describe("a switch over measured values", function()
+  it("has hundreds of cases, nested by halves", function()
+    local parts = { HEAD, "qubit[10] q; bit[9] c; bit r; for int i in [0:8] ry(0.3 * i + 0.1) q[i];",
+      "c = measure q[0:8]; int k = 7; switch (int(c)) {" }
+    for i = 0, 299 do
+      local gate = i % 2 == 0 and "ry(k * 0.1) q[9];" or ""
+      parts[#parts + 1] = ("case %d { k = %d; %s }"):format(i * 7 % 512, i % 5, gate)
+    end
+    parts[#parts + 1] = "default { h q[9]; } } if (k == 3) x q[9]; r = measure q[9];"
+    local text = table.concat(parts, "\n")
+    local expected = assert(evaluator.probabilities(text, { budget = 1000000 }))
+    assert.is_true(programs.distance(expected, assert(programs.exact { qasm = text })) < 1e-9)
+  end)
 end)
 
 -- What the evaluator does not know.

@@ -32,7 +32,7 @@ local chance, pick = M.chance, M.pick
 -- ---- objects that are kept, by class
 
 local MOST = 12   -- of one class
-local pools, address, act, directory = {}, nil, nil, nil
+local pools, address, act, directory, adopt = {}, nil, nil, nil, nil
 local is_open = false   -- the round goes on; what callbacks and finalizers make after it is not kept
 local resolvers = {}   -- of the futures made by hand in this round, on which tasks may wait for ever
 
@@ -68,7 +68,12 @@ local function client_options()
 end
 
 local function fresh_client()
-  local ok, client = pcall(arvak.connect, chance(0.9) and address or "127.0.0.1:1", client_options())
+  local ok, client
+  if adopt and chance(0.8) then
+    ok, client = pcall(adopt)
+  else
+    ok, client = pcall(arvak.connect, chance(0.9) and address or "127.0.0.1:1", client_options())
+  end
   if not ok then return nil end
   M.keep(client)
   M.keep(client.async)
@@ -150,6 +155,44 @@ local tricks = {
 }
 
 function M.mischief() pick(tricks)() end
+
+-- Fields that the library keeps for itself, as a plugin knows them from its source.
+local private = { "_ticket", "_tickets", "_timer", "_scope", "_task", "_observers", "_callbacks", "_values", "_cancel",
+  "_state", "_client", "_user", "_fd", "_stream", "_raw", "_job_id", "_has_raised", "_is_read", "_is_noted", "_target",
+  "_server", "_manager", "_run", "_max_workers", "_is_closed", "_is_over", "_sentinel", "_followed", "_results" }
+
+local function any_object()
+  local classes = {}
+  for class in next, pools do classes[#classes + 1] = class end
+  table.sort(classes)   -- a seed means the same again
+  local pool = classes[1] and pools[pick(classes)]
+  return pool and pool[1] ~= nil and pick(pool)
+end
+
+-- Writes to a private field of an object what stands in another's, or anything; or calls a function of that name.
+local function forge()
+  local object, other = any_object(), any_object()
+  if type(object) ~= "table" then return end
+  local name = pick(private)
+  if chance(0.6) then
+    local names = {}
+    for key in next, object do if type(key) == "string" then names[#names + 1] = key end end
+    table.sort(names)
+    if names[1] then name = pick(names) end
+  end
+  local value
+  if chance(0.5) and type(other) == "table" then value = rawget(other, name) else value = M.plain() end
+  if chance(0.1) then value = M.fn() end
+  if type(rawget(object, name)) == "function" and chance(0.5) then rawget(object, name)(object, value) end
+  pcall(rawset, object, name, value)
+end
+
+-- Has the tricks write to what belongs to the library, too: what that does to these objects is the program's affair.
+function M.know_private_names()
+  for _ = 1, 4 do tricks[#tricks + 1] = forge end
+end
+
+M.forge = forge
 
 -- Changes, or empties, a table that was handed to the library. Its own objects have fields that are not the program's.
 local function change(t)
@@ -364,8 +407,9 @@ end
 
 -- ---- a round
 
-function M.open(server_address, fn)
-  address, act, is_open = server_address, fn, true
+-- adopt_client: makes a client of a host's; nil: there is no host.
+function M.open(server_address, fn, adopt_client)
+  address, act, is_open, adopt = server_address, fn, true, adopt_client
   directory = os.tmpname()
   os.remove(directory)
   os.execute("mkdir -p " .. directory)

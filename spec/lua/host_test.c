@@ -151,7 +151,7 @@ static void what_is_not_there_is_named(void **state) {
 
 static void closing_a_handle_leaves_the_client_to_the_others(void **state) {
   (void)state;
-  arvak_client *client = new_client(address);
+  arvak_client *client = new_client(slow_address);
   lua_State *L = open_bare(), *M = open_bare();
   open_arvak(L);
   open_arvak(M);
@@ -160,7 +160,7 @@ static void closing_a_handle_leaves_the_client_to_the_others(void **state) {
   push(M, client, "client");
   arvak_client_unref(client); /* the handles hold it */
   must(L, "assert(first ~= second and arvak.type(first) == 'client')\n"
-          "future = first.async:list_backends()\n"
+          "future = first.async:get_backend_info('simulator')\n"
           "first:close() first:close()\n"
           "local value, err = future:result()\n"
           "assert(value == nil and err.kind == 'closed', tostring(err))\n"
@@ -566,7 +566,7 @@ int main(void) {
   start_server(server, "server = assert(require('arvak.devserver').start { rate_limit = 0, max_concurrent_jobs = 0,"
                        " max_queued_jobs = 0, seed = 1 }) return server.address", address);
   start_server(server, "slow = assert(require('arvak.devserver').start { rate_limit = 0, seed = 1 })"
-                       " slow:fault { rpc = 'GetBackendInfo', latency = 0.3 } return slow.address", slow_address);
+                       " slow:fault { rpc = 'GetBackendInfo', latency = 1 } return slow.address", slow_address);
   start_server(server, "guarded = assert(require('arvak.devserver').start { api_key = 'secret', seed = 1 })"
                        " guarded:fault { rpc = 'GetBackendInfo', status = 'UNAVAILABLE', count = 2 }"
                        " return guarded.address", guarded_address);

@@ -61,8 +61,8 @@ describe("values", function()
   it("have a point in them whatever the program's locale is", function()
     local folder = os.tmpname()
     os.remove(folder)
-    local is_made = os.execute(("mkdir '%s' && localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >/dev/null 2>&1"):format(folder,
-      folder))
+    local make = ("mkdir '%s' && localedef -i de_DE -f UTF-8 '%s/de_DE.UTF-8' >/dev/null 2>&1"):format(folder, folder)
+    local is_made = os.execute(make)
     finally(function() os.execute(("rm -rf '%s'"):format(folder)) end)
     if not is_made then return pending("localedef, or its sources, are not installed") end
     local pipe = assert(io.popen(("LOCPATH='%s' %s - '%s' 2>&1 <<'END'\n%s\nEND"):format(folder,
@@ -172,6 +172,17 @@ describe("a transaction", function()
     outcome = run(store, "read", { { "SELECT * FROM item ORDER BY k" } })
     assert.equal(10000, #outcome[1])
     assert.equal(9999, outcome[1][9999].k)
+  end)
+
+  it("whose answer is too large to be kept was committed, and says so", function()
+    local outcome = run(store, "write", { insert(1),
+      { "SELECT repeat('x', 60 << 20) AS x FROM generate_series(1, 5)" }, insert(2) })
+    assert.same({ "lost", 2 }, { outcome.what, outcome.statement })
+    assert.matches("^it was committed, but the answer is lost: the answer has more than 256 MiB", outcome.message)
+    assert.equal(2, count())
+    assert.equal("other", run(store, "read",
+      { { "SELECT repeat('x', 60 << 20) AS x FROM generate_series(1, 5)" } }).what)
+    assert.is_true(run(store, "write", { insert(3) }).ok)
   end)
 
   it("that fails in its third part has done nothing, and the next one is carried out", function()

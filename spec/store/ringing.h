@@ -67,7 +67,7 @@ static inline arvak__db_store *open_store(const arvak__db_settings *settings) {
 static inline int64_t submit(arvak__db_store *store, arvak__db_mode mode, int count, const char *const *texts) {
   arvak__db_transaction tx = {.mode = mode};
   for (int i = 0; i < count; i++) assert_non_null(arvak__db_transaction_add(&tx, texts[i], strlen(texts[i]), 0));
-  int64_t id = arvak__db_store_submit(store, &tx);
+  int64_t id = arvak__db_store_submit(store, &tx, false);
   assert_int_not_equal(id, 0);
   return id;
 }

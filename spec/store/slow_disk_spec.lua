@@ -10,27 +10,27 @@ local COMMITS, SYNC_MS, TICK = 20, 50, 0.01
 local PROGRAM = [[
 package.path = './?.lua;' .. package.path
 local arvak = require "arvak"
-local stores = require "spec.support.stores"
+local connections = require "spec.support.connections"
 local loops = require "spec.support.loops"
 local file, kind, commits, tick = arg[1], arg[2], tonumber(arg[3]), tonumber(arg[4])
 local is_over, gaps = false, {}
 
 local function commit()
-  local c = stores.open(file)
+  local c = connections.open(file)
   local outcome = c:run(c:transaction():add("PRAGMA journal_mode = WAL"):add("PRAGMA synchronous = FULL"), "raw")
   assert(outcome.ok, outcome.message)
-  stores.write(c, "CREATE TABLE t (i)")
-  for i = 1, commits do stores.write(c, { "INSERT INTO t VALUES (?)", i }) end
+  connections.write(c, "CREATE TABLE t (i)")
+  for i = 1, commits do connections.write(c, { "INSERT INTO t VALUES (?)", i }) end
   is_over = true
-  assert(stores.read(c, "SELECT count(*) AS value FROM t") == commits)
+  assert(connections.read(c, "SELECT count(*) AS value FROM t") == commits)
   c:close()
 end
 
 local function tick_on(sleep)
-  local last = stores.now()
+  local last = connections.now()
   while not is_over do
     sleep(tick)
-    local now = stores.now()
+    local now = connections.now()
     gaps[#gaps + 1] = now - last
     last = now
   end

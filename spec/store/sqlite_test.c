@@ -68,7 +68,7 @@ static void values_of_every_type_come_back_as_they_were(void **state) {
   v[5] = text(&tx, "a\0b\xff", 4);
   v[6] = text(&tx, "", 0);
   v[7] = text(&tx, long_text, 100000);
-  assert_int_not_equal(arvak__db_store_submit(store, &tx), 0);
+  assert_int_not_equal(arvak__db_store_submit(store, &tx, false), 0);
   arvak__db_view view = wait_view(store);
   if (view.outcome->has_failed) fail_msg("%s", view.outcome->message);
   const arvak__db_result *result = view.outcome->first;
@@ -94,7 +94,7 @@ static void what_sqlite_cannot_hold_is_refused(void **state) {
   arvak__db_transaction tx = {.mode = DB_WRITE};
   arvak__db_statement *s = arvak__db_transaction_add(&tx, "SELECT ?", 8, 1);
   s->values[0] = (arvak__db_value){.type = DB_FLOAT, .as.number = NAN};
-  arvak__db_store_submit(store, &tx);
+  arvak__db_store_submit(store, &tx, false);
   expect_failure(store, DB_OTHER, "value 1 is not a number");
 }
 
@@ -127,7 +127,7 @@ static void a_hundred_thousand_rows_come_in_pages(void **state) {
     const char sql[] = "SELECT i, x FROM t WHERE i > ? ORDER BY i LIMIT 5000";
     arvak__db_statement *s = arvak__db_transaction_add(&tx, sql, strlen(sql), 1);
     s->values[0] = (arvak__db_value){.type = DB_INTEGER, .as.integer = last};
-    arvak__db_store_submit(store, &tx);
+    arvak__db_store_submit(store, &tx, false);
     arvak__db_view view = wait_view(store);
     rows = view.outcome->first->row_count;
     if (rows > 0) last = view.outcome->first->last->values[0].as.integer;
@@ -229,7 +229,7 @@ static void a_large_transaction_is_one(void **state) {
     s->values[0] = (arvak__db_value){.type = DB_INTEGER, .as.integer = i};
     s->values[1] = text(&tx, "some text", 9);
   }
-  arvak__db_store_submit(store, &tx);
+  arvak__db_store_submit(store, &tx, false);
   expect_well(store);
   assert_int_equal(read_integer(store, "SELECT count(*) FROM t"), COUNT);
 }

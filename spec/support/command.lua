@@ -1,9 +1,10 @@
--- Runs the command arvak of this build as a person would: words, an environment, standard input, a folder of its own.
+-- Runs the command arvak as a person would: installed below a prefix of its own, with words, an environment, standard
+-- input and a folder.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
-local build = os.getenv "ARVAK_BUILD" or "build"
-M.program = (build:find "^/" and build or assert(os.getenv "PWD") .. "/" .. build) .. "/bin/arvak"
+M.bell = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
+M.rotation = "OPENQASM 3.0;\ninput float theta;\nqubit q;\nbit c;\nry(theta) q;\nc = measure q;\n"
 
 function M.quote(word) return "'" .. tostring(word):gsub("'", "'\\''") .. "'" end
 
@@ -24,14 +25,32 @@ function M.folder()
   return path, function() os.execute("rm -rf " .. M.quote(path)) end
 end
 
--- Of the caller's environment the command sees nothing that would change what it does.
-local cleared = "env -u ARVAK_ADDRESS -u ARVAK_API_KEY -u ARVAK_PROFILE -u NO_COLOR -u XDG_CONFIG_HOME -u COLUMNS "
+-- ---- the installation
 
--- The shell's text for these words; environment: name → value.
+local removers = setmetatable({}, { __gc = function(list) for _, remove in ipairs(list) do remove() end end })
+
+-- Installs what is built below a prefix that goes with this Lua state, once; builds nothing (-o all). The prefix.
+function M.prefix()
+  if not M.installed then
+    local prefix, remove = M.folder()
+    removers[1] = remove
+    local result = M.shell(("make -s -o all install SETUP=: BUILD=%s PREFIX=%s >&2"):format(
+      M.quote(os.getenv "ARVAK_BUILD" or "build"), M.quote(prefix)))
+    assert(result.code == 0, result.err)
+    M.installed = prefix
+  end
+  return M.installed
+end
+
+-- Of the caller's environment the command sees nothing that would change what it does, or where its modules are.
+local cleared = "env -u ARVAK_ADDRESS -u ARVAK_API_KEY -u ARVAK_PROFILE -u NO_COLOR -u XDG_CONFIG_HOME -u COLUMNS "
+  .. "-u LUA_PATH -u LUA_CPATH -u LUA_PATH_5_4 -u LUA_CPATH_5_4 "
+
+-- The shell's text for these words; environment: name → value. Nothing is written below the caller's home.
 function M.line(words, environment)
-  local parts = { cleared }
+  local parts = { cleared, "XDG_STATE_HOME=" .. M.quote(M.prefix() .. "/state") }
   for name, value in pairs(environment or {}) do parts[#parts + 1] = name .. "=" .. M.quote(value) end
-  parts[#parts + 1] = M.quote(M.program)
+  parts[#parts + 1] = M.quote(M.prefix() .. "/bin/arvak")
   for _, word in ipairs(words) do parts[#parts + 1] = M.quote(word) end
   return table.concat(parts, " ")
 end
@@ -70,6 +89,45 @@ function M.python(program, input)
   os.remove(path)
   assert(result.code == 0, result.err)
   return result.out
+end
+
+-- ---- a desk: what a test has before it, a folder with circuits and maybe a server
+
+local Desk = {}
+Desk.__index = Desk
+
+-- Lays out a desk before each test of a spec, and clears it after each. start: makes a server of options; before_each
+-- and after_each are the spec's. desk.folder holds bell.qasm, rotation.qasm and bad.qasm.
+function M.desk(start, before_each, after_each)
+  local desk = setmetatable({ start = start }, Desk)
+  before_each(function()
+    desk.folder, desk.remove = M.folder()
+    M.write_file(desk.folder .. "/bell.qasm", M.bell)
+    M.write_file(desk.folder .. "/rotation.qasm", M.rotation)
+    M.write_file(desk.folder .. "/bad.qasm", "OPENQASM 3.0;\nqubit q;\nhadamard q;\n")
+  end)
+  after_each(function()
+    if desk.server then desk.server:stop() end
+    desk.server = nil
+    desk.remove()
+  end)
+  return desk
+end
+
+function Desk:open(options)
+  self.server = self.start(options)
+  return self.server
+end
+
+-- What the command finds in its environment on this desk: its server, and states below the folder.
+function Desk:environment(more)
+  local all = { ARVAK_ADDRESS = self.server and self.server.address, XDG_STATE_HOME = self.folder .. "/state" }
+  for name, value in pairs(more or {}) do all[name] = value end
+  return all
+end
+
+function Desk:run(...)
+  return M.run({ ... }, { folder = self.folder, environment = self:environment() })
 end
 
 return M

@@ -57,7 +57,7 @@ local function evaluate(text, options)
       for _, slot in ipairs(register.cells) do world.v[slot] = world.v[slot] or 0 end
     end
   end
-  local probabilities = r.measured and over_bits(worlds, r.registers)
+  local probabilities = r.measured and #r.registers > 0 and over_bits(worlds, r.registers)
     or over_qubits(worlds, math.max(r.qubit_count, r.physical))
   for key, p in pairs(probabilities) do
     if p < SMALL then probabilities[key] = nil end

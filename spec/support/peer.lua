@@ -10,7 +10,8 @@ local bind = assert(package.loadlib(build .. "/test/peer.so", "luaopen_peer"))()
 
 local M = {}
 
-local DATA, HEADERS, RST_STREAM, GOAWAY = 0, 1, 3, 7
+local DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
+local MAX_CONCURRENT_STREAMS = 3
 local END_STREAM, END_HEADERS = 1, 4
 local THIS_STREAM, STREAM_BEFORE = 0xffffffff, 0xfffffffe   -- the peer puts the real numbers there
 
@@ -44,6 +45,12 @@ function M.hang(at) return { at = at or "end" } end
 -- The connection says these bytes in place of anything sensible.
 function M.garbage(at, bytes)
   return { at = at, say = bytes or string.rep("\xde\xad\xbe\xef", 64), ending = "close" }
+end
+
+-- Lets the client have so many streams at once, from soon on.
+function M.allow_streams(count)
+  return { at = "settings", say = frame(SETTINGS, 0, 0, string.pack(">I2I4", MAX_CONCURRENT_STREAMS, count)),
+    ending = "keep" }
 end
 
 -- A whole answer around an encoded message, with an OK.

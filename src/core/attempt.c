@@ -21,6 +21,7 @@
 
 void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns) {
   attempt->opened_ns = now_ns;
+  attempt->never_left = false;
   attempt->channel = arvak__pool_pick(attempt->client->pool, cq);
   if (attempt->rpc < ARVAK_WATCH_JOB) arvak__stats_count_attempt(&attempt->client->stats);
   grpc_metadata_array_init(&attempt->initial);
@@ -82,6 +83,12 @@ static void read_pushback(arvak__attempt *attempt) {
   }
 }
 
+static const char *timeout_text(const arvak__attempt *attempt) {
+  if (attempt->never_left)
+    return "not sent within its timeout: the server lets a connection have no more calls at once";
+  return attempt->is_cut ? "no answer within attempt_timeout" : "no answer within the call's timeout";
+}
+
 /* Our own deadline or cancellation: the outcome is unknown. A server that notices the deadline first says CANCELLED
  * (contract 2.1); any other status is a true answer, even when it is read late. */
 static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome, int64_t now_ns) {
@@ -96,14 +103,13 @@ static bool judge_own_end(arvak__attempt *attempt, arvak_outcome *outcome, int64
     attempt->contact = CONTACT_SILENT;
     attempt->verdict = ARVAK_VERDICT_FAILURE;
     attempt->as_read = true;
-    arvak__set_failure(outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED,
-                       attempt->is_cut ? "no answer within attempt_timeout" : "no answer within the call's timeout");
+    arvak__set_failure(outcome, ARVAK_KIND_TIMEOUT, GRPC_STATUS_DEADLINE_EXCEEDED, timeout_text(attempt));
     outcome->scope = ARVAK_SCOPE_CALL;
-    outcome->retryable = arvak__is_retryable(attempt->rpc, GRPC_STATUS_DEADLINE_EXCEEDED, "", DELIVERY_BROKEN);
+    outcome->retryable = arvak__is_retryable(attempt->rpc, GRPC_STATUS_DEADLINE_EXCEEDED, "", attempt->delivery);
   } else {
     return false;
   }
-  outcome->maybe_executed = true;
+  if (!attempt->never_left) outcome->maybe_executed = true;
   return true;
 }
 
@@ -136,7 +142,7 @@ static arvak__contact contact_of(arvak__delivery delivery, int code) {
 /* As if there had been no attempt before this one. */
 static void forget(arvak__attempt *attempt, arvak_outcome *outcome) {
   attempt->contact = CONTACT_ANSWERED;
-  attempt->delivery = DELIVERY_BROKEN;
+  attempt->delivery = attempt->never_left ? DELIVERY_NOT_SENT : DELIVERY_BROKEN;
   attempt->verdict = ARVAK_VERDICT_SUCCESS;
   attempt->is_ours = attempt->as_read = attempt->has_pushback = false;
   outcome->kind = ARVAK_KIND_NONE;

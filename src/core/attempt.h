@@ -33,6 +33,7 @@ typedef struct arvak__attempt {
   arvak__delivery delivery;
   arvak_verdict verdict;
   bool is_ours, as_read; /* as in arvak_failure */
+  bool never_left;       /* gRPC had it until its end, for want of a stream */
   bool is_hasty;         /* timed out earlier than the client would have: says nothing of the server */
   bool has_pushback;     /* the server sent one; pushback_ns -1: no retry */
   int64_t pushback_ns;

@@ -141,9 +141,8 @@ static void start_attempt(arvak_call *call) {
   arvak_loop_stop_timer(call->loop, &call->timer);
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
-  call->loop->cq.pending_tags++;
   arvak__attempt_open(attempt, &call->loop->cq, now);
-  arvak__exchange_start(&call->exchange, attempt, &call->tag);
+  arvak__exchange_start(&call->exchange, attempt, &call->loop->cq, &call->tag);
 }
 
 /* ---- the way to an attempt: breaker, turn or rate, slot, headers, breaker again, connection ---- */
@@ -230,6 +229,27 @@ static void take_slot(arvak_call *call, call_news *news) {
   set_timer(call, queue_end(call));
 }
 
+static const char no_token[] = "the limiter's rate has no place for it within queue_timeout";
+static const char no_turn[] = "its turn to be submitted has not come within queue_timeout (the server refuses submits for "
+                              "their rate)";
+
+/* It has its turn: waits for the tokens of its jobs, which come at the rate of the limiter. */
+static void take_tokens(arvak_call *call, call_news *news) {
+  int64_t now = call->loop->now_ns;
+  int jobs = (int)call->attempt.circuit_count;
+  int64_t at = arvak__tokens_reserve(&call->attempt.client->slots, jobs, now, queue_end(call));
+  if (at == ARVAK_NEVER) {
+    arvak__set_queue_timeout(&call->outcome, no_token);
+    end(call, news);
+  } else if (at <= now) {
+    take_slot(call, news);
+  } else {
+    call->state = CALL_PACED;
+    call->has_waited = true;
+    set_timer(call, at);
+  }
+}
+
 /* Looks whether its turn has come. While it waits the call's own time stands still. */
 static void look_for_turn(arvak_call *call, call_news *news) {
   arvak__turns *turns = &call->attempt.client->turns;
@@ -239,11 +259,11 @@ static void look_for_turn(arvak_call *call, call_news *news) {
     arvak__inbox_remove(&call->loop->inbox, &call->posting); /* that it is the first in line */
     turn->left_ns -= now - turn->since_ns;
     if (call->deadline_ns != 0) call->deadline_ns = arvak__after_ns(call->deadline_ns, now - turn->since_ns);
-    take_slot(call, news);
-  } else if (now >= until) {
+    if (turns->tokens) take_tokens(call, news);
+    else take_slot(call, news);
+  } else if (at == ARVAK_NEVER || now >= until) {
     arvak__turns_leave(turns, turn, now);
-    arvak__set_queue_timeout(&call->outcome, "its turn to be submitted has not come within queue_timeout (the server "
-                                             "refuses submits for their rate)");
+    arvak__set_queue_timeout(&call->outcome, turns->tokens ? no_token : no_turn);
     end(call, news);
   } else {
     call->has_waited = true;
@@ -270,23 +290,6 @@ static void use_slot(arvak_call *call, call_news *news) {
   }
 }
 
-/* Waits for the tokens of its jobs, which come at the rate of the limiter. */
-static void take_tokens(arvak_call *call, call_news *news) {
-  int64_t now = call->loop->now_ns;
-  int jobs = (int)call->attempt.circuit_count;
-  int64_t at = arvak__tokens_reserve(&call->attempt.client->slots, jobs, now, queue_end(call));
-  if (at == ARVAK_NEVER) {
-    arvak__set_queue_timeout(&call->outcome, "the limiter's rate has no place for it within queue_timeout");
-    end(call, news);
-  } else if (at <= now) {
-    take_slot(call, news);
-  } else {
-    call->state = CALL_PACED;
-    call->has_waited = true;
-    set_timer(call, at);
-  }
-}
-
 /* What would only be refused is not waited for. */
 static bool would_be_refused(arvak_call *call, int64_t at_ns, int64_t delay_ns) {
   if (!call->breaker) return false;
@@ -300,8 +303,7 @@ static void set_out(arvak_call *call, call_news *news) {
   const arvak_client *client = call->attempt.client;
   if (would_be_refused(call, call->loop->now_ns, 0)) end(call, news);
   else if (call->attempt.circuit_count == 0) take_slot(call, news);
-  else if (client->turns.is_auto) stand_in_line(call, news);
-  else if (client->is_paced) take_tokens(call, news);
+  else if (client->turns.is_auto || client->turns.tokens) stand_in_line(call, news);
   else take_slot(call, news);
 }
 
@@ -364,6 +366,7 @@ static void on_answer(arvak_call *call, call_news *news) {
   }
   call->state = CALL_SLEEPING;
   call->has_waited = true;
+  call->turn.number = 0; /* the other shares come before its next one */
   set_timer(call, arvak__after_ns(call->loop->now_ns, news->delay_ns));
   news->then = THEN_REPORT_RETRY;
 }

@@ -125,7 +125,6 @@ static int make_pool(arvak_client *client, const arvak_client_options *options, 
 
 static int configure(arvak_client *client, const arvak_client_options *options, const char **reason) {
   client->is_tls = options->tls;
-  client->is_paced = options->limiter.rate > 0;
   client->is_adaptive = options->limiter.is_adaptive;
   client->attempt_timeout_ns = options->attempt_timeout_ns;
   client->retry = arvak_retry_ref(options->retry);
@@ -157,7 +156,7 @@ int arvak_client_new(const arvak_client_options *options, arvak_client **out, co
   client->fork_generation = arvak__fork_generation();
   arvak__slots_init(&client->slots, &options->limiter,
                     (int)or_default(options->max_concurrent_rpcs, DEFAULT_CONCURRENCY));
-  arvak__turns_init(&client->turns, is_auto(&options->limiter));
+  arvak__turns_init(&client->turns, is_auto(&options->limiter), options->limiter.rate > 0 ? &client->slots : NULL);
   arvak__stats_init(&client->stats);
   int status = configure(client, options, reason);
   if (status != ARVAK_OK) arvak_client_unref(client);

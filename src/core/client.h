@@ -22,7 +22,7 @@ struct arvak_client {
   arvak__client_headers headers;
   bool is_tls;
   int64_t timeout_ns, attempt_timeout_ns, queue_timeout_ns;
-  bool is_paced, is_adaptive; /* limiter has a rate; a limit in flight that moves */
+  bool is_adaptive;   /* a limit in flight that moves */
   arvak_retry *retry;         /* shared, or NULL, as the next */
   arvak_breaker *breaker;
   arvak__pool *pool; /* owned */

@@ -8,6 +8,7 @@
 
 #include "answer.h"
 #include "codec.h"
+#include "compat.h"
 
 int arvak__exchange_init(arvak__exchange *exchange, arvak_client *client, const arvak_request *request,
                          const arvak_call_options *options) {
@@ -23,9 +24,10 @@ void arvak__exchange_fini(arvak__exchange *exchange) {
   arvak__headers_fini(&exchange->headers);
 }
 
-void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, arvak__tag *tag) {
-  grpc_op ops[6];
-  memset(ops, 0, sizeof ops);
+enum { OP_COUNT = 6 };
+
+static void fill_ops(arvak__exchange *exchange, arvak__attempt *attempt, grpc_op ops[OP_COUNT]) {
+  memset(ops, 0, OP_COUNT * sizeof *ops);
   exchange->send = grpc_raw_byte_buffer_create(&exchange->request, 1);
   ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
   ops[0].data.send_initial_metadata.count = exchange->headers.count;
@@ -41,8 +43,44 @@ void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, a
   ops[5].data.recv_status_on_client.trailing_metadata = &attempt->trailing;
   ops[5].data.recv_status_on_client.status = &attempt->status;
   ops[5].data.recv_status_on_client.status_details = &attempt->details;
-  /* Cannot fail: the operations are fixed and the headers were checked when they were taken. */
-  if (grpc_call_start_batch(attempt->grpc, ops, 6, tag, NULL) != GRPC_CALL_OK) abort();
+}
+
+/* Cannot fail: the operations are fixed and the headers were checked when they were taken. */
+static void start_batch(const arvak__attempt *attempt, arvak__cq *cq, const grpc_op *ops, size_t count,
+                        arvak__tag *tag) {
+  cq->pending_tags++;
+  if (grpc_call_start_batch(attempt->grpc, ops, count, tag, NULL) != GRPC_CALL_OK) abort();
+}
+
+static void end_part(arvak__exchange *exchange, bool success) {
+  if (--exchange->parts == 0) exchange->end_tag->fn(exchange->end_tag, success);
+}
+
+static void on_headers(arvak__tag *tag, bool success) {
+  arvak__exchange *exchange = ((arvak__part *)tag)->exchange;
+  exchange->attempt->never_left = !success && grpc_compat_is_tested();
+  end_part(exchange, success);
+}
+
+static void on_answer(arvak__tag *tag, bool success) { end_part(((arvak__part *)tag)->exchange, success); }
+
+/* gRPC keeps the headers of a call until the connection has a stream for it, and fails their batch when the call ends
+ * before. The other operations would say nothing: a message may have left whose batch fails. */
+static void start_in_parts(arvak__exchange *exchange, arvak__attempt *attempt, arvak__cq *cq, const grpc_op *ops) {
+  exchange->sending = (arvak__part){.tag.fn = on_headers, .exchange = exchange};
+  exchange->answering = (arvak__part){.tag.fn = on_answer, .exchange = exchange};
+  exchange->parts = 2;
+  start_batch(attempt, cq, ops, 1, &exchange->sending.tag);
+  start_batch(attempt, cq, ops + 1, OP_COUNT - 1, &exchange->answering.tag);
+}
+
+void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, arvak__cq *cq, arvak__tag *tag) {
+  grpc_op ops[OP_COUNT];
+  fill_ops(exchange, attempt, ops);
+  exchange->attempt = attempt;
+  exchange->end_tag = tag;
+  if (arvak__channel_is_full(attempt->channel)) start_in_parts(exchange, attempt, cq, ops);
+  else start_batch(attempt, cq, ops, OP_COUNT, tag);
 }
 
 static int decode(arvak__exchange *exchange, const arvak__attempt *attempt) {

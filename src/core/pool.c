@@ -187,6 +187,13 @@ bool arvak__pool_connect(arvak__pool *pool, arvak__cq *cq) {
   return ready;
 }
 
+bool arvak__channel_is_full(arvak__channel *channel) {
+  pthread_mutex_lock(&channel->pool->mu);
+  bool is_full = channel->outstanding > STREAMS_FOR_SURE;
+  pthread_mutex_unlock(&channel->pool->mu);
+  return is_full;
+}
+
 void arvak__pool_release(arvak__channel *channel, arvak__contact contact, int64_t started_ns, int64_t now_ns) {
   arvak__pool *pool = channel->pool;
   pthread_mutex_lock(&pool->mu);

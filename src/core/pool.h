@@ -66,6 +66,7 @@ typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, 
  * gone without a word, and the next attempt goes elsewhere too. */
 void arvak__pool_release(arvak__channel *channel, arvak__contact contact, int64_t started_ns, int64_t now_ns);
 bool arvak__channel_is_ready(arvak__channel *channel);
+bool arvak__channel_is_full(arvak__channel *channel); /* an attempt on it may have to wait for a stream */
 
 /* How many channels there are, and how many in which state. */
 typedef struct arvak__pool_figures {

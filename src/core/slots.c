@@ -122,6 +122,15 @@ int64_t arvak__tokens_reserve(arvak__slots *slots, int jobs, int64_t now_ns, int
   return at;
 }
 
+int64_t arvak__tokens_due(arvak__slots *slots, int64_t ahead, int64_t now_ns) {
+  pthread_mutex_lock(&slots->mu);
+  int64_t at = arvak__limiter_due(&slots->limiter, ahead, now_ns);
+  pthread_mutex_unlock(&slots->mu);
+  return at;
+}
+
+int64_t arvak__tokens_interval(const arvak__slots *slots) { return slots->limiter.interval_ns; }
+
 void arvak__tokens_give_back(arvak__slots *slots, int jobs, int64_t at_ns) {
   pthread_mutex_lock(&slots->mu);
   arvak__limiter_give_back(&slots->limiter, jobs, at_ns);

@@ -70,6 +70,9 @@ void arvak__slots_offer(arvak__slots *slots, arvak_share *share);
 
 /* When tokens for so many jobs are to be had; see arvak__limiter_reserve. */
 int64_t arvak__tokens_reserve(arvak__slots *slots, int jobs, int64_t now_ns, int64_t latest_ns);
+/* When the next token is to be had after so many others, and how long one comes after another. */
+int64_t arvak__tokens_due(arvak__slots *slots, int64_t ahead, int64_t now_ns);
+int64_t arvak__tokens_interval(const arvak__slots *slots);
 /* Of a call that does not use its tokens, which would have come at at_ns. */
 void arvak__tokens_give_back(arvak__slots *slots, int jobs, int64_t at_ns);
 /* What an attempt that started at started_ns says of the limit of calls in flight. */

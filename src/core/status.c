@@ -197,7 +197,7 @@ bool arvak__is_retryable(arvak_rpc rpc, int code, const char *message, arvak__de
              (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED);
     case GRPC_STATUS_RESOURCE_EXHAUSTED:
       return (read || (rpc == ARVAK_SUBMIT_JOB && delivery == DELIVERY_ANSWERED)) && !arvak__is_local_message(message);
-    case GRPC_STATUS_DEADLINE_EXCEEDED: return read;
+    case GRPC_STATUS_DEADLINE_EXCEEDED: return read || delivery == DELIVERY_NOT_SENT;
     case GRPC_STATUS_CANCELLED: return read && is_server_timeout(code, message);
     case GRPC_STATUS_INTERNAL: return read && starts_with(message, "[transient]");
     default: return false;

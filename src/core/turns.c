@@ -11,10 +11,14 @@
 
 /* How late the first in line may come. */
 #define LATE_NS 100000000
+/* How long before its token comes a turn of a fixed rate is due: whoever has it waits for the rest by himself, so that
+ * the rate is kept though loops are late. */
+#define LEAD_NS 20000000
 
-void arvak__turns_init(arvak__turns *turns, bool is_auto) {
+void arvak__turns_init(arvak__turns *turns, bool is_auto, arvak__slots *tokens) {
   turns->is_auto = is_auto;
-  atomic_init(&turns->is_on, false);
+  turns->tokens = tokens;
+  atomic_init(&turns->is_on, tokens != NULL);
   pthread_mutex_init(&turns->mu, NULL);
 }
 
@@ -30,37 +34,51 @@ static void tell_first(arvak__turns *turns, int64_t now_ns) {
   arvak__loop_post(turn->loop, turn->posting);
 }
 
-/* The round after the last of its share, and not before the present one. */
-static void number(arvak__turns *turns, arvak__turn *turn) {
+/* The round after the last of its share, and not before the present one; its share has had a round for each job. */
+static void number(arvak__turns *turns, arvak__turn *turn, int jobs) {
   int64_t *rank = turn->rank ? turn->rank : &turns->rank;
-  turn->number = *rank = (*rank > turns->round ? *rank : turns->round) + 1;
+  turn->number = (*rank > turns->round ? *rank : turns->round) + 1;
+  *rank = turn->number + jobs - 1;
 }
 
-/* Behind all of its round. One share with many turns in line has the last ones. */
-static void insert(arvak__turns *turns, arvak__turn *turn) {
+/* Behind all of its round. One share with many turns in line has the last ones. Returns how many jobs are before it. */
+static int64_t insert(arvak__turns *turns, arvak__turn *turn) {
   arvak__turn *last = (arvak__turn *)turns->line.last;
   if (!last || last->number <= turn->number) {
     arvak__list_append(&turns->line, &turn->link);
-    return;
+    return turns->jobs;
   }
+  int64_t ahead = 0;
   arvak__turn *next = first(turns);
-  while (next->number <= turn->number) next = (arvak__turn *)next->link.next;
+  for (; next->number <= turn->number; next = (arvak__turn *)next->link.next) ahead += next->jobs;
   arvak__list_insert(&turns->line, &turn->link, &next->link);
-}
-
-/* One that has stood in line before keeps its number, and so is before all that came later. */
-static void join(arvak__turns *turns, arvak__turn *turn, int64_t now_ns) {
-  if (turn->number == 0) number(turns, turn);
-  insert(turns, turn);
-  turn->is_in_line = true;
-  turns->waiting++;
-  if (first(turns) == turn) turns->told_ns = now_ns;
+  return ahead;
 }
 
 static void step_out(arvak__turns *turns, arvak__turn *turn) {
   arvak__list_remove(&turns->line, &turn->link);
   turn->is_in_line = false;
   turns->waiting--;
+  turns->jobs -= turn->jobs;
+}
+
+/* One that the server has refused keeps its number, and so is before all that came later. False: there is no place for
+ * it in the time that it may wait, and nothing has changed. */
+static bool join(arvak__turns *turns, arvak__turn *turn, int jobs, int64_t now_ns) {
+  int64_t *rank = turn->rank ? turn->rank : &turns->rank, rank_before = *rank, number_before = turn->number;
+  if (turn->number == 0) number(turns, turn, jobs);
+  int64_t ahead = insert(turns, turn);
+  turn->is_in_line = true;
+  turn->jobs = jobs;
+  turns->waiting++;
+  turns->jobs += jobs;
+  if (first(turns) == turn) turns->told_ns = now_ns;
+  int64_t latest = arvak__after_ns(turn->since_ns, turn->left_ns);
+  if (!turns->tokens || arvak__tokens_due(turns->tokens, ahead, now_ns) <= latest) return true;
+  step_out(turns, turn);
+  *rank = rank_before;
+  turn->number = number_before;
+  return false;
 }
 
 /* Whoever is first and does not come loses his place, and all others of his loop theirs: nobody drives it. They keep
@@ -79,13 +97,20 @@ static void drop_late(arvak__turns *turns, const arvak__turn *turn, int64_t due_
 static int64_t look_again(const arvak__turns *turns, const arvak__turn *turn, int64_t due_ns) {
   if (first(turns) == turn) return due_ns;
   int64_t ahead = turn->number - first(turns)->number;
-  int64_t wait = arvak__times_ns(arvak__pace_interval(&turns->pace), ahead > 0 ? ahead : 1);
+  int64_t interval = turns->tokens ? arvak__tokens_interval(turns->tokens) : arvak__pace_interval(&turns->pace);
+  int64_t wait = arvak__times_ns(interval, ahead > 0 ? ahead : 1);
   return arvak__after_ns(arvak__after_ns(due_ns, wait), LATE_NS);
 }
 
+static int64_t turn_due(arvak__turns *turns, int jobs, int64_t now_ns) {
+  if (!turns->tokens) return arvak__pace_due(&turns->pace, jobs, now_ns);
+  return arvak__tokens_due(turns->tokens, 0, now_ns) - LEAD_NS;
+}
+
 static bool take(arvak__turns *turns, arvak__turn *turn, int jobs, int64_t now_ns, int64_t *at_ns) {
-  int64_t due = arvak__pace_due(&turns->pace, jobs, now_ns);
-  if (!turn->is_in_line) join(turns, turn, now_ns);
+  int64_t due = turn_due(turns, jobs, now_ns);
+  *at_ns = ARVAK_NEVER;
+  if (!turn->is_in_line && !join(turns, turn, jobs, now_ns)) return false;
   drop_late(turns, turn, due, now_ns);
   if (first(turns) != turn || due > now_ns) {
     *at_ns = look_again(turns, turn, due > now_ns ? due : now_ns);
@@ -93,9 +118,9 @@ static bool take(arvak__turns *turns, arvak__turn *turn, int jobs, int64_t now_n
   }
   step_out(turns, turn);
   if (turn->number > turns->round) turns->round = turn->number;
-  arvak__pace_take(&turns->pace, jobs, now_ns);
+  if (!turns->tokens) arvak__pace_take(&turns->pace, jobs, now_ns);
   tell_first(turns, now_ns);
-  atomic_store(&turns->is_on, turns->pace.state != ARVAK__PACE_FREE || turns->waiting > 0);
+  atomic_store(&turns->is_on, turns->tokens || turns->pace.state != ARVAK__PACE_FREE || turns->waiting > 0);
   return true;
 }
 

@@ -23,7 +23,7 @@ enum { FLUSH_ROUNDS = 8, REFUSAL_SIZE = 160 };
 larvak_client *larvak_client_push(lua_State *L) {
   bool is_closing = larvak_is_closing(L, larvak_state_get(L)); /* nobody would free the handle */
   if (is_closing) larvak_misuse(L, "the Lua state is closing");
-  larvak_client *client = lua_newuserdatauv(L, sizeof *client, LARVAK_CLIENT_METADATA);
+  larvak_client *client = lua_newuserdatauv(L, sizeof *client, LARVAK_CLIENT_KEEPER);
   memset(client, 0, sizeof *client);
   client->state = larvak_state_get(L);
   client->state->client_count++;
@@ -108,6 +108,21 @@ static int client_set_async(lua_State *L) {
   lua_settop(L, 2);
   lua_setiuservalue(L, 1, LARVAK_CLIENT_ASYNC);
   return 0;
+}
+
+/* set_keeper(client, keeper | nil): who is told of its jobs: job_begun and job_answered in upcall.h. */
+static int client_set_keeper(lua_State *L) {
+  luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_settop(L, 2);
+  lua_setiuservalue(L, 1, LARVAK_CLIENT_KEEPER);
+  return 0;
+}
+
+/* keeper(client): who is told, or nil. */
+static int client_keeper(lua_State *L) {
+  luaL_checkudata(L, 1, LARVAK_CLIENT);
+  lua_getiuservalue(L, 1, LARVAK_CLIENT_KEEPER);
+  return 1;
 }
 
 /* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
@@ -201,7 +216,7 @@ static int client_flush(lua_State *L) {
 
 void larvak_client_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"close", client_close},         {"is_closed", client_is_closed},
-                                       {"set_async", client_set_async}, {"check_client", client_check},
+                                       {"set_async", client_set_async}, {"set_keeper", client_set_keeper}, {"keeper", client_keeper}, {"check_client", client_check},
                                        {"warm", client_warm},           {"flush", client_flush},
                                        {"hurry", client_hurry},         {"limit_wait", client_limit_wait},
                                        {"is_paced", client_is_paced},   {"refusal", client_refusal},

@@ -21,8 +21,9 @@ typedef struct larvak_client {
   arvak_breaker *breaker;
 } larvak_client;
 
-/* Its user values: the table client.async, and the functions given as api_key and metadata, or nil. */
-enum { LARVAK_CLIENT_ASYNC = 1, LARVAK_CLIENT_API_KEY, LARVAK_CLIENT_METADATA };
+/* Its user values: the table client.async, the functions given as api_key and metadata, or nil, and who keeps notes of
+ * its jobs, or nil. */
+enum { LARVAK_CLIENT_ASYNC = 1, LARVAK_CLIENT_API_KEY, LARVAK_CLIENT_METADATA, LARVAK_CLIENT_KEEPER };
 
 larvak_client *larvak_client_push(lua_State *L); /* borrowed from the stack; closed, for the caller to fill */
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */

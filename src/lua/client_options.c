@@ -150,7 +150,7 @@ void larvak_client_options_read(lua_State *L, int options, int client, arvak_cli
   static const char *const keys[] = {"pool_size", "timeout",      "attempt_timeout", "max_concurrent_rpcs",
                                      "limiter",   "retry",        "breaker",         "queue_timeout",
                                      "api_key",   "metadata",     "tls",             "channel_args",
-                                     NULL};
+                                     "ledger", /* the Lua layer's */ NULL};
   if (!lua_istable(L, options))
     larvak_misuse(L, "connect: got %s as options, expected a table", larvak_describe_type(L, options));
   larvak_options_check(L, options, "connect", keys);

@@ -98,7 +98,7 @@ static int client_view(lua_State *L) {
   limit_policies(L, client);
   larvak_client *view = larvak_client_push(L);
   view->has_functions = client->has_functions;
-  for (int uv = LARVAK_CLIENT_API_KEY; uv <= LARVAK_CLIENT_METADATA; uv++) {
+  for (int uv = LARVAK_CLIENT_API_KEY; uv <= LARVAK_CLIENT_KEEPER; uv++) {
     lua_getiuservalue(L, 1, uv);
     lua_setiuservalue(L, 3, uv);
   }

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 #include <string.h>
 
 #include "arvak_lua.h"
@@ -109,20 +110,48 @@ static void load_source(lua_State *L, const larvak_source *source) {
   if (status != LUA_OK) lua_error(L);
 }
 
-/* What the Lua layer finds as its globals: those that a host may take from its plugins, or a plugin may replace, as
- * they were when the library was opened; the others as they are. */
+/* Puts a copy in the place of the table on top; what is no table stays. */
+static void copy_library(lua_State *L) {
+  if (!lua_istable(L, -1)) return;
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, -3);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_remove(L, -2);
+}
+
+/* find_global(globals, name): what the Lua layer has no copy of. io and os are there where the state was given these
+ * libraries and still has them: they say that it may use files, and any table of a plugin's could bear these names. */
+static int find_global(lua_State *L) {
+  const char *name = lua_tostring(L, 2);
+  lua_pushglobaltable(L);
+  lua_pushvalue(L, 2);
+  lua_gettable(L, -2);
+  if (strcmp(name, LUA_IOLIBNAME) != 0 && strcmp(name, LUA_OSLIBNAME) != 0) return 1;
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_getfield(L, -1, name);
+  return lua_rawequal(L, -1, -3) ? 1 : 0;
+}
+
+/* What the Lua layer finds as its globals: Lua's functions and the libraries that only compute, as they were when the
+ * library was opened, so that nothing that a plugin does to its own changes what the library does; the others as they
+ * are. For the same reason the Lua layer calls no methods of strings, which are found through a metatable that is the
+ * plugin's as well. */
 static void push_globals(lua_State *L) {
   static const char *const names[] = {"assert", "collectgarbage", "error", "getmetatable", "ipairs", "next", "pairs",
                                       "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setmetatable",
-                                      "tonumber", "tostring", "type", "xpcall", "coroutine", "math", "string", "table",
+                                      "tonumber", "tostring", "type", "xpcall", "math", "string", "table", "utf8",
                                       NULL};
   lua_newtable(L);
   for (const char *const *name = names; *name; name++) {
     lua_getglobal(L, *name);
+    copy_library(L);
     lua_setfield(L, -2, *name);
   }
   lua_createtable(L, 0, 1);
-  lua_pushglobaltable(L);
+  lua_pushcfunction(L, find_global);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
 }

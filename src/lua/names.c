@@ -27,7 +27,7 @@ void larvak_names_open(lua_State *L) {
   static const char *const classes[] = {LARVAK_ERROR,  LARVAK_JOB,    LARVAK_RESULT, LARVAK_BACKEND,
                                         LARVAK_CLIENT, LARVAK_FUTURE, LARVAK_STREAM,
                                         LARVAK_RETRY,  LARVAK_BREAKER, LARVAK_POLLABLE, LARVAK_ATTACHMENT,
-                                        "arvak.batch_manager", "arvak.batch_result", "arvak.journal",
+                                        "arvak.batch_manager", "arvak.batch_result", "arvak.journal", "arvak.ledger",
                                         "arvak.circuit", "arvak.lowered", "arvak.parameter"};
   luaL_setfuncs(L, functions, 0);
   lua_newtable(L);

@@ -57,6 +57,16 @@ static void note_jobs(lua_State *L, larvak_quota *limits, const arvak_response *
   for (size_t i = 0; i < response->as.jobs.size; i++) larvak_quota_note_job(L, limits, response->as.jobs.ids[i]);
 }
 
+/* Tells whoever keeps notes of jobs: count values are on top, the answer. */
+static int tell_keeper(lua_State *L, const larvak_wait *wait, int count) {
+  if (!wait->is_noted) return count;
+  larvak_upcall_push(L, UPCALL_JOB_ANSWERED);
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  for (int i = 0; i < count; i++) lua_pushvalue(L, -2 - count);
+  lua_call(L, 1 + count, 0);
+  return count;
+}
+
 /* (lightuserdata wait, job id or nil): value, or nil and error. To be called protected. */
 static int push_outcome(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
@@ -66,16 +76,16 @@ static int push_outcome(lua_State *L) {
   if (outcome->kind != ARVAK_KIND_NONE) {
     lua_pushnil(L);
     push_failure(L, call, outcome);
-    return 2;
+    return tell_keeper(L, wait, 2);
   }
   arvak_response *response = arvak_call_response(call);
   if (is_refusal(response)) {
     lua_pushnil(L);
     push_refusal(L, call, response);
-    return 2;
+    return tell_keeper(L, wait, 2);
   }
   larvak_record_push_response(L, response);
-  return 1;
+  return tell_keeper(L, wait, 1);
 }
 
 /* ---- for the caller that waited ---- */

@@ -21,11 +21,13 @@
 #include "ready.h"
 #include "state.h"
 #include "taken.h"
+#include "upcall.h"
 #include "wait.h"
 #include "work.h"
 
 /* What a canceled call may take to end: microseconds, but for a busy machine. */
 #define CANCEL_NS 500000000
+enum { MAX_LABEL = 1000 }; /* bytes */
 
 typedef struct method {
   const char *name, *parameters;
@@ -50,6 +52,7 @@ typedef struct call_options {
   size_t header_count, fixed_header_count;
   larvak_call_policies policies;
   int64_t not_before_ns;
+  const char *label; /* of a submit, for a ledger; borrowed from the stack, or NULL */
 } call_options;
 
 /* ---- arguments ---- */
@@ -64,11 +67,21 @@ static void limit_times(lua_State *L, const larvak_client *client, call_options 
   out->queue_timeout_ns = larvak_quota_time(L, "queue_timeout", out->queue_timeout_ns, 0, most->max_queue_timeout_ns);
 }
 
+/* A label stays on the stack. */
+static void read_label(lua_State *L, int index, call_options *out) {
+  if (larvak_taken_field(L, index, "label") == LUA_TNIL) return;
+  out->label = larvak_option_text(L, -1, "label");
+  if (strlen(out->label) > MAX_LABEL)
+    larvak_misuse(L, "label: got a text of %I bytes, expected %d at most", (LUAI_UACINT)strlen(out->label), MAX_LABEL);
+}
+
 /* The options every method takes, and those of submits; the header table stays on the stack. */
 static void read_options(lua_State *L, const method *m, const larvak_client *client, arvak_circuit *circuit,
                          call_options *out) {
   static const char *const submit_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
-                                            "breaker", "shots", "optimization_level", NULL};
+                                            "breaker", "label", "shots", "optimization_level", NULL};
+  static const char *const batch_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
+                                           "breaker", "label", NULL};
   static const char *const call_keys[] = {"timeout", "attempt_timeout", "queue_timeout", "metadata", "retry",
                                           "breaker", NULL};
   int index = m->options_index;
@@ -86,7 +99,8 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
     larvak_misuse(L, "%s: got %s, expected %s", m->name,
                   circuit ? larvak_describe(L, index) : larvak_describe_type(L, index),
                   circuit ? "a number of shots or a table of options" : "a table of options");
-  larvak_options_check(L, index, m->name, circuit ? submit_keys : call_keys);
+  bool is_batch = m->rpc == ARVAK_SUBMIT_BATCH;
+  larvak_options_check(L, index, m->name, circuit ? submit_keys : is_batch ? batch_keys : call_keys);
   if (circuit) {
     larvak_taken_field(L, index, "shots");
     circuit->shots = larvak_entry_read_shots(L, -1, "shots");
@@ -102,6 +116,7 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
   out->queue_timeout_ns = larvak_option_seconds(L, -1, "queue_timeout");
   lua_pop(L, 3);
   limit_times(L, client, out);
+  if (circuit || is_batch) read_label(L, index, out);
   larvak_call_policies_read(L, index, client, &out->policies);
   larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
@@ -173,6 +188,44 @@ static bool admit(lua_State *L, larvak_client *client, const arvak_request *requ
   return !reason;
 }
 
+/* ---- notes of jobs ---- */
+
+static bool is_about_jobs(arvak_rpc rpc) { return rpc != ARVAK_LIST_BACKENDS && rpc != ARVAK_GET_BACKEND_INFO; }
+
+/* (keeper, wait, request, label or nil), three of them light. */
+static int tell_keeper(lua_State *L) {
+  larvak_wait *wait = lua_touserdata(L, 2);
+  const arvak_request *request = lua_touserdata(L, 3);
+  larvak_upcall_push(L, UPCALL_JOB_BEGUN);
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, larvak_wait_ticket(wait));
+  lua_pushstring(L, arvak_rpc_name(request->rpc));
+  lua_pushstring(L, request->id);
+  lua_createtable(L, (int)request->circuit_count, 0);
+  for (size_t i = 0; i < request->circuit_count; i++) {
+    lua_pushinteger(L, request->circuits[i].shots);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_pushstring(L, lua_touserdata(L, 4));
+  lua_call(L, 6, 0);
+  return 0;
+}
+
+/* Tells whoever keeps notes of the client's jobs, the client being at index 1. Raises, and frees the wait, when out of
+ * memory. */
+static void note(lua_State *L, larvak_wait *wait, const arvak_request *request, const call_options *options) {
+  if (!is_about_jobs(request->rpc) || lua_getiuservalue(L, 1, LARVAK_CLIENT_KEEPER) == LUA_TNIL) return;
+  lua_pushcfunction(L, tell_keeper);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, wait);
+  lua_pushlightuserdata(L, (void *)request);
+  lua_pushlightuserdata(L, (void *)options->label);
+  wait->is_noted = true;
+  if (lua_pcall(L, 4, 0, 0) == LUA_OK) return;
+  larvak_wait_free(wait);
+  lua_error(L);
+}
+
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
                           bool is_future) {
   larvak_load load;
@@ -184,6 +237,12 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
   arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
+  note(L, wait, request, options);
+  if (!client->core) { /* by a finalizer, meanwhile */
+    larvak_wait_free(wait);
+    larvak_error_push_closed(L);
+    return NULL;
+  }
   larvak_quota_begin(client->limits, &wait->charge, &load, is_future);
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
                              .attempt_timeout_ns = options->attempt_timeout_ns,

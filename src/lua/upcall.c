@@ -15,7 +15,7 @@ void larvak_upcall_push(lua_State *L, larvak_upcall upcall) {
 /* set_upcall(name, fn) */
 static int set_upcall(lua_State *L) {
   static const char *const names[] = {"call_end", "task_end", "adopt", "policy_event", "running",
-                                      "suspend",  "gone",     "busy",  NULL};
+                                      "suspend",  "gone",     "busy",  "job_begun",    "job_answered", NULL};
   int upcall = luaL_checkoption(L, 1, NULL, names);
   lua_settop(L, 2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &upcall_keys[upcall]);

@@ -15,6 +15,8 @@ typedef enum larvak_upcall {
   UPCALL_SUSPEND,      /* (ticket) */
   UPCALL_GONE,         /* (ticket): the coroutine of an attached loop that waited has died */
   UPCALL_BUSY,         /* (): something is in flight from now on; whether a loop watches */
+  UPCALL_JOB_BEGUN,    /* (keeper, ticket, rpc, id, shots of each circuit, label | nil) of a call about jobs */
+  UPCALL_JOB_ANSWERED, /* (ticket, value | nil, err) of such a call, before its caller has the answer */
   UPCALL_COUNT
 } larvak_upcall;
 

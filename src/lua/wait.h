@@ -38,6 +38,7 @@ struct larvak_wait {
   larvak_reason reason;  /* of its end */
   bool was_in_flight;    /* canceled while its call was with gRPC */
   bool can_be_woken;     /* a ticket of it was given away, so an unpark may end it */
+  bool is_noted;         /* whoever keeps notes of jobs is told what comes of its call */
   arvak_call *call;      /* owned, or NULL for a park */
   larvak_charge charge;  /* of its call, or nothing */
   larvak_task *task;     /* suspended on it, or NULL */

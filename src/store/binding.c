@@ -161,7 +161,7 @@ static int store_beat(lua_State *L) {
     luaL_argcheck(L, box->tx.first, 2, "expected a statement in it");
     pulse = (arvak__db_pulse){.every_ns = check_seconds(L, 3), .quiet_ns = check_seconds(L, 4)};
     pulse.turn = (size_t)luaL_optinteger(L, 5, 0);
-    luaL_argcheck(L, pulse.turn <= box->tx.first->value_count, 5, "expected a number of a value of its first statement");
+    luaL_argcheck(L, pulse.turn <= box->tx.first->value_count, 5, "expected a value's number in its first statement");
     pulse.tx = box->tx;
     pulse.tx.mode = DB_WRITE;
   }

@@ -1,12 +1,12 @@
 /* The thread of a store, its queue and its end. Invariant: outcomes come in the order of submit, exactly one for each;
  * and whoever is the last to know of a store, its thread or the Lua thread, frees it.
  *
- *              OPEN          CLOSING           LEAVING            DETACHED            ENDED
- *  submit      queued        queued, refused   -                  -                   refused at once
- *  close       CLOSING       -                 -                  -                   -
- *  abandon     LEAVING       LEAVING           -                  -                   freed
- *  50 ms over  -             -                 DETACHED           -                   -
- *  thread ends -             ENDED             ENDED, then freed  freed by the thread -
+ *              OPEN          CLOSING             LEAVING            DETACHED            ENDED
+ *  submit      queued        queued, refused     -                  -                   refused at once
+ *  close       CLOSING       -                   -                  -                   -
+ *  abandon     LEAVING       goes on for 50 ms   -                  -                   freed
+ *  50 ms over  -             DETACHED            DETACHED           -                   -
+ *  thread ends -             ENDED               ENDED, then freed  freed by the thread -
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store.h"
@@ -407,7 +407,9 @@ static bool leave_thread(arvak__db_store *store) {
   int64_t until = arvak__db_after_ns(DB_ABANDON_NS);
   struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
   pthread_mutex_lock(&store->mu);
-  if (store->state != STATE_ENDED) {
+  if (store->state == STATE_CLOSING) { /* what is queued has this moment */
+    arvak__db_control_interrupt_at(&store->control, until);
+  } else if (store->state != STATE_ENDED) {
     store->state = STATE_LEAVING;
     arvak__db_control_interrupt_at(&store->control, 0);
   }

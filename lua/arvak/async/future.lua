@@ -15,7 +15,7 @@ Future.__index = methods
 Future.methods = methods
 
 function Future.__tostring(self)
-  return ("arvak.future (%s)"):format(self._state)
+  return string.format("arvak.future (%s)", self._state)
 end
 
 -- A pending future. cancel: what its cancel does while it is pending; returns true, or nil and an error.
@@ -169,7 +169,7 @@ local function await(self, timeout)
     return true
   end
   if ended == nil then return false, err end
-  return false, errors.new("timeout", ("the future has not ended within %s s"):format(errors.seconds(timeout)),
+  return false, errors.new("timeout", string.format("the future has not ended within %s s", errors.seconds(timeout)),
     { scope = "wait" })
 end
 

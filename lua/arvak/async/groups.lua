@@ -112,8 +112,8 @@ local function step_of(group)
     local ok, err = group:wait_until(has_next)
     if not ok then
       group:close()
-      error(err or errors.new("timeout", ("%d of %d futures have not ended within %s s")
-        :format(group.open, group.count, errors.seconds(group.timeout)), { scope = "wait" }), 0)
+      error(err or errors.new("timeout", string.format("%d of %d futures have not ended within %s s",
+        group.open, group.count, errors.seconds(group.timeout)), { scope = "wait" }), 0)
     end
     local f = group.ended[next_end]
     if not f then return nil end
@@ -333,7 +333,7 @@ end
 -- What the call that was cut short says of itself is kept, above all that it may have been executed.
 local function timeout_error(seconds, cause)
   cause = cause or {}
-  return errors.new("timeout", ("not done within %s s"):format(errors.seconds(seconds)), {
+  return errors.new("timeout", string.format("not done within %s s", errors.seconds(seconds)), {
     scope = "wait", cause = cause, rpc = cause.rpc, target = cause.target, job_id = cause.job_id,
     maybe_executed = cause.maybe_executed,
   })

@@ -6,7 +6,7 @@ local detached = require "arvak.async.detached"
 local scopes = require "arvak.async.scopes"
 local strays = require "arvak.async.strays"
 
-local function counted(count, word) return ("%d %s%s"):format(count, word, count == 1 and "" or "s") end
+local function counted(count, word) return string.format("%d %s%s", count, word, count == 1 and "" or "s") end
 
 -- Of tasks those that no run waits for; futures that tasks wait for are theirs, and so are counted without tasks alone.
 local function describe()
@@ -21,8 +21,8 @@ M.sentinel = setmetatable({}, {
   __gc = function()
     local what = describe()
     if not what then return end
-    strays.say(("the program ended before %s did: wait with future:result() or arvak.wait, or spawn inside arvak.run")
-      :format(what))
+    strays.say(string.format("the program ended before %s did: wait with future:result() or arvak.wait, or spawn "
+      .. "inside arvak.run", what))
   end,
 })
 

@@ -7,7 +7,7 @@ local text = require "arvak.base.text"
 local M = {}
 
 function M.misuse(format, ...)
-  return core.misuse(text.printable(format:format(...), true))
+  return core.misuse(text.printable(string.format(format, ...), true))
 end
 
 -- Whether it can be called.
@@ -64,9 +64,21 @@ end
 -- A name that goes to the server: UTF-8 without NUL bytes.
 M.text = core.check_text
 
+local MOST_IN_LABEL = 1000   -- bytes, as for the calls in C
+
+-- What a ledger shall know a submit by, or nil.
+function M.label(value)
+  if value == nil then return nil end
+  M.text(value, "label")
+  if #value > MOST_IN_LABEL then
+    M.misuse("label: got a text of %d bytes, expected %d at most", #value, MOST_IN_LABEL)
+  end
+  return value
+end
+
 -- The name of a file, which C would cut at a NUL byte.
 function M.path(value, name)
-  if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
+  if type(value) ~= "string" or value == "" or string.find(value, "\0", 1, true) then
     M.misuse("%s: got %s, expected the name of a file", name, core.describe(value))
   end
   return value

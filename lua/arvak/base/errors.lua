@@ -32,8 +32,8 @@ end
 
 -- The line of the program at which a task has raised it, as "script.lua:12: ", or "".
 local function place_in(traceback)
-  for source, line in (type(traceback) == "string" and traceback or ""):gmatch("\n\t([^\n]-):(%d+): in ") do
-    if not source:find("^lua/arvak") then return source .. ":" .. line .. ": " end
+  for source, line in string.gmatch(type(traceback) == "string" and traceback or "", "\n\t([^\n]-):(%d+): in ") do
+    if not string.find(source, "^lua/arvak") then return source .. ":" .. line .. ": " end
   end
   return ""
 end

@@ -48,7 +48,7 @@ end
 local REPLACEMENT = "\u{FFFD}"
 local escapes = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
 
-local function escape(char) return escapes[char] or ("\\u%04x"):format(char:byte()) end
+local function escape(char) return escapes[char] or string.format("\\u%04x", string.byte(char)) end
 
 -- JSON is UTF-8: each byte that is no part of any is replaced (in a Lua state without utf8 nobody can tell).
 local function valid_utf8(value)
@@ -57,22 +57,23 @@ local function valid_utf8(value)
   while true do
     local ok, wrong_at = utf8.len(value, from)
     if ok then break end
-    parts[#parts + 1] = value:sub(from, wrong_at - 1)
+    parts[#parts + 1] = string.sub(value, from, wrong_at - 1)
     parts[#parts + 1] = REPLACEMENT
     from = wrong_at + 1
   end
-  return table.concat(parts) .. value:sub(from)
+  return table.concat(parts) .. string.sub(value, from)
 end
 
 -- A string with its quotes.
 function M.string(value)
-  if value:find("[\128-\255]") then value = valid_utf8(value) end
-  return '"' .. value:gsub('[\0-\31\127"\\]', escape) .. '"'
+  if not string.find(value, '[%c"\\\128-\255]') then return '"' .. value .. '"' end
+  if string.find(value, "[\128-\255]") then value = valid_utf8(value) end
+  return '"' .. string.gsub(value, '[\0-\31\127"\\]', escape) .. '"'
 end
 
 -- A number with all its digits; null for what JSON has no number for.
 function M.number(value)
-  if math.type(value) == "integer" then return ("%d"):format(value) end
+  if math.type(value) == "integer" then return string.format("%d", value) end
   if value ~= value or value == math.huge or value == -math.huge then return "null" end
   local short = text.format_number("%.15g", value)
   return tonumber(short) == value and short or text.format_number("%.17g", value)
@@ -90,7 +91,11 @@ end
 -- The counts of a result as an object in ascending order of the bitstrings, without building a table of counts.
 function M.counts(result)
   local parts = {}
-  for bits, count in result:pairs() do parts[#parts + 1] = M.string(bits) .. ":" .. M.number(count) end
+  local n = 0
+  for bits, count in result:pairs() do
+    n = n + 1
+    parts[n] = M.string(bits) .. ":" .. (math.type(count) == "integer" and count or M.number(count))
+  end
   return "{" .. table.concat(parts, ",") .. "}"
 end
 

@@ -123,9 +123,9 @@ function Commits:open()
     is_loss_accepted = options.on_unknown == "resubmit" })
 end
 
-local function note(self, input, state, hash, is_new)
+local function note(self, input, state, is_new)
   if self.state == "failed" or self.state == "closed" then return end
-  self.journal:note(input, state, hash, is_new)
+  self.journal:note(input, state, is_new)
   self.due_at = self.due_at or core.now() + LINGER
 end
 
@@ -140,7 +140,10 @@ end
 -- Whether inputs are left undrawn: until what has come is read or written, or for a moment, so that several go into one
 -- commit.
 function Commits:holds(room, now)
-  if not self.unread:is_empty() or is_full(self) then return true end
+  if not self.unread:is_empty() or is_full(self) then
+    self.held_since = nil
+    return true
+  end
   if room >= self.group or self.run.inputs.open_count == 0 then
     self.held_since = nil
     return false
@@ -155,7 +158,7 @@ end
 function Commits:intend(input)
   if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
-  note(self, input, "intent", input.hash, not input.has_row)
+  note(self, input, "intent", not input.has_row)
   input.has_row = true
   self.filling.intended:push(input)
 end
@@ -163,8 +166,8 @@ end
 -- The journal is of another batch, as this place shows.
 local function refuse(self, index, why)
   self.run.is_refused = true
-  local err = errors.new("rpc", ("the journal %s is refused: its circuit %d is not the one that was drawn: %s")
-    :format(self.journal.path, index, why))
+  local err = errors.new("rpc", string.format("the journal %s is refused: its circuit %d is not the one that was drawn: %s",
+    self.journal.path, index, why))
   self.run:stop(err)
   return err
 end
@@ -193,9 +196,9 @@ end
 
 -- Inputs that were drawn before their rows were there.
 local function admit_unread(self)
-  while true do
+  while not self.unread:is_empty() do
     local input = self.unread:peek()
-    local item = input and self.journal:find(input.index)
+    local item = string.find(self.journal, input.index)
     if item == nil then return end
     self.unread:pop()
     if inputs.is_open(input) then admit(self, input, item) end
@@ -206,8 +209,11 @@ end
 -- known.
 function Commits:admit(input)
   input.hash = input.hash or identities.hash(input)
+  if self.unread:is_empty() then
+    local item = string.find(self.journal, input.index)
+    if item ~= nil then return admit(self, input, item) end
+  end
   self.unread:push(input)
-  admit_unread(self)
 end
 
 -- ---- what happens
@@ -229,7 +235,7 @@ end
 function Commits:note_end(input)
   local is_written = not input.is_kept and (input.has_row or (input.hash and input.attempts > 0))
   if is_written then
-    note(self, input, inputs.journal_state(input), input.hash, not input.has_row)
+    note(self, input, inputs.journal_state(input), not input.has_row)
     input.has_row = true
   end
   if is_written and self.state == "open" then
@@ -268,11 +274,11 @@ local function settle(self)
   while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
 end
 
--- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing more
--- can come.
+-- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing
+-- more can come.
 local function is_due(self, now)
   local filling = self.filling
-  if self.journal.count == 0 or not self.journal:is_idle() then return false end
+  if not self.journal:has_notes() or not self.journal:is_idle() then return false end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= self.due_at or self.run.inputs.open_count <= waiting
     or not filling.reasons:is_empty()
@@ -319,8 +325,8 @@ local function wait_until_idle(self, ends_at)
     if self.state == "failed" or self.journal:is_idle() then return true end
     local left = ends_at - core.now()
     if left <= 0 then
-      self.run:stop(errors.new("timeout", ("the journal %s has not been written within %d s: does the disk answer?")
-        :format(self.journal.path, LONGEST_END)))
+      self.run:stop(errors.new("timeout", string.format("the journal %s has not been written within %d s: does the disk answer?",
+        self.journal.path, LONGEST_END)))
       return false
     end
     if future.park(self.run.tickets, "execute_batch", left) == nil then return false end
@@ -340,7 +346,7 @@ local function finish(self)
   local total = self.notes_total and self.run.source.total
   if total then check_total(self, total) end
   if total and not self.run.is_refused then self.journal:note_total(total) end
-  if self.journal.count > 0 and self.state == "open" then
+  if self.journal:has_notes() and self.state == "open" then
     commit(self)
     if not wait_until_idle(self, ends_at) then return end
   end

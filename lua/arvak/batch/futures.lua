@@ -77,7 +77,7 @@ local function wait(group, options)
         { cause = group.first_failure._values[2] })
     end
     if group.ends_at and core.now() >= group.ends_at then
-      return errors.new("timeout", ("not done within timeout = %s s"):format(errors.seconds(options.timeout)),
+      return errors.new("timeout", string.format("not done within timeout = %s s", errors.seconds(options.timeout)),
         { scope = "batch" })
     end
     report(group, options.progress_callback)
@@ -102,7 +102,7 @@ local function item_of(f, index, stopped_by)
   end
   local outcome = groups.outcome_of(f)
   if not outcome.ok then
-    item.err = outcome.err or ("%s (raised as an error)"):format(outcome.err)
+    item.err = outcome.err or string.format("%s (raised as an error)", outcome.err)
   elseif outcome.value == nil then
     item.result = true
   else

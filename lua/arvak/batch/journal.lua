@@ -1,7 +1,7 @@
--- The journal of a batch while it is written: what is known of each input, in an SQLite file, so that a batch can go on
--- after a crash. It never waits but in open and close; whoever has asked for something is woken and looks.
--- Invariant: one operation is under way at a time; a commit that has ended well is on the disk, in the file that has the
--- journal's name; after the first failure nothing is written any more.
+-- The journal of a batch while it is written: what is known of each input, in an SQLite file, so that a batch can go
+-- on after a crash. It waits in open and close only; whoever has asked for something is woken and looks.
+-- Invariant: one operation is under way at a time; a commit that has ended well is on the disk, in the file that has
+-- the journal's name; after the first failure nothing is written any more.
 --
 --   state          what is under way                          event → state
 --   new            nothing is opened yet                      open → opening, close → closed
@@ -40,7 +40,7 @@ local function now() return os.time() end
 
 -- wake(): called when an operation has ended, or a page has come.
 function M.new(path, wake)
-  return setmetatable({ path = path, wake = wake, state = "new", changes = {}, count = 0, bytes = 0, bytes_away = 0,
+  return setmetatable({ path = path, wake = wake, state = "new", inputs = {}, count = 0, bytes = 0, bytes_away = 0,
     pages = {}, is_reading = false, outcome = false }, Journal)
 end
 
@@ -128,7 +128,7 @@ end
 
 -- The statements of the first transaction: it makes the tables or raises the format, notes that the batch was opened,
 -- and announces a log.
-local function first_statements(kind, head, identity, is_extended)
+local function first_statements(kind, head, identity)
   local list = table.move(dialect.schema, 1, #dialect.schema, 1, {})
   for _, sql in ipairs(kind.is_early and dialect.later_columns or {}) do list[#list + 1] = sql end
   local batch = head.batch
@@ -136,9 +136,8 @@ local function first_statements(kind, head, identity, is_extended)
     list[#list + 1] = table.pack(statements.insert_batch, dialect.FORMAT, identity.fingerprint, identity.backend_id,
       identity.total, now(), now())
   else
-    local total = identity.total or batch.total
-    if is_extended and not identity.total then total = nil end   -- more than it had, nobody knows how many
-    list[#list + 1] = table.pack(statements.open_batch, dialect.FORMAT, identity.fingerprint, total, now())
+    list[#list + 1] = table.pack(statements.open_batch, dialect.FORMAT, identity.fingerprint,
+      identity.total or batch.total, now())
   end
   list[#list + 1] = statements.announce_log
   return list
@@ -156,20 +155,20 @@ local function begin(self, identity, options)
   if ok then ok, what, problem = check_log(self, head, options.is_loss_accepted) end
   if not ok then return nil, what, problem end
   self.place:announce_log()
-  ok, problem = ask(self.connection, "write", first_statements(kind, head, identity, options.extend))
+  ok, problem = ask(self.connection, "write", first_statements(kind, head, identity))
   if not ok then return nil, "cannot be opened", problem end
   ask(self.connection, "raw", { dialect.checkpoint })   -- its failure is none of the journal's: the log has everything
   ok, problem = ask(self.connection, "write", { statements.begin_log })
   if not ok then return nil, "cannot be opened", problem end
   self.place:begin_log()
   self.checkpoint_at, self.last_index = core.now() + CHECKPOINT_EVERY, head.last_index
-  self.total = head.batch and head.batch.total
+  self.total = head.batch and identities.total_of(head.batch.total, head.last_index)
   return true
 end
 
--- Opens the journal of the batch of this identity, or makes it, and waits for it: true; nil and an error when it belongs
--- to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of the log;
--- extend, it may have been made for the first circuits only.
+-- Opens the journal of the batch of this identity, or makes it, and waits for it: true; nil and an error when it
+-- belongs to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of
+-- the log; extend, it may have been made for the first circuits only.
 function Journal:open(identity, options)
   local ok, problem = database.await(self.path)
   if not ok then return nil, problem end
@@ -228,44 +227,71 @@ end
 
 -- ---- writing
 
--- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it has
--- no row yet.
-function Journal:note(input, state, hash, is_new)
-  local change = self.changes[input.index]
-  if not change then
-    change = { is_new = is_new }
-    self.changes[input.index], self.count, self.bytes = change, self.count + 1, self.bytes + ENTRY_BYTES
+-- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it
+-- has no row yet. Until then the input has in noted what will be written.
+function Journal:note(input, state, is_new)
+  if not input.noted then
+    self.count = self.count + 1
+    self.inputs[self.count] = input
+    self.bytes = self.bytes + ENTRY_BYTES
+    input.is_new_row = is_new
   end
-  change.input, change.state, change.hash = input, state, hash or change.hash
+  input.noted = state
   if state == "intent" then input.sent_time = now() end
   if state ~= "completed" then return end
-  change.encoded = rows.encode_result(input.result)
-  self.bytes = self.bytes + #change.encoded.counts + #(change.encoded.raw_counts or "")
+  input.counts_json, input.raw_counts_json = rows.encode_result(input.result)
+  self.bytes = self.bytes + #input.counts_json + #(input.raw_counts_json or "")
 end
 
 -- With the next commit it knows how many inputs an iterator had.
-function Journal:note_total(total) self.new_total, self.count = total, self.count + 1 end
+function Journal:note_total(total) self.new_total = total end
+
+-- Whether there is something to commit.
+function Journal:has_notes() return self.count > 0 or self.new_total ~= nil end
 
 -- How many bytes wait to be written, about.
 function Journal:waiting_bytes() return self.bytes + self.bytes_away end
 
-local function add_change(transaction, change)
-  local input = change.input
-  if change.state == "unsent" then return change.is_new or transaction:add(statements.delete_item, input.index) end
-  local values = table.pack(rows.values_of(input, change.state, change.encoded, now()))
-  local n = values.n + 1
-  values[n] = input.index
-  if not change.is_new then return transaction:add(statements.update_item, table.unpack(values, 1, n)) end
-  values[n + 1], values[n + 2] = input.id and tostring(input.id), change.hash
-  transaction:add(statements.insert_item, table.unpack(values, 1, n + 2))
+local adders = {}
+
+function adders.intent(transaction, input)
+  if input.is_new_row then
+    return transaction:add(statements.insert_intent, input.id and tostring(input.id), input.hash, input.attempts,
+      input.sent_time, rows.reading_of(input), input.index)
+  end
+  transaction:add(statements.update_item, rows.values_of(input, "intent"))
+end
+
+-- Its intent was written before.
+function adders.submitted(transaction, input)
+  transaction:add(statements.note_submitted, input.attempts, input.job_id, input.index)
+end
+
+function adders.unsent(transaction, input)
+  if not input.is_new_row then transaction:add(statements.delete_item, input.index) end
+end
+
+local function add_end(transaction, input, state)
+  local counts, raw_counts = input.counts_json, input.raw_counts_json
+  input.counts_json, input.raw_counts_json = nil, nil
+  if not input.is_new_row then
+    return transaction:add(statements.update_item, rows.values_of(input, state, now(), counts, raw_counts))
+  end
+  transaction:add(statements.insert_item, input.id and tostring(input.id), input.hash,
+    rows.values_of(input, state, now(), counts, raw_counts))
 end
 
 -- All that was noted, as a transaction.
-local function take_changes(self)
-  local transaction = self.connection:transaction()
-  for _, change in pairs(self.changes) do add_change(transaction, change) end
+local function take_notes(self)
+  local transaction, list = self.connection:transaction(), self.inputs
+  for i = 1, self.count do
+    local input = list[i]
+    local state, add = input.noted, adders[input.noted] or add_end
+    input.noted, list[i] = nil, nil
+    add(transaction, input, state)
+  end
   if self.new_total then transaction:add(statements.set_total, self.new_total) end
-  self.changes, self.count, self.new_total = {}, 0, nil
+  self.count, self.new_total = 0, nil
   self.bytes, self.bytes_away = 0, self.bytes
   return transaction
 end
@@ -290,8 +316,8 @@ local function on_begun(self, since, outcome)
   self.wake()
 end
 
--- Brings what is in the log into the file itself. What comes after is in the log alone, so the file has announced a log
--- before, and the log says now that it has begun: a file without its log, copied or left alone, is known by that.
+-- Brings what is in the log into the file itself. What comes after is in the log alone, so the file has announced a
+-- log before, and the log says now that it has begun: a file without its log, copied or left alone, is known by that.
 local function checkpoint(self)
   local connection, since = self.connection, core.now()
   local first, second = connection:transaction(), connection:transaction()
@@ -313,13 +339,14 @@ function Journal:commit()
   if self:check() then return end_commit(self, "failed") end   -- so that no intent is written that nobody will act on
   local is_due = core.now() >= self.checkpoint_at
   if is_due then self.place:announce_log() end
-  local transaction = take_changes(self)
+  local transaction = take_notes(self)
   if is_due then transaction:add(statements.announce_log) end
   self.state = "committing"
   self.connection:start(transaction, "write", function(outcome) on_committed(self, is_due, outcome) end)
 end
 
--- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is known.
+-- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is
+-- known.
 function Journal:take_outcome()
   local outcome = self.outcome
   self.outcome = false
@@ -331,16 +358,16 @@ end
 -- What is still noted; and a log that was announced begins now at the latest.
 local function write_rest(self)
   local is_beginning = self.place.is_beginning
-  if self.count == 0 and not is_beginning then return end
-  local transaction = take_changes(self)
+  if not self:has_notes() and not is_beginning then return end
+  local transaction = take_notes(self)
   if is_beginning then transaction:add(statements.begin_log) end
   self.connection:start(transaction, "write", function(outcome)
     if outcome.ok and is_beginning then self.place:begin_log() end
   end)
 end
 
--- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no log.
--- waits: until it is closed, for five seconds at most. Idempotent.
+-- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no
+-- log. waits: until it is closed, for five seconds at most. Idempotent.
 function Journal:close(waits)
   local state = self.state
   if state == "closing" or state == "closed" then return end

@@ -82,12 +82,12 @@ function M.open(file)
   if not (os and os.time) then return nil, errors.new("rpc", "a journal needs os.time, which this Lua state lacks") end
   local has_json, err = json.decode("{}")
   if not has_json then return nil, err end
-  return connection.open("sqlite", file, { must_exist = true, needed_by = "a journal", busy_timeout = 0 })
+  return connection.open("sqlite", file, { must_exist = true, purpose = "a journal", busy_timeout = 0 })
 end
 
 -- Connections of batches, by themselves: a batch whose coroutine is collected still has something to write, and its
 -- finalizer could come after those of its connection.
-local held = {}
+local held = {}   -- luacheck: ignore 241
 
 -- Keeps a connection until it is closed.
 function M.hold(opened) held[opened] = true end
@@ -96,7 +96,7 @@ function M.hold(opened) held[opened] = true end
 function M.close(opened, file, waits, on_closed)
   local line = leaving[file] or { count = 0, tickets = {} }
   line.count, leaving[file] = line.count + 1, line
-  opened:start_close(function()
+  opened:leave(function()
     held[opened] = nil
     line.count = line.count - 1
     if line.count == 0 then leaving[file] = nil end

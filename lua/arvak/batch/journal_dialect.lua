@@ -22,7 +22,7 @@ M.schema = {
   [[CREATE TABLE IF NOT EXISTS arvak_log (
     log INTEGER PRIMARY KEY CHECK (log = 1), announced BIGINT NOT NULL, begun BIGINT NOT NULL)]],
   "INSERT OR IGNORE INTO arvak_log (log, announced, begun) VALUES (1, 0, 0)",
-  ("PRAGMA application_id = %d"):format(M.APPLICATION_ID),
+  string.format("PRAGMA application_id = %d", M.APPLICATION_ID),
 }
 
 -- What journals of the first versions lack.
@@ -37,7 +37,7 @@ local columns = early_columns .. ", reading, raw_counts"
 -- A page of items: those after a slot, at most so many, of all states or of one.
 local function pages_of(names)
   local text = "SELECT " .. names .. " FROM arvak_item WHERE slot > ? %sORDER BY slot LIMIT ?"
-  return { all = text:format "", of_state = text:format "AND state = ? " }
+  return { all = string.format(text, ""), of_state = string.format(text, "AND state = ? ") }
 end
 
 M.pages, M.early_pages = pages_of(columns), pages_of(early_columns)
@@ -55,9 +55,14 @@ M.statements = {
   last_slot = "SELECT MAX(slot) AS slot FROM arvak_item",
   read_hashes = "SELECT slot, circuit_hash FROM arvak_item WHERE slot > ? ORDER BY slot LIMIT ?",
   count_states = "SELECT state, COUNT(*) AS count FROM arvak_item GROUP BY state",
-  -- The columns in the order of rows.values_of.
-  insert_item = [[INSERT INTO arvak_item (state, attempts, job_id, counts, shots, execution_time_ms, metadata_json,
-    error, sent_at, ended_at, reading, raw_counts, slot, circuit_id, circuit_hash)
+  -- Rows that will grow keep room for that, where counts will stand: otherwise SQLite moves rows at every end.
+  insert_intent = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, sent_at, reading, slot, counts)
+    VALUES (?, ?, 'intent', ?, ?, ?, ?, zeroblob(120))]],
+  note_submitted = [[UPDATE arvak_item SET state = 'submitted', attempts = ?, job_id = ?, counts = zeroblob(84)
+    WHERE slot = ?]],
+  -- The columns in the order of rows.values_of, the slot last.
+  insert_item = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, job_id, counts, shots,
+    execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts, slot)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]],
   update_item = [[UPDATE arvak_item SET state = ?, attempts = ?, job_id = ?, counts = ?, shots = ?,
     execution_time_ms = ?, metadata_json = ?, error = ?, sent_at = ?, ended_at = ?, reading = ?, raw_counts = ?
@@ -76,8 +81,10 @@ M.look_around = {
     (SELECT COUNT(*) FROM pragma_table_info('arvak_log')) AS log]],
 }
 
--- The exclusive lock keeps other programs out; the log's first use takes it. SQLite makes no checkpoints of its own.
-M.prepare_writer = { "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0" }
+-- The exclusive lock keeps other programs out; the log's first use takes it. SQLite makes no checkpoints of its own. It
+-- would build a table in memory for the CHECK of each row's state, a third of what a row costs: what we write keeps it.
+M.prepare_writer = { "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0",
+  "PRAGMA ignore_check_constraints = ON" }
 M.lock_writer = "PRAGMA locking_mode = EXCLUSIVE"
 M.prepare_reader = "PRAGMA query_only = ON"
 M.checkpoint = "PRAGMA wal_checkpoint(PASSIVE)"
@@ -86,6 +93,8 @@ local BATCH_COLUMNS = "batch,format,fingerprint,backend_id,total,created_at,open
 local ITEM_COLUMNS = "slot,circuit_id,circuit_hash,state,attempts,job_id,counts,shots,execution_time_ms,metadata_json,"
   .. "error,sent_at,ended_at"   -- of the first versions
 local FOREIGN = "it is a database of something else, and no journal"
+local LEDGER_ID = 0x41726c67   -- "Arlg"
+local LEDGER = "it is a ledger of jobs, which arvak.ledger reads, and no journal"
 
 -- From what was found: is_empty, has_batch, is_early (the later columns are missing), has_log; or nil and a message.
 -- Journals of the first versions have no application_id and are known by their tables; of a later format, by the first
@@ -94,20 +103,20 @@ function M.identify(found)
   local id, version, tables = found[1][1].application_id, found[2][1].user_version, found[3][1]
   local kind = {
     is_empty = tables.objects == 0, has_batch = tables.batch ~= nil, has_log = tables.log > 0,
-    is_early = tables.item ~= nil and not ("," .. tables.item .. ","):find(",reading,", 1, true),
+    is_early = tables.item ~= nil and not string.find("," .. tables.item .. ",", ",reading,", 1, true),
   }
   if id == M.APPLICATION_ID then return kind end
-  if id ~= 0 then return nil, FOREIGN end
+  if id ~= 0 then return nil, id == LEDGER_ID and LEDGER or FOREIGN end
   if kind.is_empty and version == 0 then return kind end
   if tables.batch == BATCH_COLUMNS and tables.item == ITEM_COLUMNS then return kind end
-  if tables.batch and tables.batch:find("^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end
+  if tables.batch and string.find(tables.batch, "^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end
   return nil, FOREIGN
 end
 
 -- Why a journal of this format is not read: a message, or nil.
 function M.refuse_format(format)
   if format and format >= M.OLDEST_FORMAT and format <= M.FORMAT then return nil end
-  return ("its format is %s, this library writes %d"):format(format, M.FORMAT)
+  return string.format("its format is %s, this library writes %d", format, M.FORMAT)
 end
 
 return M

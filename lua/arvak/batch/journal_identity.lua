@@ -48,6 +48,12 @@ function M.of(list, backend_id)
     fingerprint = M.fingerprint(backend_id, list and hashes_of(list, backend_id)) }
 end
 
+-- How many circuits a journal's batch has, or nil: where rows are beyond what it says, an iterator was extended, and
+-- stopped before its end.
+function M.total_of(total, last_slot)
+  return (not total or last_slot <= total) and total or nil
+end
+
 -- ---- comparing
 
 -- Whether the fingerprint is that of the first circuits of the list, as many as count.

@@ -24,7 +24,8 @@ end
 local function find_orphan(name)
   local log = core.file_info(name .. LOG)
   if not log or log.size == 0 then return nil end
-  return ("it is missing, and its log %s is there: bring it back, or remove the log to begin anew"):format(name .. LOG)
+  return string.format("it is missing, and its log %s is there: bring it back, or remove the log to begin anew",
+    name .. LOG)
 end
 
 -- Why no database can be here, or nil.
@@ -47,7 +48,7 @@ local function lock(real)
   local held, message, is_in_use = core.lock_file(real .. LOCK)
   if held then return held end
   if is_in_use then return nil, IN_USE end
-  return nil, ("its lock file %s: %s"):format(real .. LOCK, message)
+  return nil, string.format("its lock file %s: %s", real .. LOCK, message)
 end
 
 -- Whether a log is beside the file, or was about to be, and how the process ended is no loss.
@@ -133,15 +134,15 @@ end
 -- What has happened to the place, or nil.
 function Place:check()
   local info, message = core.file_info(self.name)
-  if not info then return ("it was removed or moved while it was in use (%s)"):format(message) end
+  if not info then return string.format("it was removed or moved while it was in use (%s)", message) end
   if info.id ~= self.id then return "another file was put in its place while it was in use" end
   if info.size ~= self.size then return "another program has changed it while it was in use" end
   local log = core.file_info(self.path .. LOG)
   if not log or log.id ~= self.log_id then
-    return ("its log %s was removed while it was in use"):format(self.path .. LOG)
+    return string.format("its log %s was removed while it was in use", self.path .. LOG)
   end
   if not self.lock:is_held() then
-    return ("its lock file %s was removed while it was in use"):format(self.path .. LOCK)
+    return string.format("its lock file %s was removed while it was in use", self.path .. LOCK)
   end
 end
 

@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
+local identities = require "arvak.batch.journal_identity"
 local place = require "arvak.batch.journal_place"
 local plans = require "arvak.batch.journal_plan"
 local rows = require "arvak.batch.journal_rows"
@@ -20,7 +21,7 @@ local methods = {}
 Reader.__index, Reader.methods = methods, methods
 
 function Reader.__tostring(self)
-  return ("arvak.journal %s%s"):format(self.path, self._connection and "" or " (closed)")
+  return string.format("arvak.journal %s%s", self.path, self._connection and "" or " (closed)")
 end
 
 -- ---- opening
@@ -40,10 +41,13 @@ local function read_head(connection)
   kind.format = found[1][1].format
   problem = dialect.refuse_format(kind.format)
   if problem then return nil, problem end
-  found, problem = ask(connection, "raw", { statements.read_batch, kind.has_log and statements.read_log or nil })
+  found, problem = ask(connection, "raw", { statements.read_batch, statements.last_slot,
+    kind.has_log and statements.read_log or nil })
   if not found then return nil, problem end
-  kind.log = found[2] and found[2][1]
-  return found[1][1], kind
+  kind.log = found[3] and found[3][1]
+  local batch = found[1][1]
+  batch.total = identities.total_of(batch.total, found[2][1].slot or 0)
+  return batch, kind
 end
 
 -- Opens a journal for looking: its path, fingerprint, backend_id, total (nil when not known) and created_at. nil and an
@@ -67,7 +71,7 @@ function M.journal(path)
     return nil, failure(path, "cannot be read", kind)
   end
   for name, value in pairs(batch) do self[name] = value end
-  kind.had_log, self._kind = had_log, kind
+  kind.had_log, self._kind, self.format = had_log, kind, kind.format
   return self
 end
 
@@ -96,7 +100,7 @@ local function rows_of(self, state)
     if not self._connection then return nil end
     i = i + 1
     if i > #page and (last == 0 or #page == PAGE) then
-      if state then page = read(self, pages.of_state, last, state, PAGE) else page = read(self, pages.all, last, PAGE) end
+      page = state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
       i = 1
     end
     local row = page[i]
@@ -135,8 +139,8 @@ function methods:counts()
   return counts
 end
 
--- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where it
--- would be refused for another reason than the circuits. options: on_unknown, extend.
+-- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where
+-- it would be refused for another reason than the circuits. options: on_unknown, extend.
 function methods:plan(circuits, backend_id, options)
   check_reader(self, "plan")
   local asked = plans.check(circuits, backend_id, options)

@@ -27,25 +27,27 @@ local function reading_of(input)
   return way and input.reading_json or nil
 end
 
--- What of an end may be large, as JSON: it is made once, when the end is noted.
+M.reading_of = reading_of
+
+-- What of an end may be large, as JSON: its counts, and those over the service's bits or nil.
 function M.encode_result(result)
   local raw = rawget(result, "raw_counts")
-  return { counts = json.counts(result), raw_counts = raw and json.encode(raw) or nil }
+  return json.counts(result), raw and json.encode(raw) or nil
 end
 
 -- The values of an input in this state, in the order of the columns: state, attempts, job_id, counts, shots,
--- execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts. encoded: of a completed one, by
--- encode_result; now: Unix seconds.
-function M.values_of(input, state, encoded, now)
+-- execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts, slot. now: Unix seconds. counts,
+-- raw_counts: of a completed one, by encode_result.
+function M.values_of(input, state, now, counts, raw_counts)
   local result = input.result
   if state == "completed" then
-    return state, input.attempts, input.job_id, encoded.counts, result.shots, result.execution_time_ms,
-      result.metadata_json, nil, input.sent_time, now, reading_of(input), encoded.raw_counts
+    return state, input.attempts, input.job_id, counts, result.shots, result.execution_time_ms, result.metadata_json,
+      nil, input.sent_time, now, reading_of(input), raw_counts, input.index
   end
   local has_ended = state ~= "intent" and state ~= "submitted"
   local err = has_ended and input.err and M.encode_error(input.err) or nil
   return state, input.attempts, input.job_id, nil, nil, nil, nil, err, input.sent_time, has_ended and now or nil,
-    reading_of(input), nil
+    reading_of(input), nil, input.index
 end
 
 local function decode_error(text)
@@ -57,11 +59,11 @@ end
 -- With all their digits, which lua-cjson would cut. nil when it is not what the journal writes.
 local function decode_counts(text)
   local counts = {}
-  local rest = text:gsub('"([^"\\]*)":(%-?%d+)', function(bits, count)
+  local rest = string.gsub(text, '"([^"\\]*)":(%-?%d+)', function(bits, count)
     counts[bits] = math.tointeger(tonumber(count))
     return ""
   end)
-  return rest:find("^{,*}$") and counts
+  return string.find(rest, "^{,*}$") and counts
 end
 
 local function decode_result(row, way)

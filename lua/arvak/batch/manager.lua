@@ -26,7 +26,7 @@ local methods = {}
 Manager.__index, Manager.methods = methods, methods
 
 function Manager.__tostring(self)
-  return ("arvak.batch_manager (%s)"):format(self._is_closed and "closed" or self._max_workers .. " workers")
+  return string.format("arvak.batch_manager (%s)", self._is_closed and "closed" or self._max_workers .. " workers")
 end
 
 -- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once, of all its
@@ -53,6 +53,7 @@ end
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
   on_unknown = true, journal = true, check = true, extend = true, lease = true, reconnect = true, share = true,
+  label = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -70,6 +71,7 @@ local function check_options(options, method)
   check_boolean(options.collect, "collect")
   check_boolean(options.check, "check")
   check_boolean(options.extend, "extend")
+  check.label(options.label)
   for _, name in ipairs { "progress_callback", "on_result" } do
     if options[name] ~= nil then check.callable(options[name], name) end
   end
@@ -196,7 +198,7 @@ end
 function methods:submit_many(circuits, backend_id, options)
   check_manager(self, "submit_many")
   core.check_client(self._client, "submit_many")
-  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true })
+  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true, label = true })
   options = check_options(options, "submit_many")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   local list, count = entries.check_list(circuits, backend_id)

@@ -27,7 +27,7 @@ local function note_breaker(self, now, err)
   self.refused_by = self.refused_by or { since = now, err = err }
   self.breaker_until = self.breaker_until or now + (err.retry_after or 0) + self.seconds
   if now < self.breaker_until then return nil end
-  return ("the breaker has let no call through for %s s: %s"):format(text.seconds(self.seconds), words(err))
+  return string.format("the breaker has let no call through for %s s: %s", text.seconds(self.seconds), words(err))
 end
 
 -- A call has failed: why the server is given up, or nil.
@@ -36,7 +36,7 @@ function Patience:note_failure(now, err)
   self.breaker_until, self.refused_by, self.failure = nil, nil, err
   self.failing_since = self.failing_since or math.max(now - (err.elapsed or 0), self.answered_at)
   if now - self.failing_since < self.seconds then return nil end
-  return ("the server has failed for %s s without a break: %s"):format(text.seconds(self.seconds), words(err))
+  return string.format("the server has failed for %s s without a break: %s", text.seconds(self.seconds), words(err))
 end
 
 -- The server has refused a submit as too much, while as many jobs were unfinished: why it is given up, or nil. A call
@@ -47,7 +47,7 @@ function Patience:note_refusal(now, err, unfinished)
   self.refused_since = self.refused_since or math.max(now - (err.elapsed or 0), self.accepted_at)
   self.refusal = err
   if now - self.refused_since < M.REFUSALS then return nil end
-  return ("the server has refused every submit for %s s: %s"):format(text.seconds(M.REFUSALS), words(err))
+  return string.format("the server has refused every submit for %s s: %s", text.seconds(M.REFUSALS), words(err))
 end
 
 -- The server has taken a submit.
@@ -69,7 +69,7 @@ function Patience:trouble(now, unfinished, refused)
     since, what, err = self.refused_by.since, "the breaker has let no call through", self.refused_by.err
   end
   if not since then return nil end
-  return ("%s for %s s: %s"):format(what, text.format_number("%.1f", now - since), words(err)), err, since
+  return string.format("%s for %s s: %s", what, text.format_number("%.1f", now - since), words(err)), err, since
 end
 
 return M

@@ -9,7 +9,8 @@ local Places = {}
 Places.__index = Places
 
 function M.new(limit)
-  return setmetatable({ limit = limit, taken = 0, held = {}, lent = {}, runs = 0, line = queue.new(), is_in_line = {} }, Places)
+  return setmetatable({ limit = limit, taken = 0, held = {}, lent = {}, runs = 0, line = queue.new(),
+    is_in_line = {} }, Places)
 end
 
 -- The first in line, or nil.

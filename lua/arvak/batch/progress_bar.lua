@@ -8,7 +8,8 @@ local text = require "arvak.base.text"
 
 local M = {}
 
-local BETWEEN_LINES, BETWEEN_LOOKS = 1.0, 1.0   -- seconds: plain lines, and looks at the terminal's width
+local BETWEEN_LOOKS = 1.0   -- seconds, at the terminal's width
+local BETWEEN_LINES = { { 10, 1 }, { 600, 10 }, { math.huge, 60 } }   -- plain lines: until this second, so many seconds
 local DEFAULT_COLUMNS, LEAST_BAR, MOST_BAR = 80, 5, 50
 
 -- ---- figures: whatever number comes in, a short text goes out
@@ -46,10 +47,10 @@ local HOUR, DAY = 3600, 86400
 local function duration(seconds)
   if not is_finite(seconds) or seconds < 0 then return nil end
   if seconds >= 1000 * DAY then return ">999 d" end
-  if seconds >= 4 * DAY then return ("%d d"):format(seconds // DAY) end
+  if seconds >= 4 * DAY then return string.format("%d d", seconds // DAY) end
   seconds = math.floor(seconds)
-  if seconds >= HOUR then return ("%d:%02d:%02d"):format(seconds // HOUR, seconds % HOUR // 60, seconds % 60) end
-  return ("%d:%02d"):format(seconds // 60, seconds % 60)
+  if seconds >= HOUR then return string.format("%d:%02d:%02d", seconds // HOUR, seconds % HOUR // 60, seconds % 60) end
+  return string.format("%d:%02d", seconds // 60, seconds % 60)
 end
 
 -- ---- lines
@@ -69,7 +70,7 @@ end
 -- What can be said, the most important first; the terminal's line takes as much as fits.
 local function pieces_of(progress)
   local failed, total, ended, is_over = number_of(progress, "failed"), state_of(progress)
-  local pieces = { total and ("%s/%s"):format(whole(ended), whole(total)) or whole(ended) .. " ended" }
+  local pieces = { total and string.format("%s/%s", whole(ended), whole(total)) or whole(ended) .. " ended" }
   local function add(piece) pieces[#pieces + 1] = piece or nil end
   add(total and percent(ended, total))
   add(failed > 0 and whole(failed) .. " failed")
@@ -92,7 +93,7 @@ local function charset()
   for _, name in ipairs { "LC_ALL", "LC_CTYPE", "LANG" } do
     local value = getenv(name)
     if value and value ~= "" then
-      return value:lower():find("utf%-?8") and symbols.utf8 or symbols.ascii
+      return string.find(string.lower(value), "utf%-?8") and symbols.utf8 or symbols.ascii
     end
   end
   return symbols.ascii
@@ -107,7 +108,8 @@ end
 -- The first bytes of a text, and no half character.
 local function cut(words, size)
   if #words <= size then return words end
-  return (words:sub(1, math.max(0, size - 3)):gsub("[\192-\255][\128-\191]*$", "")) .. ("."):rep(math.min(size, 3))
+  local kept = string.gsub(string.sub(words, 1, math.max(0, size - 3)), "[\192-\255][\128-\191]*$", "")
+  return kept .. string.rep(".", math.min(size, 3))
 end
 
 -- What is said beside the bar: as many pieces as fit; or the first, and of trouble with the server as much as fits.
@@ -131,11 +133,11 @@ local function terminal_line(progress, columns)
   local bar = ""
   if share and bar_width >= LEAST_BAR then
     local full, marks = math.floor(share * bar_width), charset()
-    bar = "[" .. marks[1]:rep(full) .. marks[2]:rep(bar_width - full) .. "]  "
+    bar = "[" .. string.rep(marks[1], full) .. string.rep(marks[2], bar_width - full) .. "]  "
   else
     bar_width = -4
   end
-  return bar .. words .. (" "):rep(room - #words - bar_width - 4)
+  return bar .. words .. string.rep(" ", room - #words - bar_width - 4)
 end
 
 local function plain_line(progress)
@@ -177,7 +179,7 @@ local function find_columns()
   if not opened or not pipe then return nil end
   local answer = pipe:read("a") or ""
   pipe:close()
-  return tonumber(answer:match("^%d+ (%d+)"))
+  return tonumber(string.match(answer, "^%d+ (%d+)"))
 end
 
 local function columns_of_terminal(now)
@@ -199,8 +201,16 @@ strays.before_saying(function()
   is_line_open = false
 end)
 
--- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line at
--- most once a second and at the end. Meant as progress_callback.
+-- How long the line before stands, of a batch that runs for so many seconds: nobody reads a log of each second.
+local function pause_after(elapsed)
+  if not is_finite(elapsed) then elapsed = 0 end
+  for _, step in ipairs(BETWEEN_LINES) do
+    if elapsed < step[1] then return step[2] end
+  end
+end
+
+-- Prints the progress of a batch to standard error: on a terminal one line that is drawn again, elsewhere a line once a
+-- second, later every 10 and then every 60 seconds, and at the end. Meant as progress_callback.
 function M.print_progress_bar(progress)
   if type(progress) ~= "table" then
     check.misuse("print_progress_bar: got %s, expected a table of progress", core.describe(progress))
@@ -215,7 +225,7 @@ function M.print_progress_bar(progress)
     io.stderr:write("\r", terminal_line(progress, columns_of_terminal(now)), is_over and "\n" or "")
     is_line_open = not is_over
     io.stderr:flush()
-  elseif is_over or now - last_line_at >= BETWEEN_LINES then
+  elseif is_over or now - last_line_at >= pause_after(progress.elapsed_time) then
     last_line_at = now
     io.stderr:write(plain_line(progress), "\n")
     io.stderr:flush()

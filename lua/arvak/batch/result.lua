@@ -12,7 +12,7 @@ local methods = {}
 Result.__index, Result.methods = methods, methods
 
 function Result.__tostring(self)
-  return ("arvak.batch_result (%s: %d succeeded, %d failed)"):format(
+  return string.format("arvak.batch_result (%s: %d succeeded, %d failed)",
     self.status, self.success_count, self.failure_count)
 end
 

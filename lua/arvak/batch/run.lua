@@ -110,7 +110,7 @@ local function note_end(self, input)
     self.watcher:note_duration(core.now() - (input.accepted_at or input.sent_at))
   end
   if input.err ~= nil and self.options.fail_fast and not self.stopped_by and not input.is_kept then
-    self:stop(errors.new("canceled", ("circuits[%d] failed, and fail_fast is set"):format(input.index),
+    self:stop(errors.new("canceled", string.format("circuits[%d] failed, and fail_fast is set", input.index),
       { cause = input.err, target = self.target }))
   end
   self.commits:note_end(input)
@@ -297,7 +297,7 @@ local function stop_by_user(self, name, caught)
   elseif by then
     strays.add(err)
   end
-  self:stop(errors.new("canceled", ("%s raised an error, see cause: %s"):format(name, tostring(err)),
+  self:stop(errors.new("canceled", string.format("%s raised an error, see cause: %s", name, tostring(err)),
     { cause = err, traceback = traceback }))
 end
 
@@ -422,7 +422,7 @@ local function note_trouble(self, now)
   self.notice_at = since + NOTICE
   if now < self.notice_at then return end
   self.notice_at, self.has_noticed = nil, true
-  strays.say(("a batch at %s waits: %s"):format(self.target, trouble))
+  strays.say(string.format("a batch at %s waits: %s", self.target, trouble))
 end
 
 local function report(self, now)
@@ -450,8 +450,8 @@ end
 local function check_time(self, now)
   if self.stopped_by or not self.ends_at or now < self.ends_at then return end
   local trouble, err = self.bounds:trouble(now, 0, refusal(self))
-  self:stop(errors.new("timeout", ("the batch has not ended within timeout = %s s%s")
-    :format(errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
+  self:stop(errors.new("timeout", string.format("the batch has not ended within timeout = %s s%s",
+    errors.seconds(self.options.timeout), trouble and "; " .. trouble or ""),
     { scope = "batch", target = self.target, cause = err }))
 end
 
@@ -551,16 +551,14 @@ Guard.__gc = Guard.__close
 
 local function open_and_loop(self)
   local ok, err = self.commits:open()
-  if not ok then return nil, err end
-  loop(self)
-  return true
+  if ok then loop(self) end
+  return ok, err
 end
 
--- Runs it to its end: true; nil and an error when it could not begin. Raises only what no part of it can answer for:
--- Ctrl-C, and no memory.
+-- Runs it to its end: true; nil and an error when it could not begin. Raises Ctrl-C and a lack of memory only.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
-  local ok, has_begun, refusal = pcall(open_and_loop, guard.run)
+  local ok, has_begun, problem = pcall(open_and_loop, guard.run)
   if not ok then
     local err = has_begun
     pcall(interrupt, self, err)
@@ -570,7 +568,7 @@ function Run:execute()
     error(err, 0)
   end
   close(self, has_begun)
-  if not has_begun then return nil, refusal end
+  if not has_begun then return nil, problem end
   self.source.total = self.source.total or self.source.drawn   -- an iterator that was stopped is not drawn further
   self.next_report = 0
   report(self, core.now())
@@ -579,9 +577,8 @@ end
 
 -- ---- made from outside
 
--- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
--- sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; earlier: items of an
--- earlier run by index, or nil; on_end(run).
+-- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source;
+-- sink(item, input), told of each end in order; on_submitted(input) or nil; earlier: items by index, or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},

@@ -28,8 +28,9 @@ Streaming.__index = Streaming
 -- run: as of a unary transport, and stop, note_answer, use_unary. may_fall_back: whether UNIMPLEMENTED leads to unary
 -- calls.
 function M.new(run, may_fall_back)
-  return setmetatable({ run = run, may_fall_back = may_fall_back, reader = answers.reader(run.target), written = {},
-    line = queue.new(), waited = 0, progress = 0, pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
+  return setmetatable({ run = run, may_fall_back = may_fall_back, written = {}, line = queue.new(),
+    reader = answers.reader(run.target, run.client, run.options.label), waited = 0, progress = 0,
+    pause = FIRST_PAUSE, opens_at = 0 }, Streaming)
 end
 
 function Streaming.room() return math.huge end
@@ -144,7 +145,8 @@ end
 local function pass_over(self, written)
   written.is_passed_over = true
   self.run:lose(written.input, errors.new("timeout",
-    ("no answer to this submission within %s s, while the stream was busy"):format(errors.seconds(self.run.patience)),
+    string.format("no answer to this submission within %s s, while the stream was busy",
+      errors.seconds(self.run.patience)),
     { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }))
 end
 
@@ -157,7 +159,7 @@ local function check_silence(self, now)
     if not written or self.waited - since < patience then return end
     if self.waited - self.heard >= patience then
       return on_stream_end(self, errors.new("timeout",
-        ("no answer to a submission within %s s"):format(errors.seconds(patience)),
+        string.format("no answer to a submission within %s s", errors.seconds(patience)),
         { rpc = "SubmitBatchStream", target = self.run.target, scope = "call", maybe_executed = true }), now)
     end
     pass_over(self, written)
@@ -206,7 +208,7 @@ local function write(self, input, now)
   if self.reader.unanswered_count == 0 then self.heard = self.waited end
   local written = { input = input, written_at = self.waited, answered_at = false, is_passed_over = false }
   self.written[input.index] = written
-  self.reader:note_written(input.index)
+  self.reader:note_written(input.index, input.backend_id, input.circuit.shots)
   self.line:push(written)
 end
 

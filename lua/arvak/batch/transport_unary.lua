@@ -80,7 +80,7 @@ local function submit(self, input)
   local call = { transport = self, input = input }
   self.in_flight[input] = call
   detached.go_on(call, self.on_submit, "submit_qasm", run.client, circuit.qasm, input.backend_id,
-    { shots = circuit.shots, optimization_level = circuit.optimization_level })
+    { shots = circuit.shots, optimization_level = circuit.optimization_level, label = run.options.label })
 end
 
 -- Sends what is ready, as far as the pace allows.

@@ -179,10 +179,29 @@ local apply_gate
 
 local matrix_of_gate
 
+local MOST_MATRICES = 10000   -- that are remembered
+
+-- The matrix that is remembered for a gate with these angles, { m, steps }, or nil; and where it belongs.
+local function known_matrix(state, gate, angles)
+  local known = state.matrices[gate]
+  if not known then
+    known = {}
+    state.matrices[gate] = known
+  end
+  local key = #angles < MAX_DEPTH and ("d"):rep(#angles):pack(table.unpack(angles))
+  return known[key], known, key
+end
+
 -- The matrix of what a body does to its only qubit. Its angles have to be known.
 local function matrix_of_body(state, gate, angles, depth)
   if depth > MAX_DEPTH then refuse("gates nested in more than %d gates", MAX_DEPTH) end
-  local m = matrix.of_angles(0, 0, 0)
+  local found, known, key = known_matrix(state, gate, angles)
+  if found then   -- as many steps as without: rounding is that of all products
+    state.steps = state.steps + found.steps
+    state:step()
+    return found.m
+  end
+  local m, since = matrix.of_angles(0, 0, 0), state.steps
   for i = 1, gate.body.n do
     state:step()
     local operation = gate.body[i]
@@ -192,6 +211,9 @@ local function matrix_of_body(state, gate, angles, depth)
       local inner_angles = gates.angles(operation, inner.params, state.given, angles)
       m = matrix.product(matrix_of_gate(state, unmodified(state, inner), inner_angles, depth + 1), m)
     end
+  end
+  if key and state.matrix_count < MOST_MATRICES then
+    known[key], state.matrix_count = { m = m, steps = state.steps - since }, state.matrix_count + 1
   end
   return m
 end
@@ -249,8 +271,24 @@ local function apply_repeated(state, gate, angles, power, quantum, qubits, depth
   end
 end
 
+-- How many operations a gate is written with, at least.
+local function least_operations(state, gate, depth)
+  if gate.library then return gate.params == 0 and gate.name ~= "id" and 1 or 0 end
+  if not gate.body or depth > MAX_DEPTH then return 0 end
+  local known = state.sizes[gate]
+  if known then return known end
+  local size = 0
+  for i = 1, gate.body.n do
+    local inner = gate.body[i][1]
+    if type(inner) == "table" then size = size + least_operations(state, inner, depth + 1) end
+  end
+  state.sizes[gate] = size
+  return size
+end
+
 local function apply_own(state, gate, angles, powers, quantum, qubits, depth)
   if depth > MAX_DEPTH then refuse("gates nested in more than %d gates", MAX_DEPTH) end
+  if not state.condition and #powers == 0 then state:expect(least_operations(state, gate, 0)) end
   local only = #powers > 0 and only_operation(gate.body)
   if only then return apply_inner(state, only, angles, powers, quantum, qubits, depth + 1) end
   local power = whole_power(powers)

@@ -121,8 +121,8 @@ local Lowered = core.metatables["arvak.lowered"]
 local contents = setmetatable({}, { __mode = "k" })   -- handle → what lower gave
 
 local function unbound(names)
-  return nil, errors.new("invalid_circuit", ("the circuit has unbound parameters: %s; bind them first")
-    :format(table.concat(names, ", ")))
+  return nil, errors.new("invalid_circuit", string.format("the circuit has unbound parameters: %s; bind them first",
+    table.concat(names, ", ")))
 end
 
 -- What lowering has made of all bindings at once, for these options, kept by their texts; false where that depends on
@@ -208,7 +208,7 @@ end
 
 function Lowered.__tostring(handle)
   local made = contents[handle]
-  return ("arvak.lowered (%s qubits, %s gates)"):format(made.qubit_count, made.gate_count)
+  return string.format("arvak.lowered (%s qubits, %s gates)", made.qubit_count, made.gate_count)
 end
 
 return M

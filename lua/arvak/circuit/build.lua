@@ -46,7 +46,7 @@ local function declare_all(into, value, option, default_name, declare, seen)
     return
   end
   for i, entry in ipairs((check.list(value, option, option, "register"))) do
-    declare(into, check_register(entry, ("%s[%d]"):format(option, i), seen))
+    declare(into, check_register(entry, string.format("%s[%d]", option, i), seen))
   end
 end
 
@@ -77,7 +77,7 @@ end
 -- Checks the qubits at places first to last of a list, and puts the integers there.
 local function check_qubits(list, first, last, count, method)
   for i = first, last do
-    local place = last > first and ("%s: qubit %d"):format(method, i - first + 1) or method .. ": qubit"
+    local place = last > first and string.format("%s: qubit %d", method, i - first + 1) or method .. ": qubit"
     list[i] = check_index(list[i], count, place)
     for j = first, i - 1 do
       if list[j] == list[i] then
@@ -114,7 +114,7 @@ local function add_gate(circuit, gate, op, count, method)
   end
   local into = object.edit(circuit)
   for i = 2, params + 1 do
-    local place = params > 1 and ("%s: angle %d"):format(method, i - 1) or method .. ": angle"
+    local place = params > 1 and string.format("%s: angle %d", method, i - 1) or method .. ": angle"
     op[i] = parameters.angle(op[i], place)
   end
   check_qubits(op, params + 2, params + qubits + 1, into.qubit_count, method)

@@ -50,7 +50,7 @@ local function gate_number(known, gate)
     end
     definition = table.concat(parts, " @ ")
   else
-    definition = ("body %d %d {%s}"):format(gate.params, gate.qubits, block_text(known, gate.body))
+    definition = string.format("body %d %d {%s}", gate.params, gate.qubits, block_text(known, gate.body))
   end
   known.definitions[#known.definitions + 1] = definition
   id = "g" .. #known.definitions

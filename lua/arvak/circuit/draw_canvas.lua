@@ -12,7 +12,7 @@ local order = { "lr", "ud", "rd", "ld", "ru", "lu", "rud", "lud", "lrd", "lru", 
 
 local function set_of(characters)
   local set, i = {}, 0
-  for char in characters:gmatch("[\0-\127\194-\244][\128-\191]*") do
+  for char in string.gmatch(characters, "[\0-\127\194-\244][\128-\191]*") do
     i = i + 1
     set[order[i]] = char
   end
@@ -96,7 +96,7 @@ end
 function Canvas:row(row)
   local cells, chars = self.rows[row] or {}, {}
   for column = 1, self.width do chars[column] = char_of(cells[column], self.sides) end
-  return (table.concat(chars):gsub(" +$", ""))
+  return (string.gsub(table.concat(chars), " +$", ""))
 end
 
 return M

@@ -23,7 +23,7 @@ local M = {}
 
 local function add_register_wires(wires, register, style)
   for i = 0, register.size - 1 do
-    local name = register.scalar and register.name or ("%s[%d]"):format(register.name, i)
+    local name = register.scalar and register.name or string.format("%s[%d]", register.name, i)
     local is_seen = #wires < style.height
     wires[#wires + 1] = { name = is_seen and symbols.fit(name, style, style.name_width) or "", kind = "qubit" }
   end
@@ -209,7 +209,7 @@ end
 
 function Layout:assign_item(op)
   local to, place = self:target_of(op[2].bit or op[2])
-  local label = ("%s = %s"):format(self.wires[to].name .. (place and "[" .. place .. "]" or ""),
+  local label = string.format("%s = %s", self.wires[to].name .. (place and "[" .. place .. "]" or ""),
     expressions.label(op[3], self.form))
   local item = { marks = {} }
   local wires = self:wires_in(op[3])
@@ -231,7 +231,7 @@ function Layout:short_test(test)
   local size = left[1] == "reg" and left[3] or 1
   if left[2] == register.first and size == register.size then return "=" .. value end
   if size ~= 1 then return nil end
-  return ("[%d]=%d"):format(left[2] - register.first, value)
+  return string.format("[%d]=%d", left[2] - register.first, value)
 end
 
 -- A single gate or reset under a condition is drawn with a line down to the bits.

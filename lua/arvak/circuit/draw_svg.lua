@@ -38,7 +38,7 @@ local STYLE = [[
 ]]
 
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
-local function escape(value) return (value:gsub('[&<>"]', entities)) end
+local function escape(value) return (string.gsub(value, '[&<>"]', entities)) end
 
 local function width_of(value) return #symbols.cells(value) * CHAR end
 
@@ -47,7 +47,7 @@ local function width_of(value) return #symbols.cells(value) * CHAR end
 local Page = {}
 Page.__index = Page
 
-function Page:add(format, ...) self[#self + 1] = format:format(...) end
+function Page:add(format, ...) self[#self + 1] = string.format(format, ...) end
 
 function Page:text(x, y, value, class)
   self:add('<text x="%d" y="%d"%s>%s</text>', x, y, class and ' class="' .. class .. '"' or "", escape(value))
@@ -202,13 +202,13 @@ function M.draw(known, width)
   end
   local right = draw_parts(page, view, left) + MARGIN
   local height = page.top - PART_GAP + MARGIN
-  local head = ([[
+  local head = string.format([[
 <svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">
 <title>Quantum circuit with %d qubits</title>
 <style>
 %s</style>
 <rect width="100%%" height="100%%" class="page"/>
-]]):format(right, height, right, height, known.qubit_count, STYLE)
+]], right, height, right, height, known.qubit_count, STYLE)
   return head .. table.concat(page, "\n") .. "\n</svg>\n"
 end
 

@@ -40,17 +40,17 @@ local CHARACTER = "[\0-\127\194-\244][\128-\191]*"
 
 -- The code point of a character, whose bytes are whole: printable has seen them.
 local function code_of(char)
-  local code = char:byte()
+  local code = string.byte(char)
   if code < 128 then return code end
   code = code & (0x7f >> #char)
-  for i = 2, #char do code = code << 6 | (char:byte(i) & 0x3f) end
+  for i = 2, #char do code = code << 6 | (string.byte(char, i) & 0x3f) end
   return code
 end
 
 -- The characters of a text as columns of a terminal: a wide one is followed by an empty one.
 function M.cells(value)
   local cells = {}
-  for char in value:gmatch(CHARACTER) do
+  for char in string.gmatch(value, CHARACTER) do
     local code = code_of(char)
     if is_mark(code) and #cells > 0 then
       cells[#cells] = cells[#cells] .. char
@@ -63,7 +63,7 @@ function M.cells(value)
 end
 
 local function escape(char)
-  return #char > 1 and ("\\u{%x}"):format(code_of(char)) or char
+  return #char > 1 and string.format("\\u{%x}", code_of(char)) or char
 end
 
 -- Whether words are in ASCII: on request, and in a Lua state without utf8, where nobody can tell characters from broken
@@ -74,7 +74,7 @@ M.is_plain = is_plain
 -- A text for a picture, cut to a width. style: { ascii =, width = of a label at most }.
 function M.fit(value, style, width)
   value = text.printable(value)
-  if style.ascii then value = value:gsub(CHARACTER, escape) end
+  if style.ascii then value = string.gsub(value, CHARACTER, escape) end
   local cells = M.cells(value)
   if #cells <= width then return value end
   local dots = is_plain(style) and ".." or "…"
@@ -98,7 +98,7 @@ local function word_of(base, style)
   local name = base.library and shown_as[base.name] or base.name
   if not base.library then return name end
   if daggers[name] and not is_plain(style) then return daggers[name] .. "†" end
-  return name:sub(1, 1):upper() .. name:sub(2)
+  return string.upper(string.sub(name, 1, 1)) .. string.sub(name, 2)
 end
 
 -- The modifiers in one: a list of controls (true, or false for those that have to be 0), and what follows the word.

@@ -25,10 +25,10 @@ function M.bit_name(form, b, rename)
     local i = b - register.first
     if i >= 0 and i < register.size then
       local name = rename and rename[register] or register.name
-      return register.scalar and name or ("%s[%d]"):format(name, i)
+      return register.scalar and name or string.format("%s[%d]", name, i)
     end
   end
-  return ("bit[%d]"):format(b)
+  return string.format("bit[%d]", b)
 end
 
 -- Bits that lie side by side: a register, a part of one, or several joined, the first of them on the left.
@@ -39,8 +39,8 @@ local function run_name(first, size, form, rename)
     if from <= to then
       local name = rename and rename[register] or register.name
       local is_all = to - from + 1 == register.size
-      parts[#parts + 1] = is_all and name or from == to and ("%s[%d]"):format(name, from - register.first)
-        or ("%s[%d:%d]"):format(name, from - register.first, to - register.first)
+      parts[#parts + 1] = is_all and name or from == to and string.format("%s[%d]", name, from - register.first)
+        or string.format("%s[%d:%d]", name, from - register.first, to - register.first)
     end
   end
   return #parts == 1 and parts[1] or "(" .. table.concat(parts, " ++ ") .. ")"
@@ -68,9 +68,9 @@ end
 -- A register, a bit or a variable that holds one, as the number that an operator computes with.
 local function as_number(expr, operator, context)
   local name, width = write(expr, context), expr[1] == "reg" and expr[3] or 1
-  if expr[1] == "reg" then name = ("uint[%d](%s)"):format(width, name) end
-  if grows[operator] then return ("uint[64](%s)"):format(name) end
-  return expr[1] == "reg" and name or ("uint[1](%s)"):format(name)
+  if expr[1] == "reg" then name = string.format("uint[%d](%s)", width, name) end
+  if grows[operator] then return string.format("uint[64](%s)", name) end
+  return expr[1] == "reg" and name or string.format("uint[1](%s)", name)
 end
 
 local function is_leaf(expr, context)
@@ -88,7 +88,7 @@ local function operand(expr, operator, with, context)
     return as_number(expr, operator, context)
   end
   local written = write(expr, context)
-  return written:find("[ ]") and not written:find("^%b()$") and "(" .. written .. ")" or written
+  return string.find(written, "[ ]") and not string.find(written, "^%b()$") and "(" .. written .. ")" or written
 end
 
 local writers = {}
@@ -101,17 +101,17 @@ end
 writers.reg = function(expr, context) return run_name(expr[2], expr[3], context.form, context.rename) end
 writers["not"] = function(expr, context) return "!(" .. write(expr[2], context) .. ")" end
 writers["~"] = function(expr, context)
-  return ("(~uint[%d](%s))"):format(expr[3], write(expr[2], context))
+  return string.format("(~uint[%d](%s))", expr[3], write(expr[2], context))
 end
 writers.neg = function(expr, context) return "(-" .. operand(expr[2], "-", nil, context) .. ")" end
 writers.popcount = function(expr, context) return "popcount(" .. write(expr[2], context) .. ")" end
 writers.cast = function(expr, context)
   if not context.casts then return operand(expr[2], nil, nil, context) end
-  local width = expr[4] and expr[3] ~= "bool" and ("[%d]"):format(expr[4]) or ""
-  return ("%s%s(%s)"):format(expr[3], width, write(expr[2], context))
+  local width = expr[4] and expr[3] ~= "bool" and string.format("[%d]", expr[4]) or ""
+  return string.format("%s%s(%s)", expr[3], width, write(expr[2], context))
 end
 writers.index = function(expr, context)
-  return ("((%s >> %s) & 1)"):format(operand(expr[2], ">>", nil, context), operand(expr[3], ">>", nil, context))
+  return string.format("((%s >> %s) & 1)", operand(expr[2], ">>", nil, context), operand(expr[3], ">>", nil, context))
 end
 
 local function write_number(expr)
@@ -126,7 +126,7 @@ function write(expr, context)
   local writer, operator = writers[expr[1]], expr[1]
   if writer then return writer(expr, context) end
   local within = not logic[operator] and operator or nil
-  return ("%s %s %s"):format(operand(expr[2], within, expr[3], context), operator,
+  return string.format("%s %s %s", operand(expr[2], within, expr[3], context), operator,
     operand(expr[3], within, expr[2], context))
 end
 

@@ -13,7 +13,7 @@ function M.gate_name(gate)
   for i, modifier in ipairs(gate.modifiers) do
     local value = modifier[2]
     local is_plain = value == nil or (value == 1 and modifier[1] ~= "pow")
-    parts[i] = is_plain and modifier[1] or ("%s(%s)"):format(modifier[1], value)
+    parts[i] = is_plain and modifier[1] or string.format("%s(%s)", modifier[1], value)
   end
   parts[#parts + 1] = gate.base.name
   return table.concat(parts, " @ ")

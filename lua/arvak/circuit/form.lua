@@ -105,7 +105,7 @@ local function key_of(modifiers)
   for i, modifier in ipairs(modifiers) do
     local value = modifier[2]
     parts[i] = modifier[1] .. (value and (math.type(value) == "integer" and "i" .. value
-      or ("d"):pack(value)) or "")
+      or string.pack("d", value)) or "")
   end
   return table.concat(parts, "\0")
 end

@@ -78,7 +78,7 @@ local definitions = {
 }
 
 local function define(names, definition)
-  for name in names:gmatch "%S+" do definitions[name] = definition end
+  for name in string.gmatch(names, "%S+") do definitions[name] = definition end
 end
 
 for axis, eighths in pairs { x = 4, y = 4, z = 4, h = 4 } do

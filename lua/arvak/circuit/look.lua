@@ -75,7 +75,7 @@ end
 -- What print shows: the drawing, of at most 200 lines.
 function M.print(circuit)
   local known = object.form_of(circuit)
-  if known.pending then return ("arvak.circuit (input %s is not bound)"):format(known.pending.name) end
+  if known.pending then return string.format("arvak.circuit (input %s is not bound)", known.pending.name) end
   return draw_text.draw(known, { width = columns_of_terminal(), ascii = false, lines = MOST_LINES })
 end
 
@@ -83,7 +83,7 @@ local SVG_WIDTH, LEAST_SVG_WIDTH, MOST_SVG_WIDTH = 1000, 200, 10000000
 
 local function write_file(path, content)
   if not (io and os) then   -- taken from this Lua state
-    return nil, errors.new("rpc", ("%s cannot be written: there are no io and os in this Lua state"):format(path))
+    return nil, errors.new("rpc", string.format("%s cannot be written: there are no io and os in this Lua state", path))
   end
   local draft <close>, message = core.draft(path)
   local ok = draft
@@ -91,7 +91,7 @@ local function write_file(path, content)
     draft:write(content)
     ok, message = draft:commit()
   end
-  if not ok then return nil, errors.new("rpc", ("%s cannot be written: %s"):format(path, message)) end
+  if not ok then return nil, errors.new("rpc", string.format("%s cannot be written: %s", path, message)) end
   return true
 end
 

@@ -21,15 +21,23 @@ local State = {}
 State.__index = State
 
 local MAX_OPERATIONS = 1000000
-local STEPS = 8                   -- of unfolding, for each operation that may be written
+local STEPS_ALLOWED, STEPS = 2, 8   -- of unfolding, for each operation that may be written, and for each that is
 local SERVER_OPERATIONS = 50000   -- what a server with its defaults takes
 
 -- Counts the work, so that no program can take the machine.
 function State:step()
   self.steps = self.steps + 1
-  if self.steps > STEPS * self.max_operations or self.writer.operations > self.max_operations then
-    refuse("more than %d operations after unfolding gates, modifiers and conditions", self.max_operations)
-  end
+  local written, most = self.writer.operations, self.max_operations
+  if self.steps > STEPS_ALLOWED * most + STEPS * written or written > most then self:refuse_operations() end
+end
+
+-- Refuses at once what will be written with more operations than there may be.
+function State:expect(operations)
+  if self.writer.operations + operations > self.max_operations then self:refuse_operations() end
+end
+
+function State:refuse_operations()
+  refuse("more than %d operations after unfolding gates, modifiers and conditions", self.max_operations)
 end
 
 -- given: values for parameters (name → number), or nil.
@@ -39,7 +47,8 @@ local function new_state(source, options, given, frugal_plan)
     form = source, version = source.version, limit = options.qubits, level = options.optimization_level or 0,
     max_operations = options.max_operations or math.max(MAX_OPERATIONS, 4 * source.block.n),
     steps = 0, writer = write.new(), store = decisions.new(), unmodified = {}, direct = {},
-    bits = {}, values = {}, reads = {}, measured = false, given = given, frugal = frugal_plan,
+    bits = {}, values = {}, reads = {}, measured = false, given = given, frugal = frugal_plan, sizes = {},
+    matrices = {}, matrix_count = 0,
   }, State)
   wires.start(state)
   return state
@@ -48,7 +57,7 @@ end
 -- ---- gates that need nothing but their name
 
 local direct_names = { u1 = "p", phase = "p", u3 = "u", U = "u", r = "prx", cphase = "cp", cu1 = "cp", CX = "cx" }
-for name in ("x y z h s sdg t tdg sx sxdg p rx ry rz u cx cy cz ch cp crz swap ccx cswap iswap"):gmatch "%S+" do
+for name in string.gmatch("x y z h s sdg t tdg sx sxdg p rx ry rz u cx cy cz ch cp crz swap ccx cswap iswap", "%S+") do
   direct_names[name] = name
 end
 local diagonal = { z = true, s = true, sdg = true, t = true, tdg = true, p = true, u1 = true, phase = true, rz = true,
@@ -60,7 +69,7 @@ local function direct_of(gate)
   local name = gate.library and direct_names[gate.name]
   if gate.library and gate.name == "u2" then name = "u" end
   if not name then return false end
-  local half = gate.name == "u2" and ("%.17g,"):format(math.pi / 2):gsub(",(%d)", ".%1") or ""
+  local half = gate.name == "u2" and string.gsub(string.format("%.17g,", math.pi / 2), ",(%d)", ".%1") or ""
   return {
     head = name .. (gate.params > 0 and "(" .. half or " "), params = gate.params, qubits = gate.qubits,
     first = diagonal[gate.name] and gate.qubits + 1 or first_target[gate.name] or 1,
@@ -271,15 +280,16 @@ end
 local function notes_of(state)
   local notes, operations = {}, state.writer.operations + 1
   if operations > SERVER_OPERATIONS then
-    notes[1] = ("%d operations: servers with their defaults refuse more than %d"):format(operations, SERVER_OPERATIONS)
+    notes[1] = string.format("%d operations: servers with their defaults refuse more than %d",
+      operations, SERVER_OPERATIONS)
   end
   if state.wires > math.max(state.form.qubit_count, 1) then
-    notes[#notes + 1] = ("%d qubits, of which the program declares %d: %s"):format(state.wires, state.form.qubit_count,
-      reasons_of(state))
+    notes[#notes + 1] = string.format("%d qubits, of which the program declares %d: %s",
+      state.wires, state.form.qubit_count, reasons_of(state))
   end
   if state.writer.resets > 0 then
-    notes[#notes + 1] = ("qubits are reset and used again (%d times), so the simulator runs each shot by itself")
-      :format(state.writer.resets)
+    notes[#notes + 1] = string.format("qubits are reset and used again (%d times), so the simulator runs each shot "
+      .. "by itself", state.writer.resets)
   end
   return notes
 end
@@ -299,8 +309,8 @@ end
 
 local function failure(source, refusal, position)
   local line, column = form.place(position)
-  local place = line and ("%s%d:%d: "):format(source.source and text.printable(source.source) .. ":" or "line ", line,
-    column) or ""
+  local place = line and string.format("%s%d:%d: ",
+    source.source and text.printable(source.source) .. ":" or "line ", line, column) or ""
   local fields = { line = line, column = column, source = source.source }
   return errors.new("invalid_circuit", place .. refusal.message, fields)
 end

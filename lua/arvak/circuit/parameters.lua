@@ -78,7 +78,7 @@ local function exact_number(value)
   end
   for digits = 15, 17 do
     local number = text.format_number("%." .. digits .. "g", value)
-    if tonumber(number) == value then return number:find("[.e]") and number or number .. ".0" end
+    if tonumber(number) == value then return string.find(number, "[.e]") and number or number .. ".0" end
   end
 end
 
@@ -105,13 +105,13 @@ local write
 -- An operand in parentheses where it binds less than its place needs, or begins with a sign behind an operator.
 local function operand(angle, least, style, is_right)
   local written, tight = write(angle, style)
-  local needs = tight < least or (is_right and written:find("^-"))
+  local needs = tight < least or (is_right and string.find(written, "^-"))
   return needs and "(" .. written .. ")" or written
 end
 
 local function write_number(angle, style)
   local written = style.number(angle)
-  return written, (written:find("^-") or written:find("[*/]")) and 2 or ATOM
+  return written, (string.find(written, "^-") or string.find(written, "[*/]")) and 2 or ATOM
 end
 
 -- The text of an angle, and how tight it binds.
@@ -124,7 +124,7 @@ function write(angle, style)
   local tight = tightness[operator]
   if not tight then
     local more = b ~= nil and ", " .. write(b, style) or ""
-    return ("%s(%s%s)"):format(operator, write(a, style), more), ATOM
+    return string.format("%s(%s%s)", operator, write(a, style), more), ATOM
   end
   local space = tight == 1 and " " or style.space
   local sign = operator == "^" and style.power or operator

@@ -61,6 +61,12 @@ end
 
 -- ---- texts
 
+-- A text whose lines all end with a line feed, also those that end with a carriage return alone.
+local function with_lines(body)
+  if not body:find("\r[^\n]") then return body end
+  return (body:gsub("\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
+end
+
 local run_text
 
 local function run_include(reading, env, words)
@@ -73,6 +79,7 @@ local function run_include(reading, env, words)
   words:expect(";", "after the name of a file")
   local body, path = includes.open(reading, name, at)
   if not body then return end
+  body = with_lines(body)
   reading.texts[#reading.texts + 1] = { body = body, name = path }
   reading.open[#reading.open + 1] = path
   local inner = scanner.new(body, #reading.texts * fault.TEXTS)
@@ -148,6 +155,7 @@ end
 -- ---- reading
 
 local function new_reading(body, options)
+  body = with_lines(body)
   return {
     texts = { { body = body, name = options.name } }, files = {}, open = { options.path }, included = 0, bytes = #body,
     include_path = options.include_path,
@@ -223,7 +231,7 @@ local function check_names(made, inputs)
   for _, input in ipairs(made.inputs) do known[input.name] = true end
   for name in pairs(inputs) do
     if not known[name] then
-      return nil, errors.new("invalid_circuit", ("there is no input %s"):format(tostring(name)))
+      return nil, errors.new("invalid_circuit", string.format("there is no input %s", tostring(name)))
     end
   end
   return made
@@ -256,7 +264,7 @@ local function include_path(value)
   if value == nil then return {} end
   if type(value) == "string" then return { check.path(value, "include_path") } end
   local list = check.list(value, "include_path", "include_path", "folder")
-  for i, folder in ipairs(list) do check.path(folder, ("include_path[%d]"):format(i)) end
+  for i, folder in ipairs(list) do check.path(folder, string.format("include_path[%d]", i)) end
   return list
 end
 
@@ -292,7 +300,7 @@ function M.load(path, options)
   local read_options = options_of(options, "load")
   local body, message = includes.read_file(path)
   if not body then
-    return nil, errors.new("invalid_circuit", ("%s cannot be read: %s"):format(path, message), { source = path })
+    return nil, errors.new("invalid_circuit", string.format("%s cannot be read: %s", path, message), { source = path })
   end
   read_options.name, read_options.path = read_options.name or path, path
   if not read_options.given_most then read_options.max_operations = most_operations(nil, body) end

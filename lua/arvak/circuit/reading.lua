@@ -64,7 +64,7 @@ local function is_identity(reading)
   return true
 end
 
-local ONE = ("1"):byte()
+local ONE = string.byte("1")
 
 local function is_within(value, most)
   return math.type(value) and value >= 0 and value <= most and value == math.floor(value)
@@ -89,7 +89,7 @@ local function is_sound(reading)
   return true
 end
 
-local ZERO = ("0"):byte()
+local ZERO = string.byte("0")
 
 -- The character of a key over the wires that a bit is, or nil when it is a function of several.
 local function place_of(reading, ref)
@@ -104,7 +104,7 @@ local function translator(reading)
   for i, node in ipairs(nodes) do places[i] = math.tointeger(wires - node[1]) end
   for i, ref in ipairs(bits) do direct[count + 1 - i] = place_of(reading, ref) or 0 end
   return function(raw)
-    local bytes = { raw:byte(1, wires) }
+    local bytes = { string.byte(raw, 1, wires) }
     for i = 1, count do
       local ref = direct[i] == 0 and bits[count + 1 - i]
       while ref and ref > 1 do
@@ -117,24 +117,26 @@ local function translator(reading)
 end
 
 local function wrong_key(raw, reading)
-  return nil, errors.new("rpc", ("the counts have the key %q, expected %d characters 0 and 1, one for each qubit "
-    .. "of the circuit that was sent"):format(raw, reading.wires))
+  return nil, errors.new("rpc", string.format("the counts have the key %q, expected %d characters 0 and 1, "
+    .. "one for each qubit of the circuit that was sent", raw, reading.wires))
 end
 
 -- A key without the zeros that the service has put on the left; nil when it is none of this circuit.
 local function trimmed(raw, reading)
   local width, wires = #raw, reading.wires
-  if raw:find "[^01]" then return nil end
+  if string.find(raw, "[^01]") then return nil end
   if width == wires then return raw end
-  if width ~= reading.padded or raw:find("1", 1, true) and raw:find("1", 1, true) <= width - wires then return nil end
-  return raw:sub(width - wires + 1)
+  local first = string.find(raw, "1", 1, true)
+  if width ~= reading.padded or first and first <= width - wires then return nil end
+  return string.sub(raw, width - wires + 1)
 end
 
 -- Counts (a table of bitstrings) over the bits of the program, or nil and an error.
 function M.read(reading, counts)
   if type(reading) ~= "table" or reading.version ~= VERSION then
-    return nil, errors.new("rpc", ("a way of reading of version %s, expected %d: it was written by another release")
-      :format(tostring(type(reading) == "table" and reading.version), VERSION))
+    return nil, errors.new("rpc", string.format("a way of reading of version %s, expected %d: "
+      .. "it was written by another release",
+      tostring(type(reading) == "table" and reading.version), VERSION))
   end
   if not is_sound(reading) then return nil, errors.new("rpc", "a way of reading that is damaged") end
   local translate = not is_identity(reading) and translator(reading)

@@ -5,12 +5,12 @@ local Refusal = {}
 
 -- Raises a refusal.
 function M.raise(format, ...)
-  error(setmetatable({ message = format:format(...) }, Refusal), 0)
+  error(setmetatable({ message = string.format(format, ...) }, Refusal), 0)
 end
 
 -- Raises a refusal that values for the parameters may lift.
 function M.for_values(format, ...)
-  error(setmetatable({ message = format:format(...), needs_values = true }, Refusal), 0)
+  error(setmetatable({ message = string.format(format, ...), needs_values = true }, Refusal), 0)
 end
 
 -- Whether a value was raised here.

@@ -57,7 +57,7 @@ end
 local Writer = {}
 Writer.__index = Writer
 
-local function is_physical(register) return register.name:find("^%$") ~= nil end
+local function is_physical(register) return string.find(register.name, "^%$") ~= nil end
 
 -- Names for registers, variables, parameters and, when they are met, gates.
 local function new_writer(known)
@@ -75,7 +75,7 @@ end
 
 local function indexed(register, name, index, form_has_index)
   if register.scalar or not form_has_index then return name end
-  return ("%s[%d]"):format(name, index)
+  return string.format("%s[%d]", name, index)
 end
 
 function Writer:qubit(q)
@@ -121,7 +121,7 @@ function Writer:define(gate)
   local name = names.unique(gate.name, self.taken)
   self.gates[gate] = name
   local list = table.concat(qubits, ", ", 0, gate.qubits - 1)
-  self.heads[#self.heads + 1] = ("gate %s%s %s {\n%s%s}"):format(name,
+  self.heads[#self.heads + 1] = string.format("gate %s%s %s {\n%s%s}", name,
     gate.params > 0 and "(" .. table.concat(arguments, ", ") .. ")" or "", list, table.concat(body, "\n"),
     #body > 0 and "\n" or "")
   return name
@@ -140,7 +140,7 @@ local function write_modifier(modifier)
   local kind, value = modifier[1], modifier[2]
   if kind == "inv" then return "inv @ " end
   if kind ~= "pow" and value == 1 then return kind .. " @ " end
-  return ("%s(%s) @ "):format(kind, math.type(value) == "integer" and value or parameters.source(value))
+  return string.format("%s(%s) @ ", kind, math.type(value) == "integer" and value or parameters.source(value))
 end
 
 function Writer:gate_name(gate)
@@ -176,12 +176,12 @@ writers[form.BARRIER] = function(_, op, scope)
 end
 
 writers[form.ASSIGN] = function(writer, op)
-  return ("%s = %s;"):format(writer:target(op[2]), expressions.assigned(op[2], op[3], writer.form, writer.rename))
+  return string.format("%s = %s;", writer:target(op[2]), expressions.assigned(op[2], op[3], writer.form, writer.rename))
 end
 
 local function write_if(writer, op, scope, lines)
   local indent = scope.indent
-  lines[#lines + 1] = ("%sif (%s) {"):format(indent, expressions.source(op[2], writer.form, writer.rename))
+  lines[#lines + 1] = string.format("%sif (%s) {", indent, expressions.source(op[2], writer.form, writer.rename))
   scope.indent = indent .. "  "
   write_block(writer, op[3], scope, lines)
   if op[4] and op[4].n > 0 then
@@ -208,22 +208,22 @@ end
 
 local function declare(lines, writer, word, register)
   if is_physical(register) then return end
-  local size = register.scalar and "" or ("[%d]"):format(register.size)
-  lines[#lines + 1] = ("%s%s %s;"):format(word, size, writer.rename[register])
+  local size = register.scalar and "" or string.format("[%d]", register.size)
+  lines[#lines + 1] = string.format("%s%s %s;", word, size, writer.rename[register])
 end
 
 -- A bit that is declared here would be reported; a variable that holds one is not.
 local function declare_variable(lines, writer, variable)
   local type, width = variable.type, variable.width
   if type == "bit" then type = (width or 1) == 1 and "bool" or "uint" end
-  local size = type ~= "bool" and width and ("[%d]"):format(width) or ""
-  lines[#lines + 1] = ("%s%s %s;"):format(type, size, writer.rename[variable])
+  local size = type ~= "bool" and width and string.format("[%d]", width) or ""
+  lines[#lines + 1] = string.format("%s%s %s;", type, size, writer.rename[variable])
 end
 
 local function declarations(writer)
   local known, lines = writer.form, {}
   for _, name in ipairs(known.parameters) do
-    lines[#lines + 1] = ("input float[64] %s;"):format(writer.parameters[name])
+    lines[#lines + 1] = string.format("input float[64] %s;", writer.parameters[name])
   end
   for _, register in ipairs(known.qubits) do declare(lines, writer, "qubit", register) end
   for _, register in ipairs(known.bits) do declare(lines, writer, "bit", register) end

@@ -60,7 +60,7 @@ local function check_places(list, from, into, kind, name, each)
   if size ~= count then check.misuse("%s: got %d, expected %d: one for each %s", name, size, count, each) end
   local map, seen = {}, {}
   for i = 1, count do
-    local place = check_integer(plain[i], ("%s[%d]"):format(name, i), 0, most - 1)
+    local place = check_integer(plain[i], string.format("%s[%d]", name, i), 0, most - 1)
     if seen[place] then check.misuse("%s[%d]: got %d for the second time", name, i, place) end
     seen[place] = true
     map[i - 1] = place
@@ -123,13 +123,13 @@ local function gates_of(circuit, method)
 end
 
 local own_inverse = {}
-for name in ("id x y z h cx CX cy cz ch swap ccx ccz cswap c3x c4x ecr rccx"):gmatch("%S+") do
+for name in string.gmatch("id x y z h cx CX cy cz ch swap ccx ccz cswap c3x c4x ecr rccx", "%S+") do
   own_inverse[name] = true
 end
 local partner = { s = "sdg", t = "tdg", sx = "sxdg", cs = "csdg" }
 for name, other in pairs { s = "sdg", t = "tdg", sx = "sxdg", cs = "csdg" } do partner[other] = name end
 local negated = {}
-for name in ("p phase u1 rx ry rz cp cphase cu1 crx cry crz rxx ryy rzz rzx gphase"):gmatch("%S+") do
+for name in string.gmatch("p phase u1 rx ry rz cp cphase cu1 crx cry crz rxx ryy rzz rzx gphase", "%S+") do
   negated[name] = true
 end
 

@@ -117,7 +117,7 @@ local TAIL = "m = measure q;\n"
 
 -- The whole text for so many wires; of a template its pieces, strings and expressions by turns.
 function Writer:finish(wires)
-  local head = HEAD:format(wires, wires)
+  local head = string.format(HEAD, wires, wires)
   if not self.has_gaps then return head .. table.concat(self.pieces, "", 1, self.n) .. TAIL end
   local joined, from = {}, 1
   for i = 1, self.n do

@@ -6,6 +6,7 @@ local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local source = require "arvak.command.source"
+local text = require "arvak.command.text"
 local where = require "arvak.command.where"
 
 local M = {}
@@ -103,7 +104,8 @@ end
 
 local function batch_options(options)
   return { journal = options.journal, transport = options.transport, on_unknown = options.on_unknown,
-    timeout = options.max_wait, progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
+    timeout = options.max_wait, extend = options.extend, label = options.label,
+    progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
 end
 
 local function execute(client, inputs, backend, options)
@@ -115,19 +117,86 @@ local function execute(client, inputs, backend, options)
 end
 
 local function check_journal(options)
-  local name = options.journal
-  if not name then return end
-  if name:find "^postgres[a-z]*://" then
-    ends.usage("--journal: got %s, expected a file: there are no journals in PostgreSQL yet",
-      (name:gsub("//.*@", "//…@")))
-  end
+  text.check_database(options.journal, "--journal")
+  if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
 end
+
+-- Whether the journal has an end for each of so many circuits, so that no server is needed.
+local function is_done(options, count)
+  local journal = options.journal and arvak.journal(options.journal)
+  if not journal then return false end
+  local counts = journal:counts()
+  journal:close()
+  return counts.completed + (options.retry_failed and 0 or counts.failed) >= count
+end
+
+-- ---- a plan
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file ~= nil
+end
+
+-- What the journal lets the batch do, and how many of what is kept have failed.
+local function make_plan(inputs, backend, options)
+  local name = options.journal
+  if not name or not (text.is_postgres(name) or exists(name)) then
+    return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
+  end
+  local journal, err = arvak.journal(name)
+  if not journal then ends.fail(err) end
+  local plan
+  plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
+  local failed = journal:counts().failed
+  journal:close()
+  if not plan then ends.fail(err) end
+  return plan, failed
+end
+
+-- 1,940
+local function grouped(count)
+  local digits = ("%d"):format(count)
+  return (digits:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
+end
+
+local function print_plan_text(plan, id, failed, options)
+  local line = ("%s kept, %s followed, %s to send, %s unknown"):format(grouped(plan.kept), grouped(plan.followed),
+    grouped(plan.to_send), grouped(plan.unknown))
+  if plan.invalid > 0 then line = line .. (", %s invalid"):format(grouped(plan.invalid)) end
+  if options.retry_failed and failed > 0 then line = line .. ("; %s failed, once more"):format(grouped(failed)) end
+  out.write(line, "\n")
+  local differs = plan.differs
+  if not differs then return end
+  local name = id and " (" .. out.printable(id) .. ")" or ""
+  local place = differs.index and ("circuit %d%s: "):format(differs.index, name) or ""
+  out.write("The batch would be refused: ", place, differs.why, "\n")
+end
+
+local function print_plan(inputs, backend, options)
+  local plan, failed = make_plan(inputs, backend, options)
+  local differs = plan.differs
+  local input = differs and differs.index and inputs[differs.index]
+  local id = input and input.id
+  if options.format == "json" then
+    out.line("total", plan.total, "kept", plan.kept, "followed", plan.followed, "to_send", plan.to_send, "unknown",
+      plan.unknown, "invalid", plan.invalid, "failed", failed, "differs",
+      differs and out.raw(out.object(table.pack("index", differs.index, "id", id, "message", differs.why))) or nil)
+  else
+    print_plan_text(plan, id, failed, options)
+  end
+  return differs and ends.codes.failed or ends.codes.ok
+end
+
+-- ---- the subcommand
 
 function M.batch(options)
   local settings = where.settings(options)
   check_journal(options)
   local inputs = source.inputs(options, settings.shots)
-  local client <close> = where.connect(settings)
+  if options.dry_run then return print_plan(inputs, settings.backend, options) end
+  local client <close> = where.connect(settings, true)
+  if not is_done(options, #inputs) then where.reach(client, settings, options.max_wait) end
   local ok, r, err = pcall(execute, client, inputs, settings.backend, options)
   if not ok then
     if ends.is_interrupt(r) then tell_how_to_go_on(options) end

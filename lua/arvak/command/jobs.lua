@@ -84,7 +84,7 @@ end
 
 function M.status(options)
   local ids = ids_of(options)
-  local client <close> = where.connect(where.settings(options))
+  local client <close> = where.connect(where.settings(options), true)
   local list = look_at(client, ids)
   printers[options.format](list)
   local code = ends.codes.ok
@@ -97,7 +97,7 @@ end
 function M.result(options)
   local ids = ids_of(options)
   local circuit = options.circuit and source.all({ options.circuit }, options.param)[1]
-  local client <close> = where.connect(where.settings(options))
+  local client <close> = where.connect(where.settings(options), true)
   local printer = results.printer(options.format, "job", #ids == 1)
   for _, id in ipairs(ids) do
     local result, err = client:get_job_result(id, circuit and { circuit = circuit } or nil)
@@ -137,7 +137,9 @@ end
 
 function M.watch(options)
   local ids = ids_of(options)
-  local client <close> = where.connect(where.settings(options))
+  local settings = where.settings(options)
+  local client <close> = where.connect(settings, true)
+  where.reach(client, settings, options.max_wait)
   local codes = {}
   local function watch_all()
     local outcomes, err = arvak.map(ids, function(id, index) codes[index] = watch_one(client, options, id) end,
@@ -157,7 +159,7 @@ end
 
 function M.cancel(options)
   local ids = ids_of(options)
-  local client <close> = where.connect(where.settings(options))
+  local client <close> = where.connect(where.settings(options), true)
   local code = ends.codes.ok
   for _, id in ipairs(ids) do
     local ok, err = client:cancel_job(id)

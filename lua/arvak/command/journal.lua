@@ -3,11 +3,13 @@
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
+local text = require "arvak.command.text"
 
 local M = {}
 
 -- Opens the journal; ends the command when it cannot be read.
 function M.open(path)
+  text.check_database(path, "<name>")
   local journal, err = arvak.journal(path)
   if not journal then ends.fail(err) end
   return journal

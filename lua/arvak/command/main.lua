@@ -3,9 +3,19 @@
 -- SPDX-License-Identifier: Apache-2.0
 local ends = require "arvak.command.ends"
 
+-- How wide help may be, where there is to be some.
+local function columns_for_help(arguments)
+  for _, word in ipairs(arguments) do
+    if word == "--help" or word:find "^%-%l*h$" then
+      local screen = require "arvak.command.screen"
+      return screen.columns()
+    end
+  end
+end
+
 local function parse(arguments, version)
   local parser = require "arvak.command.parser"
-  local root, commands = parser.new(version)
+  local root, commands = parser.new(version, columns_for_help(arguments))
   local ok, options = root:pparse(arguments)
   if ok then return options end
   local name = commands[arguments[1]] and " " .. arguments[1] or ""
@@ -50,6 +60,11 @@ local function complain(caught)
   return ends.is_stop(caught) and caught.code or ends.codes.failed
 end
 
+local function hint(code)
+  local out = require "arvak.command.out"
+  if not out.is_quiet() then io.stderr:write("Try: ", ends.hints[code], "\n") end
+end
+
 -- Runs the command with these arguments; does not return. version: of the library.
 return function(arguments, version)
   if arguments[1] == "--version" then   -- before anything is loaded
@@ -59,6 +74,6 @@ return function(arguments, version)
   local ok, code = pcall(run, arguments, version)
   if not ok then code = complain(code) end
   io.stdout:flush()
-  if ends.hints[code] then io.stderr:write("Try: ", ends.hints[code], "\n") end
+  if ends.hints[code] then hint(code) end
   os.exit(code, true)
 end

@@ -2,6 +2,7 @@
 -- gone (a closed pipe) nothing more is written and the command ends quietly.
 -- SPDX-License-Identifier: Apache-2.0
 local ends = require "arvak.command.ends"
+local screen = require "arvak.command.screen"
 local text = require "arvak.command.text"
 
 local M = {}
@@ -130,11 +131,13 @@ function M.error(err)
     "retryable", err.retryable, "maybe_executed", err.maybe_executed, "line", err.line, "column", err.column)))
 end
 
--- ---- CSV
+-- ---- CSV. A text that a spreadsheet would run as a formula gets an apostrophe before it.
 
 local function csv_cell(value)
   if value == nil then return "" end
-  local cell = type(value) == "number" and text.number(value) or tostring(value)
+  local is_number = type(value) == "number"
+  local cell = is_number and text.number(value) or tostring(value)
+  if not is_number and cell:find "^[=+@\t\r\n-]" then cell = "'" .. cell end
   if cell:find '[",\r\n]' then cell = '"' .. cell:gsub('"', '""') .. '"' end
   return cell
 end
@@ -148,26 +151,51 @@ end
 
 -- ---- tables for people: columns are as wide as their widest cell
 
--- header: names; rows: lists of texts, false for nothing.
-function M.table(header, rows)
-  local widths = {}
+local function width_of(cell) return utf8.len(cell) or #cell end
+
+-- The width of each column, and of all; cells become texts.
+local function measure(header, rows)
+  local widths, total = {}, 2 * (#header - 1)
   for column, name in ipairs(header) do
     widths[column] = #name
     for _, row in ipairs(rows) do
       row[column] = row[column] and text.printable(tostring(row[column])) or "-"
-      widths[column] = math.max(widths[column], utf8.len(row[column]) or #row[column])
+      widths[column] = math.max(widths[column], width_of(row[column]))
+    end
+    total = total + widths[column]
+  end
+  return widths, total
+end
+
+local function write_row(row, widths, shade)
+  local cells = {}
+  for column, cell in ipairs(row) do
+    local padding = column == #row and "" or (" "):rep(widths[column] - width_of(cell))
+    cells[column] = (shade and M.paint(shade, cell) or cell) .. padding
+  end
+  M.write(table.concat(cells, "  "), "\n")
+end
+
+-- A line for each cell, for a screen that is too narrow for a line for each row.
+local function write_blocks(header, rows)
+  local widest = 0
+  for _, name in ipairs(header) do widest = math.max(widest, #name) end
+  for i, row in ipairs(rows) do
+    if i > 1 then M.write "\n" end
+    for column, name in ipairs(header) do
+      M.write(M.paint("bold", name), (" "):rep(widest - #name + 2), row[column], "\n")
     end
   end
-  local function line(row, shade)
-    local cells = {}
-    for column, cell in ipairs(row) do
-      local padding = column == #row and "" or (" "):rep(widths[column] - (utf8.len(cell) or #cell))
-      cells[column] = (shade and M.paint(shade, cell) or cell) .. padding
-    end
-    M.write(table.concat(cells, "  "), "\n")
+end
+
+-- header: names; rows: lists of texts, false for nothing.
+function M.table(header, rows)
+  local widths, total = measure(header, rows)
+  if target == io.stdout and not output and screen.is_terminal(1) and total > screen.columns() and #rows > 0 then
+    return write_blocks(header, rows)
   end
-  line(header, "bold")
-  for _, row in ipairs(rows) do line(row) end
+  write_row(header, widths, "bold")
+  for _, row in ipairs(rows) do write_row(row, widths) end
 end
 
 M.printable = text.printable

@@ -3,50 +3,9 @@
 -- SPDX-License-Identifier: Apache-2.0
 local argparse = require "argparse"
 local ends = require "arvak.command.ends"
+local values = require "arvak.command.values"
 
 local M = {}
-
--- ---- values
-
-local function whole(least)
-  return function(text)
-    local value = math.tointeger(tonumber(text))
-    if value and value >= least then return value end
-    return nil, ("got '%s', expected a whole number from %d on"):format(text, least)
-  end
-end
-
-local function level(text)
-  local value = math.tointeger(tonumber(text))
-  if value and value >= 0 and value <= 3 then return value end
-  return nil, ("got '%s', expected 0, 1, 2 or 3"):format(text)
-end
-
-local function number(text)
-  local value = tonumber(text)
-  if value then return math.tointeger(value) or value end
-  return nil, ("got '%s', expected a number"):format(text)
-end
-
-local function seconds(text)
-  local value = tonumber(text)
-  if value and value >= 0 and value < math.huge then return value end
-  return nil, ("got '%s', expected seconds"):format(text)
-end
-
-local function parameter(text)
-  local name, value = text:match "^([%a_][%w_]*)=(.+)$"
-  value = value and tonumber(value)
-  if value then return { name, value } end
-  return nil, ("got '%s', expected name=number, such as theta=0.5"):format(text)
-end
-
-local function sweep(text)
-  local name, from, to, count = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):(%d+)$"
-  from, to, count = tonumber(from), tonumber(to), math.tointeger(tonumber(count))
-  if from and to and count and count >= 1 then return { name, from, to, count } end
-  return nil, ("got '%s', expected name=from:to:count, such as theta=0:3.14:64"):format(text)
-end
 
 -- ---- options that several subcommands share
 
@@ -68,20 +27,27 @@ local function add_where(command)
     command:option("--ca", "Certificates to trust; implies --tls."):argname "<file>",
     command:option("--cert", "The client's certificate; implies --tls."):argname "<file>",
     command:option("--key", "The key of the client's certificate."):argname "<file>",
-    command:option("--timeout", "Seconds that one call may take (default: 30)."):convert(seconds):argname "<seconds>")
+    command:option("--server-name", "The name that the server's certificate must have; implies --tls.")
+      :argname "<name>",
+    command:option("--timeout", "Seconds that one call may take (default: 30)."):convert(values.seconds)
+      :argname "<seconds>")
 end
 
 local function add_param(command)
-  command:option("--param", "Binds a parameter of the circuit; may be given again."):convert(parameter):count "*"
-    :argname "<name=value>"
+  command:option("--param", "Binds a parameter of the circuit, to 0.5 or pi/2; may be given again.")
+    :convert(values.parameter):count "*":argname "<name=value>"
+end
+
+local function add_label(command)
+  command:option("--label", "Note the jobs with this label in the ledger that arvak jobs lists."):argname "<text>"
 end
 
 local function add_circuit(command, backend)
   command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
   command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
-    :convert(whole(1)):argname "<n>"
+    :convert(values.whole(1)):argname "<n>"
   command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0); 2 and 3 take only gates "
-    .. "on one qubit."):convert(level):argname "<n>"
+    .. "on one qubit."):convert(values.level):argname "<n>"
   add_param(command)
 end
 
@@ -95,8 +61,9 @@ function makers.run(parser)
   local command = parser:command("run", "Run circuits and print what was counted.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):args "+":argname "<file>"
   add_circuit(command)
-  command:option("--max-wait", "Seconds to wait for each job (default: until it ends)."):convert(seconds)
+  command:option("--max-wait", "Seconds to wait for each job (default: until it ends)."):convert(values.seconds)
     :argname "<seconds>"
+  add_label(command)
   add_output(command, formats.results, "histogram")
   add_where(command)
   return command, { "arvak run bell.qasm --shots 1000 --address embedded",
@@ -107,6 +74,7 @@ function makers.submit(parser)
   local command = parser:command("submit", "Submit circuits and print a job's id for each.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):args "+":argname "<file>"
   add_circuit(command)
+  add_label(command)
   add_output(command, { "table", "json" }, "table")
   add_where(command)
   return command, { "arvak submit bell.qasm", "arvak submit *.qasm --shots 4096 > jobs.txt" }
@@ -121,7 +89,7 @@ function makers.status(parser)
   add_jobs(command)
   add_output(command, formats.records, "table")
   add_where(command)
-  return command, { "arvak status 4f0c…", "arvak status - --format json < jobs.txt" }
+  return command, { "arvak status 4f0c9d", "arvak status - --format json < jobs.txt" }
 end
 
 function makers.result(parser)
@@ -131,16 +99,17 @@ function makers.result(parser)
   add_param(command)
   add_output(command, formats.results, "histogram")
   add_where(command)
-  return command, { "arvak result 4f0c…", "arvak result 4f0c… --circuit bell.qasm --format csv" }
+  return command, { "arvak result 4f0c9d", "arvak result 4f0c9d --circuit bell.qasm --format csv" }
 end
 
 function makers.watch(parser)
   local command = parser:command("watch", "Print each change of jobs until they have ended.")
   add_jobs(command)
-  command:option("--max-wait", "Seconds to watch (default: until they end)."):convert(seconds):argname "<seconds>"
+  command:option("--max-wait", "Seconds to watch (default: until they end)."):convert(values.seconds)
+    :argname "<seconds>"
   add_output(command, { "table", "json" }, "table")
   add_where(command)
-  return command, { "arvak watch 4f0c…", "arvak watch - --max-wait 60 < jobs.txt" }
+  return command, { "arvak watch 4f0c9d", "arvak watch - --max-wait 60 < jobs.txt" }
 end
 
 function makers.cancel(parser)
@@ -148,7 +117,7 @@ function makers.cancel(parser)
   add_jobs(command)
   add_output(command, { "table", "json" }, "table")
   add_where(command)
-  return command, { "arvak cancel 4f0c…", "arvak cancel - < jobs.txt" }
+  return command, { "arvak cancel 4f0c9d", "arvak cancel - < jobs.txt" }
 end
 
 function makers.backends(parser)
@@ -163,28 +132,31 @@ function makers.batch(parser)
   local command = parser:command("batch", "Run many circuits; with a journal, nothing is lost and nothing runs twice.")
   command:argument("source", "Files, folders, .jsonl manifests, or - for a list of names."):args "+":argname "<source>"
   add_circuit(command)
-  command:option("--sweep", "Runs each circuit at count values of a parameter; several multiply."):convert(sweep)
-    :count "*":argname "<name=from:to:count>"
-  command:option("--journal", "Note there what was sent and what came; the same command goes on."):argname "<file>"
-  command:option("--workers", "Jobs that are submitted and unfinished at once (default: 32)."):convert(whole(1))
-    :argname "<n>"
+  command:option("--sweep", "Runs each circuit at count values of a parameter; several multiply.")
+    :convert(values.sweep):count "*":argname "<name=from:to:count>"
+  command:option("--journal", "A file, or a PostgreSQL database that several machines share: note there what was sent "
+    .. "and what came; the same command goes on."):argname "<name>"
+  command:flag("--extend", "The journal may be of the first of these circuits; the others are added.")
+  command:flag("--dry-run", "Say what the journal lets the batch do, and do nothing.")
+  add_label(command)
+  command:option("--workers", "Jobs that are submitted and unfinished at once (default: 32).")
+    :convert(values.whole(1)):argname "<n>"
   command:option("--transport", "auto, stream or unary."):choices { "auto", "stream", "unary" }:default "auto"
     :argname "<way>"
   command:option("--on-unknown", "A submit of which nobody knows whether it made a job: fail or resubmit.")
     :choices { "fail", "resubmit" }:default "fail":argname "<what>"
   command:flag("--retry-failed", "Run once more what failed.")
-  command:option("--max-wait", "Seconds for the whole batch (default: until it ends)."):convert(seconds)
+  command:option("--max-wait", "Seconds for the whole batch (default: until it ends)."):convert(values.seconds)
     :argname "<seconds>"
-  command:flag("-q --quiet", "Print no progress.")
   add_output(command, { "csv", "json" }, "csv")
   add_where(command)
   return command, { "arvak batch circuits/ --journal run.db --output results.csv",
-    "arvak batch ansatz.qasm --sweep theta=0:3.14:64 -o sweep.csv" }
+    "arvak batch ansatz.qasm --sweep theta=0:2*pi:64 -o sweep.csv" }
 end
 
 function makers.journal(parser)
   local command = parser:command("journal", "What stands in the journal of a batch.")
-  command:argument("file", "The journal."):argname "<file>"
+  command:argument("file", "The journal: a file, or a PostgreSQL database."):argname "<name>"
   command:option("--state", "Only circuits in this state.")
     :choices { "intent", "submitted", "completed", "failed", "unknown" }:argname "<state>"
   add_output(command, formats.records, "table")
@@ -193,9 +165,24 @@ end
 
 function makers.report(parser)
   local command = parser:command("report", "A journal as one page of HTML.")
-  command:argument("file", "The journal."):argname "<file>"
+  command:argument("file", "The journal: a file, or a PostgreSQL database."):argname "<name>"
   command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
   return command, { "arvak report run.db -o report.html", "arvak report run.db > report.html" }
+end
+
+function makers.jobs(parser)
+  local command = parser:command("jobs", "The jobs that were submitted from here, the newest first.")
+  command:option("--label", "Only those with this label."):argname "<text>"
+  command:option("--state", "Only those that were last seen in this state."):choices(values.states):argname "<state>"
+  command:option("--backend", "Only those on this backend."):argname "<id>"
+  command:option("--since", "Only those of the last 30m, 12h or 7d, or since a date such as 2026-03-01.")
+    :convert(values.since):argname "<time>"
+  command:option("--limit", "So many at most (default: 50; 0: all)."):convert(values.whole(0)):default "50"
+    :argname "<n>"
+  command:option("--ledger", "A file, or a PostgreSQL database (default: $XDG_STATE_HOME/arvak/jobs.db).")
+    :argname "<name>"
+  add_output(command, formats.records, "table")
+  return command, { "arvak jobs --label vqe --state running", "arvak jobs --since 7d --format json" }
 end
 
 function makers.check(parser)
@@ -210,7 +197,7 @@ function makers.draw(parser)
   local command = parser:command("draw", "Draw a circuit.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):argname "<file>"
   command:flag("--ascii", "Without Unicode.")
-  command:option("--width", "Columns (default: of the terminal, else 80)."):convert(whole(20)):argname "<n>"
+  command:option("--width", "Columns (default: of the terminal, else 80)."):convert(values.whole(20)):argname "<n>"
   command:option("--svg", "Write an SVG image to this file."):argname "<file>"
   return command, { "arvak draw bell.qasm", "arvak draw bell.qasm --svg bell.svg" }
 end
@@ -246,7 +233,7 @@ function makers.serve(parser)
   command:option("--api-key-file", "A file that holds the key that each call must bring."):argname "<file>"
   for _, option in ipairs(M.server_options) do
     local made = command:option("--" .. option[1], option[3]):argname "<value>"
-    if option[2] == "number" then made:convert(number) end
+    if option[2] == "number" then made:convert(values.number) end
   end
   command:option("--fault", "Fail on purpose, such as rpc=SubmitJob,status=UNAVAILABLE,rate=0.2; may be given again.")
     :count "*":argname "<fault>"
@@ -265,8 +252,8 @@ function makers.manual(parser)
   return command, { "arvak manual | man -l -", "arvak manual > arvak.1" }
 end
 
-M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "check",
-  "draw", "convert", "serve", "completion", "manual" }
+M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "jobs",
+  "check", "draw", "convert", "serve", "completion", "manual" }
 
 -- ---- the parser
 
@@ -297,10 +284,11 @@ function M.exit_codes()
   return table.concat(lines, "\n")
 end
 
--- The parser, and name → { command, examples }.
-function M.new(version)
+-- The parser, and name → { command, examples }. columns: of the help (80).
+function M.new(version, columns)
+  columns = columns or 80
   local parser = argparse("arvak", "Quantum circuits from a shell: run them, follow the jobs, fetch the counts.")
-    :help_max_width(100):help_description_margin(32):command_target "command"
+    :help_max_width(math.min(columns, 100)):help_description_margin(columns < 70 and 8 or 30):command_target "command"
     :epilog("Exit codes:\n" .. M.exit_codes() .. "\n\narvak <command> --help says more. man arvak has it all.")
   parser:flag("--version", "Print the version."):action(function()
     print("arvak " .. version)
@@ -311,6 +299,7 @@ function M.new(version)
   local commands = {}
   for _, name in ipairs(M.names) do
     local command, examples = makers[name](parser)
+    command:flag("-q --quiet", "Print no progress, summaries or hints: results and errors alone.")
     command:usage(("Usage: arvak %s [options]%s"):format(name, usage_of(command)))
     command:epilog("Examples:\n  " .. table.concat(examples, "\n  "))
     join_names(command)

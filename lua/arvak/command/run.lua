@@ -13,7 +13,7 @@ local function submit_all(client, circuits, settings, options)
   local futures = {}
   for i, circuit in ipairs(circuits) do
     futures[i] = client:submit_qasm_future(circuit, settings.backend, { shots = settings.shots,
-      optimization_level = options.optimization, max_wait = options.max_wait })
+      optimization_level = options.optimization, max_wait = options.max_wait, label = options.label })
   end
   return futures
 end
@@ -38,7 +38,7 @@ end
 function M.run(options)
   local settings = where.settings(options)
   local circuits = source.all(options.file, options.param)
-  local client <close> = where.connect(settings)
+  local client <close> = where.connect(settings, true)
   local futures = submit_all(client, circuits, settings, options)
   local ok, code = pcall(print_all, futures, options)
   if ok then return code end
@@ -63,11 +63,11 @@ function M.submit(options)
     ends.usage "submit: the jobs of an embedded server end with this process: give the address of a server, or use run"
   end
   local circuits = source.all(options.file, options.param)
-  local client <close> = where.connect(settings)
+  local client <close> = where.connect(settings, true)
   local code = ends.codes.ok
   for i, circuit in ipairs(circuits) do
     local job_id, err = client:submit_qasm(circuit, settings.backend, { shots = settings.shots,
-      optimization_level = options.optimization })
+      optimization_level = options.optimization, label = options.label })
     print_job(options, options.file[i], job_id, err)
     if err then code = ends.join(code, ends.code_of(err)) end
   end

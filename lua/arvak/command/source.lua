@@ -5,6 +5,7 @@ local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local text_of = require "arvak.command.text"
+local words = require "arvak.command.values"
 
 local M = {}
 
@@ -53,7 +54,7 @@ function M.bind(source, values, name, used)
     known[parameter] = values[parameter]
     used[parameter] = true
     if values[parameter] == nil then
-      ends.usage("%s: the parameter %s has no value: give --param %s=…", out.printable(name), parameter, parameter)
+      ends.usage("%s: the parameter %s has no value: give --param %s=...", out.printable(name), parameter, parameter)
     end
   end
   return next(known) and source:bind(known) or source
@@ -130,6 +131,18 @@ end
 
 local manifest_names = { qasm = "string", file = "string", shots = "number", id = "string", params = "table" }
 
+-- Parameters of a line: numbers, or texts that mean one.
+local function check_params(params, at)
+  for name, given in pairs(params) do
+    local value = words.expression(tostring(given))
+    if not value or type(name) ~= "string" then
+      ends.usage("%s: params.%s: got %s, expected a number, or a text such as \"pi/2\"", at, tostring(name),
+        tostring(given))
+    end
+    params[name] = type(given) == "number" and given or value
+  end
+end
+
 local function check_line(entry, at)
   if type(entry) ~= "table" then ends.usage("%s: expected an object", at) end
   for name, value in pairs(entry) do
@@ -144,6 +157,7 @@ local function check_line(entry, at)
   if entry.shots and (math.type(entry.shots) ~= "integer" or entry.shots < 1) then
     ends.usage("%s: shots: got %s, expected a whole number from 1 on", at, tostring(entry.shots))
   end
+  if entry.params then check_params(entry.params, at) end
 end
 
 -- The lines of a manifest. Files are looked for beside it.

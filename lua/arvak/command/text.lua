@@ -1,6 +1,8 @@
 -- Texts of others, made safe for a terminal and for JSON, and JSON read with lua-cjson.
 -- Invariant: what comes out is printable, or valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+
 local M = {}
 
 local function each_character(text, show_broken, show)
@@ -32,6 +34,27 @@ local function show_broken(byte) return ("\\x%02x"):format(byte) end
 function M.printable(text)
   if not text:find "[^\32-\126]" then return text end
   return each_character(text, show_broken, show)
+end
+
+-- ---- names of databases
+
+-- Whether a name is one of PostgreSQL's, and no file's.
+function M.is_postgres(name)
+  return name:find "^%s*postgres%l*://" ~= nil or name:find "^%s*%l[%l_]*%s*=" ~= nil
+end
+
+local function decode(name)
+  return (name:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
+end
+
+-- Ends the command when the name of a database holds a password: every user of the machine sees command lines.
+function M.check_database(name, option)
+  if not name or not M.is_postgres(name) then return end
+  local before = name:match "^[^?]*"
+  if before:find "^%s*%l+://[^@]*:[^@]*@" or decode(name):find "password%s*=" then
+    ends.usage("%s: the name of the database holds a password, which others can see: put it into $PGPASSWORD, "
+      .. "~/.pgpass or a service file", option)
+  end
 end
 
 -- ---- JSON

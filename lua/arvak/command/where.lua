@@ -3,6 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
+local ledger = require "arvak.command.ledger"
 
 local M = {}
 
@@ -23,7 +24,7 @@ end
 -- ---- profiles: lines of name = value
 
 local profile_names = { address = "text", api_key_file = "file", tls = "flag", ca = "file", cert = "file", key = "file",
-  backend = "text", shots = "number" }
+  server_name = "text", backend = "text", shots = "number" }
 
 local function expected_names()
   local names = {}
@@ -93,15 +94,19 @@ local function api_key(options, profile)
   return key
 end
 
+local function read_certificate(path, name)
+  local content = read_file(path, "--" .. name)
+  if not content:find("-----BEGIN", 1, true) then ends.usage("--%s: %s holds no PEM text", name, path) end
+  return content
+end
+
 local function tls(options, profile)
-  local found = { ca = options.ca or profile.ca, cert = options.cert or profile.cert, key = options.key or profile.key }
-  if next(found) then
-    for name, path in pairs(found) do
-      found[name] = read_file(path, "--" .. name)
-      if not found[name]:find("-----BEGIN", 1, true) then ends.usage("--%s: %s holds no PEM text", name, path) end
-    end
-    return found
+  local found = { server_name = options.server_name or profile.server_name }
+  for _, name in ipairs { "ca", "cert", "key" } do
+    local path = options[name] or profile[name]
+    found[name] = path and read_certificate(path, name)
   end
+  if next(found) then return found end
   return options.tls or profile.tls or nil
 end
 
@@ -118,16 +123,29 @@ function M.settings(options)
   }
 end
 
--- A client by these settings, with retries on. Ends the command when no address is given.
-function M.connect(settings)
+-- A client by these settings, with retries on. Ends the command when no address is given. notes: whether the ledger is
+-- told of its jobs; those of an embedded server end with it.
+function M.connect(settings, notes)
   if not settings.address then
     ends.usage("no server is named: give --address host:port, or set $ARVAK_ADDRESS; "
       .. "--address embedded runs everything in this process")
   end
-  local ok, client = pcall(arvak.connect, settings.address, { api_key = settings.api_key, tls = settings.tls,
-    timeout = settings.timeout, retry = true })
+  local options = { api_key = settings.api_key, tls = settings.tls, timeout = settings.timeout, retry = true }
+  if notes and settings.address ~= "embedded" then ledger.note_in_default(options) end
+  local ok, client = pcall(arvak.connect, settings.address, options)
   if not ok then ends.usage("%s", (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
   return client
+end
+
+local PATIENCE = 10.0   -- seconds for a first answer
+
+-- Ends the command soon when nobody answers, or when the key is refused: whoever follows jobs bears an outage of half
+-- a minute, which a wrong address is not. most: seconds, or nil.
+function M.reach(client, settings, most)
+  local timeout = math.min(settings.timeout or PATIENCE, most or math.huge)
+  local _, err = client:list_backends { timeout = timeout }
+  local code = err and ends.code_of(err)
+  if code == ends.codes.no_server or code == ends.codes.not_allowed then ends.fail(err) end
 end
 
 return M

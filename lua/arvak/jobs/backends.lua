@@ -37,7 +37,7 @@ function M.explain(client, value, err)
   if not names then return nil, err end
   err.backends = table.move(names, 1, #names, 1, {})
   local list = #names > 0 and "the server has " .. table.concat(names, ", ") or "the server has none"
-  err.message = ("%s (%s)"):format(err.message or err.kind, list)
+  err.message = string.format("%s (%s)", err.message or err.kind, list)
   return nil, err
 end
 

@@ -16,13 +16,15 @@ function M.new_order() return { expected = 0, total = false, has_final = false }
 
 -- Takes note of a chunk: nil, or what does not fit.
 function M.find_flaw(order, is_final, index, total)
-  if index ~= order.expected then return ("chunk %d came where chunk %d was expected"):format(index, order.expected) end
-  if order.total and total ~= order.total then
-    return ("the number of chunks changed from %d to %d"):format(order.total, total)
+  if index ~= order.expected then
+    return string.format("chunk %d came where chunk %d was expected", index, order.expected)
   end
-  if index >= total then return ("chunk %d came of only %d"):format(index, total) end
+  if order.total and total ~= order.total then
+    return string.format("the number of chunks changed from %d to %d", order.total, total)
+  end
+  if index >= total then return string.format("chunk %d came of only %d", index, total) end
   if is_final ~= (index == total - 1) then
-    return ("chunk %d of %d is %s the final one"):format(index, total, is_final and "called" or "not called")
+    return string.format("chunk %d of %d is %s the final one", index, total, is_final and "called" or "not called")
   end
   order.expected, order.total, order.has_final = index + 1, total, is_final
 end
@@ -30,7 +32,7 @@ end
 -- What does not fit at the end, or nil.
 function M.find_flaw_at_end(order)
   if order.has_final then return nil end
-  return ("it ended after %d chunks, before the final one"):format(order.expected)
+  return string.format("it ended after %d chunks, before the final one", order.expected)
 end
 
 function M.flaw_error(flaw, target, job_id)
@@ -49,7 +51,8 @@ local function receive(raw, rules, job_id)
     local woken, err = core.stream_wait(raw, "wait_for_job", rules.patience)
     if woken == nil then return nil, err end
     if not woken then
-      return nil, errors.new("timeout", ("no chunk of the result within %s s"):format(errors.seconds(rules.patience)),
+      return nil, errors.new("timeout", string.format("no chunk of the result within %s s",
+        errors.seconds(rules.patience)),
         { scope = "call", rpc = "StreamResults", target = rules.target, job_id = job_id, elapsed = rules.patience })
     end
   end

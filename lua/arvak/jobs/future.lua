@@ -28,7 +28,7 @@ local function submitted(f, timeout)
   if f.job_id then return f.job_id end
   if f:done() then return nil, f:exception() end
   return nil, errors.new("timeout",
-    ("the server has not answered the submit within %s s"):format(errors.seconds(timeout)),
+    string.format("the server has not answered the submit within %s s", errors.seconds(timeout)),
     { scope = "wait" })
 end
 

@@ -20,7 +20,7 @@ end
 local function explain(problems, backend_id)
   local parts = {}
   for i, problem in ipairs(problems) do
-    parts[i] = ("%d %s, but %s takes %d"):format(problem.got, words[problem.limit], backend_id, problem.most)
+    parts[i] = string.format("%d %s, but %s takes %d", problem.got, words[problem.limit], backend_id, problem.most)
   end
   return table.concat(parts, "; ")
 end

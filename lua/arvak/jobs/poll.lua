@@ -66,22 +66,23 @@ end
 local function max_wait_over(followed, rules, now)
   local cause = followed._stuck and followed._stuck.err
   local why = cause and "; the last answer was: " .. tostring(cause.message or cause.kind) or ""
-  return finish(followed, nil, errors.new("timeout", ("job %s has not ended within max_wait = %s s (last seen %s); it "
-    .. "goes on%s"):format(followed.job_id, errors.seconds(rules.max_wait), followed._seen or "never", why),
+  return finish(followed, nil, errors.new("timeout", string.format("job %s has not ended within max_wait = %s s "
+    .. "(last seen %s); it goes on%s", followed.job_id, errors.seconds(rules.max_wait), followed._seen or "never", why),
     { scope = "wait", job_id = followed.job_id, target = rules.target, cause = cause,
       elapsed = now - (followed._ends_at - rules.max_wait) }))
 end
 
 local function state_unclear(followed, rules, state)
-  return finish(followed, nil, errors.new("timeout", ("for %s s the server has given no state of job %s that this "
-    .. "client knows (last seen %s); it may go on"):format(errors.seconds(rules.patience), followed.job_id, state),
+  return finish(followed, nil, errors.new("timeout", string.format("for %s s the server has given no state of job "
+    .. "%s that this client knows (last seen %s); it may go on", errors.seconds(rules.patience), followed.job_id,
+    state),
     { scope = "wait", job_id = followed.job_id, target = rules.target }))
 end
 
 local function server_failing(followed, rules, err)
   local what = err.kind == "circuit_open" and "the breaker has refused every call for %s s: %s"
     or "the server has failed for %s s without a break: %s"
-  err.message = what:format(errors.seconds(rules.patience), err.message or err.kind)
+  err.message = string.format(what, errors.seconds(rules.patience), err.message or err.kind)
   return finish(followed, nil, err)
 end
 

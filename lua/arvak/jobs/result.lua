@@ -26,7 +26,7 @@ function M.refine(client, job_id, err, options)
   elseif job.state == "RESULT_EXPIRED" then
     err.kind, err.message = "result_expired", "the job succeeded, but its result has expired"
   elseif job.state ~= "COMPLETED" then
-    err.message = ("the job is %s and has no result yet"):format(job.state)
+    err.message = string.format("the job is %s and has no result yet", job.state)
   end
   return err, job.state == "COMPLETED"
 end

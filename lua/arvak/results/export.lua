@@ -66,7 +66,7 @@ local function check_item(item, method, place)
 end
 
 local function no_file(path, message)
-  return nil, errors.new("rpc", ("%s cannot be written: %s"):format(path, message))
+  return nil, errors.new("rpc", string.format("%s cannot be written: %s", path, message))
 end
 
 -- Writes all items with write_item(draft, item, place): true, or nil and an error. What the iterator raises goes on.
@@ -102,8 +102,8 @@ local HEAD = "index,id,job_id,attempts,bitstring,count,shots,probability,executi
 local function csv_field(value, quotes_formulas)
   if value == nil then return "" end
   local field = type(value) == "number" and json.number(value) or tostring(value)
-  if quotes_formulas and type(value) ~= "number" and field:find("^[=+@\t\r\n-]") then field = "'" .. field end
-  if field:find('[",\r\n]') then field = '"' .. field:gsub('"', '""') .. '"' end
+  if quotes_formulas and type(value) ~= "number" and string.find(field, "^[=+@\t\r\n-]") then field = "'" .. field end
+  if string.find(field, '[",\r\n]') then field = '"' .. string.gsub(field, '"', '""') .. '"' end
   return field
 end
 

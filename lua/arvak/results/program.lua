@@ -27,8 +27,8 @@ end
 
 local function warn_of_size(gate_count)
   if gate_count <= M.MOST_OPERATIONS or not warn then return end
-  warn(("arvak: a circuit has %d operations; servers at their defaults refuse more than %d")
-    :format(gate_count, M.MOST_OPERATIONS))
+  warn(string.format("arvak: a circuit has %d operations; servers at their defaults refuse more than %d",
+    gate_count, M.MOST_OPERATIONS))
 end
 
 -- The service takes any level, and the highest for all above it.

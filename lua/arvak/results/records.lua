@@ -30,7 +30,7 @@ Job.__index = job
 Job.methods = job
 
 function Job.__tostring(self)
-  return ("arvak.job %s (%s)"):format(text.printable(tostring(self.job_id)), self.state)
+  return string.format("arvak.job %s (%s)", text.printable(tostring(self.job_id)), self.state)
 end
 
 -- ---- result
@@ -64,7 +64,7 @@ function result:metadata()
   if err then return nil, err end
   if value == nil then return {} end
   if type(value) ~= "table" then
-    return nil, errors.new("rpc", ("metadata is a %s, expected an object"):format(type(value)))
+    return nil, errors.new("rpc", string.format("metadata is a %s, expected an object", type(value)))
   end
   return value
 end
@@ -93,7 +93,7 @@ function Result.__pairs(self) return self:pairs() end
 
 function Result.__tostring(self)
   local most = rawget(self, "registers") and statistics.most_frequent(self)
-  return ("arvak.result %s (%s shots%s)"):format(text.printable(tostring(self.job_id)), self.shots,
+  return string.format("arvak.result %s (%s shots%s)", text.printable(tostring(self.job_id)), self.shots,
     most and ", most frequent " .. statistics.spaced(self, most) or "")
 end
 
@@ -111,7 +111,7 @@ function Backend.__index(self, key)
 end
 
 function Backend.__tostring(self)
-  return ("arvak.backend %s (%s qubits)"):format(text.printable(tostring(self.backend_id)), self.max_qubits)
+  return string.format("arvak.backend %s (%s qubits)", text.printable(tostring(self.backend_id)), self.max_qubits)
 end
 
 -- ---- made from outside

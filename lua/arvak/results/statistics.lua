@@ -40,7 +40,7 @@ local function outcomes_of(result)
 end
 
 local function no_use(result, format, ...)
-  return nil, errors.new("rpc", format:format(...), { job_id = result.job_id })
+  return nil, errors.new("rpc", string.format(format, ...), { job_id = result.job_id })
 end
 
 local function no_count(result, bits, count)
@@ -66,7 +66,7 @@ local function survey(result)
   local total, width = 0, nil
   for bits, count in outcomes_of(result) do
     width = width or #bits
-    if #bits ~= width or bits:find("[^01]") then
+    if #bits ~= width or string.find(bits, "[^01]") then
       return no_use(result, "the counts hold %s, which is no bitstring of %d qubits", core.describe(bits), width)
     end
     if math.type(count) ~= "integer" or count < 0 then return no_count(result, bits, count) end
@@ -117,7 +117,7 @@ end
 function M.spaced(result, bits)
   local registers, parts, last = rawget(result, "registers"), {}, #bits
   for i, register in ipairs(registers or {}) do
-    parts[#registers - i + 1] = bits:sub(last - register.size + 1, last)
+    parts[#registers - i + 1] = string.sub(bits, last - register.size + 1, last)
     last = last - register.size
   end
   return last == 0 and table.concat(parts, " ") or bits
@@ -179,7 +179,9 @@ local function histogram_rows(result)
     row.bits = text.printable(M.spaced(result, tostring(row.bits)))
   end
   for _ in outcomes_of(result) do others = others + 1 end
-  if others > 0 then rows[#rows + 1] = { bits = ("(%d others)"):format(others), count = left, has_no_bar = true } end
+  if others > 0 then
+    rows[#rows + 1] = { bits = string.format("(%d others)", others), count = left, has_no_bar = true }
+  end
   return rows, total
 end
 
@@ -189,7 +191,7 @@ local function widest(rows, field)
   return width
 end
 
-local function pad_left(value, width) return (" "):rep(width - #value) .. value end
+local function pad_left(value, width) return string.rep(" ", width - #value) .. value end
 
 -- The outcomes as lines of bitstring, count, share and bar, in ascending order. Of more than 32 the 32 most frequent
 -- have lines of their own, and a last line holds the others together. columns: of the text as a whole (72). nil and an
@@ -204,10 +206,10 @@ function M.histogram(result, columns)
   local bar_width = math.max(LEAST_BAR, columns - bits_width - count_width - #"    100.0 %  ")
   for _, row in ipairs(rows) do most = math.max(most, row.has_no_bar and 0 or row.count) end
   for i, row in ipairs(rows) do
-    local bar = row.has_no_bar and "" or ("#"):rep(math.floor(row.count / most * bar_width + 0.5))
-    local line = ("%s  %s  %s %%  %s"):format(pad_left(row.bits, bits_width),
+    local bar = row.has_no_bar and "" or string.rep("#", math.floor(row.count / most * bar_width + 0.5))
+    local line = string.format("%s  %s  %s %%  %s", pad_left(row.bits, bits_width),
       pad_left(tostring(row.count), count_width), text.format_number("%5.1f", 100 * (row.count / total)), bar)
-    rows[i] = line:gsub("%s+$", "")
+    rows[i] = string.gsub(line, "%s+$", "")
   end
   return table.concat(rows, "\n") .. "\n"
 end
@@ -221,7 +223,7 @@ local function check_qubits(qubits, width)
   end
   local seen, plain = {}, {}
   for i = 1, rawlen(qubits) do
-    local name = ("qubits[%d]"):format(i)
+    local name = string.format("qubits[%d]", i)
     local qubit = check_integer(rawget(qubits, i), name, 0)
     if width and qubit >= width then check.misuse("%s: got %d, expected 0 to %d", name, qubit, width - 1) end
     if seen[qubit] then check.misuse("%s: got %d for the second time", name, qubit) end
@@ -249,7 +251,7 @@ end
 local function tally(result, qubits, width)
   local counts, runs, parts = {}, runs_of(qubits, width), {}
   for bits, count in outcomes_of(result) do
-    for i, run in ipairs(runs) do parts[i] = bits:sub(run[1], run[2]) end
+    for i, run in ipairs(runs) do parts[i] = string.sub(bits, run[1], run[2]) end
     local key = table.concat(parts)
     counts[key] = (counts[key] or 0) + count
   end
@@ -297,7 +299,7 @@ function M.expectation(result, qubits)
   if total == 0 then return no_use(result, "nothing was counted") end
   local sum = 0
   for bits, count in pairs(tally(result, qubits, width)) do
-    local ones = #bits:gsub("0", "")
+    local ones = #string.gsub(bits, "0", "")
     sum = sum + (ones % 2 == 0 and count or -count)
   end
   return sum / total
@@ -312,7 +314,7 @@ function M.merge(list)
   end
   local counts, sum, shots, width, common = {}, 0, 0, nil, nil
   for i = 1, rawlen(list) do
-    local result = check_result(list[i], ("merge: list[%d]"):format(i))
+    local result = check_result(list[i], string.format("merge: list[%d]", i))
     local total, own = survey(result)
     if not total then return nil, own end
     if sum + total < 0 or shots + result.shots < 0 then return no_use(result, "the sum is too large for an integer") end
@@ -382,7 +384,7 @@ local function check_weights(weights, name)
   end
   local keys, plain, width = {}, {}, nil
   for bits, weight in next, weights do
-    if type(bits) ~= "string" or bits:find("[^01]") or #bits ~= (width or #bits) then
+    if type(bits) ~= "string" or string.find(bits, "[^01]") or #bits ~= (width or #bits) then
       check.misuse("distance: %s: got the key %s, expected bitstrings of one width", name, core.describe(bits))
     end
     if not math.type(weight) or not (weight >= 0 and weight < math.huge) then

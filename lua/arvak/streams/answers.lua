@@ -11,6 +11,7 @@
 --   any other pair                                         as before    none
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
+local keeper = require "arvak.base.keeper"
 
 local M = {}
 
@@ -18,8 +19,10 @@ local M = {}
 
 -- An error carries no code; its prefix is the contract (contract 2.4).
 local function kind_of(message)
-  if message:find("^Circuit parsing failed:") or message:find("^Circuit rejected:") then return "invalid_circuit" end
-  if message:find("^Backend not found:") then return "backend_not_found" end
+  if string.find(message, "^Circuit parsing failed:") or string.find(message, "^Circuit rejected:") then
+    return "invalid_circuit"
+  end
+  if string.find(message, "^Backend not found:") then return "backend_not_found" end
   return "rpc"
 end
 
@@ -39,14 +42,17 @@ end
 local Reader = {}
 Reader.__index = Reader
 
--- The reader of one stream. jobs: index → false while it is unanswered, then its job's id until its end.
-function M.reader(target)
-  return setmetatable({ jobs = {}, unanswered_count = 0, target = target }, Reader)
+-- The reader of one stream. jobs: index → false while it is unanswered, then its job's id until its end. label: for a
+-- ledger, or nil.
+function M.reader(target, client, label)
+  return setmetatable({ jobs = {}, unanswered_count = 0, target = target, client = client, label = label,
+    written = keeper.of(client) and {} }, Reader)
 end
 
--- The submission with this index, which is its request id, has been written.
-function Reader:note_written(index)
+-- The submission with this index, which is its request id, has been written. backend_id and shots: for a ledger.
+function Reader:note_written(index, backend_id, shots)
   self.jobs[index] = false
+  if self.written then self.written[index] = { backend_id, shots } end
   self.unanswered_count = self.unanswered_count + 1
 end
 
@@ -74,9 +80,24 @@ function on.completed(self, index, job_id, result)
   if not expected then return nil end
   self.jobs[index] = nil
   if job_id == expected then return "completed", index, job_id, result end
-  return "error", index, expected, errors.new("rpc", ("the server's answer is broken: the result of job %s came for "
-    .. "job %s"):format(job_id, expected),
+  return "error", index, expected, errors.new("rpc", string.format("the server's answer is broken: "
+    .. "the result of job %s came for job %s", job_id, expected),
     { rpc = "SubmitBatchStream", target = self.target, attempts = 1, job_id = expected, maybe_executed = true })
+end
+
+local note = {}   -- what a ledger is told of an event
+
+function note.submitted(self, index, job_id)
+  local backend_id, shots = table.unpack(self.written[index])
+  self.written[index] = nil
+  keeper.submitted(self.client, job_id, backend_id, shots, self.label)
+end
+
+function note.completed(self, _, job_id) keeper.seen(self.client, job_id, "COMPLETED") end
+
+local function noted(self, event, ...)
+  if self.written and note[event] then note[event](self, ...) end
+  return event, ...
 end
 
 -- What a message of the stream means, its values as core.stream_take gives them: an event of the table above, the
@@ -84,7 +105,7 @@ end
 function Reader:read(event, request_id, job_id, data)
   local index = math.tointeger(tonumber(request_id))
   if not index or not on[event] then return nil end
-  return on[event](self, index, job_id, data)
+  return noted(self, on[event](self, index, job_id, data))
 end
 
 -- Takes what is left when the stream has ended: the indexes of those without an answer, and of those with an open job.

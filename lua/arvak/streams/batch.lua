@@ -25,7 +25,7 @@ local GRACE = 2.0   -- seconds that an iterator which waits may take to end
 local function read(entry, index, backend_id)
   local submission, problem = entries.read(entry, index, backend_id)
   if submission and submission.id == nil then return submission end
-  check.misuse("%s", problem or ('circuits[%d]: unknown option "id"'):format(index))
+  check.misuse("%s", problem or string.format('circuits[%d]: unknown option "id"', index))
 end
 
 -- A list is copied and checked whole. An iterator is drawn in a task of its own, so that it may wait for what the loop
@@ -65,7 +65,7 @@ local function write_next(self)
     if not ok then return true, "error", index, nil, err end
     self._first = index == 1 and table.pack(circuit, index, backend_id) or nil
   end
-  self._reader:note_written(index)
+  self._reader:note_written(index, backend_id, circuit.shots)
   return true
 end
 
@@ -85,8 +85,8 @@ local function look_once(self, job_id)
   local job, err = core.try.get_job_status(self._client, job_id, { metadata = self._options.metadata })
   if not job then return nil, err end
   if records.is_terminal[job.state] then return true end
-  return nil, errors.new("timeout", ("the job was %s when the time of the stream was over; it goes on")
-    :format(job.state), { scope = "wait", target = self._target })
+  return nil, errors.new("timeout", string.format("the job was %s when the time of the stream was over; it goes on",
+    job.state), { scope = "wait", target = self._target })
 end
 
 -- One patience for all of them: when the server has not answered for one job, the others are not waited for.
@@ -253,14 +253,15 @@ local function step(self) return rest(self, advance(self)) end
 -- Events of many jobs over one RPC: "submitted", "completed" (a result) or "error" (an error object), the index of the
 -- input, the job's id, the data. circuits: a list, or an iterator function (which may wait), of {qasm, shots} or
 -- {qasm =, shots =, optimization_level =, backend_id =}, where qasm is a text or a circuit, or of circuits. options:
--- idle_timeout, timeout (of the RPC; none), metadata.
+-- idle_timeout, timeout (of the RPC; none), metadata, label.
 function M.submit_batch_stream(client, circuits, backend_id, options)
   local target, patience = core.check_client(client, "submit_batch_stream")
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
-  options = stream.options(options, "submit_batch_stream")
+  options = stream.options(options, "submit_batch_stream", "label")
+  local label = check.label(options.label)
   local self = stream.new(client, "submit_batch_stream", step, {
     _backend_id = backend_id, _options = options, _target = target, _patience = patience, _rpc = "SubmitBatchStream",
-    _count = 0, _reader = answers.reader(target), _tickets = {}, _ways = {},
+    _count = 0, _reader = answers.reader(target, client, label), _tickets = {}, _ways = {},
   })
   self._source = source_of(self, circuits)
   return stream.for_loop(self)

@@ -17,7 +17,7 @@ local function read_count(value, name, standard)
   if value == nil then return standard end
   local count = math.type(value) and math.tointeger(value)
   if count and count >= 0 and count <= MAX_UINT32 then return count end
-  return nil, ("%s: got %s, expected an integer from 0 to %d"):format(name, core.describe(value), MAX_UINT32)
+  return nil, string.format("%s: got %s, expected an integer from 0 to %d", name, core.describe(value), MAX_UINT32)
 end
 
 -- A key that would be overlooked: the message about it.
@@ -25,18 +25,18 @@ local function find_unknown(entry, place)
   local is_list = entry[1] ~= nil
   for key in pairs(entry) do
     if not names[key] and not (is_list and (key == 1 or key == 2)) then
-      return ("%s: unknown option %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, "
-        .. "backend_id =}"):format(place, core.describe(key))
+      return string.format("%s: unknown option %s, expected {qasm, shots} or {qasm =, shots =, optimization_level "
+        .. "=, id =, backend_id =}", place, core.describe(key))
     end
     if is_list and (key == "qasm" or key == "shots") then
-      return ("%s: got the key %s beside {qasm, shots}"):format(place, core.describe(key))
+      return string.format("%s: got the key %s beside {qasm, shots}", place, core.describe(key))
     end
   end
 end
 
 -- In a Lua state without utf8 the service tells.
 local function is_text(value)
-  return type(value) == "string" and not value:find("\0", 1, true) and (not utf8 or utf8.len(value) ~= nil)
+  return type(value) == "string" and not string.find(value, "\0", 1, true) and (not utf8 or utf8.len(value) ~= nil)
 end
 
 -- ---- copies
@@ -84,22 +84,22 @@ end
 -- whose text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for the core to say,
 -- when it is sent.
 function M.read(entry, index, backend_id)
-  local place = ("circuits[%d]"):format(index)
+  local place = string.format("circuits[%d]", index)
   if program.is_circuit(entry) then entry = { qasm = entry } end
   if type(entry) ~= "table" then
-    return nil, ("%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, backend_id =}")
-      :format(place, core.describe(entry))
+    return nil, string.format("%s: got %s, expected {qasm, shots} or {qasm =, shots =, optimization_level =, id =, "
+      .. "backend_id =}", place, core.describe(entry))
   end
   if getmetatable(entry) ~= nil then entry = M.copy(entry) end
   if getmetatable(entry) == Unreadable then
-    return nil, ("%s: reading it raised an error: %s"):format(place, entry.cause)
+    return nil, string.format("%s: reading it raised an error: %s", place, entry.cause)
   end
   local problem = find_unknown(entry, place)
   if problem then return nil, problem end
   local qasm, source = entry.qasm or entry[1], nil
   if type(qasm) ~= "string" then
     if not program.is_circuit(qasm) then
-      return nil, ("%s.qasm: got %s, expected OpenQASM 3 text or a circuit"):format(place, core.describe(qasm))
+      return nil, string.format("%s.qasm: got %s, expected OpenQASM 3 text or a circuit", place, core.describe(qasm))
     end
     qasm, source = nil, qasm
   end
@@ -110,11 +110,11 @@ function M.read(entry, index, backend_id)
   if not level then return nil, problem end
   local id, backend = entry.id, entry.backend_id or backend_id
   if id ~= nil and type(id) ~= "string" and math.type(id) ~= "integer" then
-    return nil, ("%s.id: got %s, expected a string or an integer"):format(place, core.describe(id))
+    return nil, string.format("%s.id: got %s, expected a string or an integer", place, core.describe(id))
   end
   if not is_text(backend) then
-    return nil, ("%s.backend_id: got %s, expected a backend in the entry or as the second argument, in UTF-8 without "
-      .. "NUL bytes"):format(place, core.describe(backend))
+    return nil, string.format("%s.backend_id: got %s, expected a backend in the entry or as the second argument, in "
+      .. "UTF-8 without NUL bytes", place, core.describe(backend))
   end
   return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, source = source, backend_id = backend,
     id = id }
@@ -220,8 +220,8 @@ local MOST_BYTES = 16 * 1024 * 1024 - 4096   -- of a message: what the service t
 -- The error of a circuit that no message can carry, or nil: sent on a stream, it would take the stream with it.
 function M.size_error(circuit, target)
   if #circuit.qasm <= MOST_BYTES then return nil end
-  return errors.new("invalid_circuit", ("the circuit has %d bytes, the service takes %d")
-    :format(#circuit.qasm, MOST_BYTES), { attempts = 0, target = target })
+  return errors.new("invalid_circuit", string.format("the circuit has %d bytes, the service takes %d",
+    #circuit.qasm, MOST_BYTES), { attempts = 0, target = target })
 end
 
 -- The last place of a list from first on, so that the circuits up to it fit into one message and are most at most.

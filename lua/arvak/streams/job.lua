@@ -4,6 +4,7 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
+local keeper = require "arvak.base.keeper"
 local poll = require "arvak.jobs.poll"
 local records = require "arvak.results.records"
 local stream = require "arvak.streams.stream"
@@ -17,6 +18,7 @@ local LEAST_LIFE = 1.0   -- seconds for which a watch tells something before its
 local function remember(self, state, timestamp, message)
   self._last = state
   self._is_ended = records.is_terminal[state]
+  keeper.seen(self._client, self._job_id, state)
   return state, timestamp, message ~= "" and message or nil
 end
 
@@ -50,8 +52,8 @@ end
 local function give_up(self, err)
   err = err or errors.new("rpc", "the server ends the watch again and again before the job has ended",
     { rpc = self._rpc, target = self._target, job_id = self._job_id })
-  err.message = ("for %s s the watch has broken again and again, without a new state: %s")
-    :format(errors.seconds(self._patience), err.message or err.kind)
+  err.message = string.format("for %s s the watch has broken again and again, without a new state: %s",
+    errors.seconds(self._patience), err.message or err.kind)
   return false, nil, err
 end
 
@@ -101,8 +103,8 @@ local function on_event(self, what, ...)
 end
 
 local function timeout_error(self)
-  return errors.new("timeout", ("the job has not ended within timeout = %s s (last seen %s)")
-    :format(errors.seconds(self._timeout), self._last or "never"),
+  return errors.new("timeout", string.format("the job has not ended within timeout = %s s (last seen %s)",
+    errors.seconds(self._timeout), self._last or "never"),
     { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
 end
 

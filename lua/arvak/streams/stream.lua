@@ -14,7 +14,7 @@ Stream.__index = methods
 Stream.methods = methods
 
 function Stream.__tostring(self)
-  return ("arvak.stream %s (%s)"):format(self._method, self._is_over and "ended" or "open")
+  return string.format("arvak.stream %s (%s)", self._method, self._is_over and "ended" or "open")
 end
 
 -- Marks a step while it lasts, also when it raises.
@@ -131,7 +131,7 @@ function M.wait_change(self, is_patient)
   if tickets and ticket then tickets[ticket] = nil end
   if woken == nil then return nil, err end
   if woken then return true end
-  return nil, errors.new("timeout", ("no message within idle_timeout = %s s"):format(errors.seconds(idle)),
+  return nil, errors.new("timeout", string.format("no message within idle_timeout = %s s", errors.seconds(idle)),
     { scope = "call", rpc = self._rpc, target = self._target, job_id = self._job_id })
 end
 
@@ -165,7 +165,7 @@ function M.retry(self, job_id, err)
   return false, failure.kind == "circuit_open" and err or failure
 end
 
-local option_names = { chunk_size = true, every_tick = true }
+local option_names = { chunk_size = true, every_tick = true, label = true }
 
 -- The names of the options of a stream. extra: a further one that this one takes, or nil.
 function M.names_with(extra)

@@ -19,6 +19,7 @@ local function find(run, scope, name)
   local number = run.version == 3 and name:match("^%$(%d+)$")
   if number then
     number = math.tointeger(tonumber(number))
+    if run.qubit_count > 0 then run.refuse_mixture() end
     if number > 40 then fail("%s: too many qubits", name) end
     run.physical = math.max(run.physical, number + 1)
     return { kind = "qubits", ids = { number }, scalar = true }
@@ -43,12 +44,17 @@ function M:new_slot()
   return self.slots
 end
 
+function M.refuse_mixture()
+  error({ evaluator = "qubits of the machine beside declared ones", is_limit = true }, 0)
+end
+
 -- ---- declarations
 
 function M:declare_qubits(node, world, scope)
   if scope ~= self.global then fail("%s: qubits are global", node.name) end
   local n = node.size and values.whole(self:eval(node.size, world, scope)) or 1
   if n < 1 then fail("%s: %d qubits", node.name, n) end
+  if self.physical > 0 then self.refuse_mixture() end
   if scope.names[node.name] then return self:define(scope, node.name, node, {}) end
   local ids = {}
   if self.qubit_count + n > 40 then error({ evaluator = "too many qubits", is_limit = true }, 0) end
@@ -79,7 +85,7 @@ function M:width_of(type, world, scope)
 end
 
 local function array_of(value, element, width)
-  if type(value) ~= "table" or value.n then return values.convert(value, element.base, width) end
+  if not values.is_list(value) then return values.convert(value, element.base, width) end
   local r = {}
   for i, inner in ipairs(value) do r[i] = array_of(inner, element, width) end
   return r
@@ -110,7 +116,6 @@ function M:declare(node, value, world, scope)
   local held = self:held(type, value, world, scope)
   local entry = self:define(scope, node.name, node.node or node, scope.names[node.name]
     or { kind = "value", slot = self:new_slot(), type = type, is_const = node.is_const })
-  entry.width = type.base ~= "array" and self:width_of(type, world, scope) or nil
   world.v[entry.slot] = held
   -- What a gate's body sees: inputs are known before the first shot, too.
   if (node.is_const or node.is_input) and scope == self.global then self.constants[entry.slot] = held end
@@ -195,7 +200,7 @@ function M:loop_values(node, world, scope)
     for i = 1, value.n do r[i] = value[i] end
     return r
   end
-  if type(value) ~= "table" then fail("a loop over a single value") end
+  if not values.is_list(value) then fail("a loop over a single value") end
   return value
 end
 
@@ -240,8 +245,21 @@ end
 
 -- ---- storing
 
-local function integer_bit(old, at, value)
-  return values.integer(old) & ~(1 << at) | (values.integer(value) & 1) << at
+-- An integer or an angle with other bits at an index.
+local function with_bits(run, old, node, value, world, scope)
+  local width = type(old) == "table" and old.width or 64
+  local bits = values.bits(values.is_angle(old) and old.turns or values.integer(old), width)
+  local numbers = numbers_of(run, node, width, world, scope)
+  if not numbers then
+    bits[position(values.whole(run:eval(node, world, scope)), width)] = values.integer(value) & 1
+  else
+    local list = values.convert(value, "bit", #numbers)
+    for i, number in ipairs(numbers) do bits[position(number, width)] = list[i] end
+  end
+  if values.is_angle(old) then return values.convert(bits, "angle", width) end
+  local whole = 0
+  for i = 1, width do whole = whole | bits[i] << (i - 1) end
+  return values.is_sized(old) and values.convert(whole, old.base, width) or whole
 end
 
 local function store_element(run, entry, value, world, scope)
@@ -253,12 +271,12 @@ local function store_element(run, entry, value, world, scope)
   if of.kind ~= "value" then fail("an element of nothing") end
   if of.is_const then fail("a constant is assigned") end
   local function replaced(old, depth)
-    local at = path[depth] and values.integer(run:eval(path[depth], world, scope))
-    if not at then
-      return type(old) == "table" and value or values.convert(value, of.type.element.base,
+    if not path[depth] then
+      return values.is_list(old) and value or values.convert(value, of.type.element.base,
         run:width_of(of.type.element, world, scope))
     end
-    if type(old) ~= "table" then return integer_bit(old, position(at, of.width or 64) - 1, value) end
+    if not values.is_list(old) then return with_bits(run, old, path[depth], value, world, scope) end
+    local at = values.whole(run:eval(path[depth], world, scope))
     local r = table.move(old, 1, #old, 1, {})
     r[position(at, #old)] = replaced(old[position(at, #old)], depth + 1)
     return r
@@ -315,6 +333,8 @@ end
 
 function evals.index(run, node, world, scope)
   local of = run:eval(node.of, world, scope)
+  if values.is_angle(of) then of = values.bits(of.turns, of.width) end
+  if values.is_sized(of) then of = values.bits(of.whole, of.width) end
   if math.type(of) == "integer" then
     return of >> position(values.whole(run:eval(node.index, world, scope)), 64) - 1 & 1
   end
@@ -341,14 +361,7 @@ function evals.cast(run, node, world, scope)
 end
 
 function evals.unary(run, node, world, scope)
-  local value = run:eval(node.of, world, scope)
-  if node.sign == "~" and math.type(value) == "integer" and node.of.kind == "name" then
-    local entry = find(run, scope, node.of.name)
-    if entry and entry.type and entry.type.base == "uint" then
-      return values.convert(~value, "uint", entry.width)
-    end
-  end
-  return values.unary[node.sign](value)
+  return values.unary[node.sign](run:eval(node.of, world, scope))
 end
 
 function evals.binary(run, node, world, scope)
@@ -357,12 +370,14 @@ function evals.binary(run, node, world, scope)
   if node.sign == "||" then return values.truth(left) or values.truth(run:eval(node.right, world, scope)) end
   local right = run:eval(node.right, world, scope)
   if node.sign == "++" then
+    if values.is_sized(left) or values.is_sized(right) then fail("a concatenation of integers") end
     if type(left) ~= "table" or type(right) ~= "table" then fail("a concatenation of single values") end
     local r = table.move(left, 1, #left, 1, {})
     table.move(right, 1, #right, #r + 1, r)
     if left.n then r.n = #r end
     return r
   end
+  if node.sign == "/" and run.divides_exactly then left = values.number(left) + 0.0 end
   return values.binary[node.sign](left, right)
 end
 

@@ -117,8 +117,8 @@ function M:with_value(node, world, scope, go_on)
   end
   local worlds = {}
   for _, w in ipairs(pending) do
-    local value = self:eval(node, w, scope)
-    for _, next_world in ipairs(go_on(w, value)) do worlds[#worlds + 1] = next_world end
+    local after = w.status and { w } or go_on(w, self:eval(node, w, scope))   -- a subroutine may have met end
+    table.move(after, 1, #after, #worlds + 1, worlds)
   end
   return worlds
 end
@@ -239,7 +239,7 @@ function steps.switch(run, node, world, scope)
     local wanted = values.integer(value)
     for _, case in ipairs(node.cases) do
       for _, label in ipairs(case.labels) do
-        if values.integer(run:eval(label, w, scope)) == wanted then return run:inner_block(case.body, w, scope) end
+        if values.whole(run:eval(label, w, scope)) == wanted then return run:inner_block(case.body, w, scope) end
       end
     end
     return node.default and run:inner_block(node.default, w, scope) or { w }
@@ -351,9 +351,11 @@ end
 local function modifiers_of(run, node, world, scope)
   local r = {}
   for i, mod in ipairs(node.modifiers) do
+    run.divides_exactly = mod.how == "pow"   -- pow(1/3) is a root
     local number = mod.argument and values.number(run:eval(mod.argument, world, scope))
     r[i] = { how = mod.how, number = number }
   end
+  run.divides_exactly = false
   return r
 end
 
@@ -423,7 +425,9 @@ function M:own_gate(gate, call, arguments, qubits)
   self.depth = self.depth + 1
   if self.depth > 100 then fail("%s: a recursion", call.name) end
   local scope, world = self:scope_in(self.global), { v = {}, temp = {} }
-  for i, name in ipairs(gate.parameters) do scope.names[name] = { kind = "parameter", get = arguments[i] } end
+  for i, name in ipairs(gate.parameters) do
+    scope.names[name] = { kind = "parameter", get = function() return values.number(arguments[i]()) + 0.0 end }
+  end
   for i, name in ipairs(gate.qubits) do scope.names[name] = { kind = "qubits", ids = { qubits[i] }, scalar = true } end
   setmetatable(world.v, { __index = self.constants })
   local ops = self:gate_body(gate.body, world, scope)

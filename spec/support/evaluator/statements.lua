@@ -74,21 +74,24 @@ end
 function readers.opaque(p)
   local name = name_of(p)
   gate_parameters(p)
-  repeat name_of(p) until not p:accept(",")
-  p:expect(";")
+  while not p:accept(";") do
+    name_of(p)
+    if not p:is(";") then p:expect(",") end
+  end
   return p:node("gate", { name = name, is_opaque = true })
 end
 
 local function operands(p)
   local all = {}
   if not p:is(";") then
-    repeat all[#all + 1] = p:expression() until not p:accept(",")
+    repeat all[#all + 1] = p:expression() until not p:accept(",") or p:is(";")
   end
   p:expect(";")
   return all
 end
 
 function readers.barrier(p) return p:node("barrier", { operands = operands(p) }) end
+readers.nop = readers.barrier
 function readers.reset(p) return p:node("reset", { operands = operands(p) }) end
 
 function readers.delay(p)
@@ -197,7 +200,9 @@ local function argument(p)
     return { qubits = true, size = n or size(p), name = name }
   end
   local mutable = p:accept("mutable")
-  if mutable or p:accept("readonly") then return { type = array_type(p), mutable = mutable, name = name_of(p) } end
+  if mutable or p:accept("readonly") or p:is("array") then
+    return { type = array_type(p), mutable = mutable, name = name_of(p) }
+  end
   return { type = p:scalar_type(), name = name_of(p) }
 end
 
@@ -235,8 +240,8 @@ for _, word in ipairs { "defcal", "cal", "extern", "defcalgrammar" } do
   readers[word] = function(p) p:fail(word .. " has no meaning here") end
 end
 
-local only3 = { "qubit", "delay", "box", "for", "while", "switch", "break", "continue", "end", "return", "def", "let",
-  "const", "input", "output", "defcal", "cal", "extern", "defcalgrammar" }
+local only3 = { "nop", "qubit", "delay", "box", "for", "while", "switch", "break", "continue", "end", "return",
+  "def", "let", "const", "input", "output", "defcal", "cal", "extern", "defcalgrammar" }
 local readers2 = {}
 for word, read in pairs(readers) do readers2[word] = read end
 for _, word in ipairs(only3) do readers2[word] = nil end

@@ -43,12 +43,12 @@ local function skip_blank(text, at)
   while true do
     local from = at
     at = text:match("^%s*()", at)
-    if text:find("^//", at) then at = text:find("\n", at, true) or #text + 1 end
+    if text:find("^//", at) then at = text:find("[\r\n]", at) or #text + 1 end
     if text:find("^/%*", at) then
       at = (select(2, text:find("*/", at + 2, true)) or fail(at, "a comment without end")) + 1
     end
     local rest = text:match("^#?pragma[^\n]*()", at) or text:match("^@[%a_][^\n]*()", at)
-    if rest and text:sub(1, at - 1):find("\n%s*$") then at = rest end
+    if rest and text:sub(1, at - 1):find("[\n;{}]%s*$") then at = rest end
     if at == from then return at end
   end
 end

@@ -1,4 +1,6 @@
--- The slow evaluator's classical values: Lua integers, floats and booleans, and bits as { n = , [1] = bit 0, … }.
+-- The slow evaluator's classical values: Lua integers, floats and booleans, bits as { n = , [1] = bit 0, … }, and
+-- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width; integers of so many bits as { whole = ,
+-- base = "int" or "uint", width = }, and others as Lua's.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -6,6 +8,9 @@ local function fail(...) error({ evaluator = (...):format(select(2, ...)) }, 0) 
 M.fail = fail
 
 function M.is_bits(v) return type(v) == "table" and v.n ~= nil end
+function M.is_angle(v) return type(v) == "table" and v.turns ~= nil end
+function M.is_sized(v) return type(v) == "table" and v.whole ~= nil end
+function M.is_list(v) return type(v) == "table" and not (v.n or v.turns or v.whole) end
 
 function M.bits(number, n)
   local r = { n = n }
@@ -21,10 +26,12 @@ function M.parse_bits(text)
   return r
 end
 
--- A number: bits are unsigned.
+-- A number: bits are unsigned, angles are in radians.
 function M.number(v)
   if type(v) == "number" then return v end
   if type(v) == "boolean" then return v and 1 or 0 end
+  if M.is_sized(v) then return v.whole end
+  if M.is_angle(v) then return v.turns / 2.0 ^ v.width * 2 * math.pi end
   if not M.is_bits(v) then fail("a value that is no number") end
   if v.n > 62 then error({ evaluator = ("a register of %d bits as a number"):format(v.n), is_limit = true }, 0) end
   local r = 0
@@ -56,20 +63,34 @@ local function wrap(v, width, signed)
   return v
 end
 
+-- An angle: in radians, or of n bits.
+local function angle(v, n)
+  if n and M.is_angle(v) and v.width == n then return v end
+  if n and M.is_bits(v) then
+    if v.n ~= n then fail("%d bits for an angle of %d", v.n, n) end
+    return { turns = M.number(v), width = n }
+  end
+  local turn = M.number(v) / (2 * math.pi)
+  if not n then return turn * 2 * math.pi end
+  if n > 50 then error({ evaluator = "an angle of more than 50 bits", is_limit = true }, 0) end
+  return { turns = math.floor((turn - math.floor(turn)) * 2.0 ^ n + 0.5) & (1 << n) - 1, width = n }
+end
+
 -- v as a value of a type { base, n }.
 function M.convert(v, base, n)
-  if base == "int" then return wrap(M.integer(v), n or 64, true) end
-  if base == "uint" then return wrap(M.integer(v), n or 64, false) end
+  if base == "int" or base == "uint" then
+    local value = wrap(M.integer(v), n or 64, base == "int")
+    return n and n < 64 and { whole = value, base = base, width = n } or value
+  end
   if base == "bool" then return M.truth(v) end
   if base == "float" or base == "duration" or base == "stretch" then return M.number(v) + 0.0 end
-  if base == "angle" then
-    local turn = M.number(v) / (2 * math.pi)
-    turn = turn - math.floor(turn)
-    if n then turn = math.floor(turn * 2.0 ^ n + 0.5) / 2.0 ^ n % 1 end
-    return turn * 2 * math.pi
-  end
+  if base == "angle" then return angle(v, n) end
   if base ~= "bit" then fail("a value of type %s", base) end
   n = n or 1
+  if M.is_angle(v) then
+    if v.width ~= n then fail("an angle of %d bits where %d are expected", v.width, n) end
+    return M.bits(v.turns, n)
+  end
   if M.is_bits(v) then
     if v.n ~= n then fail("%d bits where %d are expected", v.n, n) end
     return v
@@ -83,7 +104,7 @@ local function both_bits(a, b) return M.is_bits(a) and M.is_bits(b) end
 
 local function bitwise(op)
   return function(a, b)
-    local r = op(M.integer(a), M.integer(b))
+    local r = op(M.whole(a), M.whole(b))
     if both_bits(a, b) then
       if a.n ~= b.n then fail("%d bits with %d", a.n, b.n) end
       return M.bits(r, a.n)
@@ -94,10 +115,10 @@ end
 
 local function shift(op)
   return function(a, b)
-    local by = M.integer(b)
+    local by = M.whole(b)
     if by < 0 then fail("a shift by %d", by) end
     if M.is_bits(a) then return M.bits(op(M.number(a), by), a.n) end
-    return op(M.integer(a), by)
+    return op(M.whole(a), by)
   end
 end
 
@@ -123,7 +144,7 @@ local function power(a, b)
   return r
 end
 
-M.binary = {
+local plain = {
   ["+"] = function(a, b) return finite(M.number(a) + M.number(b)) end,
   ["-"] = function(a, b) return finite(M.number(a) - M.number(b)) end,
   ["*"] = function(a, b) return finite(M.number(a) * M.number(b)) end,
@@ -148,17 +169,66 @@ M.binary = {
   ["|"] = bitwise(function(a, b) return a | b end),
   ["^"] = bitwise(function(a, b) return a ~ b end),
   ["<<"] = shift(function(a, b) return a << b end),
-  [">>"] = shift(function(a, b) return a >> b end),
+  [">>"] = shift(function(a, b) return a < 0 and ~(~a >> b) or a >> b end),   -- of int: the sign moves in
 }
 
+local ring = { ["+"] = true, ["-"] = true, ["&"] = true, ["|"] = true, ["^"] = true }
+local with_integers = { ["*"] = true, ["/"] = true, ["<<"] = true, [">>"] = true }
+local compares = { ["=="] = true, ["!="] = true, ["<"] = true, ["<="] = true, [">"] = true, [">="] = true }
+
+local function whole_or_bits(v)
+  return type(v) ~= "table" and math.type(v) ~= "float" or M.is_bits(v) or M.is_sized(v)
+end
+
+-- Angles of n bits: their turns are integers that wrap.
+local function of_angles(sign, a, b)
+  local width = M.is_angle(a) and a.width or b.width
+  local function turns(v) return angle(v, width).turns end
+  local function wrapped(value) return { turns = value & (1 << width) - 1, width = width } end
+  if compares[sign] then return plain[sign](turns(a), turns(b)) end
+  if ring[sign] then return wrapped(plain[sign](turns(a), turns(b))) end
+  if sign == "/" and M.is_angle(a) and M.is_angle(b) then return plain["/"](a.turns, b.turns) end
+  if with_integers[sign] and M.is_angle(a) and whole_or_bits(b) then
+    return wrapped(plain[sign](a.turns, M.integer(b)))
+  end
+  if sign == "*" and whole_or_bits(a) then return wrapped(M.integer(a) * b.turns) end
+  return plain[sign](a, b)
+end
+
+-- The type of an operation of integers, or nil where it has no size: as in C, the wider one, and uint of two that are
+-- equally wide.
+local function common(sign, a, b)
+  if sign == "<<" or sign == ">>" then return M.is_sized(a) and a or nil end
+  if sign == "**" or not (M.is_sized(a) and M.is_sized(b)) then return nil end
+  if a.width ~= b.width then return a.width > b.width and a or b end
+  return a.base == "uint" and a or b
+end
+
+local function of_integers(sign, a, b)
+  local result = plain[sign](a, b)
+  local kind = math.type(result) == "integer" and common(sign, a, b)
+  return kind and M.convert(result, kind.base, kind.width) or result
+end
+
+M.binary = {}
+for sign in pairs(plain) do
+  M.binary[sign] = function(a, b)
+    if M.is_angle(a) or M.is_angle(b) then return of_angles(sign, a, b) end
+    return of_integers(sign, a, b)
+  end
+end
+
+local function like(a, value) return M.is_sized(a) and M.convert(value, a.base, a.width) or value end
+
 M.unary = {
-  ["-"] = function(a) return -M.number(a) end,
-  ["+"] = M.number,
+  ["-"] = function(a) return M.is_angle(a) and of_angles("-", 0, a) or like(a, -M.number(a)) end,
+  ["+"] = function(a) return a end,
   ["!"] = function(a) return not M.truth(a) end,
   ["~"] = function(a)
     if type(a) == "boolean" then return not a end
     if M.is_bits(a) then return M.bits(~M.number(a), a.n) end
-    return ~M.integer(a)
+    if M.is_angle(a) then return { turns = ~a.turns & (1 << a.width) - 1, width = a.width } end
+    return like(a, ~M.integer(a))
   end,
 }
 
@@ -167,6 +237,8 @@ M.unary = {
 local function of_number(f) return function(a) return finite(f(M.number(a))) end end
 
 local function rotate(v, by)
+  if M.is_angle(v) then return angle(rotate(M.bits(v.turns, v.width), by), v.width) end
+  if M.is_sized(v) then return M.convert(rotate(M.bits(v.whole, v.width), by), v.base, v.width) end
   if not M.is_bits(v) then fail("rotl and rotr take bits") end
   local r = { n = v.n }
   for i = 1, v.n do r[(i - 1 + by) % v.n + 1] = v[i] end
@@ -182,7 +254,7 @@ M.functions = {
   mod = M.binary["%"],
   abs = function(a) return math.abs(M.number(a)) end,
   popcount = function(a)
-    local v, r = M.integer(a), 0
+    local v, r = M.is_angle(a) and a.turns or M.integer(a), 0
     while v ~= 0 do r, v = r + (v & 1), v >> 1 end
     return r
   end,

@@ -33,6 +33,13 @@ int64_t arvak__limiter_reserve(arvak__limiter *limiter, int cost, int64_t now_ns
   return at;
 }
 
+int64_t arvak__limiter_due(const arvak__limiter *limiter, int64_t ahead, int64_t now_ns) {
+  bool is_given_back = ahead == 0 && limiter->free_from_ns + limiter->interval_ns <= limiter->free_to_ns;
+  int64_t due = later(is_given_back ? limiter->free_from_ns : limiter->next_ns, now_ns);
+  due = arvak__after_ns(due, arvak__times_ns(limiter->interval_ns, ahead));
+  return later(due - limiter->slack_ns, now_ns);
+}
+
 /* The run grows at both ends; one that reaches the last token given out is none any more. */
 void arvak__limiter_give_back(arvak__limiter *limiter, int cost, int64_t at_ns) {
   int64_t from = arvak__after_ns(at_ns, limiter->slack_ns);

@@ -22,6 +22,8 @@ void arvak__limiter_init(arvak__limiter *limiter, const arvak_limiter_options *o
 
 /* When cost tokens are to be had: now or later; they are taken. ARVAK_NEVER: not until latest_ns, and none is taken. */
 int64_t arvak__limiter_reserve(arvak__limiter *limiter, int cost, int64_t now_ns, int64_t latest_ns);
+/* When the next token is to be had after so many others; nothing is taken. */
+int64_t arvak__limiter_due(const arvak__limiter *limiter, int64_t ahead, int64_t now_ns);
 /* Tokens that were to be had only at at_ns, and will not be used, go to whoever comes next. Of several runs of such
  * tokens one is remembered. */
 void arvak__limiter_give_back(arvak__limiter *limiter, int cost, int64_t at_ns);

@@ -112,6 +112,7 @@ void dispatch_expect(calls *all, const method *m) {
   if (!c) return; /* one request fewer is out; those that are out still serve */
   c->accepted.fn = on_accepted;
   grpc_call_error error;
+  TAG_GIVEN(&c->accepted);
   if (m) {
     error = grpc_server_request_registered_call(all->server, all->registered[m->rpc], &c->rpc, &c->deadline,
                                                 &c->metadata, rpcs[m->rpc].reads_many ? NULL : &c->payload, all->queue,

@@ -142,5 +142,5 @@ bool arvak__pg_link_open(arvak__pg_link *l, const arvak__db_settings *settings, 
   if (!l->conn) return false;
   PQsetNoticeReceiver(l->conn, ignore_notice, NULL);
   PQsetErrorVerbosity(l->conn, PQERRORS_VERBOSE); /* the only way to the SQLSTATE of a refusal */
-  return connect_it(l, settings->connect_timeout_ns, outcome) && prepare(l, outcome);
+  return connect_it(l, name.connect_timeout_ns, outcome) && prepare(l, outcome);
 }

@@ -2,7 +2,10 @@
 #include "name.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define SECOND_NS INT64_C(1000000000)
 
 void arvak__pg_name_fail(arvak__db_outcome *outcome, const char *text) {
   const char *end = text;
@@ -29,20 +32,31 @@ static void add(arvak__pg_name *n, const char *keyword, const char *value) {
   n->values[n->count++] = value;
 }
 
-static bool is_given(const arvak__pg_name *n, const char *keyword) {
+/* NULL: it is not given. */
+static const char *find(const arvak__pg_name *n, const char *keyword) {
   for (size_t i = 0; i < n->count; i++) {
-    if (strcmp(n->keywords[i], keyword) == 0) return true;
+    if (strcmp(n->keywords[i], keyword) == 0) return n->values[i];
   }
-  return false;
+  return NULL;
 }
 
 static void add_number(arvak__pg_name *n, const char *keyword, long value) {
   char *text = n->numbers[n->number_count++];
   snprintf(text, PG_NUMBER_BYTES, "%ld", value);
-  if (!is_given(n, keyword)) add(n, keyword, text);
+  if (!find(n, keyword)) add(n, keyword, text);
 }
 
 static long at_least(long least, long value) { return value < least ? least : value; }
+
+/* libpq itself looks at it only where it waits by itself. False: it is no number. */
+static bool read_connect_timeout(arvak__pg_name *n, const arvak__db_settings *settings) {
+  const char *text = find(n, "connect_timeout");
+  char *end = NULL;
+  long seconds = text ? strtol(text, &end, 10) : 0;
+  n->connect_timeout_ns = settings->connect_timeout_ns;
+  if (seconds > 0 && seconds < settings->connect_timeout_ns / SECOND_NS) n->connect_timeout_ns = seconds * SECOND_NS;
+  return !text || (*text && !*end);
+}
 
 bool arvak__pg_name_init(arvak__pg_name *n, const arvak__db_settings *settings, long silence_ms,
                          arvak__db_outcome *outcome) {
@@ -63,13 +77,16 @@ bool arvak__pg_name_init(arvak__pg_name *n, const arvak__db_settings *settings, 
   }
   add(n, "client_encoding", "UTF8");
   if (settings->application_name) add(n, "application_name", settings->application_name);
-  else if (!is_given(n, "application_name")) add(n, "fallback_application_name", "arvak");
+  else if (!find(n, "application_name")) add(n, "fallback_application_name", "arvak");
   long silence_s = silence_ms / 1000;
   add_number(n, "tcp_user_timeout", at_least(1000, silence_ms));
   add_number(n, "keepalives_idle", at_least(1, silence_s / 2));
   add_number(n, "keepalives_interval", at_least(1, silence_s / 6));
   add_number(n, "keepalives_count", 3);
-  return true;
+  if (read_connect_timeout(n, settings)) return true;
+  arvak__db_outcome_fail(outcome, DB_OTHER, 0, 0,
+                         "the name of the database cannot be read: expected connect_timeout to be whole seconds");
+  return false;
 }
 
 void arvak__pg_name_fini(arvak__pg_name *n) { PQconninfoFree(n->options); }

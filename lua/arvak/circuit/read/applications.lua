@@ -83,7 +83,7 @@ local MEANT = {
 }
 
 local function unknown(env, name, at)
-  local lower = name:lower()
+  local lower = string.lower(name)
   if form.gate(lower) and lower ~= name then
     fault.raise(at, "there is no gate %s; names are case-sensitive: expected %s", name, lower)
   end

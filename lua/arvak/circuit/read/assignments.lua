@@ -345,7 +345,7 @@ local function assign_array(env, node, binding)
   end
 end
 
--- One bit of an integer, or several.
+-- One bit of an integer or an angle, or several.
 local function assign_integer_bits(env, node, binding)
   local kind = binding.type
   local width = kind.width or 64
@@ -356,6 +356,7 @@ local function assign_integer_bits(env, node, binding)
   local value = right_side(env, node, is_single and BIT or values.bits(#places))
   for i, place in ipairs(places) do bits[place] = is_single and value or value[i - 1] end
   local whole = values.bits_to_integer(bits, node.at)
+  if kind.kind == "angle" and type(whole) == "table" then values.refuse_measured(node.at) end
   env:set(binding, nil, keep(env, values.wrap(whole, kind, node.at), kind, binding.name, node))
 end
 
@@ -383,7 +384,8 @@ function M.assign(env, node)
   local kind = binding.type
   if kind.kind == "array" then return assign_array(env, node, binding) end
   if target[1] == "index" then
-    if kind.kind ~= "int" and kind.kind ~= "uint" then fault.raise(node.at, "an index of a %s", kind.name) end
+    local has_bits = kind.kind == "int" or kind.kind == "uint" or kind.kind == "angle" and kind.width
+    if not has_bits then fault.raise(node.at, "an index of a value of type %s", kind.name) end
     return assign_integer_bits(env, node, binding)
   end
   env:set(binding, nil, keep(env, right_side(env, node, kind), kind, binding.name, node))

@@ -14,6 +14,7 @@ local M = {}
 
 local MOST_ROUNDS = 100    -- of a loop whose condition depends on measured values
 local DEEPEST = 100        -- calls within each other
+local STEPS_OF_CALL = 5    -- which takes as long as so many steps
 
 local run_statement   -- set by execute.lua
 
@@ -59,33 +60,79 @@ local function matches(env, case, value, kind)
   local test = false
   for _, label in ipairs(case.values) do
     local other, other_kind = evaluate.evaluate(env, label)
+    other, other_kind = values.integer(other, other_kind, label.at)
     local equal = operators.compare("==", value, kind, other, other_kind, label.at)
     test = operators.both("||", test, equal, label.at)
   end
   return test
 end
 
-local function run_cases(env, node, value, kind, from)
-  for i = from, #node[3] do
-    local case = node[3][i]
+-- The cases that may be the one: { test, body }, the last without a test, which is what the others leave.
+local function possible_cases(env, node, value, kind)
+  local list = {}
+  for _, case in ipairs(node[3]) do
     local test = matches(env, case, value, kind)
-    if test == true then return run_block(env, case.body) end
-    if test ~= false then
-      return env:branch(test, node, function() run_block(env, case.body) end,
-        function() run_cases(env, node, value, kind, i + 1) end)
-    end
+    if test then list[#list + 1] = { test = test ~= true and test, body = case.body } end
+    if test == true then return list end
   end
-  if node[4] then run_block(env, node[4]) end
+  list[#list + 1] = { body = node[4] or {} }
+  return list
+end
+
+local CHAIN = 50   -- cases that are decided one after the other; of more, halves
+
+-- Whether it is one of the cases from first to last.
+local function is_one_of(env, cases, first, last, node)
+  local test = cases[first].test
+  for i = first + 1, last do
+    test = operators.both("||", test, cases[i].test, node.at)
+    if (i - first) % CHAIN == 0 then test = env:freeze(test, values.BOOL, "switch", node) end
+  end
+  return test
+end
+
+-- Carries out the case of those from first to last that it is.
+local function run_cases(env, node, cases, first, last)
+  if first == last then return run_block(env, cases[first].body) end
+  local middle = last - first <= CHAIN and first or (first + last) // 2
+  env:branch(is_one_of(env, cases, first, middle, node), node,
+    function() run_cases(env, node, cases, first, middle) end,
+    function() run_cases(env, node, cases, middle + 1, last) end)
 end
 
 function M.switch(env, node)
   local value, kind = evaluate.evaluate(env, node[2])
-  if kind.kind == "bits" then value, kind = values.bits_to_integer(value, node.at), values.INT end
-  value = env:freeze(value, kind.kind == "bit" and values.BIT or kind, "switch", node)
-  run_cases(env, node, value, kind, 1)
+  value, kind = values.integer(value, kind, node[2].at)
+  local cases = possible_cases(env, node, env:freeze(value, kind, "switch", node), kind)
+  run_cases(env, node, cases, 1, #cases)
 end
 
 -- ---- loops
+
+local LEAVES = { ["break"] = true, continue = true, ["return"] = true, ["end"] = true }
+local BODIES = { ["if"] = { 3, 4 }, ["for"] = { 5 }, ["while"] = { 3 }, block = { 2 } }   -- where a node has its lists
+local EMITS = { apply = true, measure = true, reset = true }
+
+-- Whether a statement of a list leads out of the loop around it, or to its next round.
+local function may_leave(list)
+  for _, node in ipairs(list or {}) do
+    if LEAVES[node[1]] or node[1] == "switch" then return true end
+    for _, place in ipairs(BODIES[node[1]] or {}) do
+      if may_leave(node[place]) then return true end
+    end
+  end
+  return false
+end
+
+local MANY = 10000   -- rounds of a loop that are worth a look at its body
+
+-- Refuses a loop at once whose rounds, all of them, come to too much. Subroutines may hold end.
+local function check_rounds(env, node, rounds)
+  if rounds < MANY or next(env.subroutines) or may_leave(node[5]) then return end
+  local operations = 0
+  for _, statement in ipairs(node[5]) do operations = operations + (EMITS[statement[1]] and rounds or 0) end
+  env:expect(node.at, rounds, operations)
+end
 
 -- Runs a loop's body once. "continue" leads here.
 local function run_round(env, list)
@@ -109,7 +156,7 @@ end
 -- One round of a for loop, if the program is still alive; under that condition if nobody knows. Returns whether it may
 -- have been run.
 local function loop_round(env, node, value, kind)
-  env:charge(node.at)
+  env:charge(node.at, 2)
   local alive = env:is_alive(node.at)
   if alive == true then
     round_with(env, node, value, kind)
@@ -127,6 +174,7 @@ end
 local function for_range(env, node)
   local first, last, step = evaluate.range(env, node[4])
   local kind = integer_type(env, node)
+  check_rounds(env, node, (last - first) / step + 1)
   for i = first, last, step do
     local value = values.convert(i, values.INT, kind, node.at)
     if not loop_round(env, node, value, kind) then return end
@@ -202,6 +250,10 @@ function while_rounds(env, node, round)
 end
 
 M["while"] = function(env, node)
+  local test = node[2]
+  if test[1] == "name" and test[2] == "true" and not next(env.subroutines) and not may_leave(node[3]) then
+    fault.raise(node.at, "a loop without an end")
+  end
   env:push_exit("break")
   while_rounds(env, node, 0)
   env:pop_exit()
@@ -340,7 +392,7 @@ local function check_call(env, subroutine, node)
     if call.subroutine == subroutine then fault.raise(node.at, "the subroutine %s calls itself", subroutine[2]) end
   end
   if #env.calls >= DEEPEST then fault.raise(node.at, "subroutines nested more than %d deep", DEEPEST) end
-  env:charge(node.at)
+  env:charge(node.at, STEPS_OF_CALL)
 end
 
 -- Whether a subroutine that has a type came to a return, whatever was measured. Where the program may have ended nobody

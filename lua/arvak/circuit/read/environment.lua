@@ -17,8 +17,8 @@ local M = {}
 
 local DEEPEST = 250              -- conditions within each other
 local MOST_QUBITS = 1000000      -- and bits
-local MOST_STEPS = 200000        -- before the first shot, beside those for operations
-local STEPS_EACH = 4             -- for each operation that there may be
+-- Steps before the first shot: so many, more for the operations that there may be, and for each that there is.
+local MOST_STEPS, STEPS_ALLOWED, STEPS_EACH = 200000, 2, 8
 
 function M.new(version, options)
   local made = form.new(version, options.name)
@@ -27,30 +27,48 @@ function M.new(version, options)
     form = made, version = version, block = made.block, gates = {}, subroutines = {},
     inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
-    steps = 0, most_steps = MOST_STEPS + STEPS_EACH * options.max_operations,
+    steps = 0, most_steps = MOST_STEPS + STEPS_ALLOWED * options.max_operations,
     bit_nodes = {}, generation = 0, calls = {}, used = {}, physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
 
 -- ---- bounds
 
+-- How many steps there may be with so many operations.
+local function step_bound(self, operations)
+  return MOST_STEPS + STEPS_ALLOWED * self.most_operations + STEPS_EACH * operations
+end
+
+local function refuse_steps(self, at, bound)
+  fault.raise(at, "the program does more than %d steps before its first shot (option max_operations: %d)", bound,
+    self.most_operations)
+end
+
+local function refuse_operations(self, at)
+  fault.raise(at, "the program has more than %d operations (option max_operations)", self.most_operations)
+end
+
 -- Counts steps that are done before the shots begin.
 function Environment:charge(at, count)
   local steps = self.steps + (count or 1)
   self.steps = steps
-  if steps > self.most_steps then
-    fault.raise(at, "the program does more than %d steps before its first shot (option max_operations: %d)",
-      self.most_steps, self.most_operations)
-  end
+  if steps <= self.most_steps then return end
+  self.most_steps = step_bound(self, self.operations)
+  if steps > self.most_steps then refuse_steps(self, at, self.most_steps) end
+end
+
+-- Refuses at once what will come to more steps, or to more operations, than there may be.
+function Environment:expect(at, steps, operations)
+  if self.operations + operations > self.most_operations then refuse_operations(self, at) end
+  local bound = step_bound(self, self.most_operations)
+  if self.steps + steps > bound then refuse_steps(self, at, bound) end
 end
 
 -- Adds an operation.
 function Environment:emit(op, node)
   local count = self.operations + 1
   self.operations = count
-  if count > self.most_operations then
-    fault.raise(node.at, "the program has more than %d operations (option max_operations)", self.most_operations)
-  end
+  if count > self.most_operations then refuse_operations(self, node.at) end
   form.add(self.block, op, node.position)
 end
 

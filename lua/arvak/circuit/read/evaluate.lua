@@ -27,6 +27,7 @@ function M.integer(env, node, what)
   if type(value) == "table" then
     fault.raise(node.at, "%s depends on measured values, expected a constant", what or "this value")
   end
+  values.check_size(value, kind, node.at)
   return value
 end
 
@@ -91,14 +92,18 @@ local function undeclared(env, node)
   fault.raise(node.at, "%s is not declared", name)
 end
 
+-- The bit that one of an alias's parts stands for.
+local function alias_bit(ref)
+  local owner = ref[1]
+  if ref[2] then return owner.value[ref[2]] end
+  return owner.value
+end
+
 -- The bits that an alias stands for.
 local function alias_value(env, binding, at)
   local bits = { n = #binding.refs }
   env:charge(at, bits.n // 16)
-  for i, ref in ipairs(binding.refs) do
-    local owner = ref[1]
-    if ref[2] then bits[i - 1] = owner.value[ref[2]] else bits[i - 1] = owner.value end
-  end
+  for i, ref in ipairs(binding.refs) do bits[i - 1] = alias_bit(ref) end
   if binding.scalar then return bits[0], BIT end
   return bits, values.bits(bits.n)
 end
@@ -137,6 +142,8 @@ function KINDS.measure(_, node) fault.raise(node.at, "a measurement, expected a 
 
 local COMPARISON = { ["=="] = true, ["!="] = true, ["<"] = true, ["<="] = true, [">"] = true, [">="] = true }
 
+local SHORT = 64   -- bits that are worked on as fast as one
+
 local function logic(env, node)
   local first, kind = evaluate(env, node[2])
   local value = values.boolean(first, kind, node[2].at)
@@ -157,6 +164,8 @@ function KINDS.chain(env, node)
     op = node[i]
     local at = node.places[i]
     local right, right_kind = evaluate(env, node[i + 1])
+    local size = (kind.n or 0) + (right_kind.n or 0)
+    if size > SHORT then env:charge(at, size // 8) end
     if COMPARISON[op] then
       value, kind = operators.compare(op, value, kind, right, right_kind, at)
     elseif op == "/" and env.divides_exactly then
@@ -185,6 +194,7 @@ end
 
 function KINDS.invert(env, node)
   local a, ta = evaluate(env, node[2])
+  env:charge(node.at, (ta.n or 0) // 8)
   return operators.invert(a, ta, node.at)
 end
 
@@ -307,9 +317,19 @@ local function index_integer(env, value, kind, item)
   return index_bits(env, bits, item)
 end
 
+-- What is indexed. Of a register only the bits are looked at that the index selects, however long it is.
+local function indexed(env, node)
+  local binding = node[1] == "name" and not env.gate and env:lookup(node[2])
+  if binding and binding.kind == "value" and binding.type.kind == "bits" then return binding.value, binding.type end
+  if not binding or binding.kind ~= "alias" or binding.scalar then return evaluate(env, node) end
+  local refs = binding.refs
+  local function bit_at(_, i) return refs[i + 1] and alias_bit(refs[i + 1]) end
+  return setmetatable({ n = #refs }, { __index = bit_at }), values.bits(#refs)
+end
+
 -- Indices one after the other; several in one pair of brackets select in as many dimensions.
 function KINDS.index(env, node)
-  local value, kind = evaluate(env, node[2])
+  local value, kind = indexed(env, node[2])
   for i, item in ipairs(node[3]) do
     if value == values.MIXED then values.refuse_measured(item.at) end
     if node[3][i + 1] and (item[1] == "range" or item[1] == "set") then
@@ -354,7 +374,7 @@ local function array_type(env, node)
     dims[i] = M.integer(env, size, "the size of an array")
     if dims[i] < 1 then fault.raise(size.at, "an array of size %d, expected 1 at least", dims[i]) end
     count = count * dims[i]
-    env:charge(size.at, math.min(count, env.most_steps))
+    env:charge(size.at, math.min(count, 1 << 40))
   end
   return values.array(base, dims)
 end

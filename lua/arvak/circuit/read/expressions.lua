@@ -4,6 +4,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
 local scanners = require "arvak.circuit.read.scanner"
+local words = require "arvak.circuit.read.words"
 
 local M = {}
 
@@ -49,8 +50,8 @@ M.parse = parse_expression
 -- The place of the next bracket, comma or semicolon that is not in a comment, or nil.
 local function next_mark(scanner, pos)
   while true do
-    pos = scanner.body:find("[][(){},;/]", pos)
-    if not pos or scanner.body:byte(pos) ~= 47 then return pos end
+    pos = string.find(scanner.body, "[][(){},;/]", pos)
+    if not pos or string.byte(scanner.body, pos) ~= 47 then return pos end
     pos = math.max(scanner:behind_blanks(pos), pos + 1)
   end
 end
@@ -61,7 +62,7 @@ local function skip_argument(scanner, from, err)
   local body, depth, pos = scanner.body, 0, from
   while true do
     pos = next_mark(scanner, pos)
-    local char = pos and body:sub(pos, pos)
+    local char = pos and string.sub(body, pos, pos)
     if not char or char == ";" or char == "{" or char == "}" then error(err, 0) end
     if depth == 0 and (char == "," or char == ")") then break end
     if char == "(" or char == "[" then depth = depth + 1 elseif char ~= "," then depth = depth - 1 end
@@ -104,11 +105,10 @@ end
 -- The same; arguments that cannot be read are kept as such.
 function M.lenient_arguments(scanner)
   local list = {}
-  if scanner.body:find("^%s*%)", scanner.pos) then
-    scanner:next()
-  else
-    repeat list[#list + 1] = parse_argument(scanner) until not scanner:is(",")
+  while (scanner:is("(") or scanner:is(",")) and not string.find(scanner.body, "^%s*%)", scanner.pos) do
+    list[#list + 1] = parse_argument(scanner)
   end
+  if not scanner:accept(",") and #list == 0 then scanner:expect("(") end   -- a comma may stand behind the last
   scanner:expect(")", "or , after an argument")
   return list
 end
@@ -242,12 +242,15 @@ local function parse_durationof(scanner, at)
   return { "number", 0.0, "time", at = at }
 end
 
+local VALUES = { ["true"] = true, ["false"] = true, pow = true }   -- words that an expression may hold
+
 local function parse_name(scanner)
   local at, name = scanner.base + scanner.at, scanner.value
   if scanner.version == 3 then
     if TYPES[name] then return parse_cast(scanner) end
     if name == "measure" then scanner:fail("a measurement here, expected it alone on the right side of =") end
     if name == "durationof" then return parse_durationof(scanner, at) end
+    if words[3][name] and not VALUES[name] then scanner:expected("a value") end
   end
   scanner:next()
   if scanner:is("(") then return { "call", name, M.arguments(scanner), at = at } end

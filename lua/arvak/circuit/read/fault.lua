@@ -15,12 +15,12 @@ local WIDTH = 100   -- of the shown line
 
 -- Raises a refusal. at: a place.
 function M.raise(at, format, ...)
-  error(setmetatable({ at = at, message = select("#", ...) > 0 and format:format(...) or format }, Fault), 0)
+  error(setmetatable({ at = at, message = select("#", ...) > 0 and string.format(format, ...) or format }, Fault), 0)
 end
 
 -- Raises a refusal because the value of an input is needed.
 function M.need(at, name, format, ...)
-  error(setmetatable({ at = at, message = format:format(...), input = name }, Fault), 0)
+  error(setmetatable({ at = at, message = string.format(format, ...), input = name }, Fault), 0)
 end
 
 function M.is(value) return getmetatable(value) == Fault end
@@ -29,7 +29,7 @@ function M.is(value) return getmetatable(value) == Fault end
 function M.locate(body, place)
   local line, from = 1, 1
   while true do
-    local stop = body:find("\n", from, true)
+    local stop = string.find(body, "\n", from, true)
     if not stop or stop >= place then break end
     line, from = line + 1, stop + 1
   end
@@ -38,24 +38,24 @@ end
 
 -- The line with a caret below the place. Of a long line what is around it.
 local function show(body, from, column)
-  local line = body:match("^[^\r\n]*", from)
+  local line = string.match(body, "^[^\r\n]*", from)
   local first = 1
   if column > WIDTH - 20 then
     first = column - WIDTH // 2
-    while first > 1 and line:byte(first) and line:byte(first) & 0xC0 == 0x80 do first = first - 1 end
+    while first > 1 and string.byte(line, first) and string.byte(line, first) & 0xC0 == 0x80 do first = first - 1 end
   end
-  local shown = line:sub(first, first + WIDTH - 1)
-  local before = text.printable(line:sub(first, column - 1):gsub("\t", " "))
+  local shown = string.sub(line, first, first + WIDTH - 1)
+  local before = text.printable(string.gsub(string.sub(line, first, column - 1), "\t", " "))
   local width = utf8 and utf8.len(before) or #before
-  return text.printable((shown:gsub("\t", " "))) .. "\n" .. (" "):rep(width) .. "^"
+  return text.printable((string.gsub(shown, "\t", " "))) .. "\n" .. string.rep(" ", width) .. "^"
 end
 
 -- The error object of a refusal. texts: all that were read, by number: { body, name }.
 function M.error(fault, texts)
   local source = texts[fault.at // M.TEXTS] or texts[1]
   local line, column, from = M.locate(source.body, fault.at % M.TEXTS)
-  local where = ("%s%d:%d"):format(source.name and text.printable(source.name) .. ":" or "line ", line, column)
-  local message = ("%s: %s\n%s"):format(where, text.printable(fault.message), show(source.body, from, column))
+  local where = string.format("%s%d:%d", source.name and text.printable(source.name) .. ":" or "line ", line, column)
+  local message = string.format("%s: %s\n%s", where, text.printable(fault.message), show(source.body, from, column))
   return errors.new("invalid_circuit", message, { line = line, column = column, source = source.name })
 end
 

@@ -94,7 +94,7 @@ end
 -- The number that an argument without names, but for pi, comes to; or nil.
 local function read_angle(env, text)
   if env.globals.names.pi or #text > 60 or find(text, "/[/*]") then return nil end
-  if find(text:gsub("pi", ""), "[^%d%.%+%-%*/ \teE]") then return nil end
+  if find(string.gsub(text, "pi", ""), "[^%d%.%+%-%*/ \teE]") then return nil end
   local ok, value = pcall(compute, env, text)
   if not ok and not fault.is(value) then error(value, 0) end
   return ok and value or nil

@@ -44,7 +44,7 @@ local function rounding(round)
     x = values.real(x, kind, at)
     if type(x) == "table" then values.need(at, x) end
     local whole = math.tointeger(round(x))
-    if not whole then fault.raise(at, "a number that no integer can hold") end
+    if not whole then fault.raise(at, "the number %s, expected one below 2^63", x) end
     return whole, INT
   end
 end

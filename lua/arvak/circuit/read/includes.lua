@@ -22,17 +22,19 @@ function M.read_file(path, most)
   if failure then return nil, failure end
   body = body or ""
   if #body > (most or MOST_BYTES) then
-    return nil, ("%s: more than %d MB of text"):format(path, MOST_BYTES >> 20)
+    return nil, string.format("%s: more than %d MB of text", path, MOST_BYTES >> 20)
   end
   return body
 end
 
 -- The folder of a path with its last slash, or "".
-function M.folder(path) return path:match("^.*/") or "" end
+function M.folder(path) return string.match(path, "^.*/") or "" end
 
 local function open(reading, name, at)
-  if name == "" or name:find("\0", 1, true) then fault.raise(at, "include of \"\", expected the name of a file") end
-  if name:sub(1, 1) == "/" then
+  if name == "" or string.find(name, "\0", 1, true) then
+    fault.raise(at, "include of \"\", expected the name of a file")
+  end
+  if string.sub(name, 1, 1) == "/" then
     fault.raise(at, "include of %s, expected a name below a folder of include_path", text.printable(name))
   end
   if #reading.include_path == 0 then
@@ -41,7 +43,7 @@ local function open(reading, name, at)
   end
   local reason
   for _, folder in ipairs(reading.include_path) do
-    local path = folder == "" and name or folder:sub(-1) == "/" and folder .. name or folder .. "/" .. name
+    local path = folder == "" and name or string.sub(folder, -1) == "/" and folder .. name or folder .. "/" .. name
     local known = reading.files[path]
     if known then return known, path end
     local body, message = M.read_file(path, MOST_BYTES - reading.bytes)
@@ -56,7 +58,7 @@ end
 
 -- The text of a file and its path; nil for the standard ones. reading: what is read so far.
 function M.open(reading, name, at)
-  if KNOWN[name:match("[^/]*$")] then return nil end
+  if KNOWN[string.match(name, "[^/]*$")] then return nil end
   if #reading.open >= DEEPEST then fault.raise(at, "includes nested more than %d deep", DEEPEST) end
   reading.included = reading.included + 1
   if reading.included > MOST_FILES then fault.raise(at, "more than %d includes", MOST_FILES) end

@@ -50,7 +50,6 @@ local REAL = {
     if b == 0 then fault.raise(at, "division by zero") end
     return math.fmod(a + 0.0, b)
   end,
-  ["^"] = function(a, b) return (a + 0.0) ^ b end,
 }
 
 local function real_operation(op, a, ta, b, tb, at)
@@ -116,11 +115,12 @@ local WHOLE_NUMBERS = {
   end,
 }
 
--- The type of an operation of two integers: that of the wider one with a width; literals have none.
+-- The type of an operation of two integers: that of the wider one, and uint of two that are equally wide; literals
+-- have no width.
 local function common(ta, tb)
   local a_typed, b_typed = ta.width and INTEGERS[ta.kind], tb.width and INTEGERS[tb.kind]
   if a_typed and b_typed then
-    if ta.kind == tb.kind then return ta.width >= tb.width and ta or tb end
+    if ta.width ~= tb.width then return ta.width > tb.width and ta or tb end
     return ta.kind == "uint" and ta or tb
   end
   return (ta.kind == "uint" or tb.kind == "uint") and values.UINT or INT
@@ -140,6 +140,10 @@ local function integer_operation(op, a, ta, b, tb, at)
   check_divisor(op, whole_b, at)
   local kind = common(ia, ib)
   if op == "<<" or op == ">>" then kind = ia end
+  if op == "/" or op == "%" or op == ">>" then
+    values.check_size(whole_a, ia, at)
+    values.check_size(whole_b, ib, at)
+  end
   local result
   if is_known(whole_a) and is_known(whole_b) then
     result = compute(whole_a, whole_b)
@@ -154,6 +158,8 @@ end
 local function integer_power(a, ta, b, tb, at)
   a, b = values.integer(a, ta, at), values.integer(b, tb, at)
   if not (is_known(a) and is_known(b)) then values.refuse_measured(at) end
+  values.check_size(a, ta, at)
+  values.check_size(b, tb, at)
   if b < 0 then return finite((a + 0.0) ^ b, at), FLOAT end
   local real = (a + 0.0) ^ b
   if math.abs(real) >= 2.0 ^ 62 then return finite(real, at), FLOAT end
@@ -281,7 +287,7 @@ local function compare_long(op, a, b, at)
     local n = math.min(a.n - from, PART)
     result = M.both("&&", compare_part("==", a, b, from, n, at), result, at)
     if op ~= "==" then
-      result = M.both("||", compare_part(op:sub(1, 1), a, b, from, n, at), result, at)
+      result = M.both("||", compare_part(string.sub(op, 1, 1), a, b, from, n, at), result, at)
     end
   end
   return result

@@ -4,6 +4,7 @@
 -- of which the value is the sign itself.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
+local words = require "arvak.circuit.read.words"
 
 local Scanner = {}
 Scanner.__index = Scanner
@@ -88,13 +89,13 @@ local RADIX = {
 
 local function radix_value(digits, radix)
   local value, bits = 0, 0
-  for digit in digits:gmatch "%x" do
+  for digit in string.gmatch(digits, "%x") do
     value = value * radix + tonumber(digit, 16)
     if value ~= 0 then bits = bits + 1 end
   end
   if bits * (radix == 16 and 4 or radix == 8 and 3 or 1) <= 62 then return value end
   value = 0.0
-  for digit in digits:gmatch "%x" do value = value * radix + tonumber(digit, 16) end
+  for digit in string.gmatch(digits, "%x") do value = value * radix + tonumber(digit, 16) end
   return value < 2.0 ^ 63 and math.tointeger(value) or value
 end
 
@@ -111,7 +112,7 @@ local function decimal_end(body, pos)
 end
 
 local function read_digits(self, pos, stop, is_real)
-  local digits = sub(self.body, pos, stop):gsub("_", "")
+  local digits = string.gsub(sub(self.body, pos, stop), "_", "")
   if #digits > LONGEST then self:fail("a number of %d characters, expected %d at most", #digits, LONGEST) end
   local value = tonumber(digits)
   if not value then self:fail("%s is not a number", digits) end
@@ -133,7 +134,7 @@ local function read_suffix(self, stop)
 end
 
 local function read_number(self, pos)
-  local form = RADIX[sub(self.body, pos + 1, pos + 1):lower()]
+  local form = RADIX[string.lower(sub(self.body, pos + 1, pos + 1))]
   if form and byte(self.body, pos) == 48 then
     local _, stop, digits = find(self.body, form[1], pos)
     if not stop then self:fail("a number without digits") end
@@ -216,11 +217,11 @@ function Scanner:behind_blanks(pos) return skip_blanks(self, pos) end
 -- What reads a word that begins with this byte; a string where the byte is the whole word.
 local FIRST = {}
 for char = 1, 255 do FIRST[char] = char >= 128 and read_name or read_sign end
-for char in ("abcdefghijklmnopqrstuvwxyz_"):gmatch "." do
-  FIRST[byte(char)], FIRST[byte(char:upper())] = read_name, read_name
+for char in string.gmatch("abcdefghijklmnopqrstuvwxyz_", ".") do
+  FIRST[byte(char)], FIRST[byte(string.upper(char))] = read_name, read_name
 end
-for char in ("0123456789"):gmatch "." do FIRST[byte(char)] = read_number end
-for char in ("()[]{};,:@#"):gmatch "." do FIRST[byte(char)] = char end
+for char in string.gmatch("0123456789", ".") do FIRST[byte(char)] = read_number end
+for char in string.gmatch("()[]{};,:@#", ".") do FIRST[byte(char)] = char end
 FIRST[byte '"'], FIRST[byte "'"], FIRST[byte "$"], FIRST[0] = read_string, read_string, read_physical, read_sign
 
 -- Takes the word that comes next, and finds the one after it.
@@ -292,6 +293,9 @@ end
 function Scanner:name(what)
   if self.kind ~= "name" then self:expected(what) end
   local name = self.value
+  if words[self.version][name] and name ~= "gphase" then
+    self:fail("got %s, which is a word of the language, expected %s", name, what)
+  end
   self:next()
   return name
 end

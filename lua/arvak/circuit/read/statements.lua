@@ -61,7 +61,7 @@ end
 local function parse_operands(scanner)
   local list = {}
   if scanner:is(";") then return list end
-  repeat list[#list + 1] = parse_operand(scanner) until not scanner:accept(",")
+  repeat list[#list + 1] = parse_operand(scanner) until not scanner:accept(",") or scanner:is(";")
   return list
 end
 
@@ -478,15 +478,14 @@ local function parse_assignment(scanner, node, name, at)
   local sign = scanner.value
   if scanner.kind ~= "sign" or not ASSIGNMENTS[sign] then scanner:expected("= or another assignment") end
   scanner:next()
-  node[3], node[4] = #sign > 1 and sign:sub(1, -2), parse_value(scanner)
+  node[3], node[4] = #sign > 1 and string.sub(sign, 1, -2), parse_value(scanner)
   return finish(scanner, node, "or an operator")
 end
 
 -- A statement that begins with a name that is no word of the language.
 local function parse_named(scanner)
   local node = node_at(scanner, "apply")
-  local at, name = scanner.base + scanner.at, scanner.value
-  scanner:next()
+  local at, name = scanner.base + scanner.at, scanner:name(("a statement of OpenQASM %d"):format(scanner.version))
   if scanner:is("(") then return parse_application(scanner, node, name, expressions.lenient_arguments(scanner)) end
   if scanner.version == 3 and scanner.kind == "sign" and (scanner:is("[") or ASSIGNMENTS[scanner.value]) then
     return parse_assignment(scanner, node, name, at)
@@ -501,11 +500,11 @@ local function parse_sign(scanner)
     return node
   end
   if scanner.version == 3 then
-    if scanner:is("@") and scanner.body:find("^[%a_]", scanner.pos) then return parse_line(scanner) end
-    if scanner:is("#") and scanner.body:find("^pragma", scanner.pos) then return parse_line(scanner) end
+    if scanner:is("@") and string.find(scanner.body, "^[%a_]", scanner.pos) then return parse_line(scanner) end
+    if scanner:is("#") and string.find(scanner.body, "^pragma", scanner.pos) then return parse_line(scanner) end
     if scanner:is("{") then return parse_plain_block(scanner) end
   end
-  scanner:expected(("a statement of OpenQASM %d"):format(scanner.version))
+  scanner:expected(string.format("a statement of OpenQASM %d", scanner.version))
 end
 
 -- The statement that comes next, which is taken.

@@ -18,7 +18,7 @@ function M.type(kind, width)
   local key = kind .. (width or "")
   local found = known[key]
   if not found then
-    found = { kind = kind, width = width, name = width and ("%s[%d]"):format(kind, width) or kind }
+    found = { kind = kind, width = width, name = width and string.format("%s[%d]", kind, width) or kind }
     known[key] = found
   end
   return found
@@ -30,11 +30,11 @@ M.ANGLE, M.DURATION, M.SYMBOL = M.type "angle", M.type "duration", M.type "symbo
 M.WHOLE_SYMBOL = { kind = "symbol", whole = true, name = "int" }
 local INT, BIT, SYMBOL = M.INT, M.BIT, M.SYMBOL
 
-function M.bits(n) return { kind = "bits", n = n, name = ("bit[%d]"):format(n) } end
+function M.bits(n) return { kind = "bits", n = n, name = string.format("bit[%d]", n) } end
 
 -- dims: the sizes, outermost first.
 function M.array(base, dims)
-  local name = ("array[%s, %s]"):format(base.name, table.concat(dims, ", "))
+  local name = string.format("array[%s, %s]", base.name, table.concat(dims, ", "))
   return { kind = "array", base = base, dims = dims, name = name }
 end
 
@@ -126,13 +126,13 @@ end
 
 -- The bits of a literal as "0110", least significant right.
 function M.literal_bits(literal, at)
-  local digits = literal:gsub("_", "")
-  if digits == "" or digits:find("[^01]") then
+  local digits = string.gsub(literal, "_", "")
+  if digits == "" or string.find(digits, "[^01]") then
     fault.raise(at, "the string \"%s\", expected a bit string of 0 and 1", literal)
   end
   local bits, n = {}, #digits
   bits.n = n
-  for i = 0, n - 1 do bits[i] = digits:byte(n - i) - 48 end
+  for i = 0, n - 1 do bits[i] = string.byte(digits, n - i) - 48 end
   return bits, M.bits(n)
 end
 
@@ -163,6 +163,13 @@ end
 
 function M.refuse(at, value_type, target)
   fault.raise(at, "got a value of type %s, expected %s", value_type.name, target.name)
+end
+
+-- Lua has no unsigned integers: one of 64 bits whose highest is 1 is refused where it would count as negative.
+function M.check_size(value, kind, at)
+  if kind.kind == "uint" and type(value) == "number" and value < 0 then
+    fault.raise(at, "got a uint of 2^63 or more, expected a smaller one")
+  end
 end
 
 -- A number or an expression that stands for an integer; bits become unsigned. Returns value and type.
@@ -227,13 +234,14 @@ function M.real(value, kind, at)
   if name == "array" then fault.raise(at, "got a value of type %s, expected a number", kind.name) end
   value = M.integer(value, kind, at)
   if type(value) == "table" then M.refuse_measured(at) end
+  M.check_size(value, kind, at)
   return value + 0.0
 end
 
 local function to_integer_type(value, kind, target, at)
   if kind.kind == "float" and type(value) == "number" then
     local whole = math.tointeger(value < 0 and math.ceil(value) or math.floor(value))
-    if not whole then fault.raise(at, "a number that no %s can hold", target.name) end
+    if not whole then fault.raise(at, "the number %s, expected one below 2^63 for %s", value, target.name) end
     return M.wrap(whole, target, at)
   end
   if kind.kind == "angle" and kind.width then return M.wrap(value, target, at) end

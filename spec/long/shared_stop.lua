@@ -1,5 +1,5 @@
--- A worker of a shared batch that is disturbed at each statement in turn: stopped with SIGSTOP for longer than its lease
--- and continued, or its connection cut, before the statement's answer and in its middle.
+-- A worker of a shared batch that is disturbed at each statement in turn: stopped with SIGSTOP for longer than its
+-- lease and continued, or its connection cut, before the statement's answer and in its middle.
 -- Usage: lua spec/long/shared_stop.lua [WORD]: only statements whose name has this word.
 -- SPDX-License-Identifier: Apache-2.0
 local trials = require "spec.support.shared_trials"

@@ -1,6 +1,7 @@
 -- The line of a shared batch to its database: the connection, made again when it is lost; the worker's row; and the one
 -- write at a time that goes through it. What comes from the database is kept until turn, which acts on it.
--- Invariant: what was handed to write is told once what became of it: "done" or "refused", after a cut too, or "parted".
+-- Invariant: whoever handed something to write is told once what became of it: "done" or "refused", after a cut too, or
+-- "parted".
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local connection = require "arvak.store.connection"
@@ -21,7 +22,7 @@ local RETRY = 0.2                     -- seconds until a write that was rolled b
 local Link = {}
 Link.__index = Link
 
--- spec: name (dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), held(rows), lost(err).
+-- spec: name (of dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), lost(err).
 function M.new(spec)
   local self = setmetatable({ inbox = queue.new(), generation = 0, pending = nil, not_before = 0, is_asking = false },
     Link)
@@ -34,7 +35,8 @@ end
 -- An error about this journal. problem: a text, an outcome or an error object.
 function Link:failure(what, problem)
   if errors.is_error(problem) and not problem.what then return problem end
-  local message = type(problem) == "string" and problem or problem and problem.message or "the database does not say why"
+  local message = type(problem) == "string" and problem or problem and problem.message
+    or "the database does not say why"
   return errors.new("rpc", string.format("the journal %s %s: %s", self.name.shown, what, self.name:hide(message)))
 end
 
@@ -238,8 +240,8 @@ end
 function Link:is_free(now) return self.member:is_free() and now >= self.not_before end
 
 -- Begins a write: fill(transaction, seq) adds its statements, the fence first. is_claim: statements that are whole by
--- themselves, of which the first gives a row where the worker holds. done(fate, outcome, held): "done", "refused" (rolled
--- back) or "parted"; after a cut held are the rows that the worker has, in place of the outcome.
+-- themselves, of which the first gives a row where the worker holds. done(fate, outcome, held): "done", "refused"
+-- (rolled back) or "parted"; after a cut held are the rows that the worker has, in place of the outcome.
 function Link:write(kind, is_claim, fill_in, done)
   local transaction, seq = self.connection:transaction(), self.member:begin(kind)
   fill_in(transaction, seq)

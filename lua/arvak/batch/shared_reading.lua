@@ -226,8 +226,8 @@ function Reading:claim()
   local is_free = self.free > 0
   local size = is_free and short or size_of_claim(self, short)
   link:write("claim", true, function(transaction, seq)
-    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq, size,
-      claims.own_total)
+    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq,
+      size, claims.own_total)
     transaction:add(sql.read_claims, link.batch, claims.known_first, PAGE)
   end, function(fate, outcome, held) on_claim(self, is_free, fate, outcome, held) end)
 end

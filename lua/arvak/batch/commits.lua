@@ -198,7 +198,7 @@ end
 local function admit_unread(self)
   while not self.unread:is_empty() do
     local input = self.unread:peek()
-    local item = string.find(self.journal, input.index)
+    local item = self.journal:find(input.index)
     if item == nil then return end
     self.unread:pop()
     if inputs.is_open(input) then admit(self, input, item) end
@@ -210,7 +210,7 @@ end
 function Commits:admit(input)
   input.hash = input.hash or identities.hash(input)
   if self.unread:is_empty() then
-    local item = string.find(self.journal, input.index)
+    local item = self.journal:find(input.index)
     if item ~= nil then return admit(self, input, item) end
   end
   self.unread:push(input)

@@ -551,13 +551,11 @@ Guard.__gc = Guard.__close
 
 local function open_and_loop(self)
   local ok, err = self.commits:open()
-  if not ok then return nil, err end
-  loop(self)
-  return true
+  if ok then loop(self) end
+  return ok, err
 end
 
--- Runs it to its end: true; nil and an error when it could not begin. Raises only what no part of it can answer for:
--- Ctrl-C, and no memory.
+-- Runs it to its end: true; nil and an error when it could not begin. Raises Ctrl-C and a lack of memory only.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
   local ok, has_begun, problem = pcall(open_and_loop, guard.run)
@@ -579,9 +577,8 @@ end
 
 -- ---- made from outside
 
--- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
--- sink(item, input): told of each end, in the order of the ends; on_submitted(input) or nil; earlier: items of an
--- earlier run by index, or nil; on_end(run).
+-- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source;
+-- sink(item, input), told of each end in order; on_submitted(input) or nil; earlier: items by index, or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},

@@ -205,13 +205,16 @@ static void what_a_plugin_replaces_moves_no_limit(void **state) {
 
 static const char file_attack[] =
     "local r = assert(client:execute(bell, 'simulator', 10))\n"
-    "local function refused(value, err) assert(value == nil and find(tostring(err), 'os', 1, true), tostring(err)) end\n"
+    "local function refused(value, err)\n"
+    "  assert(value == nil and find(tostring(err), 'os', 1, true), tostring(err))\n"
+    "end\n"
     "local items = { { index = 1, attempts = 1, job_id = 'x', result = r } }\n"
     "for _, name in pairs { 'to_csv', 'to_json' } do\n"
     "  refused(arvak.export[name](path, items))\n"
     "end\n"
     "refused(arvak.circuit.new(1):to_svg(path)) refused(arvak.journal(path))\n"
-    "local value, err = arvak.circuit.load(path) assert(value == nil and find(tostring(err), 'no io library', 1, true))\n"
+    "local value, err = arvak.circuit.load(path)\n"
+    "assert(value == nil and find(tostring(err), 'no io library', 1, true))\n"
     "local m = arvak.batch_manager(client)\n"
     "refused(m:execute_batch({ { bell, 1 } }, 'simulator', { journal = path }))\n";
 

@@ -1,5 +1,5 @@
-/* Whether a Lua state is closing. Objects that are made then are never finalized (Lua 5.4 has no finalizers for them), so
- * whatever holds something outside of Lua's heap is not made.
+/* Whether a Lua state is closing. Lua never finalizes the objects that are made then, so whatever holds something
+ * outside of Lua's heap is not made.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_CLOSING_H
 #define LARVAK_CLOSING_H

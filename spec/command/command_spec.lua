@@ -271,7 +271,7 @@ describe("the command itself", function()
   it("has help with two examples for each subcommand, and a manual page and completions that name all", function()
     local names = {}
     for name in run("--help").out:match "Commands:\n(.-)\n\n":gmatch "   (%l+)  +%u" do names[#names + 1] = name end
-    assert.equal(16, #names)
+    assert.equal(17, #names)
     local manual = assert_ok(run("manual"))
     local scripts = {}
     for _, shell in ipairs { "bash", "zsh", "fish" } do scripts[shell] = assert_ok(run("completion", shell)) end
@@ -452,7 +452,8 @@ describe("the guide", function()
     assert_ok(run("watch", job))
     assert_ok(run("batch", "bell.qasm", "--journal", "run.db", "-q", "-o", "out.csv"))
     local uses = { run = { "bell.qasm" }, result = { job }, submit = { "bell.qasm" }, status = { job }, watch = { job },
-      cancel = { job }, backends = {}, batch = { "bell.qasm", "-q" }, journal = { "run.db" } }
+      cancel = { job }, backends = {}, batch = { "bell.qasm", "-q" }, journal = { "run.db" },
+      jobs = {} }
     for name, words in pairs(uses) do
       local result = command.run({ name, "--format", "json", table.unpack(words) },
         { folder = desk.folder, environment = name ~= "journal" and desk:environment() or nil })

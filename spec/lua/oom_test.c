@@ -73,6 +73,11 @@ static const char *const scenarios[] = {
     "  channel_args = { ['grpc.keepalive_time_ms'] = 30000 } }) c:close() return true",
     "local c = arvak.connect(address, { api_key = function() return 'k' end, metadata = function() return {} end })"
     "  local ok = c:list_backends() c:close() return ok ~= nil",
+    "local c <close> = arvak.connect(address, { ledger = ':memory:' })"
+    "  local id = c:submit_qasm(bell, 'simulator', { label = 'x' })"
+    "  return id ~= nil and c:get_job_status(id) ~= nil and c:stats().ledger.lost == 0",
+    "local c <close> = arvak.connect(address, { ledger = ':memory:' })"
+    "  return c:submit_qasm_future(bell, 'simulator', { label = 'x' }):result() ~= nil",
     "return client:submit_qasm(bell, 'simulator', { shots = 10, timeout = 5, metadata = { x = 'y' } }) ~= nil",
     "return #client:submit_batch({ { bell, 1 }, { qasm = bell, shots = 2 } }, 'simulator') == 2",
     "return client:submit_qasm('nonsense', 'simulator') == nil",

@@ -133,18 +133,21 @@ static int await_start_timer(lua_State *L) {
   return 1;
 }
 
-/* await_bell(bell): a ticket, whose end is reported as call_end(ticket) once the bell rings. */
-static int await_bell(lua_State *L) {
-  larvak_state *state = larvak_state_get(L);
-  larvak_bell *bell = larvak_bell_check(L, 1);
-  if (larvak_bell_is_awaited(bell)) larvak_misuse(L, "somebody waits for this bell already");
+static void start_bell(lua_State *L, larvak_state *state, larvak_bell *bell) {
   arvak_loop *loop = larvak_loop_get(L, state);
   larvak_work_watch(L, state);
   larvak_wait *wait = larvak_wait_new(L, state);
   wait->waiter = WAITER_LAYER;
   larvak_bell_await(bell, loop, larvak_wait_ticket(wait));
   larvak_work_changed(state);
-  lua_pushinteger(L, larvak_wait_ticket(wait));
+}
+
+/* await_bell(bell): a ticket, whose end is reported as call_end(ticket) once the bell rings; the same until then, for a
+ * caller who had no memory to note it. */
+static int await_bell(lua_State *L) {
+  larvak_bell *bell = larvak_bell_check(L, 1);
+  if (larvak_bell_ticket(bell) == 0) start_bell(L, larvak_state_get(L), bell);
+  lua_pushinteger(L, larvak_bell_ticket(bell));
   return 1;
 }
 

@@ -22,6 +22,7 @@ struct larvak_bell {
   /* The Lua thread's: */
   larvak_state *state;
   lua_Integer ticket; /* of the wait for it; 0: there is none */
+  bool is_orphan;     /* its userdata is gone, and its wait has to end: the list has its reference */
   larvak_bell *next;  /* of the state's */
 };
 
@@ -61,7 +62,7 @@ static void set_loop(larvak_bell *bell, arvak_loop *loop) {
   pthread_mutex_unlock(&bell->mu);
 }
 
-bool larvak_bell_is_awaited(const larvak_bell *bell) { return bell->ticket != 0; }
+lua_Integer larvak_bell_ticket(const larvak_bell *bell) { return bell->ticket; }
 
 /* A ring between the two lines is not lost: whoever waits looks at has_rung before he sleeps. */
 void larvak_bell_await(larvak_bell *bell, arvak_loop *loop, lua_Integer ticket) {
@@ -83,6 +84,15 @@ bool larvak_bells_are_awaited(const larvak_state *state) {
   return false;
 }
 
+/* Takes the reference. */
+static void let_go(larvak_bell *bell) {
+  set_loop(bell, NULL);
+  larvak_bell **place = &bell->state->bells.first;
+  while (*place != bell) place = &(*place)->next;
+  *place = bell->next;
+  release(bell);
+}
+
 /* What rings from now on is for the next wait. */
 lua_Integer larvak_bells_take_rung(larvak_state *state) {
   larvak_bell *bell = state->bells.first;
@@ -91,29 +101,30 @@ lua_Integer larvak_bells_take_rung(larvak_state *state) {
   lua_Integer ticket = bell->ticket;
   bell->ticket = 0;
   atomic_store(&bell->has_rung, false);
+  if (bell->is_orphan) let_go(bell);
   return ticket;
 }
 
 void larvak_bells_close(larvak_state *state) {
-  for (larvak_bell *bell = state->bells.first; bell; bell = bell->next) {
+  for (larvak_bell *bell = state->bells.first, *next; bell; bell = next) {
+    next = bell->next;
     set_loop(bell, NULL);
     bell->ticket = 0;
+    if (bell->is_orphan) let_go(bell);
   }
 }
 
 /* ---- for the Lua layer ---- */
 
-/* The userdata's end. */
+/* The userdata's end. Who waits for it is told in the next step, as if it had rung. */
 static int bell_gc(lua_State *L) {
   arvak__bell_seam *seam = luaL_checkudata(L, 1, ARVAK_BELL);
   larvak_bell *bell = seam->bell;
   if (!bell) return 0;
   seam->bell = NULL;
-  set_loop(bell, NULL);
-  larvak_bell **place = &bell->state->bells.first;
-  while (*place != bell) place = &(*place)->next;
-  *place = bell->next;
-  release(bell);
+  bell->is_orphan = bell->ticket != 0;
+  if (bell->is_orphan) wake(bell);
+  else let_go(bell);
   return 0;
 }
 

@@ -10,7 +10,7 @@
 
 /* Borrowed; raises for any other value, and for a bell that is finalized as the Lua state closes. */
 larvak_bell *larvak_bell_check(lua_State *L, int index);
-bool larvak_bell_is_awaited(const larvak_bell *bell);
+lua_Integer larvak_bell_ticket(const larvak_bell *bell); /* of the wait for it; 0: nobody waits */
 /* From now on it wakes loop, and this wait is to end once it rings: at once, if it has rung since the last wait. */
 void larvak_bell_await(larvak_bell *bell, arvak_loop *loop, lua_Integer ticket);
 

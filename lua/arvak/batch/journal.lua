@@ -170,7 +170,8 @@ end
 -- belongs to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of
 -- the log; extend, it may have been made for the first circuits only.
 function Journal:open(identity, options)
-  local ok, problem = database.await(self.path)
+  local ok, problem = database.check()
+  if ok then ok, problem = database.await(self.path) end
   if not ok then return nil, problem end
   self.place, problem = place.take(self.path)
   if not self.place then return nil, database.failure(self.path, "cannot be opened", problem) end

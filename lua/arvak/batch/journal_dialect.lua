@@ -93,6 +93,8 @@ local BATCH_COLUMNS = "batch,format,fingerprint,backend_id,total,created_at,open
 local ITEM_COLUMNS = "slot,circuit_id,circuit_hash,state,attempts,job_id,counts,shots,execution_time_ms,metadata_json,"
   .. "error,sent_at,ended_at"   -- of the first versions
 local FOREIGN = "it is a database of something else, and no journal"
+local LEDGER_ID = 0x41726c67   -- "Arlg"
+local LEDGER = "it is a ledger of jobs, which arvak.ledger reads, and no journal"
 
 -- From what was found: is_empty, has_batch, is_early (the later columns are missing), has_log; or nil and a message.
 -- Journals of the first versions have no application_id and are known by their tables; of a later format, by the first
@@ -104,7 +106,7 @@ function M.identify(found)
     is_early = tables.item ~= nil and not string.find("," .. tables.item .. ",", ",reading,", 1, true),
   }
   if id == M.APPLICATION_ID then return kind end
-  if id ~= 0 then return nil, FOREIGN end
+  if id ~= 0 then return nil, id == LEDGER_ID and LEDGER or FOREIGN end
   if kind.is_empty and version == 0 then return kind end
   if tables.batch == BATCH_COLUMNS and tables.item == ITEM_COLUMNS then return kind end
   if tables.batch and string.find(tables.batch, "^batch,format") and tables.batch ~= BATCH_COLUMNS then return kind end

@@ -104,7 +104,8 @@ end
 
 local function batch_options(options)
   return { journal = options.journal, transport = options.transport, on_unknown = options.on_unknown,
-    timeout = options.max_wait, extend = options.extend, label = options.label, progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
+    timeout = options.max_wait, extend = options.extend, label = options.label,
+    progress_callback = not out.is_quiet() and arvak.print_progress_bar or nil }
 end
 
 local function execute(client, inputs, backend, options)
@@ -167,8 +168,9 @@ local function print_plan_text(plan, id, failed, options)
   out.write(line, "\n")
   local differs = plan.differs
   if not differs then return end
-  local place = differs.index and ("circuit %d%s"):format(differs.index, id and " (" .. out.printable(id) .. ")" or "")
-  out.write("The batch would be refused: ", place and place .. ": " or "", differs.why, "\n")
+  local name = id and " (" .. out.printable(id) .. ")" or ""
+  local place = differs.index and ("circuit %d%s: "):format(differs.index, name) or ""
+  out.write("The batch would be refused: ", place, differs.why, "\n")
 end
 
 local function print_plan(inputs, backend, options)

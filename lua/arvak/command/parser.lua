@@ -252,8 +252,8 @@ function makers.manual(parser)
   return command, { "arvak manual | man -l -", "arvak manual > arvak.1" }
 end
 
-M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "jobs", "check",
-  "draw", "convert", "serve", "completion", "manual" }
+M.names = { "run", "submit", "status", "result", "watch", "cancel", "backends", "batch", "journal", "report", "jobs",
+  "check", "draw", "convert", "serve", "completion", "manual" }
 
 -- ---- the parser
 

@@ -105,11 +105,17 @@ The profile, unless \-\-profile names one.
 .TP
 .B NO_COLOR
 If set and not empty, nothing is coloured.
+.TP
+.B PGPASSWORD
+The password of a journal or ledger in PostgreSQL, which else comes from ~/.pgpass or a service file.
 .SH FILES
 .TP
 .I $XDG_CONFIG_HOME/arvak/NAME.conf
 A profile: lines of name = value, with the names address, api_key_file, tls, ca, cert, key, server_name,
 backend and shots.
+.TP
+.I $XDG_STATE_HOME/arvak/jobs.db
+The ledger of what was submitted from here (in ~/.local/state where the variable is not set).
 .SH EXIT STATUS
 .nf]]
 

@@ -107,6 +107,7 @@ local function go_on(self)
 end
 
 local function on_written(self, notes)
+  self._under_way = 0
   self._noted = self._noted + #notes
   if not self._is_ours and self._state == "busy" then
     self._is_ours = true
@@ -117,6 +118,7 @@ end
 
 -- A transaction has failed. One that was lost may have been written: writing it again changes nothing.
 local function on_failed(self, outcome, notes)
+  self._under_way = 0
   local is_gone = outcome.what == "closed" or outcome.what == "lost"
   if is_gone and (self._state == "busy" or self._state == "away") then
     self._waiting = table.move(self._waiting, 1, #self._waiting, #notes + 1, notes)
@@ -132,12 +134,12 @@ end
 
 function hand_over(self)
   local tx, notes = next_transaction(self)
-  self._state = "busy"
+  self._state, self._under_way = "busy", #notes
   local ok, err = pcall(self._connection.start, self._connection, tx, "write", function(outcome)
     if outcome.ok then on_written(self, notes) else on_failed(self, outcome, notes) end
   end)
   if ok then return end
-  self._state = "ready"
+  self._state, self._under_way = "ready", 0
   note_trouble(self, tostring(err), #notes)
 end
 
@@ -165,7 +167,9 @@ local function connect(self)
     local is_there = self._state == "ready" or self._state == "busy"
     if is_there and self._connection == connection then pcall(leave_rest, self) end
   end })
-  local settings = place.dialect.settings
+  local info = place.kind == "sqlite" and core.file_info(place.where)
+  local is_new = info == nil or (info and info.size == 0)
+  local settings = is_new and place.dialect.settings_of_new or place.dialect.settings
   if #settings > 0 then connection:start(transaction_of(self, settings), "raw", function() end) end
   return true
 end
@@ -210,7 +214,7 @@ end
 
 -- For client:stats(): notes written, waiting, and lost, and the first trouble, or nil.
 function Notes:stats()
-  return { noted = self._noted, waiting = #self._waiting, lost = self._lost, problem = self._problem }
+  return { noted = self._noted, waiting = #self._waiting + self._under_way, lost = self._lost, problem = self._problem }
 end
 
 -- One more handle of the client, and one less: the last one closes. Never waits: the store ends by itself.
@@ -229,7 +233,7 @@ end
 -- module of its database is missing. What else goes wrong is told later.
 function M.open(name, address)
   local self = setmetatable({ _place = places.of(name, "ledger"), _address = address, _waiting = {}, _last = {},
-    _last_count = 0, _noted = 0, _lost = 0, _handles = 1 }, Notes)
+    _last_count = 0, _under_way = 0, _noted = 0, _lost = 0, _handles = 1 }, Notes)
   local ok, err = connect(self)
   if not ok then error(err, 0) end
   return self

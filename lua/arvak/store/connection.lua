@@ -31,12 +31,11 @@ end
 
 -- Whoever gets the outcome runs last: it may start and close whatever it likes, and its error is its own. What failed
 -- for want of memory is raised, and told again in the next step.
-local function tell(self, outcome)
-  local on_end = self._pending[outcome.id]
+local function tell(self, id, outcome)
+  local on_end = self._pending[id]
   if not on_end then return end
   local ok, err = core.protect(on_end, outcome)
-  self._pending[outcome.id] = nil
-  self._count = self._count - 1
+  self._pending[id] = nil
   if not ok then strays.add(err) end
 end
 
@@ -47,51 +46,47 @@ local function tell_beat(self, outcome)
   if not ok then strays.add(err) end
 end
 
-local function is_earlier(a, b) return a ~= "closed" and (b == "closed" or a < b) end
-
 local function tell_all_closed(self)
-  local ids = {}
-  for id in pairs(self._pending) do ids[#ids + 1] = id end
-  table.sort(ids, is_earlier)
-  for _, id in ipairs(ids) do tell(self, closed(id)) end
+  for id = self._told + 1, self._awaited do
+    tell(self, id, closed(id))
+    self._told = id
+  end
+  tell(self, "closed", closed("closed"))
+end
+
+local function deliver(self, outcome)
+  if outcome.id == "beat" then return tell_beat(self, outcome) end
+  tell(self, outcome.id, outcome)
+  if outcome.id ~= "closed" then self._told = outcome.id end
+end
+
+local function is_waiting(self)
+  return self._told < self._awaited or self._pending.closed or self._store and self._on_beat
 end
 
 local on_bell
-
-local function arm(self)
-  if self._is_armed then return end
-  detached.await_bell(self, self._bell, on_bell)
-  self._is_armed = true
-end
-
 function on_bell(self)
   self._is_armed = false
   while self._store do
     self._outcome = self._outcome or self._store:take()
     if not self._outcome then break end
-    if self._outcome.id == "beat" then tell_beat(self, self._outcome) else tell(self, self._outcome) end
-    self._outcome = nil
+    deliver(self, self._outcome)
+    self._outcome = false
   end
-  self._outcome = nil
+  self._outcome = false
   if not self._store then tell_all_closed(self) end
-  if self._count > 0 or self._store and self._on_beat then arm(self) end
+  if self._is_armed or not is_waiting(self) then return end
+  detached.await_bell(self, self._bell, on_bell)
+  self._is_armed = true
 end
 
-local function arm_and_submit(self, submit)
-  arm(self)
-  return submit()
-end
-
--- on_end(outcome) is called with the outcome of this id. submit() hands something to the store.
-local function expect(self, id, on_end, submit)
-  self._pending[id] = on_end
-  self._count = self._count + 1
-  local ok, err = pcall(arm_and_submit, self, submit)   -- a lack of memory, too
-  if ok then return end
-  self._pending[id] = nil
-  self._count = self._count - 1
-  core.ring_bell(self._bell)   -- it may be awaited for nothing now
-  error(err, 0)
+-- Before something is handed to the store: the bell is awaited from now on. It rings once for nothing, so that it is
+-- not awaited for ever if what follows raises.
+local function arm(self)
+  if self._is_armed then return end
+  core.ring_bell(self._bell)
+  detached.await_bell(self, self._bell, on_bell)
+  self._is_armed = true
 end
 
 -- ---- opening
@@ -102,11 +97,17 @@ local function load_module(kind, purpose)
   local ok, module = core.protect(require, about.module)
   if ok then return module end
   local reason = tostring(module)
-  if reason:find("not found", 1, true) then
-    reason = ("which is not here: it is built where the Debian package %s is installed"):format(about.package)
+  if string.find(reason, string.format("module '%s' not found", about.module), 1, true) then
+    reason = string.format("which is not here: it is built where the Debian package %s is installed", about.package)
   end
   return nil, errors.new("rpc",
-    ("%s in %s needs the module %s, %s"):format(purpose, about.name, about.module, reason))
+    string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module, reason))
+end
+
+-- Whether there is the module of a kind: true, or nil and an error. For those who make files before they open one.
+function M.check(kind, purpose)
+  local module, err = load_module(kind, purpose)
+  return module and true, err
 end
 
 local function failure(outcome)
@@ -122,19 +123,29 @@ local function module_options(options)
   return picked
 end
 
+-- Every field is there from the beginning, so that none needs memory when an outcome has just left the store.
+local function new(module)
+  return setmetatable({
+    name = module.name, _bell = core.new_bell(), _store = false, _pending = {}, _last = 0, _awaited = -1, _told = -1,
+    _outcome = false, _is_armed = false, _leavers = {}, _on_beat = false, _on_end = false,
+  }, Connection)
+end
+
 -- Begins to open a database: the connection at once; then on_end(connection), or on_end(nil, err), in a step of the
 -- loop. nil and an error when its module is missing. kind: of M.kinds; where: a file's name or a connection string;
 -- options: the module's, and purpose, with which the error about a missing module begins.
 function M.start(kind, where, options, on_end)
   local module, err = load_module(kind, options and options.purpose or "a store")
   if not module then return nil, err end
-  local self = setmetatable({ name = module.name, _bell = core.new_bell(), _pending = {}, _count = 0, _last = 0 },
-    Connection)
-  expect(self, 0, function(outcome)
+  local self, own_options = new(module), module_options(options)
+  arm(self)
+  self._pending[0] = function(outcome)
     if outcome.ok then return on_end(self) end
     self:abandon()
     return on_end(nil, failure(outcome))
-  end, function() self._store = module.open(self._bell, where, module_options(options)) end)
+  end
+  self._store = module.open(self._bell, where, own_options)
+  self._awaited = 0
   return self
 end
 
@@ -149,7 +160,7 @@ function M.open(kind, where, options)
   if ended then return opened:result() end
   self:abandon()
   return nil, canceled or errors.new("timeout",
-    ("the database was not opened within %s s"):format(errors.seconds(patience)), { scope = "call" })
+    string.format("the database was not opened within %s s", errors.seconds(patience)), { scope = "call" })
 end
 
 -- ---- transactions
@@ -160,14 +171,18 @@ function Connection:transaction() return self._store:transaction() end
 -- "raw"; is_beat: its first statement is a sign of life as well (see beat).
 function Connection:start(tx, mode, on_end, is_beat)
   if not self._store then error("the connection was closed", 2) end
-  local id = self._last + 1
-  expect(self, id, on_end, function() self._store:submit(tx, mode, is_beat) end)
-  self._last = id
+  arm(self)
+  self._pending[self._last + 1] = on_end
+  self._last = self._store:submit(tx, mode, is_beat)
+  self._awaited = self._last
 end
 
 -- The same, of whose outcome nobody will hear.
 function Connection:hand_over(tx, mode)
-  if self._store then self._store:submit(tx, mode) end
+  if not self._store then return end
+  self._pending[self._last + 1] = nil   -- of a start that has failed
+  self._last = self._store:submit(tx, mode)
+  if not self._is_armed then repeat until not self._store:take() end
 end
 
 -- Nothing more will be handed over: what was has up to 50 ms when the Lua state closes. For finalizers, too.
@@ -175,7 +190,8 @@ function Connection:finish()
   if self._store then self._store:close() end
 end
 
--- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction goes on.
+-- The same as start, and waits for its outcome; nil and an error when the waiting task was canceled: the transaction
+-- goes on.
 function Connection:run(tx, mode)
   core.check_wait("run")
   local ended = future.new()
@@ -194,9 +210,9 @@ end
 -- its first statement has changed no row. After "fenced", "closed" and "lost" there are no more.
 function Connection:beat(tx, every, quiet_after, turn, on_beat)
   if not self._store then error("the connection was closed", 2) end
+  if on_beat then arm(self) end
   self._store:beat(tx, every, quiet_after, turn)
-  self._on_beat = tx and on_beat or nil
-  if self._on_beat then arm(self) end
+  self._on_beat = tx and on_beat or false
 end
 
 -- The loop has had a turn, as it has with each transaction that is handed over and each outcome that is told.
@@ -221,17 +237,14 @@ local function end_leaving(self, outcome)
 end
 
 -- Has it end after what is under way, and never waits: on_closed(outcome) is called in a later step, when the database
--- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a finalizer
--- as the Lua state closes and in a child process, it is abandoned, and nobody is told.
+-- is closed; after 5 s at the latest, unless the disk does not answer. Where there are no steps any more, in a
+-- finalizer as the Lua state closes and in a child process, it is abandoned, and nobody is told.
 function Connection:leave(on_closed)
-  self._leavers = self._leavers or {}
   self._leavers[#self._leavers + 1] = on_closed
   if self._pending.closed then return end
-  local ok = core.protect(expect, self, "closed", function(outcome) end_leaving(self, outcome) end, function()
-    if self._store then return self._store:close() end
-    core.ring_bell(self._bell)
-  end)
-  if not ok then self:abandon() end
+  if not core.protect(arm, self) then return self:abandon() end
+  self._pending.closed = function(outcome) end_leaving(self, outcome) end
+  if self._store then self._store:close() end
 end
 
 -- The same, and waits for it, for 5 s, and then abandons it. True when all that was under way has ended; false when it
@@ -245,16 +258,16 @@ function Connection:close()
     self:abandon()
   end
   if not self._store then return false end
-  local is_over, err = ended:wait(CLOSE_TIMEOUT + GRACE)
-  if is_over == nil then return nil, err end
+  local ok, is_over, err = core.protect(ended.wait, ended, CLOSE_TIMEOUT + GRACE)   -- raises in a child process
+  if ok and is_over == nil then return nil, err end
   self:abandon()
-  return is_over
+  return ok and is_over
 end
 
 -- Ends it at once, within 50 ms; whoever waits for an outcome is told "closed" in the next step.
 function Connection:abandon()
   local store = self._store
-  self._store = nil
+  self._store = false
   if not store then return end
   store:abandon()
   core.ring_bell(self._bell)

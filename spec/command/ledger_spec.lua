@@ -1,0 +1,174 @@
+-- arvak jobs, and the ledger in which the command notes what it submits; what a batch would do with its journal.
+-- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
+local command = require "spec.support.command"
+local helper = require "spec.helper"
+
+local desk = command.desk(helper.start, before_each, after_each)
+
+local function run(...) return desk:run(...) end
+
+local function assert_ok(result)
+  assert.same({ 0, "" }, { result.code, result.err })
+  return result.out
+end
+
+-- Everything that arvak jobs prints as JSON, read by Python: this expression of found, a list of objects.
+local function jobs(expression, ...)
+  local program = "import json, sys\nfound = [json.loads(line) for line in sys.stdin]\nprint(%s)"
+  return command.python(program:format(expression), assert_ok(run("jobs", "--format", "json", ...)))
+end
+
+describe("what the command submits", function()
+  it("is listed by arvak jobs, the newest first, with its label", function()
+    desk:open()
+    assert_ok(run("run", "bell.qasm", "--label", "first"))
+    local id = assert_ok(run("submit", "bell.qasm", "--label", "second", "--shots", "7")):match "%S+"
+    assert_ok(run("batch", "bell.qasm", "rotation.qasm", "--param", "theta=1", "--label", "third", "-q"))
+    assert.equal("['third', 'third', 'second', 'first']\n", jobs "[job['label'] for job in found]")
+    assert.equal(("%s 7 simulator %s\n"):format(id, desk.server.address),
+      jobs("found[0]['job_id'], found[0]['shots'], found[0]['backend'], found[0]['address']", "--label", "second"))
+    assert.equal("2\n", jobs("len(found)", "--label", "third", "--state", "completed", "--since", "1h"))
+    assert.equal("0\n", jobs("len(found)", "--backend", "elsewhere"))
+    local out = assert_ok(run("jobs", "--label", "second"))
+    assert.matches("^job +state +label +backend +shots +submitted +address\n" .. id:gsub("-", "%%-"), out)
+    assert.equal(id .. "\n", command.python(
+      "import csv, sys; print(*[row['job_id'] for row in csv.DictReader(sys.stdin) if row['label'] == 'second'])",
+      assert_ok(run("jobs", "--format", "csv"))))
+    local result = run("jobs", "--limit", "2")
+    assert.equal("Only the newest 2; --limit 0 prints all.\n", result.err)
+  end)
+
+  it("shows the state that a later command has seen", function()
+    desk:open()
+    local id = assert_ok(run("submit", "bell.qasm")):match "%S+"
+    assert.equal("QUEUED\n", jobs "found[0]['state']")
+    assert_ok(run("watch", id))
+    assert.equal("COMPLETED\n", jobs "found[0]['state']")
+  end)
+
+  it("is noted below the home where nothing else is said, in a folder that others cannot read", function()
+    desk:open()
+    local environment = { ARVAK_ADDRESS = desk.server.address, HOME = desk.folder .. "/home", XDG_STATE_HOME = "" }
+    assert_ok(command.run({ "submit", "bell.qasm" }, { folder = desk.folder, environment = environment }))
+    local folder = desk.folder .. "/home/.local/state/arvak"
+    assert.truthy(io.open(folder .. "/jobs.db"))
+    assert.equal("700\n", command.shell("stat -c %a " .. command.quote(folder)).out)
+    local out = assert_ok(command.run({ "jobs", "--format", "json" }, { environment = environment }))
+    assert.equal(1, select(2, out:gsub("\n", "")))
+  end)
+
+  it("is no matter of the ledger's where that cannot be made, and of an embedded server", function()
+    desk:open()
+    command.write_file(desk.folder .. "/file", "")
+    for _, states in ipairs { desk.folder .. "/file", "/proc/nothing" } do
+      local result = command.run({ "submit", "bell.qasm" },
+        { folder = desk.folder, environment = desk:environment { XDG_STATE_HOME = states } })
+      assert.same({ 0, "" }, { result.code, result.err })
+    end
+    assert_ok(run("run", "bell.qasm", "--address", "embedded"))
+    assert.is_nil(io.open(desk.folder .. "/state/arvak/jobs.db"))
+    local result = run("jobs")
+    assert.same({ 0, "", "No job was submitted from here yet.\n" }, { result.code, result.out, result.err })
+  end)
+
+  it("is found in another ledger with --ledger, and what is none is refused", function()
+    desk:open()
+    assert_ok(run("submit", "bell.qasm"))
+    os.execute(("cp %s/state/arvak/jobs.db %s/other.db"):format(desk.folder, desk.folder))
+    assert.equal("1\n", jobs("len(found)", "--ledger", "other.db"))
+    local result = run("jobs", "--ledger", "bell.qasm")
+    assert.equal(1, result.code)
+    assert.matches("^arvak: the ledger bell%.qasm cannot be read: file is not a database", result.err)
+    assert.equal(1, run("jobs", "--ledger", "none.db").code)
+    for _, wrong in ipairs { { "--since", "yesterday" }, { "--since", "2026-02-30" }, { "--state", "done" },
+      { "--limit", "-1" } } do
+      assert.equal(2, run("jobs", table.unpack(wrong)).code, wrong[2])
+    end
+  end)
+end)
+
+describe("a name of a database with a password", function()
+  it("is refused on the command line, and not shown", function()
+    for _, name in ipairs { "postgresql://ada:geheim@h/lab", "postgres://h/lab?password=geheim",
+      "host=h password=geheim", "postgresql://h/lab?p%61ssword=geheim", "postgresql://h/lab?sslpassword=geheim" } do
+      for _, words in ipairs { { "jobs", "--ledger", name }, { "journal", name }, { "report", name },
+        { "batch", "bell.qasm", "--journal", name } } do
+        local result = run(table.unpack(words))
+        assert.equal(2, result.code)
+        assert.matches("the name of the database holds a password", result.err)
+        assert.is_nil((result.out .. result.err):find "geheim")
+      end
+    end
+  end)
+end)
+
+describe("arvak batch --dry-run", function()
+  local function write_circuits(first, last)
+    os.execute("mkdir -p " .. command.quote(desk.folder .. "/c"))
+    for i = first, last do command.write_file(("%s/c/%02d.qasm"):format(desk.folder, i), command.bell .. "// " .. i) end
+  end
+
+  local function plan(...) return run("batch", "c", "--journal", "run.db", "--dry-run", ...) end
+
+  it("says what a batch would do, and does nothing, without a server", function()
+    write_circuits(1, 3)
+    assert.equal("0 kept, 0 followed, 3 to send, 0 unknown\n", assert_ok(plan()))
+    assert.is_nil(io.open(desk.folder .. "/run.db"))
+    desk:open()
+    desk.server:fault { job = "fail", count = 1 }
+    assert.equal(1, run("batch", "c", "--journal", "run.db", "-q", "-o", "out.csv").code)
+    local count = #desk.server:jobs()
+    assert.equal("3 kept, 0 followed, 0 to send, 0 unknown\n", assert_ok(plan()))
+    assert.equal("3 kept, 0 followed, 0 to send, 0 unknown; 1 failed, once more\n", assert_ok(plan "--retry-failed"))
+    assert.equal(count, #desk.server:jobs())
+    assert.equal("{'total': 3, 'kept': 3, 'followed': 0, 'to_send': 0, 'unknown': 0, 'invalid': 0, 'failed': 1}\n",
+      command.python("import json, sys; print(json.loads(sys.stdin.read()))", assert_ok(plan("--format", "json"))))
+  end)
+
+  it("names the first circuit that differs, and --extend takes on more", function()
+    desk:open()
+    write_circuits(1, 3)
+    assert_ok(run("batch", "c", "--journal", "run.db", "-q", "-o", "out.csv"))
+    write_circuits(4, 5)
+    local result = plan()
+    assert.equal(1, result.code)
+    assert.matches("^3 kept, 0 followed, 0 to send, 0 unknown\nThe batch would be refused: circuit 4 %(c/04%.qasm%): ",
+      result.out)
+    assert.equal("3 kept, 0 followed, 2 to send, 0 unknown\n", assert_ok(plan "--extend"))
+    assert.equal(1, run("batch", "c", "--journal", "run.db", "-q", "-o", "out.csv").code)
+    assert.equal(3, #desk.server:jobs())
+    assert_ok(run("batch", "c", "--journal", "run.db", "-q", "-o", "out.csv", "--extend"))
+    assert.equal(5, #desk.server:jobs())
+    local count_ids = "import csv, sys; print(len(set(row['id'] for row in csv.DictReader(sys.stdin))))"
+    assert.equal("5\n", command.python(count_ids, command.read_file(desk.folder .. "/out.csv")))
+    command.write_file(desk.folder .. "/c/02.qasm", command.bell .. "x q[0];\n")
+    result = plan("--format", "json")
+    assert.equal(1, result.code)
+    assert.equal("2 c/02.qasm\n", command.python(
+      "import json, sys; found = json.loads(sys.stdin.read())['differs']; print(found['index'], found['id'])",
+      result.out))
+    result = run("batch", "c", "--extend")
+    assert.equal(2, result.code)
+    assert.matches("%-%-extend: there is no %-%-journal", result.err)
+  end)
+
+  it("counts what is followed", function()
+    desk:open { job_latency = 60 }
+    write_circuits(1, 2)
+    local client <close> = arvak.connect(desk.server.address)
+    local line = command.line({ "batch", "c", "--journal", "run.db", "-q" }, desk:environment())
+    local pipe = assert(io.popen(("cd %s && exec timeout -s INT 100 %s & echo $!; wait $! 2>/dev/null"):format(
+      command.quote(desk.folder), line)))
+    local pid = pipe:read "l"
+    helper.eventually(function() return #desk.server:jobs() == 2 end, 60)
+    -- The ids are on the disk when another process may read them: the batch ends by the interrupt.
+    assert(client:list_backends())
+    os.execute("kill -INT " .. pid)
+    pipe:close()
+    local out = assert_ok(plan())
+    assert.matches("^0 kept, %d followed, %d to send, %d unknown\n$", out)
+    assert.equal("2", tostring(tonumber(out:match "(%d) followed") + tonumber(out:match "(%d) unknown")
+      + tonumber(out:match "(%d) to send")))
+  end)
+end)

@@ -157,7 +157,7 @@ function execute(self, batch)
   if not running.stopped_by then explain_all(self._client, collector) end
   local r = result.finish(collector, running.total_time, running.stopped_by, function(...)
     return retry(self, batch, ...)
-  end, before + running.inputs.kept, running.is_refused)
+  end, before + running.inputs.kept, running.is_refused, batch.options.share == "mine")
   return r, r.err
 end
 

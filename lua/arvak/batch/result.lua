@@ -55,9 +55,18 @@ local function placed(result, index)
   return result
 end
 
+-- Of a program that keeps its own items alone: without holes, in the order of the inputs.
+local function without_holes(items)
+  local list = {}
+  for _, item in pairs(items) do list[#list + 1] = item end
+  table.sort(list, function(a, b) return a.index < b.index end)
+  return list
+end
+
 local function list_ends(r)
   r.results, r.failures = {}, {}
-  for index, item in ipairs(r.items) do
+  for i, item in ipairs(r.items) do
+    local index = item.index or i
     if item.err == nil then
       item.result = placed(item.result, index)
       r.results[#r.results + 1] = item.result
@@ -68,8 +77,9 @@ local function list_ends(r)
 end
 
 -- The batch_result of a run that has ended. kept: how many ends an earlier run has left, which say nothing about how
--- fast this one was. again(r, options): runs what failed once more. is_refused: the journal was.
-function M.finish(collector, total_time, stopped_by, again, kept, is_refused)
+-- fast this one was. again(r, options): runs what failed once more. is_refused: the journal was. is_part: there are
+-- items of others, which are not here.
+function M.finish(collector, total_time, stopped_by, again, kept, is_refused, is_part)
   local finished = collector.success_count + collector.failure_count
   local r = setmetatable({
     status = is_refused and "failed" or status_of(collector, stopped_by), err = stopped_by, total_time = total_time,
@@ -79,7 +89,7 @@ function M.finish(collector, total_time, stopped_by, again, kept, is_refused)
   }, Result)
   r.ok = r.status == "completed"
   if collector.is_collecting then
-    r.items = collector.items
+    r.items = is_part and without_holes(collector.items) or collector.items
     list_ends(r)
   end
   return r
@@ -103,7 +113,7 @@ function methods:each()
   return function()
     i = i + 1
     local item = items[i]
-    if item then return i, item.result, item.err end
+    if item then return item.index or i, item.result, item.err end
   end
 end
 

@@ -55,6 +55,7 @@ function M.new(run, name, source, backend_id)
     reconnect = options.reconnect or M.RECONNECT, worker_name = join.worker_name(), wake = function() run:wake() end,
     on = {
       parted = function() self:note_parted() end, joined = function(state) self.reading:note_state(state) end,
+      held = function(held) self.reading:note_held(held) end,
       lost = function(err) self:fail(err) end,
     },
   }

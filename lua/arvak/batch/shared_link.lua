@@ -22,7 +22,8 @@ local RETRY = 0.2                     -- seconds until a write that was rolled b
 local Link = {}
 Link.__index = Link
 
--- spec: name (of dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), lost(err).
+-- spec: name (of dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), held(rows),
+-- lost(err).
 function M.new(spec)
   local self = setmetatable({ inbox = queue.new(), generation = 0, pending = nil, not_before = 0, is_asking = false },
     Link)
@@ -37,7 +38,8 @@ function Link:failure(what, problem)
   if errors.is_error(problem) and not problem.what then return problem end
   local message = type(problem) == "string" and problem or problem and problem.message
     or "the database does not say why"
-  return errors.new("rpc", string.format("the journal %s %s: %s", self.name.shown, what, self.name:hide(message)))
+  return errors.new("rpc", string.format("the journal %s, batch %s, %s: %s", self.name.shown, self.batch_name, what,
+    self.name:hide(message)))
 end
 
 -- ---- the connection
@@ -182,10 +184,10 @@ local function join_again(self)
 end
 
 -- What became of the write that was under way when the connection was lost.
-local function settle_pending(self, kind, was_done, held)
+local function settle_pending(self, kind, was_done)
   local pending = self.pending
   self.pending = nil
-  if kind then pending.done(was_done and "done" or "refused", nil, held) end
+  if kind then pending.done(was_done and "done" or "refused") end
 end
 
 local function on_resync(self, outcome)
@@ -195,7 +197,8 @@ local function on_resync(self, outcome)
   if not row then return self:part() end
   local kind, was_done = self.member:resync(row.seq, row.session)
   beat(self)
-  settle_pending(self, kind, was_done, outcome[2])
+  settle_pending(self, kind, was_done)
+  self.on.held(outcome[2])
 end
 
 local function resync(self)
@@ -239,9 +242,9 @@ end
 -- Whether a write may begin now.
 function Link:is_free(now) return self.member:is_free() and now >= self.not_before end
 
--- Begins a write: fill(transaction, seq) adds its statements, the fence first. is_claim: statements that are whole by
--- themselves, of which the first gives a row where the worker holds. done(fate, outcome, held): "done", "refused"
--- (rolled back) or "parted"; after a cut held are the rows that the worker has, in place of the outcome.
+-- Begins a write: fill_in(transaction, seq) adds its statements, the fence first. is_claim: one statement that is whole
+-- by itself, and gives a row where the worker holds. done(fate, outcome): "done", "refused" (rolled back) or "parted".
+-- After a cut there is no outcome; what the worker has then is told to on.held.
 function Link:write(kind, is_claim, fill_in, done)
   local transaction, seq = self.connection:transaction(), self.member:begin(kind)
   fill_in(transaction, seq)

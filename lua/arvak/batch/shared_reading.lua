@@ -161,7 +161,7 @@ function Reading:turn(now)
   if not self.link:is_up() then return end
   local is_at_end = self.claims.own_total and not self.source.own_total and not self.has_cut
   if is_at_end and not is_busy(self, "total") then end_iterator(self) end
-  if now >= self.look_at and not is_busy(self, "look") then look(self) end
+  if (now >= self.look_at or self.claims:needs_claims()) and not is_busy(self, "look") then look(self) end
   if self.expired and now >= self.bury_at and not is_busy(self, "bury") then bury(self, now) end
 end
 
@@ -179,8 +179,8 @@ local function size_of_claim(self, short)
   return math.max(1, math.min(most, math.ceil(self.remaining / (2 * math.max(1, self.shared.workers)))))
 end
 
--- After a cut: of the rows that this worker has, those that it did not know of.
-local function own_held(self, held)
+-- After a cut: of the rows that this worker has, those that it did not know of, since it has not heard of a claim.
+function Reading:note_held(held)
   for _, row in ipairs(held) do
     local slot = row.slot
     local is_known = self.run.inputs:get(slot) or self.shared.filling.changes[slot] or self.claims:is_own(slot)
@@ -205,14 +205,9 @@ local function on_free(self, outcome)
   self.free = #list > 1 and self.free - (#list - 1) or 0
 end
 
-local function on_claim(self, is_free, fate, outcome, held)
-  if fate ~= "done" then return end
-  if held then
-    own_held(self, held)
-  else
-    if is_free then on_free(self, outcome) else on_range(self, outcome) end
-    add_claims(self, outcome[2])
-  end
+local function on_claim(self, is_free, fate, outcome)
+  if fate ~= "done" or not outcome then return end
+  if is_free then on_free(self, outcome) else on_range(self, outcome) end
   self.run:wake()
 end
 
@@ -228,8 +223,7 @@ function Reading:claim()
   link:write("claim", true, function(transaction, seq)
     transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq,
       size, claims.own_total)
-    transaction:add(sql.read_claims, link.batch, claims.known_first, PAGE)
-  end, function(fate, outcome, held) on_claim(self, is_free, fate, outcome, held) end)
+  end, function(fate, outcome) on_claim(self, is_free, fate, outcome) end)
 end
 
 -- ---- another's batch

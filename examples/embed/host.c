@@ -20,7 +20,7 @@
 #include <string.h>
 
 enum { THREADS = 8, JOBS_PER_STATE = 50, POOL_SIZE = 4, SHOTS = 100 };
-enum { HEAP_BYTES = 64 << 20, HOOK_COUNT = 100000 };
+enum { HEAP_BYTES = 64 << 20, HOOK_COUNT = 1000 };
 #define SECOND 1000000000LL
 #define PLUGIN_NS (300 * SECOND) /* the whole life of a plugin */
 
@@ -218,7 +218,6 @@ static void print_error(lua_State *L, const char *plugin) {
   const char *text = lua_pcall(L, 1, 1, 0) == LUA_OK ? lua_tostring(L, -1) : "an error that cannot be printed";
   fprintf(stderr, "%s: %.500s\n", plugin, text ? text : "an error without words");
 }
-
 
 /* Under mu, so that an interrupt meets the plugin either here or there. False: the host is being stopped. */
 static bool announce(host *h, int thread, arvak_lua_handle *handle) {

@@ -47,7 +47,7 @@ class plugin {
       throw;
     }
     handle_.reset(what.handle);
-    lua_sethook(state_, [](lua_State *L, lua_Debug *) { arvak_lua_check(L); }, LUA_MASKCOUNT, 100000);
+    lua_sethook(state_, [](lua_State *L, lua_Debug *) { arvak_lua_check(L); }, LUA_MASKCOUNT, 1000);
   }
   ~plugin() { lua_close(state_); }
   plugin(const plugin &) = delete;

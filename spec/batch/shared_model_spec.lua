@@ -1,5 +1,5 @@
--- The decisions of shared batches, by themselves: no database, no server, no time. spec/long/shared_model.lua gives them
--- more events.
+-- The decisions of shared batches, by themselves: no database, no server, no time. spec/long/shared_model.lua gives
+-- them more events.
 -- SPDX-License-Identifier: Apache-2.0
 local model = require "spec.support.shared_model"
 

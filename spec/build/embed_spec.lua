@@ -98,6 +98,19 @@ describe("an installed library", function()
     assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
 
+  it("gives a host in C the stores that it links", function()
+    local source = C_HOST:gsub("#include <arvak_lua.h>", "%0\n#include <arvak_store.h>")
+      :gsub('luaL_requiref%(L, "arvak", luaopen_arvak, 0%);', [[%0
+  luaL_requiref(L, "arvak.store.sqlite", luaopen_arvak_store_sqlite, 0);
+  lua_getfield(L, -1, "name");
+  if (strcmp(lua_tostring(L, -1), "SQLite") != 0) return 4;
+  luaL_requiref(L, "arvak.store.postgres", luaopen_arvak_store_postgres, 0);
+  lua_getfield(L, -1, "name");
+  if (strcmp(lua_tostring(L, -1), "PostgreSQL") != 0) return 5;]]):gsub("#include <stdio.h>", "%0\n#include <string.h>")
+    assert.equal("7\n", run("host.c", source, "cc -std=c11",
+      "$(pkg-config --cflags --libs arvak-sqlite arvak-postgres arvak lua5.4)"))
+  end)
+
   it("is found by a host in C++", function()
     assert.equal("7\n", run("host.cpp", HOST, "c++ -std=c++17", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
@@ -122,17 +135,19 @@ describe("an installed library", function()
     assert.truthy(output:find("^420 of 420 jobs right, 9 Lua states in 8 threads, %d connections"), output)
   end)
 
-  it("lets the example of a host in C++ stop nobody who ends", function()
+  it("lets the example of a host in C++ stop nobody who ends, and say whether all have succeeded", function()
     local command = read_command("examples/embed/host.cpp")
     succeed(("cp examples/embed/* %s && cd %s && export PKG_CONFIG_PATH=%s/lib/pkgconfig && %s")
       :format(top, top, prefix, command))
     local file = assert(io.open(top .. "/raises.lua", "w"))
     file:write("error(client)")
     file:close()
-    local output = succeed(("ARVAK_ADDRESS=%s %s/host++ %s/small.lua %s/raises.lua %s/none.lua")
-      :format(server.address, top, top, top, top))
+    local host = ("ARVAK_ADDRESS=%s %s/host++ "):format(server.address, top)
+    assert.equal(top .. "/small.lua: 7\n", succeed(host .. top .. "/small.lua"))
+    local output = succeed(host .. ("%s/small.lua %s/raises.lua %s/none.lua; [ $? = 1 ]"):format(top, top, top))
     assert.truthy(output:find("small.lua: 7\n", 1, true), output)
     assert.truthy(output:find("raises.lua: arvak.client (", 1, true), output)
+    succeed(host .. "; [ $? = 2 ]")
     assert.truthy(output:find("none.lua: cannot be read\n", 1, true), output)
   end)
 
@@ -184,6 +199,11 @@ describe("an installed library", function()
     assert.same({ "luaopen_arvak", "luaopen_arvak_circuit" }, names)
     for name in succeed("nm -D --defined-only " .. prefix .. "/lib/lua/5.4/arvak.so"):gmatch(" [TDBR] (%S+)") do
       assert.matches("^luaopen_arvak", name)
+    end
+    for _, store in ipairs { "sqlite", "postgres" } do
+      local path = ("%s/lib/lua/5.4/arvak/store/%s.so"):format(prefix, store)
+      local exported = succeed("nm -D --defined-only " .. path):match("^%x+ T (%S+)\n$")
+      assert.equal("luaopen_arvak_store_" .. store, exported)
     end
   end)
 end)

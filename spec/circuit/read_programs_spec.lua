@@ -93,6 +93,11 @@ local PROGRAMS = {
   ["includes the library twice"] = [[
     OPENQASM 2.0; include "qelib1.inc"; include "qelib1.inc"; qreg q[1]; creg c[1];
     u3(0.3,0.1,0.2) q[0]; measure q->c;]],
+  ["has a comma behind the last of a list"] = HEAD .. [[
+    gate g(a, b,) x0, x1, { rx(a) x0; ry(b) x1; } qubit[2] q; bit[2] c; g(0.1, 0.2,) q[0], q[1],; cx q[0], q[1],;
+    c = measure q;]],
+  ["has lines that end with a carriage return"] = HEAD
+    .. "qubit[2] q; // two\rbit[2] c; x q[1];\r\n// and bits\rc = measure q;",
   ["has real expressions"] = [[
     OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; rx(-2^2/3) q[0]; ry(2^3^0.5) q[1];
     rx(-(1/2)*3) q[2]; u1(1/2) q[0]; h q; measure q->c;]],

@@ -8,6 +8,7 @@ local MOST_HEAP = 400 * 1024   -- kilobytes of Lua's, that no mutant may need
 local seed, count = math.tointeger(tonumber(arg[1] or os.time())), math.tointeger(tonumber(arg[2] or 200000))
 local lot, seeds, tally = mutants.lot(seed), mutants.seeds(), { refused = 0, exact = 0, skipped = 0 }
 
+io.stdout:setvbuf "line"
 print(("seed %d, %d mutants of %d programs"):format(seed, count, #seeds))
 for i = 1, count do
   local program = lot:one_of(seeds)

@@ -10,6 +10,8 @@ local arvak = require "arvak"
 local actions = require "spec.long.fuzz_actions"
 local values = require "spec.long.fuzz_values"
 
+pcall(require, "cjson")   -- loaded while the state closes, it would leave its buffer behind
+
 actions.start(function(...) return ... end, note)
 values.start(seed, round)
 if values.chance(0.7) then values.know_private_names() end

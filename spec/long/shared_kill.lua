@@ -1,6 +1,7 @@
--- Processes that share a batch and are killed again and again (SIGKILL), and started anew: every circuit ends once, none
--- runs twice, and each process that ends tells the same.
--- Usage: lua spec/long/shared_kill.lua [SEED] [KILLS] [JOBS] [PROCESSES], by default 100 kills, 2,000 jobs, 4 processes.
+-- Processes that share a batch and are killed again and again (SIGKILL), and started anew: every circuit ends once,
+-- none runs twice, and each process that ends tells the same.
+-- Usage: lua spec/long/shared_kill.lua [SEED] [KILLS] [JOBS] [PROCESSES], by default 100 kills, 2,000 jobs, 4
+-- processes.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local machines = require "spec.support.shared_machines"
@@ -33,6 +34,6 @@ for _, process in ipairs(living) do
   assert(r.ends == told, "two processes tell different ends")
 end
 local unknown, run_unknown = all:check()
-print(("%d kills of %d processes, %d jobs in %d s: every slot ended, none ran twice, %d unknown (%d of them ran)"):format(
-  killed, count, jobs, os.time() - since, unknown, run_unknown))
+print(("%d kills of %d processes, %d jobs in %d s: every slot ended, none ran twice, %d unknown (%d of them ran)")
+  :format(killed, count, jobs, os.time() - since, unknown, run_unknown))
 all:stop()

@@ -51,7 +51,7 @@ static const char *const attacks[] = {
     "keep = setmetatable({}, { __gc = function() for i = 1, 100 do arvak.spawn(arvak.sleep, 1) end\n"
         "  pcall(arvak.run, function() client:execute(bell, 'simulator', 1) end) client:close() end }) arvak.sleep(1)",
     "while true do local f = client.async:list_backends()\n"
-        "  setmetatable({}, { __gc = function() f:cancel() f:result() end }) collectgarbage('step') end",
+        "  setmetatable({}, { __gc = function() f:cancel() f:result() end }) end",
     /* private names */
     "local names = { '_ticket', '_tickets', '_task', '_scope', '_values', '_cancel', '_state', '_callbacks' }\n"
         "while true do\n"
@@ -137,9 +137,11 @@ static lua_State *open_hostile(crowd *c, place *p) {
   lua_State *L = open_bare();
   luaL_requiref(L, "arvak", luaopen_arvak, 1);
   arvak_lua_guard_coroutines(L);
+  lua_pushnil(L);
+  lua_setglobal(L, "collectgarbage"); /* takes long, and a hook counts instructions */
   arvak_lua_pushlimited(L, c->client, &limits);
   lua_setglobal(L, "client");
-  lua_sethook(L, ask, LUA_MASKCOUNT, 10000);
+  lua_sethook(L, ask, LUA_MASKCOUNT, 1000);
   aim(c, p->index, arvak_lua_get_handle(L));
   return L;
 }

@@ -115,7 +115,7 @@ static void by_hand(arvak_lua_handle *handle) { arvak_lua_interrupt(handle, "eno
 
 static void by_deadline(arvak_lua_handle *handle) { arvak_lua_set_deadline(handle, arvak_now_ns()); }
 
-static void stop_each_wait(stop_fn stop, const char *message) {
+static void stop_each_wait(stop_fn end, const char *message) {
   arvak_client *slow = new_client(slow_address), *quick = new_client(address);
   int64_t longest = 0;
   for (int i = 0; i < WAIT_COUNT; i++) {
@@ -127,7 +127,7 @@ static void stop_each_wait(stop_fn stop, const char *message) {
     pause_ms(20);
     if (p.is_over) fail_msg("%s is over: %s", waits[i], p.has_raised ? luaL_tolstring(p.L, -1, NULL) : "");
     int64_t start = arvak_now_ns();
-    stop(handle);
+    end(handle);
     pthread_join(thread, NULL);
     int64_t took = p.ended_ns - start;
     if (took > longest) longest = took;
@@ -327,7 +327,7 @@ static const char *const leavings[] = {
     "  log('gc', pcall(arvak.run, function() arvak.spawn(arvak.sleep, 3600) arvak.sleep(3600) end)) end })",
     "keep = setmetatable({}, { __gc = function() coroutine.wrap(function() log('gc', arvak.sleep(3600)) end)() end })",
     "keep = setmetatable({}, { __gc = function() log('gc', arvak.poll(3600)) end })",
-    "keep = setmetatable({}, { __gc = function() log('gc', arvak.pollable():step(3600)) end })",
+    "local p = arvak.pollable() keep = setmetatable({}, { __gc = function() log('gc', p:step(3600)) end })",
     "keep = setmetatable({}, { __gc = function()\n"
     "  local m = arvak.batch_manager(quick) log('gc', pcall(m.execute_batch, m, { { bell, 1 } }, 'simulator')) end })",
     "keep = setmetatable({}, { __gc = function() log('gc', quick:wait_for_ready(3600)) end })",
@@ -339,6 +339,16 @@ static const char *const leavings[] = {
     "for i = 1, 100 do arvak.spawn(arvak.sleep, 3600) end arvak.poll() log('gc')",
     "co = coroutine.create(arvak.run) log('gc')",
     "local c = arvak.connect('127.0.0.1:1') c.async:list_backends() arvak.poll() log('gc')",
+    /* what nobody would finalize, and so is not made */
+    "keep = setmetatable({}, { __gc = function()\n"
+    "  local made = { arvak.circuit_breaker, arvak.retry_policy, arvak.pollable,\n"
+    "    function() return arvak.connect() end,\n"
+    "    function() return arvak.resilient(quick, { retry = true, breaker = true }) end,\n"
+    "    function() return quick:list_backends { retry = { max_attempts = 2 } } end }\n"
+    "  for _, make in ipairs(made) do\n"
+    "    local ok, message = pcall(make)\n"
+    "    assert(not ok and tostring(message):find('the Lua state is closing', 1, true), tostring(message))\n"
+    "  end log('gc') end })",
     "pcall(arvak.connect, 'ipv4:10.255.255.1:1') other = arvak.connect('ipv4:10.255.255.1:1')\n"
     "left = other.async:list_backends() arvak.poll(0.01) log('gc')",
 };

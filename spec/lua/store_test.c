@@ -1,5 +1,5 @@
-/* Stores in whole Lua states: one of a host's without package, one whose allocator fails, one that closes at any moment,
- * and one in a child process.
+/* Stores in whole Lua states: one of a host's without package, one whose allocator fails, one that closes at any
+ * moment, and one in a child process.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <dirent.h>
@@ -127,7 +127,8 @@ static void a_host_that_has_not_opened_the_module_is_told_which(void **state) {
   lua_pushnil(L);
   lua_setfield(L, -2, "arvak.store.sqlite");
   must(L, "local c, err = connection.open('sqlite', ':memory:', { purpose = 'a ledger' })\n"
-          "assert(c == nil and err.message:find('^a ledger in SQLite needs the module arvak.store.sqlite'), err.message)\n"
+          "local expected = 'a ledger in SQLite needs the module arvak.store.sqlite, '\n"
+          "assert(c == nil and err.message:find(expected, 1, true) == 1, err.message)\n"
           "assert(err.message:find('libsqlite3-dev', 1, true), err.message)");
   lua_close(L);
 }
@@ -135,8 +136,8 @@ static void a_host_that_has_not_opened_the_module_is_told_which(void **state) {
 /* Every way through a connection. */
 static const char *const scenarios[] = {
     "local c = assert(connection.open('sqlite', ':memory:', { statement_timeout = 30 }))\n"
-    "local o = c:run(c:transaction():add('CREATE TABLE t (i, x)'):add('INSERT INTO t VALUES (?, ?), (2, NULL)', 1, 'x')\n"
-    "  :add('SELECT * FROM t'), 'write')\n"
+    "local o = c:run(c:transaction():add('CREATE TABLE t (i, x)')\n"
+    "  :add('INSERT INTO t VALUES (?, ?), (2, NULL)', 1, 'x'):add('SELECT * FROM t'), 'write')\n"
     "assert(o.ok, o.message) assert(o[2].changes == 2 and o[3][1].x == 'x' and o[3][2].x == nil)\n"
     "o = c:run(c:transaction():add('nonsense'), 'read') assert(o.statement == 1)\n"
     "return c:close()",
@@ -269,7 +270,7 @@ static void a_child_cannot_use_its_parents_connection_and_ends_well(void **state
           "assert(c:run(c:transaction():add('CREATE TABLE t (i)'), 'write').ok)\n"
           "c:start(c:transaction():add('SELECT 1'), 'read', function(o) outcome = o end)");
   assert_int_equal(in_child(L, "local ok, err = pcall(c.run, c, c:transaction():add('SELECT 1'), 'read')\n"
-                               "assert(not ok and (err.kind == 'forked' or tostring(err):find('fork')), tostring(err))\n"
+                               "assert(not ok and err.kind == 'forked', tostring(err))\n"
                                "assert(c:close() == false) c:leave() c:abandon()"), 0);
   must(L, "for _ = 1, 2000 do if outcome then break end arvak.poll(0.01) end assert(outcome.ok)\n"
           "assert(c:run(c:transaction():add('INSERT INTO t VALUES (1)'), 'write').ok)\n"

@@ -286,8 +286,10 @@ describe("a program", function()
     local pipe = assert(io.popen("mktemp -d"))
     local folder = pipe:read("l")
     pipe:close()
-    os.execute(("mkdir %s/arvak && for m in arvak arvak/devserver; do ln -s \"$(realpath %s/lua/$m.so)\" %s/$m.so; done")
-      :format(folder, build, folder))
+    os.execute(("mkdir %s/arvak"):format(folder))
+    for _, module in ipairs { "arvak", "arvak/devserver" } do
+      os.execute(("ln -s \"$(realpath %s/lua/%s.so)\" %s/%s.so"):format(build, module, folder, module))
+    end
     local output = run(head .. "print(connections.connection.open('sqlite', 'x.db', { purpose = 'a journal' }))",
       ("LUA_CPATH_5_4='%s/?.so'"):format(folder))
     os.execute("rm -r " .. folder)

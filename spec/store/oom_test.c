@@ -1,5 +1,6 @@
-/* A store in which the n-th allocation fails, its own or SQLite's, for every n until none does: each submit ends with one
- * outcome or is refused, nothing is half done, nothing leaks, and the store works afterwards.
+/* A store in which the n-th allocation fails, its own or SQLite's, for every n until none does: each submit ends with
+ * one outcome or is refused, the file holds what the outcomes say and no more, nothing leaks, and the file works
+ * afterwards.
  * The linker leads our allocations to the functions below; SQLite is given them.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ringing.h"

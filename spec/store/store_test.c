@@ -336,6 +336,9 @@ static void a_child_is_told_closed_and_opens_stores_of_its_own(void **state) {
 /* The thread may hold any lock of the store at that moment; the child must touch none. */
 static void a_fork_at_any_moment_hangs_nobody(void **state) {
   (void)state;
+#ifdef __SANITIZE_ADDRESS__
+  skip(); /* its allocator's own locks may be held by the thread that is not there */
+#endif
   arvak__db_store *store = open_store(&usual);
   submit_one(store, DB_WRITE, "CREATE TABLE t (i)");
   for (int round = 0; round < 30; round++) {
@@ -352,7 +355,7 @@ static void a_fork_at_any_moment_hangs_nobody(void **state) {
     }
     int status = 0;
     waitpid(pid, &status, 0);
-    assert_true(WIFEXITED(status));
+    if (WIFSIGNALED(status)) fail_msg("the child ended by signal %d", WTERMSIG(status));
     assert_int_equal(WEXITSTATUS(status), 0);
   }
   arvak__db_store_abandon(store);

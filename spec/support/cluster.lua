@@ -1,6 +1,7 @@
--- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket alone. The server
--- is a child of this process and is told to quit when this process ends, however it ends, so nothing is left running
--- after a spec that fails or is killed. Started by root, it runs as an ordinary user, since PostgreSQL refuses root.
+-- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket, and for TLS on a
+-- free port of 127.0.0.1 as well. The server is a child of this process and is told to quit when this process ends,
+-- however it ends, so nothing is left running after a spec that fails or is killed. Started by root, it runs as an
+-- ordinary user, since PostgreSQL refuses root.
 --   local c = cluster.start({ fsync = true, settings = { max_connections = 20 } })
 --   c:sql("CREATE TABLE t (k int)")  ...  c:restart("immediate")  ...  c:remove()
 -- SPDX-License-Identifier: Apache-2.0
@@ -12,7 +13,8 @@ Cluster.__index = Cluster
 
 local START_TIMEOUT = 60.0   -- seconds; a server that recovers on a busy machine takes some
 local SIGNALS = { smart = "TERM", fast = "INT", immediate = "QUIT" }
-local PORT = 5432            -- only a part of the socket's name
+local PORT = 5432            -- only a part of the socket's name, where there is no TCP
+local PORTS_TRIED = 5        -- a free port may be taken before the server has it
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -53,20 +55,30 @@ local function write(path, text)
   file:close()
 end
 
+local function free_port()
+  local listener = assert(socket.bind("127.0.0.1", 0))
+  local _, port = listener:getsockname()
+  listener:close()
+  return math.tointeger(port) or math.tointeger(tonumber(port))
+end
+
 local function settings_of(folder, options)
   local all = {
     listen_addresses = "", unix_socket_directories = folder, shared_buffers = "16MB", lc_messages = "C",
     fsync = options.fsync and "on" or "off", full_page_writes = options.fsync and "on" or "off",
     logging_collector = "off", max_connections = 60,
   }
+  if options.tls then
+    all.listen_addresses, all.ssl, all.ssl_cert_file, all.ssl_key_file = "127.0.0.1", "on", "cert.pem", "key.pem"
+  end
   for name, value in pairs(options.settings or {}) do all[name] = value end
   local lines = {}
   for name, value in pairs(all) do lines[#lines + 1] = ("%s = '%s'\n"):format(name, value) end
   return table.concat(lines)
 end
 
--- Makes a cluster and starts it. options: fsync (false), settings (a table of what postgresql.conf takes).
--- Everybody may come in without a password, but for the user "locked".
+-- Makes a cluster and starts it. options: fsync (false), settings (a table for postgresql.conf), tls (paths of cert and
+-- key). Everybody may come in without a password, but for the user "locked".
 function M.start(options)
   options = options or {}
   local prefix, user = find_user()
@@ -77,9 +89,19 @@ function M.start(options)
   must(("cd %s && %s%s/initdb -N -A trust -U arvak -E UTF8 --no-locale --wal-segsize=1 -D %s"):format(
     self.folder, prefix, self.programs, self.data))
   write(self.data .. "/postgresql.conf", settings_of(self.folder, options))
-  write(self.data .. "/pg_hba.conf", "local all locked scram-sha-256\nlocal all all trust\n")
-  self:launch()
-  return self
+  write(self.data .. "/pg_hba.conf",
+    "local all locked scram-sha-256\nlocal all all trust\nhostssl all all all trust\n")
+  if options.tls then
+    for kind, path in pairs(options.tls) do
+      must(("install -m 600 %s %s %s/%s.pem"):format(user and "-o " .. user or "", path, self.data, kind))
+    end
+  end
+  for attempt = 1, options.tls and PORTS_TRIED or 1 do
+    self.port = options.tls and free_port() or PORT
+    local ok, err = pcall(self.launch, self)
+    if ok then return self end
+    if attempt == PORTS_TRIED or not options.tls then error(err, 0) end
+  end
 end
 
 -- The status line of the server's own file, which says when it takes connections.
@@ -89,7 +111,15 @@ local function status_of(self)
   local lines = {}
   for line in file:lines() do lines[#lines + 1] = line end
   file:close()
-  return lines[1], lines[8] and lines[8]:match("%S+")
+  return lines[8] and lines[8]:match("%S+")
+end
+
+-- A process that has ended and was not waited for.
+local function is_over(pid)
+  local file = io.open(("/proc/%s/stat"):format(pid))
+  local state = file and file:read("a"):match("^%d+ %b() (%a)") or "Z"
+  if file then file:close() end
+  return state == "Z"
 end
 
 function Cluster:log()
@@ -99,39 +129,56 @@ function Cluster:log()
   return text
 end
 
+-- A program that ends without having stopped the server waits for it, in the finalizer of the pipe. This one is called
+-- before, as it is made later.
+local function guard(pid)
+  return setmetatable({}, { __gc = function() os.execute(("kill -CONT %s; kill -QUIT %s"):format(pid, pid)) end })
+end
+
 -- Starts the server of a cluster that was stopped, and waits until it takes connections.
 function Cluster:launch()
   assert(not self.process, "the cluster runs already")
   os.remove(self.data .. "/postmaster.pid")
-  self.process = assert(io.popen(("cd %s && exec %ssetpriv --pdeathsig=QUIT %s/postgres -D %s </dev/null >>%s/log 2>&1")
-    :format(self.folder, self.prefix, self.programs, self.data, self.folder)))
+  self.process = assert(io.popen(
+    ("cd %s && echo $$ && exec %ssetpriv --pdeathsig=QUIT %s/postgres -D %s -p %d </dev/null >>%s/log 2>&1"):format(
+      self.folder, self.prefix, self.programs, self.data, self.port, self.folder)))
+  self.pid = self.process:read("l")
+  self.guard = guard(self.pid)
   local deadline = socket.gettime() + START_TIMEOUT
   repeat
-    local pid, status = status_of(self)
-    self.pid = pid
-    if status == "ready" then return self end
+    local status = status_of(self)
+    if status == "ready" or status == "standby" then return self end
     socket.sleep(0.02)
-  until socket.gettime() > deadline
+  until is_over(self.pid) or socket.gettime() > deadline
+  self:stop("immediate")
   error("the cluster does not start: " .. self:log())
 end
 
 -- Ends the server: "fast" (the default) ends sessions, "immediate" dies as in a crash, "smart" waits for sessions.
 function Cluster:stop(mode)
   if not self.process then return end
-  must(("kill -%s %s"):format(assert(SIGNALS[mode or "fast"]), self.pid))
+  os.execute(("kill -%s %s 2>/dev/null"):format(assert(SIGNALS[mode or "fast"]), self.pid))
   self.process:close()
-  self.process = nil
+  setmetatable(self.guard, nil)
+  self.process, self.guard = nil, nil
 end
 
--- A server that no longer does anything, as if its machine were gone, until resume. Sessions: its backends as well.
+-- A server that no longer does anything, as if its machine were gone, until resume; its sessions as well.
 function Cluster:signal(name)
-  must(("kill -%s %s $(ps -o pid= --ppid %s)"):format(name, self.pid, self.pid))
+  must(("kill -%s %s; kill -%s $(ps -o pid= --ppid %s) || :"):format(name, self.pid, name, self.pid))
 end
 function Cluster:freeze() self:signal("STOP") end
 function Cluster:resume() self:signal("CONT") end
 
 function Cluster:restart(mode)
   self:stop(mode)
+  self:launch()
+end
+
+-- Starts it anew as a standby, which has no primary: it can be read and not be written.
+function Cluster:demote()
+  self:stop()
+  write(self.data .. "/standby.signal", "")
   self:launch()
 end
 
@@ -146,7 +193,7 @@ end
 
 -- The name of a database of this cluster, as libpq reads it. more: parameters, such as user, host or port.
 function Cluster:name(database, more)
-  local parameters = { host = self.folder, port = PORT, user = "arvak" }
+  local parameters = { host = self.folder, port = self.port, user = "arvak" }
   for name, value in pairs(more or {}) do parameters[name] = value end
   local list = {}
   for name, value in pairs(parameters) do
@@ -158,12 +205,12 @@ function Cluster:name(database, more)
 end
 
 -- The path of the socket, which a proxy connects to.
-function Cluster:path() return ("%s/.s.PGSQL.%d"):format(self.folder, PORT) end
+function Cluster:path() return ("%s/.s.PGSQL.%d"):format(self.folder, self.port) end
 
 -- What psql, a client other than ours, answers to statements: lines of values with | between them.
 function Cluster:sql(statements, database)
   return must(("printf %%s %s | %s/psql -XqAt -v ON_ERROR_STOP=1 -h %s -p %d -U arvak -d %s"):format(quote(statements),
-    self.programs, self.folder, PORT, database or "postgres"))
+    self.programs, self.folder, self.port, database or "postgres"))
 end
 
 return M

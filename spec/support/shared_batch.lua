@@ -1,8 +1,8 @@
 -- A process that runs a shared batch, for specs that start several, kill them, stop them or cut them off.
--- Usage: lua shared_batch.lua ADDRESS JOURNAL COUNT [KEY=VALUE ...]: workers (8), lease (1), reconnect (60), on_unknown,
--- share, iterator (1: an iterator with on_result), other (a slot whose circuit is another), extend, transport, timeout.
--- Prints "status successes failures unknown missing others peak" (the slots that were not told of; what ended otherwise than
--- completed; KiB), then what stopped the batch, if anything did. Circuit i has i shots.
+-- Usage: lua shared_batch.lua ADDRESS JOURNAL COUNT [KEY=VALUE ...]: workers (8), lease (1), reconnect (60),
+-- on_unknown, share, iterator (1: an iterator with on_result), other (a slot whose circuit is another), extend,
+-- transport, timeout. Prints "status successes failures unknown missing others peak" (the slots that were not told of;
+-- what ended otherwise than completed; KiB), then what stopped the batch, if anything did. Circuit i has i shots.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 
@@ -49,7 +49,9 @@ local options = { journal = journal, lease = tonumber(given.lease), reconnect = 
   on_unknown = given.on_unknown, share = given.share, transport = given.transport, timeout = tonumber(given.timeout),
   extend = given.extend and true or nil, on_result = note, collect = false }
 if given.progress then
-  options.progress_callback = function(p) io.stderr:write(("%d %d %s %s\n"):format(p.completed, p.failed, p.workers, p.mine)) end
+  function options.progress_callback(p)
+    io.stderr:write(("%d %d %s %s\n"):format(p.completed, p.failed, p.workers, p.mine))
+  end
 end
 local r, err = manager:execute_batch(circuits, "simulator", options)
 if not r then

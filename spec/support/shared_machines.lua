@@ -1,5 +1,5 @@
--- Several processes that share a batch through a real PostgreSQL, and a server that counts the jobs: for specs that kill
--- them, stop them or cut them off.
+-- Several processes that share a batch through a real PostgreSQL, and a server that counts the jobs: for specs that
+-- kill them, stop them or cut them off.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local cluster = require "spec.support.cluster"
@@ -12,8 +12,8 @@ local LUA = os.getenv "LUA" or "lua5.4"
 local Machines = {}
 Machines.__index = Machines
 
--- options: jobs, job_latency; of the cluster: fsync, settings; of the processes: a text of KEY=VALUE (shared_batch.lua);
--- name(cluster): of the database, where it is not the cluster's own.
+-- options: jobs, job_latency; of the cluster: fsync, settings; of the processes: a text of KEY=VALUE
+-- (shared_batch.lua); name(cluster): of the database, where it is not the cluster's own.
 function M.start(options)
   local self = setmetatable({ options = options, processes = {}, count = 0 }, Machines)
   self.cluster = cluster.start { fsync = options.fsync, settings = options.settings }

@@ -1,6 +1,6 @@
--- Random events against the decisions of a shared batch (shared_claims.lua, shared_member.lua): a database, a server and
--- a few programs in some lines each. Connections are cut with transactions in them, which are carried out late or never;
--- workers are declared dead at any moment, alive or not, and programs die; check says what must hold.
+-- Random events against the decisions of a shared batch (shared_claims.lua, shared_member.lua): a database, a server
+-- and a few programs in some lines each. Connections are cut with transactions in them, which are carried out late or
+-- never; workers are declared dead at any moment, alive or not, and programs die; check says what must hold.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -401,7 +401,8 @@ local function check(self)
   return unknown
 end
 
--- A batch with disturbances for a while, and then to its end: how many circuits are unknown, and how many events it took.
+-- A batch with disturbances for a while, and then to its end: how many circuits are unknown, and how many events it
+-- took.
 local function run_one(self)
   self.programs, self.sessions, self.workers, self.claims, self.items, self.jobs = {}, {}, {}, {}, {}, {}
   self.next_slot, self.total, self.clock = 1, nil, 0

@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "closing.h"
 #include "fields.h"
 #include "hooks.h"
 #include "misuse.h"
@@ -22,6 +23,7 @@ typedef struct breaker_box {
 } breaker_box;
 
 static breaker_box *push_breaker(lua_State *L) {
+  larvak_closing_check(L, "circuit_breaker");
   breaker_box *box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = (breaker_box){NULL, false};
   luaL_setmetatable(L, LARVAK_BREAKER);
@@ -181,6 +183,7 @@ typedef struct pass {
 static int breaker_enter(lua_State *L) {
   arvak_breaker *breaker = check_movable(L, "wrap");
   int64_t retry_after = 0;
+  larvak_closing_check(L, "wrap");
   pass *p = lua_newuserdatauv(L, sizeof *p, 0);
   p->breaker = NULL;
   luaL_setmetatable(L, PASS);

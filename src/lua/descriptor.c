@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 
+#include "closing.h"
 #include "errors.h"
 #include "misuse.h"
 #include "state.h"
@@ -43,6 +44,7 @@ static int raise_refusal(lua_State *L, int status) {
 
 /* open_fd(): a user of the descriptor of this state's loop. */
 static int descriptor_open_fd(lua_State *L) {
+  larvak_closing_check(L, "pollable");
   larvak_state *state = larvak_state_get(L);
   arvak_loop *loop = larvak_loop_get(L, state);
   larvak_user *user = lua_newuserdatauv(L, sizeof *user, 0);

@@ -10,6 +10,7 @@
 #include <lualib.h>
 #include <string.h>
 
+#include "closing.h"
 #include "errors.h"
 #include "handle.h"
 #include "misuse.h"
@@ -136,25 +137,7 @@ void larvak_interrupt_check(lua_State *L, larvak_state *state) {
 
 /* ---- closing ---- */
 
-/* lua_gc refuses everything in a finalizer. What called it is the outermost function of the main thread then. */
-bool larvak_is_closing(lua_State *L, const larvak_state *state) {
-  if (state->is_closed) return true;
-  if (lua_gc(L, LUA_GCCOUNT, 0) >= 0) return false;
-  lua_Debug ar;
-  int low = 0, high = 1;
-  if (!lua_getstack(state->main, 0, &ar)) return false;
-  while (lua_getstack(state->main, high, &ar)) {
-    low = high;
-    high *= 2;
-  }
-  while (low + 1 < high) {
-    int middle = low + (high - low) / 2;
-    if (lua_getstack(state->main, middle, &ar)) low = middle;
-    else high = middle;
-  }
-  lua_getstack(state->main, low, &ar);
-  return lua_getinfo(state->main, "n", &ar) && ar.name && strcmp(ar.name, "__gc") == 0;
-}
+bool larvak_is_closing(lua_State *L, const larvak_state *state) { return state->is_closed || larvak_closing(L); }
 
 /* ---- for hosts ---- */
 

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 #include <string.h>
 
 #include "arvak_lua.h"
@@ -109,8 +110,13 @@ static void load_source(lua_State *L, const larvak_source *source) {
   if (status != LUA_OK) lua_error(L);
 }
 
-/* Puts a copy in the place of the table on top; what is no table stays. */
+/* Puts a copy in the place of the table on top, and false in the place of nil, so that nobody can bring in what is not
+ * there. */
 static void copy_library(lua_State *L) {
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushboolean(L, 0);
+  }
   if (!lua_istable(L, -1)) return;
   lua_newtable(L);
   for (lua_pushnil(L); lua_next(L, -3);) {
@@ -119,6 +125,23 @@ static void copy_library(lua_State *L) {
     lua_rawset(L, -4);
   }
   lua_remove(L, -2);
+}
+
+/* find_global(globals, name): what the Lua layer has no copy of. io and os are there where the state was given these
+ * libraries and still has them: they say that it may use files, and any table of a plugin's could bear these names. */
+static int find_global(lua_State *L) {
+  const char *name = lua_tostring(L, 2);
+  bool is_guarded = strcmp(name, LUA_IOLIBNAME) == 0 || strcmp(name, LUA_OSLIBNAME) == 0;
+  lua_pushglobaltable(L);
+  lua_pushvalue(L, 2);
+  if (!is_guarded) {
+    lua_gettable(L, -2);
+    return 1;
+  }
+  lua_rawget(L, -2);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_getfield(L, -1, name);
+  return lua_rawequal(L, -1, -3) ? 1 : 0;
 }
 
 /* What the Lua layer finds as its globals: Lua's functions and the libraries that only compute, as they were when the
@@ -137,7 +160,7 @@ static void push_globals(lua_State *L) {
     lua_setfield(L, -2, *name);
   }
   lua_createtable(L, 0, 1);
-  lua_pushglobaltable(L);
+  lua_pushcfunction(L, find_global);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
 }

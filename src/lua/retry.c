@@ -6,6 +6,7 @@
 #include <lauxlib.h>
 #include <string.h>
 
+#include "closing.h"
 #include "fields.h"
 #include "hooks.h"
 #include "misuse.h"
@@ -17,6 +18,7 @@
 enum { MAX_ATTEMPTS = 1000, GRPC_CODES = 17 };
 
 static arvak_retry **push_retry(lua_State *L) {
+  larvak_closing_check(L, "retry_policy");
   arvak_retry **box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = NULL;
   luaL_setmetatable(L, LARVAK_RETRY);

@@ -206,16 +206,22 @@ void larvak_wait_drop(larvak_wait *wait) {
   larvak_wait_free(wait);
 }
 
+/* One that is over already raises as well, if the host takes the interrupt back before its coroutine is resumed. */
+static void interrupt(larvak_wait *wait) {
+  if (wait->at == WAIT_OVER || wait->at == WAIT_TOLD) wait->reason = REASON_INTERRUPTED;
+  if (wait->at != WAIT_PENDING) return;
+  wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
+  if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
+  larvak_wait_end(wait, REASON_INTERRUPTED);
+}
+
 /* A future of the Lua layer's is nobody's wait; and who blocks is told by his step. */
 void larvak_waits_interrupt(larvak_state *state) {
   if (!larvak_interrupt_is_set(state)) return;
   state->interrupt.is_carried_out = true;
   for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++) {
     larvak_wait *wait = &state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK];
-    if (wait->at != WAIT_PENDING || (wait->waiter != WAITER_TASK && wait->waiter != WAITER_FOREIGN)) continue;
-    wait->was_in_flight = wait->call && arvak_call_is_sent(wait->call);
-    if (wait->call) arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
-    larvak_wait_end(wait, REASON_INTERRUPTED);
+    if (wait->waiter == WAITER_TASK || wait->waiter == WAITER_FOREIGN) interrupt(wait);
   }
 }
 

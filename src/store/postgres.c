@@ -46,8 +46,9 @@ typedef struct run {
   bool has_result;                 /* of the statement that is being answered */
   bool is_commit_sent, is_synced;  /* synced: the server has ended the part */
   bool is_committed;               /* the server says so */
-  bool has_error;                  /* the first one, which the next three describe */
+  bool has_error;                  /* the first one, which the next four describe */
   bool is_certain;                 /* that nothing was or will be committed */
+  place failed_place;
   size_t failed_statement;
   arvak__pg_error error;
 } run;
@@ -82,6 +83,7 @@ static void take_error(run *r, const PGresult *result) {
   if (r->has_error) return;
   r->has_error = true;
   r->error = error;
+  r->failed_place = r->place;
   r->failed_statement = r->place == AT_STATEMENT ? r->answered + 1 : 0;
   r->is_certain = is_of_server && (r->place < AT_COMMIT || !error.is_fatal);
 }
@@ -183,8 +185,15 @@ static void roll_back(run *r) {
 
 /* ---- what a transaction came to ---- */
 
+/* A standby refuses a transaction that writes as a feature that it lacks. */
+static arvak__db_what what_of_error(const run *r) {
+  if (r->c->link.is_lost) return DB_CLOSED;
+  if (r->failed_place == AT_BEGIN && strcmp(r->error.state, "0A000") == 0) return DB_READONLY;
+  return arvak__pg_what_of(r->error.state);
+}
+
 static void fail_by_server(run *r) {
-  arvak__db_what what = r->c->link.is_lost ? DB_CLOSED : arvak__pg_what_of(r->error.state);
+  arvak__db_what what = what_of_error(r);
   arvak__db_outcome_fail(r->outcome, what, 0, r->failed_statement, "%s", r->error.text);
   memcpy(r->outcome->state, r->error.state, sizeof r->outcome->state);
 }

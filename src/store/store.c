@@ -1,12 +1,12 @@
 /* The thread of a store, its queue and its end. Invariant: outcomes come in the order of submit, exactly one for each;
  * and whoever is the last to know of a store, its thread or the Lua thread, frees it.
  *
- *              OPEN          CLOSING           LEAVING            DETACHED            ENDED
- *  submit      queued        queued, refused   -                  -                   refused at once
- *  close       CLOSING       -                 -                  -                   -
- *  abandon     LEAVING       LEAVING           -                  -                   freed
- *  50 ms over  -             -                 DETACHED           -                   -
- *  thread ends -             ENDED             ENDED, then freed  freed by the thread -
+ *              OPEN          CLOSING             LEAVING            DETACHED            ENDED
+ *  submit      queued        queued, refused     -                  -                   refused at once
+ *  close       CLOSING       -                   -                  -                   -
+ *  abandon     LEAVING       goes on for 50 ms   -                  -                   freed
+ *  50 ms over  -             DETACHED            DETACHED           -                   -
+ *  thread ends -             ENDED               ENDED, then freed  freed by the thread -
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store.h"
@@ -335,7 +335,10 @@ int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx
 }
 
 bool arvak__db_store_beat(arvak__db_store *store, arvak__db_pulse *pulse) {
-  if (is_foreign(store)) return true;
+  if (is_foreign(store)) {
+    arvak__db_arena_fini(&pulse->tx.arena);
+    return true;
+  }
   job *report = calloc(1, sizeof *report);
   if (!report) return false;
   pthread_mutex_lock(&store->mu);

@@ -87,7 +87,9 @@ local function read_url(name, text)
     problem = read_parameter(name, pair, kept, shown)
     if problem then return problem end
   end
-  local function join(front, list) return scheme .. front .. place .. (#list > 0 and "?" or "") .. table.concat(list, "&") end
+  local function join(front, list)
+    return scheme .. front .. place .. (#list > 0 and "?" or "") .. table.concat(list, "&")
+  end
   name.conninfo, name.shown = join(authority, kept), join(shown_authority, shown)
 end
 

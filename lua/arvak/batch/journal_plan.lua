@@ -108,7 +108,7 @@ end
 -- rows_of(): rows in order, from the first.
 function M.make(asked, batch, rows_of)
   local plan = { total = 0, kept = 0, followed = 0, to_send = 0, unknown = 0, invalid = 0 }
-  plan.differs = compare(asked, batch, rows_of())
+  if not asked.is_shared then plan.differs = compare(asked, batch, rows_of()) end   -- else the rows alone tell
   count(asked, batch, plan, row_finder(rows_of()))
   return plan
 end

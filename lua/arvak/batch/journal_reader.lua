@@ -5,10 +5,13 @@ local core = require "arvak.core"
 local check = require "arvak.base.check"
 local database = require "arvak.batch.journal_database"
 local dialect = require "arvak.batch.journal_dialect"
+local dsn = require "arvak.base.dsn"
+local entries = require "arvak.streams.entries"
 local identities = require "arvak.batch.journal_identity"
 local place = require "arvak.batch.journal_place"
 local plans = require "arvak.batch.journal_plan"
 local rows = require "arvak.batch.journal_rows"
+local shared = require "arvak.batch.shared_reader"
 
 local M = {}
 
@@ -21,8 +24,10 @@ local methods = {}
 Reader.__index, Reader.methods = methods, methods
 
 function Reader.__tostring(self)
-  return string.format("arvak.journal %s%s", self.path, self._connection and "" or " (closed)")
+  return string.format("arvak.journal %s%s", self.path, (self._connection or self._shared) and "" or " (closed)")
 end
+
+local function is_open(self) return self._connection ~= nil or self._shared ~= nil end
 
 -- ---- opening
 
@@ -50,11 +55,19 @@ local function read_head(connection)
   return batch, kind
 end
 
+local function open_shared(name)
+  local opened, row = shared.open(name)
+  if not opened then return nil, row end
+  return setmetatable({ path = opened.path, _shared = opened, backend_id = row.backend_id, total = row.total,
+    created_at = row.created_at, on_unknown = row.on_unknown }, Reader)
+end
+
 -- Opens a journal for looking: its path, fingerprint, backend_id, total (nil when not known) and created_at. nil and an
--- error when there is none, or a batch is using it. Waits.
+-- error when there is none, or a batch is using it. A shared batch in PostgreSQL may be in use. Waits.
 function M.journal(path)
   check.path(path, "path")
   core.check_wait("journal")
+  if dsn.is_name(path) then return open_shared(path) end
   local ok, problem = database.await(path)
   if not ok then return nil, problem end
   local obstacle = place.find_obstacle_to_read(path)   -- connecting would make a file
@@ -81,7 +94,7 @@ local function check_reader(self, method)
   if core.metatable_of(self) ~= Reader then
     check.misuse("%s: got %s, expected a journal", method, core.describe(self))
   end
-  if not self._connection then check.misuse("%s: the journal was closed", method) end
+  if not is_open(self) then check.misuse("%s: the journal was closed", method) end
   core.check_wait(method)
 end
 
@@ -93,16 +106,18 @@ local function read(self, sql, ...)
 end
 
 -- An iterator over the rows of all items, or of those of a state, in order. It ends when the journal is closed.
-local function rows_of(self, state)
+local function read_page(self, state, last)
+  if self._shared then return self._shared:page(state, last, PAGE) end
   local pages = self._kind.is_early and dialect.early_pages or dialect.pages
+  return state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
+end
+
+local function rows_of(self, state)
   local page, i, last = {}, 0, 0
   return function()
-    if not self._connection then return nil end
+    if not is_open(self) then return nil end
     i = i + 1
-    if i > #page and (last == 0 or #page == PAGE) then
-      page = state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
-      i = 1
-    end
+    if i > #page and (last == 0 or #page == PAGE) then page, i = read_page(self, state, last), 1 end
     local row = page[i]
     if row then last = row.slot end
     return row
@@ -115,15 +130,16 @@ local states = { intent = true, submitted = true, completed = true, failed = tru
 -- sent_at, ended_at. A journal that is damaged raises an error object.
 function methods:items(state)
   check_reader(self, "items")
-  if state ~= nil and not states[state] then
-    check.misuse('items: got %s, expected "intent", "submitted", "completed", "failed" or "unknown"',
-      core.describe(state))
+  if state ~= nil and not (self._shared and shared.states or states)[state] then
+    check.misuse('items: got %s, expected %s"intent", "submitted", "completed", "failed" or "unknown"',
+      core.describe(state), self._shared and '"claimed", ' or "")
   end
   local next_row = rows_of(self, state)
   return function()
     local row = next_row()
     local item = row and rows.item_of(row)
-    if item then item.way, item.has_lost_way = nil, nil end
+    if not item then return nil end
+    item.way, item.has_lost_way, item.worker = nil, nil, row.ended_by or (row.owner ~= 0 and row.owner or nil)
     return item
   end
 end
@@ -131,12 +147,51 @@ end
 -- How many items are in each state. A journal that is damaged raises an error object.
 function methods:counts()
   check_reader(self, "counts")
-  local counts = {}
-  for state in pairs(states) do counts[state] = 0 end
-  for _, row in ipairs(read(self, statements.count_states)) do
-    if states[row.state] then counts[row.state] = row.count end
+  local counts, known = {}, self._shared and shared.states or states
+  for state in pairs(known) do counts[state] = 0 end
+  for _, row in ipairs(self._shared and self._shared:count_states() or read(self, statements.count_states)) do
+    if known[row.state] then counts[row.state] = row.count end
   end
   return counts
+end
+
+-- The programs that have worked on a shared batch, in the order in which they joined: worker (a number), name, state
+-- ("alive", "leaving", "left" or "dead"), lease, ended, joined_at, seen_at, silence (seconds), left_at. Of a file: none.
+function methods:workers()
+  check_reader(self, "workers")
+  return self._shared and self._shared:workers() or {}
+end
+
+-- Declares a worker of a shared batch dead, for people who know that its machine is gone: how many items others may go
+-- on with now; nil and an error when no such worker lives.
+function methods:release(worker)
+  check_reader(self, "release")
+  if math.type(worker) ~= "integer" then
+    check.misuse("release: got %s, expected the number of a worker", core.describe(worker))
+  end
+  if not self._shared then check.misuse("release: a journal in a file has no workers") end
+  return self._shared:release(worker)
+end
+
+-- What others have only claimed, nobody knows anything of.
+local function plan_shared(self, asked)
+  asked.resubmits, asked.is_shared = self.on_unknown == "resubmit", true
+  if asked.list then
+    local list, i = asked.list, 0
+    asked.list = nil
+    function asked.draw()
+      i = i + 1
+      return entries.copy(list[i])
+    end
+  end
+  return plans.make(asked, self, function()
+    local next_row = rows_of(self)
+    return function()
+      local row = next_row()
+      while row and row.state == "claimed" do row = next_row() end
+      return row
+    end
+  end)
 end
 
 -- What execute_batch would do with these circuits and this journal, without doing it: a table; nil and an error where
@@ -144,6 +199,7 @@ end
 function methods:plan(circuits, backend_id, options)
   check_reader(self, "plan")
   local asked = plans.check(circuits, backend_id, options)
+  if self._shared then return plan_shared(self, asked) end
   if self._kind.log and self._kind.log.announced ~= self._kind.log.begun and not self._kind.had_log
     and not asked.resubmits then
     return nil, failure(self.path, "is refused", place.lost_log(self._real))
@@ -153,7 +209,9 @@ end
 
 -- Waits until the file is free. Idempotent.
 function methods:close()
+  if self._shared then self._shared:close(true) end
   local connection = self._connection
+  self._shared = nil
   if not connection then return end
   self._connection = nil
   database.close(connection, self._real, (core.protect(core.check_wait, "close")))
@@ -161,6 +219,7 @@ end
 
 -- Where nobody may wait, it is closed soon.
 function Reader.__gc(self)
+  if self._shared then self._shared:close(false) end
   if not self._connection then return end
   database.close(self._connection, self._real, false)
   self._connection = nil

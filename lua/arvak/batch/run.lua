@@ -577,8 +577,8 @@ end
 
 -- ---- made from outside
 
--- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source;
--- sink(item, input), told of each end in order; on_submitted(input) or nil; earlier: items by index, or nil; on_end(run).
+-- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
+-- sink(item, input), told of each end in order; on_submitted(input), earlier (items by index), or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},

@@ -1,10 +1,10 @@
--- The commits of a run that shares its batch with other programs, through PostgreSQL (docs/internals/shared-batches.md):
--- what is claimed, written and read when, and what follows from it.
+-- The commits of a run that shares its batch with other programs, through PostgreSQL: what is claimed, written and read
+-- when, and what follows from it. docs/internals/shared-batches.md has the protocol.
 -- Invariant: an input is sent only after its intent was committed under this worker's name, and its end told only after
 -- that was, here or by whoever ended it.
 --
 --   state    what becomes of ends and intents                       event → state
---   open     they wait for the database                             let_go → leaving, the database is lost → failed,
+--   open     they wait for the database                             let_go → leaving, lost → failed,
 --                                                                   close → closed
 --   leaving  nobody can wait: ends are told at once and noted       the same but let_go
 --   failed   the database takes nothing: ends are told at once      close → closed
@@ -13,7 +13,6 @@
 local core = require "arvak.core"
 local commits = require "arvak.batch.commits"
 local dsn = require "arvak.base.dsn"
-local errors = require "arvak.base.errors"
 local identities = require "arvak.batch.journal_identity"
 local inputs = require "arvak.batch.inputs"
 local join = require "arvak.batch.shared_join"
@@ -32,6 +31,7 @@ local LINGER = 0.002       -- seconds that what has happened may wait for more, 
 local GROUP = 3 / 8        -- of max_workers: with as many free places a turn is worth it
 local MOST_ENDS = 3        -- times max_workers: ends that wait for the database, beside those of open inputs,
 local MOST_BYTES = 64 << 20   -- or their bytes; beyond that nothing is drawn
+local ENTRY_BYTES = 256    -- of memory for a change, beside its counts
 local LONGEST_END = 5.0    -- seconds that the end of a batch waits for the database
 
 local Shared = {}
@@ -81,7 +81,7 @@ local function note(self, input, change)
   if not group.changes[input.index] then group.count = group.count + 1 end
   change.input = input
   group.changes[input.index] = change
-  group.bytes = group.bytes + (change.encoded and #change.encoded.counts or 0) + 256
+  group.bytes = group.bytes + #(change.counts or "") + ENTRY_BYTES
   self.due_at = self.due_at or core.now() + LINGER
 end
 
@@ -140,9 +140,13 @@ function Shared:note_end(input)
     release(self, input)
     return tell(self, input)
   end
-  local state = inputs.journal_state(input)
-  note(self, input, { kind = "ended", state = state, encoded = input.result and rows.encode_result(input.result),
-    is_passing = state == "failed" and inputs.is_passing(input.err, input.job_id) })
+  local change = { kind = "ended", state = inputs.journal_state(input) }
+  if change.state == "completed" then
+    change.counts, change.raw_counts = rows.encode_result(input.result)
+  else
+    change.is_passing = change.state == "failed" and inputs.is_passing(input.err, input.job_id)
+  end
+  note(self, input, change)
   if self.state == "open" then self.filling.ended:push(input) else tell(self, input) end
 end
 
@@ -193,7 +197,8 @@ local function fill(self, transaction, seq)
   self.link:add_fence(transaction, seq, group.ended:count())
   local firsts, hashes = self.claims:unwritten_hashes()
   if #firsts > 0 then
-    transaction:add(sql.write_hashes, #firsts, batch, worker.worker, shared_rows.array(firsts), shared_rows.array(hashes))
+    transaction:add(sql.write_hashes, #firsts, batch, worker.worker, shared_rows.array(firsts),
+      shared_rows.array(hashes))
   end
   shared_rows.add_changes(transaction, group.changes, batch, worker.worker, worker.epoch)
   group.firsts = firsts
@@ -207,8 +212,8 @@ local function commit(self)
   self.on_its_way = group
 end
 
--- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing more
--- can come.
+-- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing
+-- more can come.
 local function is_due(self, now)
   local filling = self.filling
   if filling.count == 0 then return next(self.claims.to_write) ~= nil and self.claims:waiting() == 0 end
@@ -316,7 +321,8 @@ end
 
 -- ---- the end
 
--- A run that stops asks whether its jobs are to be canceled: only the last living worker cancels. True once that is known.
+-- A run that stops asks whether its jobs are to be canceled: only the last living worker cancels. True once that is
+-- known.
 function Shared:may_recall(now)
   local run = self.run
   if self.stop_state == "none" and not run.keeps_jobs then

@@ -1,6 +1,6 @@
 -- Which slots of a shared batch this program draws, sends and waits for. Pure: what the database says is passed in.
--- Invariant: slots are drawn in order, each once; a slot is ready to be sent only when the batch holds it for this worker
--- and all circuits up to the end of its claim have been compared with what other programs drew.
+-- Invariant: slots are drawn in order, each once; a slot is ready to be sent only when the batch holds it for this
+-- worker and all circuits up to the end of its claim have been compared with what other programs drew.
 --
 --   a slot is        when                                       until
 --   unclaimed        no program has claimed it                  a claim reaches over it
@@ -31,7 +31,8 @@ function M.new(step, options)
     follows = options.follows, position = 0, chain = "", hashes = {},
     claims = queue.new(), known_first = 0, known_last = 0, goal = 0,
     own = {}, own_count = 0, held = {}, ready = queue.new(), stuck = {}, beyond = {},
-    others = {}, other_count = 0, unread = queue.new(), pending = {}, pending_count = 0, to_write = {}, is_drained = false,
+    others = {}, other_count = 0, unread = queue.new(), pending = {}, pending_count = 0, to_write = {},
+    is_drained = false,
   }, Claims)
 end
 

@@ -7,6 +7,7 @@ local sql = require "arvak.batch.shared_sql"
 local M = {}
 
 local OLDEST = 120000   -- the server's version
+local TRIES = 3         -- connections that may be lost before a program has joined
 
 local count = 0
 
@@ -23,8 +24,6 @@ function M.worker_name()
   return string.format("%s:%s:%d", first_of("/proc/sys/kernel/hostname", "^[%w%.%-]+") or "host",
     first_of("/proc/self/stat", "^%d+") or "process", count)
 end
-
-local function refuse(link, why) return nil, link:failure("is refused", why), true end
 
 -- Whether the server is what a shared batch needs: true, or nil and why not.
 local function check_server(row)
@@ -87,7 +86,7 @@ local function find_batch(link, claims, options)
   if format and format ~= sql.FORMAT then
     return nil, string.format("its format is %d, this library writes %d", format, sql.FORMAT)
   end
-  found, problem = link:ask("write", { { sql.insert_batch, link.batch_name, sql.FORMAT, options.backend_id,
+  found, problem = link:ask("raw", { { sql.insert_batch, link.batch_name, sql.FORMAT, options.backend_id,
     options.on_unknown, claims.own_total, n = 6 }, { sql.read_batch, link.batch_name } })
   if not found then return nil, problem end
   local row = found[2][1]
@@ -97,7 +96,7 @@ local function find_batch(link, claims, options)
   return true
 end
 
--- The statements before the worker's row.
+-- The statements before the worker's row. Each stands for itself, so that nobody who stops here holds the batch's row.
 local function statements_before(batch, claims, options)
   local list = {}
   if claims.own_total then
@@ -116,27 +115,30 @@ local function join(link, claims, options)
   local ok, problem = look(link)
   if ok then ok, problem = find_batch(link, claims, options) end
   if not ok then return nil, problem end
-  ok, problem = link:ask("write", link:join_statements(statements_before(link.batch, claims, options)))
+  ok, problem = link:ask("raw", link:join_statements(statements_before(link.batch, claims, options)))
   if not ok then return nil, problem end
   link:note_joined(ok)
   return true
 end
 
--- Waits until this program has a row in the batch: true; nil, an error, and whether the batch is of others.
+-- Waits until this program has a row in the batch: true; nil, an error, and whether the batch is of others. A database
+-- that cannot be reached is an error at once; a connection that is lost on the way is made once more.
 -- options: backend_id, on_unknown, extend.
 function M.open(link, claims, options)
-  local ok, err = link:open()
-  if not ok then return nil, err end
-  local problem
-  ok, problem = join(link, claims, options)
-  if ok then return true end
-  if type(problem) == "string" then
-    ok, err = refuse(link, problem)
-  else
-    ok, err = nil, link:failure("cannot be used", problem)
+  local ok, problem
+  for _ = 1, TRIES do
+    local err
+    ok, err = link:open()
+    if not ok then return nil, err end
+    ok, problem = join(link, claims, options)
+    if ok then return true end
+    if type(problem) == "string" or not link.is_gone(problem) then break end
+    link:forget()
   end
+  local is_refused = type(problem) == "string"
+  local err = link:failure(is_refused and "is refused" or "cannot be used", problem)
   link:close(true)
-  return ok, err, type(problem) == "string"
+  return nil, err, is_refused
 end
 
 return M

@@ -1,6 +1,7 @@
 -- The line of a shared batch to its database: the connection, made again when it is lost; the worker's row; and the one
 -- write at a time that goes through it. What comes from the database is kept until turn, which acts on it.
--- Invariant: what was handed to write is told once what became of it: "done" or "refused", after a cut too, or "parted".
+-- Invariant: whoever handed something to write is told once what became of it: "done" or "refused", after a cut too, or
+-- "parted".
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local connection = require "arvak.store.connection"
@@ -21,7 +22,7 @@ local RETRY = 0.2                     -- seconds until a write that was rolled b
 local Link = {}
 Link.__index = Link
 
--- spec: name (dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), held(rows), lost(err).
+-- spec: name (of dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), lost(err).
 function M.new(spec)
   local self = setmetatable({ inbox = queue.new(), generation = 0, pending = nil, not_before = 0, is_asking = false },
     Link)
@@ -34,7 +35,8 @@ end
 -- An error about this journal. problem: a text, an outcome or an error object.
 function Link:failure(what, problem)
   if errors.is_error(problem) and not problem.what then return problem end
-  local message = type(problem) == "string" and problem or problem and problem.message or "the database does not say why"
+  local message = type(problem) == "string" and problem or problem and problem.message
+    or "the database does not say why"
   return errors.new("rpc", string.format("the journal %s %s: %s", self.name.shown, what, self.name:hide(message)))
 end
 
@@ -49,7 +51,7 @@ end
 function Link:open()
   local opened, err = connection.open("postgres", self.conninfo, options_of(self))
   if not opened then return nil, self:failure("cannot be opened", err) end
-  self.connection, self.generation = opened, 1
+  self.connection, self.generation = opened, self.generation + 1
   self.member:open()
   self.member:connect(core.now())
   return true
@@ -65,8 +67,19 @@ function Link:ask(mode, list)
   return outcome
 end
 
+-- Whether the connection has ended with it.
 local function is_gone(outcome)
   return outcome.what == "closed" or outcome.what == "lost" or outcome.code == "25006"   -- it is a standby now
+end
+
+Link.is_gone = is_gone
+
+-- The first connection is lost before there was a row: another one may be opened.
+function Link:forget()
+  local left = self.connection
+  self.connection, self.generation = nil, self.generation + 1
+  self.member:lose(core.now())
+  if left then left:leave(function() end) end
 end
 
 local function lose(self, problem)
@@ -161,7 +174,7 @@ end
 
 local function join_again(self)
   self.is_asking = true
-  start(self, fill(self.connection:transaction(), self:join_statements()), "write", false, function(outcome)
+  start(self, fill(self.connection:transaction(), self:join_statements()), "raw", false, function(outcome)
     if not outcome.ok then return put_off(self, outcome) end
     self.is_asking = false
     on_joined(self, outcome)
@@ -189,7 +202,7 @@ local function resync(self)
   self.is_asking = true
   local worker, epoch = self.member.worker, self.member.epoch
   start(self, fill(self.connection:transaction(), { { sql.resync, worker, epoch },
-    { sql.read_held, self.batch, worker, epoch } }), "raw", false, function(outcome) on_resync(self, outcome) end)
+    { sql.read_held, self.batch, worker, epoch } }), "write", false, function(outcome) on_resync(self, outcome) end)
 end
 
 -- ---- what goes through it
@@ -227,8 +240,8 @@ end
 function Link:is_free(now) return self.member:is_free() and now >= self.not_before end
 
 -- Begins a write: fill(transaction, seq) adds its statements, the fence first. is_claim: statements that are whole by
--- themselves, of which the first gives a row where the worker holds. done(fate, outcome, held): "done", "refused" (rolled
--- back) or "parted"; after a cut held are the rows that the worker has, in place of the outcome.
+-- themselves, of which the first gives a row where the worker holds. done(fate, outcome, held): "done", "refused"
+-- (rolled back) or "parted"; after a cut held are the rows that the worker has, in place of the outcome.
 function Link:write(kind, is_claim, fill_in, done)
   local transaction, seq = self.connection:transaction(), self.member:begin(kind)
   fill_in(transaction, seq)

@@ -5,7 +5,8 @@
 --
 --   state       what is known                            event → state
 --   away        no connection                            open → opening
---   opening     one is being made                        connect → joining, or resyncing where it has a row; lose → away
+--   opening     one is being made                        connect → joining, or resyncing where there is a row;
+--                                                        lose → away
 --   joining     a row is being made                      join → member; lose → away
 --   resyncing   the row is locked and read               resync → member; part → parted; lose → away
 --   member      it may write; one write is under way     begin, commit, refuse (rolled back) → member;
@@ -24,8 +25,8 @@ Member.__index = Member
 
 -- lease, reconnect: seconds.
 function M.new(lease, reconnect, now)
-  return setmetatable({ state = "away", lease = lease, reconnect = reconnect, seq = 0, epoch = 1, session = 1, pause = FIRST_PAUSE,
-    retry_at = now, away_since = now, parts = 0, connections = 0 }, Member)
+  return setmetatable({ state = "away", lease = lease, reconnect = reconnect, epoch = 1, session = 1, seq = 0,
+    pause = FIRST_PAUSE, retry_at = now, away_since = now, parts = 0, connections = 0 }, Member)
 end
 
 -- ---- the connection

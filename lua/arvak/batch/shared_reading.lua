@@ -125,7 +125,7 @@ local function look(self)
     places.ends = #list
   end
   self.places = places
-  ask(self, "look", "raw", list, function(outcome) on_look(self, outcome, has_more) end)
+  ask(self, "look", "read", list, function(outcome) on_look(self, outcome, has_more) end)
 end
 
 -- ---- those that are dead
@@ -148,8 +148,9 @@ end
 
 local function end_iterator(self)
   local batch = self.link.batch
-  ask(self, "total", "write", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
+  ask(self, "total", "raw", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
     { sql.cut_claims, batch }, { sql.shorten_claims, batch }, { sql.read_state, batch } }, function(outcome)
+    self.has_cut = true
     self:note_state(outcome[5][1])
     self.run:wake()
   end)
@@ -158,7 +159,8 @@ end
 -- Asks what is due.
 function Reading:turn(now)
   if not self.link:is_up() then return end
-  if self.claims.own_total and not self.claims.total and not is_busy(self, "total") then end_iterator(self) end
+  local is_at_end = self.claims.own_total and not self.source.own_total and not self.has_cut
+  if is_at_end and not is_busy(self, "total") then end_iterator(self) end
   if now >= self.look_at and not is_busy(self, "look") then look(self) end
   if self.expired and now >= self.bury_at and not is_busy(self, "bury") then bury(self, now) end
 end
@@ -224,8 +226,8 @@ function Reading:claim()
   local is_free = self.free > 0
   local size = is_free and short or size_of_claim(self, short)
   link:write("claim", true, function(transaction, seq)
-    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq, size,
-      claims.own_total)
+    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq,
+      size, claims.own_total)
     transaction:add(sql.read_claims, link.batch, claims.known_first, PAGE)
   end, function(fate, outcome, held) on_claim(self, is_free, fate, outcome, held) end)
 end

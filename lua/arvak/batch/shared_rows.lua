@@ -1,7 +1,7 @@
 -- The changes of a turn as arrays of PostgreSQL, one for each column, so that a turn is a few statements whatever comes
 -- together in it.
--- Invariant: an array is a text that PostgreSQL reads back as the same values; what it cannot hold (NUL bytes, bytes that
--- are no UTF-8) is escaped.
+-- Invariant: an array is a text that PostgreSQL reads back as the same values; what it cannot hold (NUL bytes, bytes
+-- that are no UTF-8) is escaped.
 -- SPDX-License-Identifier: Apache-2.0
 local rows = require "arvak.batch.journal_rows"
 local sql = require "arvak.batch.shared_sql"
@@ -55,14 +55,11 @@ end
 
 -- ---- changes
 
-local READING = 11   -- the place among the values of rows.values_of
-
 -- kind: "intent", "submitted", "ended" or "released"; what is written of it. state, job_id, err: of a released one.
 local add = {}
 
 function add.intent(columns, input)
-  local reading = select(READING, rows.values_of(input, "intent", nil, 0))
-  columns:add(input.index, input.id and tostring(input.id), input.hash, input.attempts, reading)
+  columns:add(input.index, input.id and tostring(input.id), input.hash, input.attempts, rows.reading_of(input))
 end
 
 function add.submitted(columns, input, change)
@@ -70,10 +67,9 @@ function add.submitted(columns, input, change)
 end
 
 function add.ended(columns, input, change)
-  local state = change.state
   local _, attempts, job_id, counts, shots, ms, metadata, err, _, _, reading, raw =
-    rows.values_of(input, state, change.encoded, 0)
-  columns:add(input.index, state, attempts, job_id, counts, shots, ms, metadata, err, change.is_passing or nil,
+    rows.values_of(input, change.state, 0, change.counts, change.raw_counts)
+  columns:add(input.index, change.state, attempts, job_id, counts, shots, ms, metadata, err, change.is_passing or nil,
     input.id and tostring(input.id), input.hash, reading, raw)
 end
 

@@ -1,5 +1,5 @@
--- The source of a run that shares its batch: the program's own entries are all drawn here, in order, hashed and compared;
--- the run gets those that its worker has claimed.
+-- The source of a run that shares its batch: the program's own entries are all drawn here, in order, hashed and
+-- compared; the run gets those that its worker has claimed.
 -- Invariant: the program's source is drawn as far as claims reach, and each entry once.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"

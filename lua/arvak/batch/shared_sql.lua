@@ -1,7 +1,8 @@
 -- What a shared batch says to PostgreSQL: the tables and every statement. docs/internals/shared-batches.md has the
 -- protocol that they carry.
--- Invariant: each write of a worker, a claim too, first moves its own row from one seq to the next, and fails as a whole
--- when the row has another epoch, session or seq; no statement holds the batch's row and waits for a client.
+-- No foreign keys: a worker that joins would lock the batch's row with one.
+-- Invariant: each write of a worker, a claim too, first moves its own row from one seq to the next, and fails as a
+-- whole when the row has another epoch, session or seq; no statement holds the batch's row and waits for a client.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -18,9 +19,10 @@ M.schema = {
     next_slot BIGINT NOT NULL DEFAULT 1, created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp())
     WITH (fillfactor = 50)]],
   [[CREATE TABLE IF NOT EXISTS arvak_worker (
-    worker BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, batch BIGINT NOT NULL REFERENCES arvak_batch,
+    worker BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, batch BIGINT NOT NULL,
     name TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 1, session INTEGER NOT NULL DEFAULT 1,
-    seq BIGINT NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
+    seq BIGINT NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'alive' CHECK (state IN ('alive', 'leaving', 'left', 'dead')),
     lease DOUBLE PRECISION NOT NULL, ended BIGINT NOT NULL DEFAULT 0,
     joined_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     turned_at TIMESTAMPTZ, left_at TIMESTAMPTZ)
@@ -42,16 +44,17 @@ M.schema = {
 
 -- The columns of an item as rows.lua reads them.
 M.item_columns = [[slot, circuit_id, circuit_hash, state, attempts, job_id, counts, shots, execution_time_ms,
-  metadata_json, error, EXTRACT(EPOCH FROM sent_at)::bigint AS sent_at, EXTRACT(EPOCH FROM ended_at)::bigint AS ended_at,
-  reading, raw_counts]]
+  metadata_json, error, EXTRACT(EPOCH FROM sent_at)::bigint AS sent_at,
+  EXTRACT(EPOCH FROM ended_at)::bigint AS ended_at, reading, raw_counts]]
 
 local item_columns = M.item_columns
 
 -- ---- joining
 
 M.find_tables = [[SELECT to_regclass('arvak_item_passing') IS NOT NULL AS exist, to_regclass('arvak_batch') IS NOT NULL
-  AS exist_partly, current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding,
-  pg_is_in_recovery() AS is_standby, current_setting('default_transaction_isolation') AS isolation,
+  AS exist_partly, current_setting('server_version_num')::int AS version,
+  current_setting('server_encoding') AS encoding, pg_is_in_recovery() AS is_standby,
+  current_setting('default_transaction_isolation') AS isolation,
   current_schema() AS place]]
 M.lock_schema = "SELECT pg_advisory_xact_lock($1)"
 
@@ -86,7 +89,8 @@ M.reopen = [[UPDATE arvak_item i SET owner = 0, epoch = 0, ended_by = NULL, ende
 -- ---- the fence, which is also a sign of life
 
 -- worker, epoch, session, the next seq, ends in this turn
-M.fence = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, ended = ended + $5::bigint, seen_at = clock_timestamp()
+M.fence = [[WITH me AS (UPDATE arvak_worker
+    SET seq = $4::bigint, ended = ended + $5::bigint, seen_at = clock_timestamp()
     WHERE worker = $1 AND epoch = $2 AND session = $3 AND seq = $4::bigint - 1 RETURNING 1)
   SELECT 1 / (SELECT COUNT(*) FROM me) AS held]]
 
@@ -99,7 +103,8 @@ M.beat = [[UPDATE arvak_worker SET seen_at = clock_timestamp(),
 -- carried out any more. seq stays, so that it tells the same when this answer is lost, too. worker, epoch
 M.resync = [[UPDATE arvak_worker SET session = session + 1, seen_at = clock_timestamp() WHERE worker = $1 AND epoch = $2
   RETURNING seq, session]]
-M.read_held = "SELECT " .. item_columns .. " FROM arvak_item WHERE batch = $1 AND owner = $2 AND epoch = $3 ORDER BY slot"
+M.read_held = "SELECT " .. item_columns .. [[ FROM arvak_item WHERE batch = $1 AND owner = $2 AND epoch = $3
+  ORDER BY slot]]
 
 -- ---- claims
 
@@ -111,13 +116,14 @@ local me = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, seen_at = clo
 -- One row where the worker holds: first_slot and last_slot are NULL when there is nothing left.
 M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
       LEAST(b.next_slot + $5::bigint - 1, b.total, $6::bigint) AS last_slot
-    FROM arvak_batch b JOIN me ON b.batch = me.batch FOR UPDATE OF b),
+    FROM arvak_batch b JOIN me ON b.batch = me.batch FOR NO KEY UPDATE OF b),
   moved AS (UPDATE arvak_batch SET next_slot = b.last_slot + 1 FROM b
     WHERE arvak_batch.batch = b.batch AND b.last_slot >= b.next_slot),
   claim AS (INSERT INTO arvak_claim (batch, first_slot, last_slot, worker)
     SELECT b.batch, b.next_slot, b.last_slot, me.worker FROM b, me WHERE b.last_slot >= b.next_slot),
   items AS (INSERT INTO arvak_item (batch, slot, owner, epoch, state)
-    SELECT b.batch, s.slot, me.worker, me.epoch, 'claimed' FROM b, me, generate_series(b.next_slot, b.last_slot) s(slot))
+    SELECT b.batch, s.slot, me.worker, me.epoch, 'claimed'
+    FROM b, me, generate_series(b.next_slot, b.last_slot) s(slot))
   SELECT b.total, CASE WHEN b.last_slot >= b.next_slot THEN b.next_slot END AS first_slot,
     CASE WHEN b.last_slot >= b.next_slot THEN b.last_slot END AS last_slot FROM b]]
 
@@ -149,7 +155,7 @@ M.fill_hash = "UPDATE arvak_claim SET hash = $3 WHERE batch = $1 AND first_slot 
 M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND slot BETWEEN $2 AND $3
   AND circuit_hash IS NOT NULL ORDER BY slot]]
 
--- An iterator has ended: batch, its total. Then what was claimed beyond.
+-- An iterator has ended: batch, its total. Then, each by itself, what was claimed beyond; all can be repeated.
 M.end_iterator = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL"
 M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total]]
 M.cut_claims = [[DELETE FROM arvak_claim c USING arvak_batch b WHERE b.batch = $1 AND c.batch = $1
@@ -160,8 +166,8 @@ M.read_total = "SELECT total, next_slot FROM arvak_batch WHERE batch = $1"
 
 -- ---- what a turn writes, after the fence: each changes as many rows as it was given, or the transaction fails
 
-local function counted(update) return ("WITH v AS (%s RETURNING 1) SELECT 1 / (COUNT(*) = $1)::int AS held FROM v")
-  :format(update) end
+local function counted(update) return string.format("WITH v AS (%s RETURNING 1) SELECT 1 / (COUNT(*) = $1)::int AS held FROM v",
+  update) end
 
 -- how many, batch, worker, first slots, hashes
 M.write_hashes = counted [[UPDATE arvak_claim c SET hash = v.hash
@@ -237,7 +243,8 @@ M.release_worker = [[UPDATE arvak_worker SET epoch = epoch + 1, state = 'dead', 
 -- ---- what others do
 
 -- batch
-M.read_workers = [[SELECT worker, name, state, lease, ended, EXTRACT(EPOCH FROM clock_timestamp() - seen_at)::float8 AS age
+M.read_workers = [[SELECT worker, name, state, lease, ended,
+    EXTRACT(EPOCH FROM clock_timestamp() - seen_at)::float8 AS age
   FROM arvak_worker WHERE batch = $1 AND state IN ('alive', 'leaving') ORDER BY worker]]
 M.read_state = [[SELECT total, next_slot, (SELECT COUNT(*) FROM (SELECT 1 FROM arvak_item i
     WHERE i.batch = $1 AND i.owner = 0 LIMIT 1000) f) AS free FROM arvak_batch WHERE batch = $1]]

@@ -1,23 +1,14 @@
 -- Names in OpenQASM 3: what may be one, what the language has taken, and names that nobody uses yet.
 -- SPDX-License-Identifier: Apache-2.0
+local words = require "arvak.circuit.read.words"
+
 local M = {}
 
-local function set_of(words)
+local function set_of(list)
   local set = {}
-  for word in string.gmatch(words, "%S+") do set[word] = true end
+  for word in string.gmatch(list, "%S+") do set[word] = true end
   return set
 end
-
--- The words of each version, which no name may be.
-local words = {
-  [2] = set_of "OPENQASM include qreg creg gate opaque barrier measure reset if",
-  [3] = set_of [[
-    OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end return for while in
-    switch case default pragma input output const readonly mutable qreg qubit creg bool bit int uint float angle
-    complex array void duration stretch gphase inv pow ctrl negctrl durationof delay reset measure barrier true false
-    nop
-  ]],
-}
 
 -- What else the language means something by.
 local meant = set_of "pi tau euler im U CX dim"
@@ -38,9 +29,6 @@ function M.is_name(value)
   return type(value) == "string" and string.find(value, "^[%a_\128-\255][%w_\128-\255]*$") ~= nil
     and (not utf8 or utf8.len(value) ~= nil)
 end
-
--- Whether a version of the language has this word, so that nothing can be named so.
-function M.is_word(name, version) return words[version][name] == true end
 
 -- Whether a circuit that is written as OpenQASM 3 has another meaning for this name.
 function M.is_keyword(name) return words[3][name] or meant[name] or false end

@@ -97,11 +97,17 @@ local function load_module(kind, purpose)
   local ok, module = core.protect(require, about.module)
   if ok then return module end
   local reason = tostring(module)
-  if string.find(reason, "not found", 1, true) then
+  if string.find(reason, string.format("module '%s' not found", about.module), 1, true) then
     reason = string.format("which is not here: it is built where the Debian package %s is installed", about.package)
   end
   return nil, errors.new("rpc",
     string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module, reason))
+end
+
+-- Whether there is the module of a kind: true, or nil and an error. For those who make files before they open one.
+function M.check(kind, purpose)
+  local module, err = load_module(kind, purpose)
+  return module and true, err
 end
 
 local function failure(outcome)

@@ -176,7 +176,7 @@ function M:gate_arguments()
       end
     end
     all[#all + 1] = node
-  until not self:accept(",")
+  until not self:accept(",") or self:is(")")
   self:expect(")")
   return all
 end

@@ -19,6 +19,7 @@ local function find(run, scope, name)
   local number = run.version == 3 and name:match("^%$(%d+)$")
   if number then
     number = math.tointeger(tonumber(number))
+    if run.qubit_count > 0 then run.refuse_mixture() end
     if number > 40 then fail("%s: too many qubits", name) end
     run.physical = math.max(run.physical, number + 1)
     return { kind = "qubits", ids = { number }, scalar = true }
@@ -43,12 +44,17 @@ function M:new_slot()
   return self.slots
 end
 
+function M.refuse_mixture()
+  error({ evaluator = "qubits of the machine beside declared ones", is_limit = true }, 0)
+end
+
 -- ---- declarations
 
 function M:declare_qubits(node, world, scope)
   if scope ~= self.global then fail("%s: qubits are global", node.name) end
   local n = node.size and values.whole(self:eval(node.size, world, scope)) or 1
   if n < 1 then fail("%s: %d qubits", node.name, n) end
+  if self.physical > 0 then self.refuse_mixture() end
   if scope.names[node.name] then return self:define(scope, node.name, node, {}) end
   local ids = {}
   if self.qubit_count + n > 40 then error({ evaluator = "too many qubits", is_limit = true }, 0) end

@@ -74,15 +74,17 @@ end
 function readers.opaque(p)
   local name = name_of(p)
   gate_parameters(p)
-  repeat name_of(p) until not p:accept(",")
-  p:expect(";")
+  while not p:accept(";") do
+    name_of(p)
+    if not p:is(";") then p:expect(",") end
+  end
   return p:node("gate", { name = name, is_opaque = true })
 end
 
 local function operands(p)
   local all = {}
   if not p:is(";") then
-    repeat all[#all + 1] = p:expression() until not p:accept(",")
+    repeat all[#all + 1] = p:expression() until not p:accept(",") or p:is(";")
   end
   p:expect(";")
   return all

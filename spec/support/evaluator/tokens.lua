@@ -43,7 +43,7 @@ local function skip_blank(text, at)
   while true do
     local from = at
     at = text:match("^%s*()", at)
-    if text:find("^//", at) then at = text:find("\n", at, true) or #text + 1 end
+    if text:find("^//", at) then at = text:find("[\r\n]", at) or #text + 1 end
     if text:find("^/%*", at) then
       at = (select(2, text:find("*/", at + 2, true)) or fail(at, "a comment without end")) + 1
     end

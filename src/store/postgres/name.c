@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SECOND_NS INT64_C(1000000000)
+
 void arvak__pg_name_fail(arvak__db_outcome *outcome, const char *text) {
   const char *end = text;
   while (*end && *end != '\n' && !(*end == '"' && !(end[1] && end[2] == '"'))) end += *end == '"' ? 3 : 1;
@@ -46,13 +48,13 @@ static void add_number(arvak__pg_name *n, const char *keyword, long value) {
 
 static long at_least(long least, long value) { return value < least ? least : value; }
 
-/* libpq itself looks at it only where it waits by itself, and means by 0 that there is no bound: here there is one. */
+/* libpq itself looks at it only where it waits by itself. False: it is no number. */
 static bool read_connect_timeout(arvak__pg_name *n, const arvak__db_settings *settings) {
   const char *text = find(n, "connect_timeout");
   char *end = NULL;
   long seconds = text ? strtol(text, &end, 10) : 0;
-  bool is_bound = seconds > 0 && seconds <= INT32_MAX;
-  n->connect_timeout_ns = is_bound ? seconds * INT64_C(1000000000) : settings->connect_timeout_ns;
+  n->connect_timeout_ns = settings->connect_timeout_ns;
+  if (seconds > 0 && seconds < settings->connect_timeout_ns / SECOND_NS) n->connect_timeout_ns = seconds * SECOND_NS;
   return !text || (*text && !*end);
 }
 

@@ -18,7 +18,7 @@ typedef struct arvak__pg_name {
   size_t count;
   char numbers[PG_NUMBERS][PG_NUMBER_BYTES];
   size_t number_count;
-  int64_t connect_timeout_ns; /* the name's own, or else that of the settings */
+  int64_t connect_timeout_ns; /* the name's own, or that of the settings if it is less */
 } arvak__pg_name;
 
 /* False: the outcome says why, without a piece of the name, since there may be a password in any of it.

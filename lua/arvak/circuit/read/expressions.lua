@@ -3,8 +3,8 @@
 -- A node is { kind, …, at = its place }.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
-local names = require "arvak.circuit.names"
 local scanners = require "arvak.circuit.read.scanner"
+local words = require "arvak.circuit.read.words"
 
 local M = {}
 
@@ -105,11 +105,10 @@ end
 -- The same; arguments that cannot be read are kept as such.
 function M.lenient_arguments(scanner)
   local list = {}
-  if string.find(scanner.body, "^%s*%)", scanner.pos) then
-    scanner:next()
-  else
-    repeat list[#list + 1] = parse_argument(scanner) until not scanner:is(",")
+  while (scanner:is("(") or scanner:is(",")) and not string.find(scanner.body, "^%s*%)", scanner.pos) do
+    list[#list + 1] = parse_argument(scanner)
   end
+  if not scanner:accept(",") and #list == 0 then scanner:expect("(") end   -- a comma may stand behind the last
   scanner:expect(")", "or , after an argument")
   return list
 end
@@ -251,7 +250,7 @@ local function parse_name(scanner)
     if TYPES[name] then return parse_cast(scanner) end
     if name == "measure" then scanner:fail("a measurement here, expected it alone on the right side of =") end
     if name == "durationof" then return parse_durationof(scanner, at) end
-    if names.is_word(name, 3) and not VALUES[name] then scanner:expected("a value") end
+    if words[3][name] and not VALUES[name] then scanner:expected("a value") end
   end
   scanner:next()
   if scanner:is("(") then return { "call", name, M.arguments(scanner), at = at } end

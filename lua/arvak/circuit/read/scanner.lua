@@ -4,7 +4,7 @@
 -- of which the value is the sign itself.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
-local names = require "arvak.circuit.names"
+local words = require "arvak.circuit.read.words"
 
 local Scanner = {}
 Scanner.__index = Scanner
@@ -293,7 +293,7 @@ end
 function Scanner:name(what)
   if self.kind ~= "name" then self:expected(what) end
   local name = self.value
-  if names.is_word(name, self.version) and name ~= "gphase" then
+  if words[self.version][name] and name ~= "gphase" then
     self:fail("got %s, which is a word of the language, expected %s", name, what)
   end
   self:next()

@@ -510,8 +510,7 @@ local function let_go(self)
   self.is_over = true
 end
 
--- waits: until all that was noted is written.
-local function close(self, waits)
+local function close(self, waits)   -- until all that was noted is written
   let_go(self)
   self.places:leave(self)
   self.commits:close(waits)
@@ -551,6 +550,8 @@ Guard.__gc = Guard.__close
 
 local function open_and_loop(self)
   local ok, err = self.commits:open()
+  self.started_at = core.now()   -- opening a journal takes nothing of its time
+  self.ends_at = self.options.timeout and self.started_at + self.options.timeout
   if ok then loop(self) end
   return ok, err
 end
@@ -592,7 +593,6 @@ function M.new(spec)
   run.limits = run.options.check and limits.new(run) or nil
   local transport = run.options.transport or "auto"
   run.transport = transport == "unary" and transport_unary.new(run) or transport_stream.new(run, transport == "auto")
-  if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end
   run.places:enter(run)
   return run
 end

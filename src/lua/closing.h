@@ -11,5 +11,6 @@
 bool larvak_closing(lua_State *L);
 /* Raises then. what: a word for the message. */
 void larvak_closing_check(lua_State *L, const char *what);
+void larvak_closing_open(lua_State *L); /* is_closing, into the table on top */
 
 #endif

@@ -15,6 +15,7 @@
 #include "call_policies.h"
 #include "causes.h"
 #include "client.h"
+#include "closing.h"
 #include "connect.h"
 #include "descriptor.h"
 #include "draft.h"

@@ -105,7 +105,7 @@ tsan:
 # Valgrind computes long doubles with 64 bits, so the parser's numbers come out different there; the others take minutes,
 # or fork, and asan does as well for them.
 NOT_UNDER_VALGRIND = $(addprefix %/,qasm_test statevector_test service_test oom_test postgres_oom_test fork_test \
-  stress_test) $(BUILD_SPECS)
+  stress_test store_test postgres_spec.lua) $(BUILD_SPECS)
 valgrind:
 	@$(SETUP) check
 	@$(SUBMAKE) all tests

@@ -68,13 +68,13 @@ describe("a job that is canceled with its batch", function()
   end
 
   it("runs when the batch goes on, though the process was killed before it had noted an end", function()
-    open({ job_latency = 0.5 })
+    open({ job_latency = 3 })
     local script = ([[
       local arvak = require "arvak"
       local circuits = {}
       for i = 1, 8 do circuits[i] = { %q, i } end
       local manager = arvak.batch_manager(arvak.connect(%q))
-      manager:execute_batch(circuits, "simulator", { journal = %q, timeout = 0.2 })
+      manager:execute_batch(circuits, "simulator", { journal = %q, timeout = 1.5 })
     ]]):format(helper.bell, server.address, path)
     server:fault { rpc = "CancelJob", hang = "after" }
     local name = os.tmpname()

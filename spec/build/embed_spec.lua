@@ -98,13 +98,17 @@ describe("an installed library", function()
     assert.equal("7\n", run("host.c", C_HOST, "cc -std=c11", "$(pkg-config --cflags --libs arvak lua5.4)"))
   end)
 
-  it("gives a host in C the store that it links", function()
+  it("gives a host in C the stores that it links", function()
     local source = C_HOST:gsub("#include <arvak_lua.h>", "%0\n#include <arvak_store.h>")
       :gsub('luaL_requiref%(L, "arvak", luaopen_arvak, 0%);', [[%0
   luaL_requiref(L, "arvak.store.sqlite", luaopen_arvak_store_sqlite, 0);
   lua_getfield(L, -1, "name");
-  if (strcmp(lua_tostring(L, -1), "SQLite") != 0) return 4;]]):gsub("#include <stdio.h>", "%0\n#include <string.h>")
-    assert.equal("7\n", run("host.c", source, "cc -std=c11", "$(pkg-config --cflags --libs arvak-sqlite arvak lua5.4)"))
+  if (strcmp(lua_tostring(L, -1), "SQLite") != 0) return 4;
+  luaL_requiref(L, "arvak.store.postgres", luaopen_arvak_store_postgres, 0);
+  lua_getfield(L, -1, "name");
+  if (strcmp(lua_tostring(L, -1), "PostgreSQL") != 0) return 5;]]):gsub("#include <stdio.h>", "%0\n#include <string.h>")
+    assert.equal("7\n", run("host.c", source, "cc -std=c11",
+      "$(pkg-config --cflags --libs arvak-sqlite arvak-postgres arvak lua5.4)"))
   end)
 
   it("is found by a host in C++", function()

@@ -265,6 +265,23 @@ describe("tools/check_rooms.lua", function()
   end
 end)
 
+describe("tools/needs.sh", function()
+  it("names a store that is left out, and the Debian package, and goes on", function()
+    local _, dir = run("mktemp -d")
+    dir = dir:match("%S+")
+    local file = assert(io.open(dir .. "/pkg-config", "w"))
+    file:write('#!/bin/sh\ncase "$*" in *sqlite3* | *libpq*) exit 1 ;; esac\nexec pkg-config "$@"\n')
+    file:close()
+    local status, output = run(("chmod +x %s/pkg-config; CC=cc PKG_CONFIG=%s/pkg-config PROTOC_C=protoc-c LUA=lua5.4 "
+      .. "LUA_CFLAGS=\"$(pkg-config --cflags lua5.4)\" tools/needs.sh"):format(dir, dir))
+    run("rm -r " .. dir)
+    assert.equal("arvak: built without arvak.store.sqlite (journals and ledgers in a file), which needs sqlite3: "
+      .. "apt-get install libsqlite3-dev\narvak: built without arvak.store.postgres (journals that machines share), "
+      .. "which needs libpq: apt-get install libpq-dev\n", output)
+    assert.equal(0, status)
+  end)
+end)
+
 describe("tools/setup.sh", function()
   it("refuses a level it does not know", function()
     local status = run("tools/setup.sh everything")

@@ -60,6 +60,7 @@ local VERSION_3 = {
   { "m = measure q;", 1, "m is not declared" },
   { "x = 3;", 1, "x is not declared" },
   { "@ x q[0];", 1, "got @, expected a statement" },
+  { "end; include \"missing.inc\";", 6, "missing%.inc is not to be found" },
   { "if (false) x bit[0];", 14, "bit, which is a word of the language, expected a qubit" },
   { "qubit[2] in;", 10, "in, which is a word of the language" },
   { "if (false) { n = box; }", 18, "got box, expected a value" },

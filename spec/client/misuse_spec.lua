@@ -67,7 +67,7 @@ local bad_calls = {
     "shots: got 1.*, expected an integer" },
   { function() local _ = client:submit_qasm(bell, "simulator", { shot = 1 }) end,
     'submit_qasm: unknown option "shot", expected one of timeout, attempt_timeout, queue_timeout, metadata, retry, ' ..
-    'breaker, shots, optimization_level' },
+    'breaker, label, shots, optimization_level' },
   { function() local _ = client:submit_qasm(bell, "simulator", { optimization_level = -1 }) end,
     "optimization_level: got %-1, expected an integer from 0" },
   { function() local _ = client:submit_qasm(bell, "simulator", { timeout = 0 }) end,

@@ -10,7 +10,9 @@ local arvak = require "arvak"
 local actions = require "spec.long.fuzz_actions"
 local values = require "spec.long.fuzz_values"
 
-pcall(require, "cjson")   -- loaded while the state closes, it would leave its buffer behind
+-- Loaded while the state closes, they would leave their buffers behind.
+pcall(require, "cjson")
+pcall(require, "cjson.safe")
 
 actions.start(function(...) return ... end, note)
 values.start(seed, round)

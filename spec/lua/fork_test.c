@@ -71,6 +71,27 @@ static void the_child_gets_forked_and_the_parent_goes_on(void **state) {
   lua_close(L);
 }
 
+/* Notes that wait at the fork are written by the parent, once, whatever the child does to its copy. */
+static void a_ledger_is_the_parents_alone(void **state) {
+  (void)state;
+  lua_State *L = open_state();
+  must(L, "path = os.tmpname() client = arvak.connect(address, { ledger = path })\n"
+          "bell = 'OPENQASM 3.0; qubit[2] q; h q[0]; cx q[0], q[1];'\n"
+          "for i = 1, 20 do assert(client:submit_qasm(bell, 'simulator', { shots = i })) end");
+  assert_int_equal(in_child(L, "local id, err = client:submit_qasm(bell, 'simulator')\n"
+                               "assert(id == nil and err.kind == 'forked', tostring(err))\n"
+                               "assert(client:stats().ledger) client:close()"),
+                   0);
+  assert_int_equal(in_child(L, "client = nil collectgarbage()"), 0);
+  assert_int_equal(in_child(L, "return"), 0);
+  must(L, "assert(client:submit_qasm(bell, 'simulator', { shots = 21 })) client:close()\n"
+          "repeat until not arvak.poll(0.01)\n"
+          "local seen, ledger = {}, assert(arvak.ledger(path))\n"
+          "for item in ledger:items() do assert(not seen[item.shots]) seen[item.shots] = true end\n"
+          "assert(#seen == 21, #seen) ledger:close() os.remove(path)");
+  lua_close(L);
+}
+
 /* The answer comes half a second after the fork; a child that cancels, closes or ends must not touch the connection. */
 static void calls_in_flight_are_the_parents_alone(void **state) {
   (void)state;
@@ -238,6 +259,7 @@ static pid_t start_server(void) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_fork_before_the_first_client_is_no_matter),
                                      cmocka_unit_test(the_child_gets_forked_and_the_parent_goes_on),
+                                     cmocka_unit_test(a_ledger_is_the_parents_alone),
                                      cmocka_unit_test(calls_in_flight_are_the_parents_alone),
                                      cmocka_unit_test(streams_are_the_parents_alone),
                                      cmocka_unit_test(a_function_for_headers_may_fork),

@@ -341,7 +341,8 @@ static const char *const leavings[] = {
     "local c = arvak.connect('127.0.0.1:1') c.async:list_backends() arvak.poll() log('gc')",
     /* what nobody would finalize, and so is not made */
     "keep = setmetatable({}, { __gc = function()\n"
-    "  local made = { arvak.circuit_breaker, arvak.retry_policy, arvak.pollable, function() return arvak.connect() end,\n"
+    "  local made = { arvak.circuit_breaker, arvak.retry_policy, arvak.pollable,\n"
+    "    function() return arvak.connect() end,\n"
     "    function() return arvak.resilient(quick, { retry = true, breaker = true }) end,\n"
     "    function() return quick:list_backends { retry = { max_attempts = 2 } } end }\n"
     "  for _, make in ipairs(made) do\n"

@@ -1,5 +1,5 @@
-/* A store on PostgreSQL whose thread is denied its n-th allocation, ours or a library's, for every n until none is denied:
- * each transaction ends with one outcome, and what that says is true.
+/* A store on PostgreSQL whose thread is denied its n-th allocation, ours or a library's, for every n until none is
+ * denied: each transaction ends with one outcome, and what that says is true.
  * The functions below stand before the C library's, for this program and libpq. A sanitizer has its own: there nothing
  * is denied, and one round runs.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -26,7 +26,7 @@ enum { CHILD_HAS_THREADS = 0 };
 enum { CHILD_HAS_THREADS = 1 };
 #endif
 
-#define TEST_TIMEOUT_NS INT64_C(20000000000)
+#define TEST_TIMEOUT_NS INT64_C(60000000000)
 
 /* References: the test's own, and those of stores and their threads. */
 typedef struct test_bell {

@@ -157,7 +157,7 @@ void arvak_retry_earn(arvak_retry *retry);  /* gives back a part of a token for 
  * and the one that was refused is sent again. */
 typedef struct arvak_limiter_options {
   bool is_off;       /* submits that were refused end with that error */
-  double rate;       /* jobs submitted in a second; 0: no limit */
+  double rate;       /* jobs submitted in a second; 0: no limit; turns go round the shares */
   int burst;         /* jobs that may be submitted at once after a pause; 1 */
   int max_in_flight; /* calls; 0: max_concurrent_rpcs */
   bool is_adaptive;  /* fewer after RESOURCE_EXHAUSTED and timeouts, slowly more after successes */

@@ -230,8 +230,8 @@ static void take_slot(arvak_call *call, call_news *news) {
 }
 
 static const char no_token[] = "the limiter's rate has no place for it within queue_timeout";
-static const char no_turn[] = "its turn to be submitted has not come within queue_timeout (the server refuses submits for "
-                              "their rate)";
+static const char no_turn[] = "its turn to be submitted has not come within queue_timeout (the server refuses "
+                              "submits for their rate)";
 
 /* It has its turn: waits for the tokens of its jobs, which come at the rate of the limiter. */
 static void take_tokens(arvak_call *call, call_news *news) {

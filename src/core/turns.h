@@ -1,7 +1,7 @@
 /* The turns of a client's submits. Once the server has refused one for its rate, each waits for its turn, at the pace
- * that the server lets through (policy/pace.h); where the client has a rate of its own, each waits for its tokens. Turns
- * go round the shares, and within a share first in, first out; whoever has submitted many jobs at once lets as many
- * rounds pass. Nobody is handed a turn: whoever is first in line takes it when it is due.
+ * that the server lets through (policy/pace.h); where the client has a rate of its own, each waits for its tokens.
+ * Turns go round the shares, and within a share first in, first out; whoever has submitted many jobs at once lets as
+ * many rounds pass. Nobody is handed a turn: whoever is first in line takes it when it is due.
  * Thread-safe: guarded by mu. A turn is borrowed while it is in line.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_TURNS_H

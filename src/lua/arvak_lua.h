@@ -2,9 +2,10 @@
  *
  * Link libarvak.a (pkg-config arvak) and open the library in each state with
  *     luaL_requiref(L, "arvak", luaopen_arvak, 0);
- * which needs Lua's base, coroutine, string, table and math libraries. `require "arvak"` in that state then gives this
- * library and not another copy of it. A state belongs to one thread at a time; any number of states and threads may use
- * one client.
+ * which needs Lua's base, coroutine, string, table and math libraries, and makes its own copies of what it needs of
+ * them, so that nothing that a plugin does to its own changes what the library does. `require "arvak"` in that state
+ * then gives this library and not another copy of it. A state belongs to one thread at a time; any number of states and
+ * threads may use one client.
  *
  * Do not give a client that one copy of this library made to another copy. The module arvak.so, which `require` loads,
  * exports luaopen_arvak and luaopen_arvak_circuit alone, so that its functions and those of libarvak.a do not mix.

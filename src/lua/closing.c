@@ -31,3 +31,15 @@ bool larvak_closing(lua_State *L) {
 void larvak_closing_check(lua_State *L, const char *what) {
   if (larvak_closing(L)) larvak_misuse(L, "%s: the Lua state is closing", what);
 }
+
+/* ---- for the Lua layer ---- */
+
+static int is_closing(lua_State *L) {
+  lua_pushboolean(L, larvak_closing(L));
+  return 1;
+}
+
+void larvak_closing_open(lua_State *L) {
+  lua_pushcfunction(L, is_closing);
+  lua_setfield(L, -2, "is_closing");
+}

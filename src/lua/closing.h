@@ -1,5 +1,5 @@
-/* Whether a Lua state is closing. Objects that are made then are never finalized (Lua 5.4 has no finalizers for them), so
- * whatever holds something outside of Lua's heap is not made.
+/* Whether a Lua state is closing. Lua never finalizes the objects that are made then, so whatever holds something
+ * outside of Lua's heap is not made.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_CLOSING_H
 #define LARVAK_CLOSING_H
@@ -11,5 +11,6 @@
 bool larvak_closing(lua_State *L);
 /* Raises then. what: a word for the message. */
 void larvak_closing_check(lua_State *L, const char *what);
+void larvak_closing_open(lua_State *L); /* is_closing, into the table on top */
 
 #endif

@@ -15,6 +15,7 @@
 #include "call_policies.h"
 #include "causes.h"
 #include "client.h"
+#include "closing.h"
 #include "connect.h"
 #include "descriptor.h"
 #include "draft.h"
@@ -110,8 +111,13 @@ static void load_source(lua_State *L, const larvak_source *source) {
   if (status != LUA_OK) lua_error(L);
 }
 
-/* Puts a copy in the place of the table on top; what is no table stays. */
+/* Puts a copy in the place of the table on top, and false in the place of nil, so that nobody can bring in what is not
+ * there. */
 static void copy_library(lua_State *L) {
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushboolean(L, 0);
+  }
   if (!lua_istable(L, -1)) return;
   lua_newtable(L);
   for (lua_pushnil(L); lua_next(L, -3);) {
@@ -126,10 +132,14 @@ static void copy_library(lua_State *L) {
  * libraries and still has them: they say that it may use files, and any table of a plugin's could bear these names. */
 static int find_global(lua_State *L) {
   const char *name = lua_tostring(L, 2);
+  bool is_guarded = strcmp(name, LUA_IOLIBNAME) == 0 || strcmp(name, LUA_OSLIBNAME) == 0;
   lua_pushglobaltable(L);
   lua_pushvalue(L, 2);
-  lua_gettable(L, -2);
-  if (strcmp(name, LUA_IOLIBNAME) != 0 && strcmp(name, LUA_OSLIBNAME) != 0) return 1;
+  if (!is_guarded) {
+    lua_gettable(L, -2);
+    return 1;
+  }
+  lua_rawget(L, -2);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   lua_getfield(L, -1, name);
   return lua_rawequal(L, -1, -3) ? 1 : 0;
@@ -190,8 +200,9 @@ static int close_state(lua_State *L) {
 /* Pushes the table core. */
 static void push_core(lua_State *L) {
   static void (*const units[])(lua_State *) = {
-      larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
-      larvak_upcall_open, larvak_state_open, larvak_bell_open, larvak_interrupt_open, larvak_quota_open,
+      larvak_names_open, larvak_misuse_open, larvak_closing_open, larvak_method_open, larvak_options_open,
+      larvak_errors_open, larvak_upcall_open, larvak_state_open, larvak_bell_open, larvak_interrupt_open,
+      larvak_quota_open,
       larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
       larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_causes_open, larvak_headers_open,

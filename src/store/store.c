@@ -335,7 +335,10 @@ int64_t arvak__db_store_submit(arvak__db_store *store, arvak__db_transaction *tx
 }
 
 bool arvak__db_store_beat(arvak__db_store *store, arvak__db_pulse *pulse) {
-  if (is_foreign(store)) return true;
+  if (is_foreign(store)) {
+    arvak__db_arena_fini(&pulse->tx.arena);
+    return true;
+  }
   job *report = calloc(1, sizeof *report);
   if (!report) return false;
   pthread_mutex_lock(&store->mu);

@@ -15,6 +15,7 @@ local function load_decoder()
   local point = text.decimal_point()
   if decoder and point == known_point then return decoder end
   if #point > 1 then return nil, "JSON cannot be read in a locale whose decimal point is " .. point end
+  if core.is_closing() then return nil, "the Lua state is closing" end   -- nobody would free the decoder
   local ok, cjson = core.protect(require, "cjson")
   if not ok then
     return nil, "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), which is not to be found here"

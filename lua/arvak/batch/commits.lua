@@ -166,8 +166,8 @@ end
 -- The journal is of another batch, as this place shows.
 local function refuse(self, index, why)
   self.run.is_refused = true
-  local err = errors.new("rpc", string.format("the journal %s is refused: its circuit %d is not the one that was drawn: %s",
-    self.journal.path, index, why))
+  local err = errors.new("rpc", string.format("the journal %s is refused: its circuit %d is not the one that was "
+    .. "drawn: %s", self.journal.path, index, why))
   self.run:stop(err)
   return err
 end
@@ -198,7 +198,7 @@ end
 local function admit_unread(self)
   while not self.unread:is_empty() do
     local input = self.unread:peek()
-    local item = self.journal:find(input.index)
+    local item = self.journal:look_up(input.index)
     if item == nil then return end
     self.unread:pop()
     if inputs.is_open(input) then admit(self, input, item) end
@@ -210,7 +210,7 @@ end
 function Commits:admit(input)
   input.hash = input.hash or identities.hash(input)
   if self.unread:is_empty() then
-    local item = self.journal:find(input.index)
+    local item = self.journal:look_up(input.index)
     if item ~= nil then return admit(self, input, item) end
   end
   self.unread:push(input)
@@ -325,8 +325,8 @@ local function wait_until_idle(self, ends_at)
     if self.state == "failed" or self.journal:is_idle() then return true end
     local left = ends_at - core.now()
     if left <= 0 then
-      self.run:stop(errors.new("timeout", string.format("the journal %s has not been written within %d s: does the disk answer?",
-        self.journal.path, LONGEST_END)))
+      self.run:stop(errors.new("timeout", string.format("the journal %s has not been written within %d s: does the "
+        .. "disk answer?", self.journal.path, LONGEST_END)))
       return false
     end
     if future.park(self.run.tickets, "execute_batch", left) == nil then return false end

@@ -170,7 +170,8 @@ end
 -- belongs to another batch, is in use or cannot be written, or when its log is missing. options: is_loss_accepted, of
 -- the log; extend, it may have been made for the first circuits only.
 function Journal:open(identity, options)
-  local ok, problem = database.await(self.path)
+  local ok, problem = database.check()
+  if ok then ok, problem = database.await(self.path) end
   if not ok then return nil, problem end
   self.place, problem = place.take(self.path)
   if not self.place then return nil, database.failure(self.path, "cannot be opened", problem) end
@@ -212,7 +213,7 @@ end
 
 -- What an earlier run has left of an input: an item, or false; nil while that is being read. Inputs come in ascending
 -- order. The next page is asked for before it is needed.
-function Journal:find(index)
+function Journal:look_up(index)
   if index > self.last_index then return false end
   local last = self.pages[#self.pages]
   if last and last.to < self.last_index and index > (last.from + last.to) // 2 and index <= last.to then

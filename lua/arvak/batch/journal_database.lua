@@ -77,12 +77,19 @@ function M.await(path)
   return not real or await_leaving(real)
 end
 
--- A connection to the database in this file, which exists; nil and a problem.
-function M.open(file)
+local PURPOSE = "a journal"
+
+-- What a journal needs is looked for before any file is: true, or nil and an error.
+function M.check()
   if not (os and os.time) then return nil, errors.new("rpc", "a journal needs os.time, which this Lua state lacks") end
   local has_json, err = json.decode("{}")
   if not has_json then return nil, err end
-  return connection.open("sqlite", file, { must_exist = true, purpose = "a journal", busy_timeout = 0 })
+  return connection.check("sqlite", PURPOSE)
+end
+
+-- A connection to the database in this file, which exists; nil and a problem.
+function M.open(file)
+  return connection.open("sqlite", file, { must_exist = true, purpose = PURPOSE, busy_timeout = 0 })
 end
 
 -- Connections of batches, by themselves: a batch whose coroutine is collected still has something to write, and its

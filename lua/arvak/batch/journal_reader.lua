@@ -68,7 +68,8 @@ function M.journal(path)
   check.path(path, "path")
   core.check_wait("journal")
   if dsn.is_name(path) then return open_shared(path) end
-  local ok, problem = database.await(path)
+  local ok, problem = database.check()
+  if ok then ok, problem = database.await(path) end
   if not ok then return nil, problem end
   local obstacle = place.find_obstacle_to_read(path)   -- connecting would make a file
   if obstacle then return nil, failure(path, "cannot be read", obstacle) end

@@ -510,8 +510,7 @@ local function let_go(self)
   self.is_over = true
 end
 
--- waits: until all that was noted is written.
-local function close(self, waits)
+local function close(self, waits)   -- until all that was noted is written
   let_go(self)
   self.places:leave(self)
   self.commits:close(waits)
@@ -551,6 +550,8 @@ Guard.__gc = Guard.__close
 
 local function open_and_loop(self)
   local ok, err = self.commits:open()
+  self.started_at = core.now()   -- opening a journal takes nothing of its time
+  self.ends_at = self.options.timeout and self.started_at + self.options.timeout
   if ok then loop(self) end
   return ok, err
 end
@@ -577,8 +578,8 @@ end
 
 -- ---- made from outside
 
--- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source;
--- sink(item, input), told of each end in order; on_submitted(input) or nil; earlier: items by index, or nil; on_end(run).
+-- client, target, patience (seconds that the server may fail without a break), places, backend_id, options, source,
+-- sink(item, input), told of each end in order; on_submitted(input), earlier (items by index), or nil; on_end(run).
 function M.new(spec)
   local run = setmetatable({
     has_news = false, ready = queue.new(), ended = queue.new(), cancels = queue.new(), canceling = {}, skipped = {},
@@ -592,7 +593,6 @@ function M.new(spec)
   run.limits = run.options.check and limits.new(run) or nil
   local transport = run.options.transport or "auto"
   run.transport = transport == "unary" and transport_unary.new(run) or transport_stream.new(run, transport == "auto")
-  if run.options.timeout then run.ends_at = run.started_at + run.options.timeout end
   run.places:enter(run)
   return run
 end

@@ -188,7 +188,7 @@ local function known_matrix(state, gate, angles)
     known = {}
     state.matrices[gate] = known
   end
-  local key = #angles < MAX_DEPTH and ("d"):rep(#angles):pack(table.unpack(angles))
+  local key = #angles < MAX_DEPTH and string.pack(string.rep("d", #angles), table.unpack(angles))
   return known[key], known, key
 end
 

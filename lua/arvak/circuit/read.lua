@@ -63,20 +63,26 @@ end
 
 -- A text whose lines all end with a line feed, also those that end with a carriage return alone.
 local function with_lines(body)
-  if not body:find("\r[^\n]") then return body end
-  return (body:gsub("\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
+  if not string.find(body, "\r[^\n]") then return body end
+  return (string.gsub(body, "\r\n?", function(ending) return #ending == 1 and "\n" or nil end))
 end
 
 local run_text
 
-local function run_include(reading, env, words)
+-- Takes an include, which is next. Returns the name of the file and the place.
+local function take_include(words)
   local at = words.base + words.at
-  local line, column = words:locate(words.at)
   words:next()
   if words.kind ~= "string" then words:expected("the name of a file in quotes") end
   local name = words.value
   words:next()
   words:expect(";", "after the name of a file")
+  return name, at
+end
+
+local function run_include(reading, env, words)
+  local line, column = words:locate(words.at)
+  local name, at = take_include(words)
   local body, path = includes.open(reading, name, at)
   if not body then return end
   body = with_lines(body)
@@ -92,15 +98,13 @@ local function run_include(reading, env, words)
   reading.open[#reading.open] = nil
 end
 
--- Reads the statements that are left as a text only. visit: is given each of them.
-local function skip_text(words, visit)
+-- Reads the statements that are left as a text only; files that are included have to be there. visit: is given each
+-- statement.
+local function skip_text(reading, words, visit)
   while words.kind ~= "end" do
     words:begin()
     if words:is("include") then
-      words:next()
-      if words.kind ~= "string" then words:expected("the name of a file in quotes") end
-      words:next()
-      words:expect(";", "after the name of a file")
+      includes.open(reading, take_include(words))
     else
       local node = statements.statement(words)
       if visit then visit(node) end
@@ -120,7 +124,7 @@ function run_text(reading, env, words)
       blocks.run(env, words)
     end
     local alive = env:is_alive(at)
-    if alive == false then return skip_text(words) end
+    if alive == false then return skip_text(reading, words) end
     if alive ~= true then
       local line, column = words:locate(words.at)
       local node = { at = at, position = words.outer or form.position(line, column) }
@@ -132,9 +136,9 @@ end
 -- ---- inputs
 
 -- The statements that are left when an input's value was needed: they are read as a text, for what inputs they declare.
-local function collect_inputs(env, words)
+local function collect_inputs(reading, env, words)
   local inputs = env.form.inputs
-  skip_text(words, function(node)
+  skip_text(reading, words, function(node)
     if node[1] == "declare" and node.role == "input" then
       inputs[#inputs + 1] = { name = node[3], type = node[2][1] }
     end
@@ -186,7 +190,7 @@ end
 
 -- What is left to do when reading has stopped because an input's value is needed.
 local function suspend(err, reading, env, words)
-  local ok, failure = pcall(collect_inputs, env, words)
+  local ok, failure = pcall(collect_inputs, reading, env, words)
   if not ok then error(failure, 0) end
   env.used, env.form.parameters = {}, {}
   add_unused(env)

@@ -104,6 +104,12 @@ local function load_module(kind, purpose)
     string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module, reason))
 end
 
+-- Whether there is the module of a kind: true, or nil and an error. For those who make files before they open one.
+function M.check(kind, purpose)
+  local module, err = load_module(kind, purpose)
+  return module and true, err
+end
+
 local function failure(outcome)
   return errors.new("rpc", outcome.message, { what = outcome.what, database_code = outcome.code })
 end

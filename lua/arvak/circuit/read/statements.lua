@@ -485,7 +485,7 @@ end
 -- A statement that begins with a name that is no word of the language.
 local function parse_named(scanner)
   local node = node_at(scanner, "apply")
-  local at, name = scanner.base + scanner.at, scanner:name(("a statement of OpenQASM %d"):format(scanner.version))
+  local at, name = scanner.base + scanner.at, scanner:name(string.format("a statement of OpenQASM %d", scanner.version))
   if scanner:is("(") then return parse_application(scanner, node, name, expressions.lenient_arguments(scanner)) end
   if scanner.version == 3 and scanner.kind == "sign" and (scanner:is("[") or ASSIGNMENTS[scanner.value]) then
     return parse_assignment(scanner, node, name, at)

@@ -4,7 +4,7 @@ local M = {}
 
 local function set_of(words)
   local set = {}
-  for word in words:gmatch("%S+") do set[word] = true end
+  for word in string.gmatch(words, "%S+") do set[word] = true end
   return set
 end
 

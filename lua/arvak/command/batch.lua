@@ -90,11 +90,11 @@ end
 
 local function tell_end(r, options)
   out.note("%d of %d circuits completed, %d failed", r.success_count, r.total_count, r.failure_count)
-  if r.failure_count == 0 then return end
+  if r.failure_count == 0 and not r.err then return end
   tell_failures(r)
   if r.err then
-    out.complain("stopped: " .. tostring(r.err))
-    tell_how_to_go_on(options)
+    out.complain("stopped: " .. ends.in_options(tostring(r.err)))
+    if #r.items > 0 then tell_how_to_go_on(options) end   -- else the journal was refused, and would be again
   elseif options.journal and not options.retry_failed then
     out.note("To run what failed once more, add --retry-failed to the same command.")
   end
@@ -138,13 +138,18 @@ local function exists(path)
   return file ~= nil
 end
 
+local function fresh_plan(inputs)
+  return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }
+end
+
 -- What the journal lets the batch do, and how many of what is kept have failed.
 local function make_plan(inputs, backend, options)
   local name = options.journal
   if not name or not (text.is_postgres(name) or exists(name)) then
-    return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
+    return fresh_plan(inputs), 0
   end
   local journal, err = arvak.journal(name)
+  if not journal and err.is_missing then return fresh_plan(inputs), 0 end
   if not journal then ends.fail(err) end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
@@ -170,7 +175,7 @@ local function print_plan_text(plan, id, failed, options)
   if not differs then return end
   local name = id and " (" .. out.printable(id) .. ")" or ""
   local place = differs.index and ("circuit %d%s: "):format(differs.index, name) or ""
-  out.write("The batch would be refused: ", place, differs.why, "\n")
+  out.write("The batch would be refused: ", place, ends.in_options(differs.why), "\n")
 end
 
 local function print_plan(inputs, backend, options)

@@ -200,8 +200,9 @@ static int close_state(lua_State *L) {
 /* Pushes the table core. */
 static void push_core(lua_State *L) {
   static void (*const units[])(lua_State *) = {
-      larvak_names_open, larvak_misuse_open, larvak_method_open, larvak_options_open, larvak_errors_open,
-      larvak_upcall_open, larvak_state_open, larvak_bell_open, larvak_interrupt_open, larvak_quota_open,
+      larvak_names_open, larvak_misuse_open, larvak_closing_open, larvak_method_open, larvak_options_open,
+      larvak_errors_open, larvak_upcall_open, larvak_state_open, larvak_bell_open, larvak_interrupt_open,
+      larvak_quota_open,
       larvak_work_open, larvak_hooks_open, larvak_task_open, larvak_step_open,
       larvak_descriptor_open, larvak_guard_open, larvak_await_open, larvak_attached_open, larvak_record_open,
       larvak_retry_open, larvak_breaker_open, larvak_client_open, larvak_causes_open, larvak_headers_open,

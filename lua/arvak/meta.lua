@@ -1514,6 +1514,7 @@ function stream:cancel() end
 ---Options of a batch.
 ---@class arvak.batch_options
 ---@field timeout? number seconds the whole batch may take. Then it submits nothing more, cancels its jobs, and open places get a `timeout` error. Defaults to no limit.
+---@field max_wait? number seconds that each job may take from when the server has taken it. Then its place ends as a `timeout` with scope `"wait"`, and the job goes on. Defaults to no limit.
 ---@field fail_fast? boolean `true`: the first failure stops the batch. Defaults to `false`.
 ---@field on_result? fun(index: integer, result: arvak.result|nil, err: arvak.error|nil, item: arvak.batch_item) called at each end, in the order of the ends. May wait; the batch waits meanwhile.
 ---@field progress_callback? fun(progress: arvak.batch_progress) called every 0.1 s and at the end
@@ -1534,6 +1535,7 @@ function stream:cancel() end
 ---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
 ---@field check? boolean as in `arvak.batch_options`. Defaults to `false`.
 ---@field label? string as in `arvak.batch_options`
+---@field max_wait? number as in `arvak.batch_options`. Defaults to no limit.
 
 ---Options of `manager:wait_all`.
 ---@class arvak.wait_all_options

@@ -129,8 +129,8 @@ local function check_journal(options)
   text.check_database(options.journal, "--journal")
   if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
   if options.retry_failed and options.journal and text.is_postgres(options.journal) then
-    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in its "
-      .. "name")
+    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
+      .. "its name")
   end
 end
 

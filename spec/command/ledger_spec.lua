@@ -39,6 +39,14 @@ describe("what the command submits", function()
     assert.equal("Only the newest 2; --limit 0 prints all.\n", result.err)
   end)
 
+  it("is nothing, where no server was reached", function()
+    local words = { "submit", "bell.qasm", "--address", "unix:" .. desk.folder .. "/nowhere", "--timeout", "1" }
+    local environment = { XDG_STATE_HOME = desk.folder .. "/state" }
+    assert.equal(3, command.run(words, { folder = desk.folder, environment = environment }).code)
+    local result = command.run({ "jobs" }, { environment = environment })
+    assert.same({ 0, "", "No job was submitted from here yet.\n" }, { result.code, result.out, result.err })
+  end)
+
   it("shows the state that a later command has seen", function()
     desk:open()
     local id = assert_ok(run("submit", "bell.qasm")):match "%S+"
@@ -91,7 +99,9 @@ end)
 describe("a name of a database with a password", function()
   it("is refused on the command line, and not shown", function()
     for _, name in ipairs { "postgresql://ada:geheim@h/lab", "postgres://h/lab?password=geheim",
-      "host=h password=geheim", "postgresql://h/lab?p%61ssword=geheim", "postgresql://h/lab?sslpassword=geheim" } do
+      "host=h password=geheim", "postgresql://h/lab?p%61ssword=geheim", "postgresql://h/lab?sslpassword=geheim",
+      "Postgresql://ada:geheim@h/lab", "postgresql://ada:geh?eim=geheim@h/lab", "host=h Password=geheim",
+      "dbname=postgresql://ada:geheim@h/lab" } do
       for _, words in ipairs { { "jobs", "--ledger", name }, { "journal", name }, { "report", name },
         { "batch", "bell.qasm", "--journal", name } } do
         local result = run(table.unpack(words))
@@ -100,6 +110,24 @@ describe("a name of a database with a password", function()
         assert.is_nil((result.out .. result.err):find "geheim")
       end
     end
+  end)
+end)
+
+describe("a word that the library does not take", function()
+  it("is a wrong command line, told in a line", function()
+    command.write_file(desk.folder .. "/bell.qasm", command.bell)
+    for _, words in ipairs { { "jobs", "--ledger", "" }, { "jobs", "--ledger", "postgresql://h/lab?batch=b" },
+      { "journal", "postgresql://h/lab?batch=" }, { "batch", "bell.qasm", "--dry-run", "--journal", "" },
+      { "batch", "bell.qasm", "--address", "embedded", "--journal", "postgresql://h:port/lab" },
+      { "run", "bell.qasm", "--address", "embedded", "--label", "\xff" },
+      { "batch", "bell.qasm", "--address", "embedded", "--label", ("x"):rep(1001) },
+      { "run", "bell.qasm", "--address", "embedded", "--backend", "\xff" } } do
+      local result = run(table.unpack(words))
+      assert.equal(2, result.code, result.err)
+      assert.matches("^arvak: [%w_]+: got [^\n]*\n$", result.err)
+    end
+    local result = run("run", "bell.qasm", "--address", "embedded", "--label", "\xff", "--format", "json")
+    assert.matches('^{"error":{"kind":"usage","message":"label: got ', result.out)
   end)
 end)
 

@@ -15,8 +15,12 @@ local SHOWN_FAILURES = 3
 
 -- ---- the command that goes on
 
+local function escape(character) return ("\\%03o"):format(character:byte()) end
+
+-- As a shell reads it; in one line, and with nothing that a terminal would act upon.
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
+  if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
@@ -141,7 +145,7 @@ end
 -- What the journal lets the batch do, and how many of what is kept have failed.
 local function make_plan(inputs, backend, options)
   local name = options.journal
-  if not name or not (text.is_postgres(name) or exists(name)) then
+  if not name or not (name == "" or text.is_postgres(name) or exists(name)) then
     return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
   end
   local journal, err = arvak.journal(name)

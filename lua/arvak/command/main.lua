@@ -31,10 +31,14 @@ local function prepare_output(options)
   return out
 end
 
+-- What the library says of a word that it does not take, "label: got …": raised at a line of ours, which handed it on.
+local REFUSED_WORD = "^[^\n]*/command/[%l_]+%.lua:%d+: ([%w_.]+: got [^\n]*)$"
+
 -- What was raised, with a traceback where it is a defect of ours.
 local function note(caught)
   if type(caught) ~= "string" or ends.is_interrupt(caught) then return caught end
-  return debug.traceback(caught, 2)
+  local refused = caught:match(REFUSED_WORD)
+  return refused and ends.new(ends.codes.usage, refused) or debug.traceback(caught, 2)
 end
 
 local function run(arguments, version)
@@ -56,7 +60,8 @@ end
 -- The exit code for what was raised, which is told.
 local function complain(caught)
   if ends.is_interrupt(caught) then return ends.codes.interrupted end
-  io.stderr:write("arvak: ", ends.is_stop(caught) and caught.message or tostring(caught), "\n")
+  local out = require "arvak.command.out"
+  out.complain(ends.is_stop(caught) and caught.message or tostring(caught))
   return ends.is_stop(caught) and caught.code or ends.codes.failed
 end
 

@@ -231,12 +231,17 @@ describe("a batch that programs share", function()
     local held = name()
     local results = share { { circuits(8), { timeout = 0.001 } } }
     assert.equal("timeout", results[1][2].kind)
+    restart()   -- on a busy machine it has begun with some
+    for _, of in ipairs { "item", "claim" } do
+      cluster:sql(("DELETE FROM arvak_%s USING arvak_batch b WHERE b.batch = arvak_%s.batch AND b.name = '%s'"):format(
+        of, of, batch), "lab")
+    end
     cluster:sql(([[WITH b AS (SELECT batch FROM arvak_batch WHERE name = '%s'),
       w AS (INSERT INTO arvak_worker (batch, name, lease) SELECT batch, 'gone', 3600 FROM b RETURNING worker, batch),
       c AS (INSERT INTO arvak_claim (batch, first_slot, last_slot, worker) SELECT w.batch, 1, 3, worker FROM w),
       i AS (INSERT INTO arvak_item (batch, slot, owner, epoch, state)
         SELECT w.batch, s, worker, 1, 'claimed' FROM w, generate_series(1, 3) s)
-      UPDATE arvak_batch SET next_slot = 4 WHERE name = '%s' AND next_slot = 1]]):format(batch, batch), "lab")
+      UPDATE arvak_batch SET next_slot = 4 WHERE name = '%s']]):format(batch, batch), "lab")
     local r
     arvak.run(function()
       local f = arvak.spawn(function()

@@ -139,6 +139,21 @@ describe("arvak batch --dry-run", function()
 
   local function plan(...) return run("batch", "c", "--journal", "run.db", "--dry-run", ...) end
 
+  it("takes a journal that the batch would make as empty, and looks at any other at once", function()
+    write_circuits(1, 2)
+    local function plan_with(name) return command.shell("timeout 20 " .. command.line({ "batch", "c", "--journal", name,
+      "--dry-run" }, desk:environment()) .. " < /dev/null", desk.folder) end
+    command.shell("touch empty.db; ln -s nothing.db dangling.db; ln -s loop.db loop.db; mkfifo fifo.db", desk.folder)
+    for _, name in ipairs { "empty.db", "dangling.db", "a=b.db" } do
+      assert.equal("0 kept, 0 followed, 2 to send, 0 unknown\n", plan_with(name).out, name)
+    end
+    for name, why in pairs { ["loop.db"] = "Too many levels", ["fifo.db"] = "it is no regular file" } do
+      local result = plan_with(name)
+      assert.equal(1, result.code)
+      assert.matches(why, result.err)
+    end
+  end)
+
   it("says what a batch would do, and does nothing, without a server", function()
     write_circuits(1, 3)
     assert.equal("0 kept, 0 followed, 3 to send, 0 unknown\n", assert_ok(plan()))

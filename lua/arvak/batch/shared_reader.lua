@@ -56,7 +56,8 @@ end
 -- Opens a shared batch, and waits for it: what there is to read from, and its row; nil and an error.
 function M.open(text)
   local name = options.check_name(text, "path")
-  local self, problem = setmetatable({ name = name, path = name.shown }, Shared), nil
+  local self = setmetatable({ name = name, path = name.shown }, Shared)
+  local problem
   self.connection, problem = connection.open("postgres", name:conninfo_with("application_name", "arvak journal"),
     { purpose = "a journal" })
   if not self.connection then return nil, self:failure("cannot be opened", problem) end

@@ -136,20 +136,21 @@ end
 
 -- ---- a plan
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
+-- Whether a journal cannot be read since the batch would make it. The library gives nothing but a text.
+local function is_new(err)
+  local message = tostring(err.message)
+  return message:find ": No such file or directory$" or message:find ": it holds no batch$"
+    or message:find ": there is no batch [^:]*$"
 end
 
 -- What the journal lets the batch do, and how many of what is kept have failed.
 local function make_plan(inputs, backend, options)
-  local name = options.journal
-  if not name or not (name == "" or text.is_postgres(name) or exists(name)) then
+  local journal, err
+  if options.journal then journal, err = arvak.journal(options.journal) end
+  if err and not is_new(err) then ends.fail(err) end
+  if not journal then
     return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
   end
-  local journal, err = arvak.journal(name)
-  if not journal then ends.fail(err) end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
   local failed = journal:counts().failed

@@ -105,7 +105,9 @@ local function read_url(name, text)
   local authority, path = string.match(rest, "^([^/?]*)(.*)$")
   local place, query = string.match(path, "^([^?]*)%??(.*)$")
   if string.find(place, "@", 1, true) then return "a / in a user or password is written %2F, an @ in a name %40" end
-  if string.find(string.match(rest, "^[^/]*"), "%?.*@") then return "a ? in a user or password is written %3F, an @ behind a host %40" end
+  if string.find(string.match(rest, "^[^/]*"), "%?.*@") then
+    return "a ? in a user or password is written %3F, an @ behind a host %40"
+  end
   local shown_authority, problem = read_authority(name, authority)
   if not shown_authority then return problem end
   local kept, shown = {}, {}
@@ -179,8 +181,8 @@ Name.__index = Name
 function M.parse(text)
   local name = setmetatable({ secrets = {}, has = {} }, Name)
   if string.find(text, "[%z\1-\31\127]") then return nil, "it has a control character" end
-  local problem
-  if is_url(text) or string.find(text, "^%s*[^=/]*:/") then problem = read_url(name, text) else problem = read_pairs(name, text) end
+  local read = (is_url(text) or string.find(text, "^%s*[^=/]*:/")) and read_url or read_pairs
+  local problem = read(name, text)
   if problem then return nil, problem end
   table.sort(name.secrets, function(a, b) return #a > #b end)
   return name

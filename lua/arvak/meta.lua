@@ -1514,6 +1514,7 @@ function stream:cancel() end
 ---Options of a batch.
 ---@class arvak.batch_options
 ---@field timeout? number seconds the whole batch may take. Then it submits nothing more, cancels its jobs, and open places get a `timeout` error. Defaults to no limit.
+---@field max_wait? number seconds that each job may take from when the server has taken it. Then its place ends as a `timeout` with scope `"wait"`, and the job goes on. Defaults to no limit.
 ---@field fail_fast? boolean `true`: the first failure stops the batch. Defaults to `false`.
 ---@field on_result? fun(index: integer, result: arvak.result|nil, err: arvak.error|nil, item: arvak.batch_item) called at each end, in the order of the ends. May wait; the batch waits meanwhile.
 ---@field progress_callback? fun(progress: arvak.batch_progress) called every 0.1 s and at the end
@@ -1522,7 +1523,10 @@ function stream:cancel() end
 ---@field on_unknown? "fail"|"resubmit" what the batch does with a circuit when the connection broke or the program died while it was on its way, so that it may have run: give it an error with `maybe_executed`, or submit it again. Defaults to `"fail"`.
 ---@field check? boolean `true`: compares each circuit with its backend's limits first, as `client:check` does; one that breaks a limit fails without being sent. Defaults to `false`.
 ---@field label? string as in `arvak.submit_options`, of all jobs of the batch
----@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. Defaults to none.
+---@field journal? string path of a database in which the batch notes what it does. The same batch with the same journal goes on where it stopped. A name of PostgreSQL, `postgresql://user@host/database?batch=name` or `host=… dbname=… batch=name`: programs with the same journal share the batch (docs/guide/many-machines.md). Defaults to none.
+---@field lease? number of a shared batch: seconds without a sign of life after which others go on with this program's circuits, from 0.5 to 86400. Defaults to `30.0`.
+---@field reconnect? number of a shared batch: seconds for which a lost database is tried again before the batch stops. Defaults to `300.0`.
+---@field share? "all"|"mine" of a shared batch: the result, `on_result` and progress cover every circuit, whoever ran it, or only those that this program ran. Defaults to `"all"`.
 ---@field extend? boolean `true`: the journal may have been made for the first of these circuits only; it is the journal of all from then on. Defaults to `false`: then such a journal is refused.
 
 ---Options of `manager:submit_many`.
@@ -1531,6 +1535,7 @@ function stream:cancel() end
 ---@field on_unknown? "fail"|"resubmit" as in `arvak.batch_options`. Defaults to `"fail"`.
 ---@field check? boolean as in `arvak.batch_options`. Defaults to `false`.
 ---@field label? string as in `arvak.batch_options`
+---@field max_wait? number as in `arvak.batch_options`. Defaults to no limit.
 
 ---Options of `manager:wait_all`.
 ---@class arvak.wait_all_options
@@ -1561,6 +1566,8 @@ function stream:cancel() end
 ---@field success_rate number successes of the finished inputs, 0 to 100
 ---@field trouble? string why the batch does not go on at the moment, such as a server that cannot be reached
 ---@field is_complete boolean whether every input has ended
+---@field workers? integer of a shared batch: the programs that live
+---@field mine? integer of a shared batch: how many of the finished inputs this program ran
 
 ---What became of one input.
 ---@class arvak.batch_item
@@ -1721,10 +1728,11 @@ function batch_result:to_json(path) end
 ---@return arvak.error|nil err
 function batch_result:retry_failed(options) end
 
----A journal for reading, made by `arvak.journal`. No batch can use the journal meanwhile.
+---A journal for reading, made by `arvak.journal`. No batch can use a journal in a file meanwhile; a shared batch in PostgreSQL
+---goes on.
 ---@class arvak.journal
 ---@field path string the name that it was opened by
----@field fingerprint string what tells its batch from others
+---@field fingerprint? string what tells its batch from others; nil of a shared batch
 ---@field backend_id? string the backend of the batch
 ---@field total? integer inputs; nil when an iterator has not ended
 ---@field created_at integer Unix seconds
@@ -1747,8 +1755,9 @@ local journal = {}
 
 ---An item of a journal.
 ---@class arvak.journal_item: arvak.batch_item
----@field state "intent"|"submitted"|"completed"|"failed"|"unknown" about to be sent; at the server; ended; ended; sent, and nobody knows whether it made a job
----@field circuit_hash string what tells the circuit from others
+---@field state "claimed"|"intent"|"submitted"|"completed"|"failed"|"unknown" of a shared batch, a program has it, and nothing more; about to be sent; at the server; ended; ended; sent, and nobody knows whether it made a job
+---@field circuit_hash? string what tells the circuit from others; nil while it is only claimed
+---@field worker? integer of a shared batch: the worker that has it, or that has ended it
 ---@field sent_at? integer Unix seconds
 ---@field ended_at? integer Unix seconds
 
@@ -1762,7 +1771,7 @@ local journal = {}
 ---for item in journal:items("completed") do print(item.index, item.job_id) end
 ---os.remove(path)
 ---```
----@param state? "intent"|"submitted"|"completed"|"failed"|"unknown" Defaults to all.
+---@param state? "claimed"|"intent"|"submitted"|"completed"|"failed"|"unknown" Defaults to all.
 ---@return fun(): arvak.journal_item|nil
 function journal:items(state) end
 
@@ -1778,6 +1787,49 @@ function journal:items(state) end
 ---```
 ---@return table<string, integer>
 function journal:counts() end
+
+---A program that has worked on a shared batch.
+---@class arvak.journal_worker
+---@field worker integer its number
+---@field name string host, process, and a number of the batch in that process
+---@field state "alive"|"leaving"|"left"|"dead" it works; it stops; it has ended; others have its circuits
+---@field lease number seconds
+---@field ended integer outcomes that are its own
+---@field joined_at integer Unix seconds
+---@field seen_at integer Unix seconds: its last sign of life
+---@field silence number seconds since then
+---@field left_at? integer Unix seconds
+
+---Lists the programs that have worked on a shared batch, in the order in which they joined. Of a journal in a file: none.
+---Raises: an error object when the database does not answer.
+---
+---```lua
+---local path = os.tmpname()
+---assert(manager:execute_batch(circuits, "simulator", { journal = path }))
+---local journal <close> = assert(arvak.journal(path))
+---print(#journal:workers())   --> 0
+---os.remove(path)
+---```
+---@return arvak.journal_worker[]
+function journal:workers() end
+
+---Declares a worker of a shared batch dead, so that others go on with its circuits at once. For people who know that its
+---machine is gone: a program that lives finds out, sends nothing more and joins again.
+---Errors: `rpc` when no such worker lives.
+---
+---```lua
+---local path = os.tmpname()
+---assert(manager:execute_batch(circuits, "simulator", { journal = path }))
+---local journal <close> = assert(arvak.journal(path))
+---for _, worker in ipairs(journal:workers()) do
+---  if worker.silence > 60 then journal:release(worker.worker) end
+---end
+---os.remove(path)
+---```
+---@param worker integer its number
+---@return integer|nil items how many circuits others may go on with
+---@return arvak.error|nil err
+function journal:release(worker) end
 
 ---Says what `execute_batch` would do with these circuits and this journal, and does nothing of it. Waits for the database.
 ---Errors: `rpc` when the batch would be refused whatever the circuits are: the journal has lost its log.

@@ -43,7 +43,8 @@ describe("a batch that programs share", function()
 
   local function name(more) return cluster:name("lab", { batch = more or batch }) end
 
-  -- Runs programs side by side, each with a manager of its own: what each was given back. programs: { circuits, options }.
+  -- Runs programs side by side, each with a manager of its own: what each was given back. programs: { circuits,
+  -- options }.
   local function share(programs)
     local results = {}
     arvak.run(function()

@@ -216,7 +216,8 @@ static int client_flush(lua_State *L) {
 
 void larvak_client_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"close", client_close},         {"is_closed", client_is_closed},
-                                       {"set_async", client_set_async}, {"set_keeper", client_set_keeper}, {"keeper", client_keeper}, {"check_client", client_check},
+                                       {"set_async", client_set_async}, {"set_keeper", client_set_keeper},
+                                       {"keeper", client_keeper},       {"check_client", client_check},
                                        {"warm", client_warm},           {"flush", client_flush},
                                        {"hurry", client_hurry},         {"limit_wait", client_limit_wait},
                                        {"is_paced", client_is_paced},   {"refusal", client_refusal},

@@ -53,7 +53,7 @@ end
 local option_names = {
   timeout = true, progress_callback = true, fail_fast = true, on_result = true, transport = true, collect = true,
   on_unknown = true, journal = true, check = true, extend = true, lease = true, reconnect = true, share = true,
-  label = true,
+  label = true, max_wait = true,
 }
 local transports = { auto = true, stream = true, unary = true }
 
@@ -67,6 +67,7 @@ end
 local function check_options(options, method)
   options = check.options(options, method, option_names)
   check.seconds(options.timeout, "timeout", true)
+  check.seconds(options.max_wait, "max_wait", true)
   check_boolean(options.fail_fast, "fail_fast")
   check_boolean(options.collect, "collect")
   check_boolean(options.check, "check")
@@ -198,7 +199,8 @@ end
 function methods:submit_many(circuits, backend_id, options)
   check_manager(self, "submit_many")
   core.check_client(self._client, "submit_many")
-  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true, label = true })
+  check.options(options, "submit_many", { transport = true, on_unknown = true, check = true, label = true,
+    max_wait = true })
   options = check_options(options, "submit_many")
   if backend_id ~= nil then check.string(backend_id, "backend_id") end
   local list, count = entries.check_list(circuits, backend_id)

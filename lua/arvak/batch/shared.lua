@@ -27,7 +27,9 @@ local M = {}
 
 M.LEASE, M.RECONNECT = 30.0, 300.0
 
-local LINGER = 0.002       -- seconds that what has happened may wait for more, so that one turn carries many
+local LINGER = 0.002       -- seconds that an intent may wait for more, so that one turn carries many, or as long as
+local LONGEST = 0.01       -- the last turn took, but not longer than this
+local LATER = 0.02         -- seconds for what nobody waits to send: ids of jobs, and ends
 local GROUP = 3 / 8        -- of max_workers: with as many free places a turn is worth it
 local MOST_ENDS = 3        -- times max_workers: ends that wait for the database, beside those of open inputs,
 local MOST_BYTES = 64 << 20   -- or their bytes; beyond that nothing is drawn
@@ -48,7 +50,7 @@ function M.new(run, name, source, backend_id)
   local self = setmetatable({
     run = run, state = "open", is_retry = false, keeps_jobs = true, source = source, backend_id = backend_id,
     claims = source.claims, filling = new_group(), on_its_way = nil, workers = 1, mine = 0, others = 0,
-    group = math.max(1, math.ceil(GROUP * run.max_workers)), counted = {}, stop_state = "none",
+    group = math.max(1, math.ceil(GROUP * run.max_workers)), counted = {}, stop_state = "none", linger = LINGER,
   }, Shared)
   self.link = link.new {
     name = parsed, batch_name = parsed.batch or "default", lease = options.lease or M.LEASE,
@@ -83,7 +85,8 @@ local function note(self, input, change)
   change.input = input
   group.changes[input.index] = change
   group.bytes = group.bytes + #(change.counts or "") + ENTRY_BYTES
-  self.due_at = self.due_at or core.now() + LINGER
+  local due_at = core.now() + (change.kind == "intent" and self.linger or LATER)
+  if not self.due_at or due_at < self.due_at then self.due_at = due_at end
 end
 
 -- An input that is to be sent, unless the batch has stopped.
@@ -206,10 +209,12 @@ local function fill(self, transaction, seq)
   return group
 end
 
-local function commit(self)
+local function commit(self, now)
   local group
-  self.link:write("turn", false, function(transaction, seq) group = fill(self, transaction, seq) end,
-    function(fate) on_turn(self, group, fate) end)
+  self.link:write("turn", false, function(transaction, seq) group = fill(self, transaction, seq) end, function(fate)
+    self.linger = math.max(LINGER, math.min(core.now() - now, LONGEST))
+    on_turn(self, group, fate)
+  end)
   self.on_its_way = group
 end
 
@@ -220,7 +225,7 @@ local function is_due(self, now)
   if filling.count == 0 then return next(self.claims.to_write) ~= nil and self.claims:waiting() == 0 end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= (self.due_at or 0) or self.run.inputs.open_count <= waiting
-    or not filling.reasons:is_empty()
+    or not filling.reasons:is_empty() or filling.ended:count() >= self.run.max_workers
 end
 
 -- Another program has all that was this worker's: its inputs are the other's, and their ends are read.
@@ -261,7 +266,7 @@ function Shared:turn(now)
   if self.claims.mismatch and not self.run.stopped_by then return self.reading:refuse() end
   if not self.link:is_free(now) then return end
   if is_due(self, now) then
-    commit(self)
+    commit(self, now)
   elseif not self.run.stopped_by then
     self.reading:claim()
   end
@@ -280,7 +285,7 @@ function Shared:holds(room, now)
     return false
   end
   self.held_since = self.held_since or now
-  if now - self.held_since < LINGER then return true end
+  if now - self.held_since < self.linger then return true end
   self.held_since = nil
   return false
 end
@@ -300,7 +305,7 @@ function Shared:next_time()
   if self.state == "failed" or self.state == "closed" then return nil end
   local time = earliest(self.link:next_time(), self.reading:next_time())
   if not self.on_its_way and self.link:is_up() then time = earliest(time, self.due_at) end
-  return earliest(time, self.held_since and self.held_since + LINGER)
+  return earliest(time, self.held_since and self.held_since + self.linger)
 end
 
 -- How many living workers there are, and how many ends are this program's.

@@ -71,7 +71,7 @@ end
 
 -- Whether the connection has ended with it.
 local function is_gone(outcome)
-  return outcome.what == "closed" or outcome.what == "lost" or outcome.code == "25006"   -- it is a standby now
+  return outcome.what == "closed" or outcome.what == "lost" or outcome.what == "readonly"   -- it is a standby now
 end
 
 Link.is_gone = is_gone

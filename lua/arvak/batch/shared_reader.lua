@@ -36,12 +36,13 @@ function Shared:read(...)
   return found[1]
 end
 
+-- Its row; nil and what is wrong, and true where nothing is: there is no such batch yet.
 local function find_batch(self)
   local batch = self.name.batch or "default"
   local found, problem = ask(self, "read", { { sql.find_tables } })
   if not found then return nil, problem end
   local none = string.format("there is no batch %s", batch)
-  if not found[1][1].exist then return nil, none end
+  if not found[1][1].exist then return nil, none, true end
   found, problem = ask(self, "read", { { sql.read_format, batch } })
   if not found then return nil, problem end
   local format = found[1][1] and found[1][1].format
@@ -50,7 +51,8 @@ local function find_batch(self)
   end
   found, problem = ask(self, "read", { { sql.read_batch, batch } })
   if not found then return nil, problem end
-  return found[1][1], none
+  if not found[1][1] then return nil, none, true end
+  return found[1][1]
 end
 
 -- Opens a shared batch, and waits for it: what there is to read from, and its row; nil and an error.
@@ -61,14 +63,16 @@ function M.open(text)
   self.connection, problem = connection.open("postgres", name:conninfo_with("application_name", "arvak journal"),
     { purpose = "a journal" })
   if not self.connection then return nil, self:failure("cannot be opened", problem) end
-  local row
-  row, problem = find_batch(self)
+  local row, is_missing
+  row, problem, is_missing = find_batch(self)
   if row then
     self.batch = row.batch
     return self, row
   end
   self:close(true)
-  return nil, self:failure("cannot be read", problem)
+  local err = self:failure("cannot be read", problem)
+  err.is_missing = is_missing
+  return nil, err
 end
 
 -- A page of items after a slot, of a state or of all.

@@ -11,8 +11,8 @@ local M = {}
 
 local SOON, LATE = 0.1, 0.5   -- seconds between two looks: when something has come, and at most
 local PAGE = 256              -- rows of a look
-local AHEAD = 1 / 4           -- of max_workers: slots that are claimed before there are places
-local CLAIM = 1 / 2           -- of max_workers: slots of one claim
+local AHEAD = 1 / 2           -- of max_workers: slots that are claimed before there are places
+local CLAIM = 1               -- of max_workers: slots of one claim
 
 local Reading = {}
 Reading.__index = Reading
@@ -156,12 +156,21 @@ local function end_iterator(self)
   end)
 end
 
+-- Own slots lie beyond the claims that are known.
+local function read_way(self)
+  ask(self, "way", "read", { { sql.read_claims, self.link.batch, self.claims.known_first, PAGE } }, function(outcome)
+    add_claims(self, outcome[1])
+    self.run:wake()
+  end)
+end
+
 -- Asks what is due.
 function Reading:turn(now)
   if not self.link:is_up() then return end
   local is_at_end = self.claims.own_total and not self.source.own_total and not self.has_cut
   if is_at_end and not is_busy(self, "total") then end_iterator(self) end
-  if (now >= self.look_at or self.claims:needs_claims()) and not is_busy(self, "look") then look(self) end
+  if self.claims:needs_claims() and not is_busy(self, "way") then read_way(self) end
+  if now >= self.look_at and not is_busy(self, "look") then look(self) end
   if self.expired and now >= self.bury_at and not is_busy(self, "bury") then bury(self, now) end
 end
 

@@ -166,8 +166,9 @@ M.read_total = "SELECT total, next_slot FROM arvak_batch WHERE batch = $1"
 
 -- ---- what a turn writes, after the fence: each changes as many rows as it was given, or the transaction fails
 
-local function counted(update) return string.format("WITH v AS (%s RETURNING 1) SELECT 1 / (COUNT(*) = $1)::int AS held FROM v",
-  update) end
+local function counted(update)
+  return string.format("WITH v AS (%s RETURNING 1) SELECT 1 / (COUNT(*) = $1)::int AS held FROM v", update)
+end
 
 -- how many, batch, worker, first slots, hashes
 M.write_hashes = counted [[UPDATE arvak_claim c SET hash = v.hash

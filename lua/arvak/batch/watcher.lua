@@ -44,7 +44,9 @@ end
 local function begin(self, input, now, first, delay)
   local followed = self.followed[input]
   if followed and followed.is_requested then return end   -- its answer will tell
-  followed = { input = input, job_id = input.job_id, watcher = self, is_requested = false }
+  local max_wait = self.rules.max_wait
+  input.ends_at = input.ends_at or max_wait and now + max_wait or nil   -- however often its stream breaks
+  followed = { input = input, job_id = input.job_id, watcher = self, is_requested = false, _ends_at = input.ends_at }
   self.followed[input] = followed
   look_at(self, followed, poll.start(followed, self.rules, now, first, delay))
 end
@@ -65,7 +67,7 @@ end
 function Watcher:look_now(input, now) begin(self, input, now, 0, poll.FIRST_DELAY) end
 
 -- The input has ended, or has no job any more.
-function Watcher:forget(input) self.followed[input] = nil end
+function Watcher:forget(input) self.followed[input], input.ends_at = nil, nil end
 
 -- ---- looking
 
@@ -128,12 +130,13 @@ end
 
 function Watcher:next_time() return self.heap:next_time() end
 
--- run: tell, note_answer, note_failure, stop, wake, answer, client, target, patience.
+-- run: tell, note_answer, note_failure, stop, wake, answer, client, target, patience, options (max_wait).
 function M.new(run)
+  local max_wait = core.limit_wait(run.client, run.options.max_wait)
   return setmetatable({
     run = run, heap = heap.new(), followed = {}, durations = {}, count = 0,
     rules = { interval = LAST_DELAY, patience = run.patience, target = run.target,
-      durations = shared_durations.of(run.client) },
+      max_wait = max_wait ~= math.huge and max_wait or nil, durations = shared_durations.of(run.client) },
     on_status = run:answer(function(followed, job, err) on_answer(followed, "status", job, err) end),
     on_result = run:answer(function(followed, result, err) on_answer(followed, "result", result, err) end),
   }, Watcher)

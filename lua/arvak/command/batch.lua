@@ -94,11 +94,11 @@ end
 
 local function tell_end(r, options)
   out.note("%d of %d circuits completed, %d failed", r.success_count, r.total_count, r.failure_count)
-  if r.failure_count == 0 then return end
+  if r.failure_count == 0 and not r.err then return end
   tell_failures(r)
   if r.err then
-    out.complain("stopped: " .. tostring(r.err))
-    tell_how_to_go_on(options)
+    out.complain("stopped: " .. ends.in_options(tostring(r.err)))
+    if #r.items > 0 then tell_how_to_go_on(options) end   -- else the journal was refused, and would be again
   elseif options.journal and not options.retry_failed then
     out.note("To run what failed once more, add --retry-failed to the same command.")
   end
@@ -136,11 +136,14 @@ end
 
 -- ---- a plan
 
--- Whether a journal cannot be read since the batch would make it. The library gives nothing but a text.
+-- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text.
 local function is_new(err)
   local message = tostring(err.message)
-  return message:find ": No such file or directory$" or message:find ": it holds no batch$"
-    or message:find ": there is no batch [^:]*$"
+  return err.is_missing or message:find ": No such file or directory$" or message:find ": it holds no batch$"
+end
+
+local function fresh_plan(inputs)
+  return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }
 end
 
 -- What the journal lets the batch do, and how many of what is kept have failed.
@@ -148,9 +151,7 @@ local function make_plan(inputs, backend, options)
   local journal, err
   if options.journal then journal, err = arvak.journal(options.journal) end
   if err and not is_new(err) then ends.fail(err) end
-  if not journal then
-    return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
-  end
+  if not journal then return fresh_plan(inputs), 0 end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
   local failed = journal:counts().failed
@@ -175,7 +176,7 @@ local function print_plan_text(plan, id, failed, options)
   if not differs then return end
   local name = id and " (" .. out.printable(id) .. ")" or ""
   local place = differs.index and ("circuit %d%s: "):format(differs.index, name) or ""
-  out.write("The batch would be refused: ", place, differs.why, "\n")
+  out.write("The batch would be refused: ", place, ends.in_options(differs.why), "\n")
 end
 
 local function print_plan(inputs, backend, options)

@@ -64,9 +64,23 @@ end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
+-- What the library names for programs, and how the command line says it.
+local words = { { "extend = true", "--extend" }, { 'on_unknown = "resubmit"', "--on-unknown resubmit" },
+  { "arvak.ledger reads", "arvak jobs --ledger reads" }, { "arvak.journal reads", "arvak journal reads" } }
+
+-- A message of the library, in the words of the command line.
+function M.in_options(message)
+  for _, pair in ipairs(words) do
+    local first, last = message:find(pair[1], 1, true)
+    if first then message = message:sub(1, first - 1) .. pair[2] .. message:sub(last + 1) end
+  end
+  return message
+end
+
 -- Ends the command with what the library said; subject stands before it, a file or a job. file: for a reader of JSON.
 function M.fail(err, subject, file)
   local text = type(err) == "table" and err.message or tostring(err)
+  text = M.in_options(text)
   if subject then text = subject .. ": " .. text end
   error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end

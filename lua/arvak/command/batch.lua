@@ -15,8 +15,12 @@ local SHOWN_FAILURES = 3
 
 -- ---- the command that goes on
 
+local function escape(character) return ("\\%03o"):format(character:byte()) end
+
+-- As a shell reads it; in one line, and with nothing that a terminal would act upon.
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
+  if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
@@ -145,10 +149,10 @@ end
 
 -- ---- a plan
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
+-- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text.
+local function is_new(err)
+  local message = tostring(err.message)
+  return err.is_missing or message:find ": No such file or directory$" or message:find ": it holds no batch$"
 end
 
 local function fresh_plan(inputs)
@@ -157,13 +161,10 @@ end
 
 -- What the journal lets the batch do, and how many of what is kept have failed.
 local function make_plan(inputs, backend, options)
-  local name = options.journal
-  if not name or not (text.is_postgres(name) or exists(name)) then
-    return fresh_plan(inputs), 0
-  end
-  local journal, err = arvak.journal(name)
-  if not journal and err.is_missing then return fresh_plan(inputs), 0 end
-  if not journal then ends.fail(err) end
+  local journal, err
+  if options.journal then journal, err = arvak.journal(options.journal) end
+  if err and not is_new(err) then ends.fail(err) end
+  if not journal then return fresh_plan(inputs), 0 end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
   local failed = journal:counts().failed

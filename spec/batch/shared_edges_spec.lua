@@ -150,7 +150,8 @@ describe("a shared batch at a bad moment", function()
     local proxy = proxies.start(cluster)
     local cpu, looks = nil, 0
     local before_stall, began = 10, os.time()
-    local _, err = run(iterator(circuits(400)), { journal = proxy:name("lab", { batch = batch }), timeout = 3, lease = 60,
+    local _, err = run(iterator(circuits(400)), {
+      journal = proxy:name("lab", { batch = batch }), timeout = 3, lease = 60,
       on_result = function(index)
         if index == before_stall then proxy:arm("request", 0, "stall", "arvak_batch SET next_slot") end
       end,

@@ -22,6 +22,7 @@ local reading = require "arvak.batch.shared_reading"
 local rows = require "arvak.batch.journal_rows"
 local shared_rows = require "arvak.batch.shared_rows"
 local sql = require "arvak.batch.shared_sql"
+local strays = require "arvak.async.strays"
 
 local M = {}
 
@@ -33,6 +34,7 @@ local LATER = 0.02         -- seconds for what nobody waits to send: ids of jobs
 local GROUP = 3 / 8        -- of max_workers: with as many free places a turn is worth it
 local MOST_ENDS = 3        -- times max_workers: ends that wait for the database, beside those of open inputs,
 local MOST_BYTES = 64 << 20   -- or their bytes; beyond that nothing is drawn
+local NOTICE = 2.0         -- seconds that the database is away, after which it is said
 local ENTRY_BYTES = 256    -- of memory for a change, beside its counts
 local LONGEST_END = 5.0    -- seconds that the end of a batch waits for the database
 
@@ -261,6 +263,24 @@ local function tells_at(self)
   return self.state == "open" and self.run.stopped_by and not self:is_empty() and self.run.stops_at + LONGEST_END or nil
 end
 
+-- Says once that the database is away, when that has lasted: whoever looks at the program would see it hang.
+local function note_trouble(self, now)
+  local since = self.link.member.away_since
+  if not since then self.has_noticed = false end
+  if not since or self.has_noticed or now - since < NOTICE then return end
+  self.has_noticed = true
+  strays.say(tostring(self.link:failure("is away", self.link.last_problem)))
+end
+
+-- What this program has claimed and does not have is for others.
+local function release_beyond(self)
+  for _, one in ipairs(self.claims:take_beyond()) do
+    local row = one.row
+    note(self, { index = one.slot, job_id = row and row.job_id }, { kind = "released", state = row and row.state
+      or "claimed" })
+  end
+end
+
 -- Does what follows from what has come, and hands over what is due.
 function Shared:turn(now)
   if self.state == "closed" or self.state == "failed" then return end
@@ -269,7 +289,9 @@ function Shared:turn(now)
   end
   local err = self.link:turn(now)
   if err then return self:fail(err) end
+  note_trouble(self, now)
   self.source:pull()
+  release_beyond(self)
   self.reading:turn(now)
   if self.claims.mismatch and not self.run.stopped_by then return self.reading:refuse() end
   if not self.link:is_free(now) then return end

@@ -2,10 +2,9 @@
 -- Invariant: nothing is changed but by release, and that only as a takeover would.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local check = require "arvak.base.check"
 local connection = require "arvak.store.connection"
-local dsn = require "arvak.base.dsn"
 local errors = require "arvak.base.errors"
+local options = require "arvak.batch.shared_options"
 local sql = require "arvak.batch.shared_sql"
 
 local M = {}
@@ -58,9 +57,9 @@ end
 
 -- Opens a shared batch, and waits for it: what there is to read from, and its row; nil and an error.
 function M.open(text)
-  local name, problem = dsn.parse(text)
-  if not name then check.misuse("path: a name of a database that cannot be read: %s", problem) end
+  local name = options.check_name(text, "path")
   local self = setmetatable({ name = name, path = name.shown }, Shared)
+  local problem
   self.connection, problem = connection.open("postgres", name:conninfo_with("application_name", "arvak journal"),
     { purpose = "a journal" })
   if not self.connection then return nil, self:failure("cannot be opened", problem) end

@@ -54,16 +54,19 @@ local Stop = {}
 Stop.__index = Stop
 function Stop.__tostring(self) return self.message end
 
--- Ends the command with this code; the message, without a line of code before it, goes to standard error.
+-- What ends the command when it is raised: the code, and a message without a line of code before it.
+function M.new(code, message) return setmetatable({ code = code, message = message }, Stop) end
+
+-- Ends the command with this code; the message goes to standard error.
 function M.stop(code, format, ...)
-  local message = select("#", ...) > 0 and format:format(...) or format
-  error(setmetatable({ code = code, message = message }, Stop), 0)
+  error(M.new(code, select("#", ...) > 0 and format:format(...) or format), 0)
 end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
 -- What the library names for programs, and how the command line says it.
 local words = { { "extend = true", "--extend" }, { 'on_unknown = "resubmit"', "--on-unknown resubmit" },
+  { "its on_unknown is", "its --on-unknown is" },
   { "arvak.ledger reads", "arvak jobs --ledger reads" }, { "arvak.journal reads", "arvak journal reads" } }
 
 -- A message of the library, in the words of the command line.

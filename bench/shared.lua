@@ -1,9 +1,8 @@
 -- One batch shared through PostgreSQL: 1, 2 and 4 programs side by side on jobs of 20 ms, with the database's share of
--- CPU, and SQLite beside them; and what a job costs a program. The database is a real one of this measurement's own, with
--- fsync.
+-- CPU, and SQLite beside them; and what a job costs a program. The database is a real one of this measurement's own,
+-- with fsync.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
-local clock = require "bench.clock"
 local clusters = require "spec.support.cluster"
 local devserver = require "arvak.devserver"
 local sample = require "bench.sample"
@@ -58,8 +57,8 @@ local ticks = 100   -- of /proc/*/stat in a second
 
 -- CPU of the database: its server, with those of its processes that have ended, and those that live.
 local function cpu_of(cluster)
-  local pipe = io.popen(("cat /proc/%s/stat $(ps -o pid= --ppid %s | sed 's,.*[^0-9],,;s,^,/proc/,;s,$,/stat,') 2>/dev/null")
-    :format(cluster.pid, cluster.pid))
+  local pipe = io.popen(("for p in %s $(ps -o pid= --ppid %s); do cat /proc/$p/stat; done 2>/dev/null"):format(
+    cluster.pid, cluster.pid))
   local sum = 0
   for line in pipe:lines() do
     local rest = line:match("^%d+ %(.*%) (.*)$")
@@ -82,7 +81,8 @@ local function shared()
 end
 
 run(server.address, shared(), 10, WORKERS, 1)   -- makes the tables
-local cases = { { "SQLite, 1 program", 1, is_file = true }, { "1 program", 1 }, { "2 programs", 2 }, { "4 programs", 4 } }
+local cases = { { "SQLite, 1 program", 1, is_file = true }, { "1 program", 1 }, { "2 programs", 2 },
+  { "4 programs", 4 } }
 for _, case in ipairs(cases) do case.rate, case.cpu, case.database = sample.new(), sample.new(), sample.new() end
 for _ = 1, rounds do
   for _, case in ipairs(cases) do
@@ -103,7 +103,8 @@ for _, case in ipairs(cases) do
   print(("  %-20s %-22s %-26s %s"):format(case[1], case.rate:text("%.0f"), case.cpu:text("%.0f"),
     case.is_file and "" or case.database:text("%.0f")))
 end
-print(("  2 programs are %.2f times as fast as one (bound 1.7)"):format(cases[3].rate:median() / cases[2].rate:median()))
+print(("  2 programs are %.2f times as fast as one (bound 1.7)"):format(
+  cases[3].rate:median() / cases[2].rate:median()))
 
 -- ---- what a job costs a program
 

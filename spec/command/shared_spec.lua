@@ -34,7 +34,25 @@ describe("arvak batch with a journal in PostgreSQL", function()
     local result = batch("bell.qasm", "--shots", "7", "--journal", journal, "-q")
     assert.equal(1, result.code)
     assert.matches("stopped: .* is refused: .*circuit 1 is the first that differs", result.err)
+    result = batch("bell.qasm", "--on-unknown", "resubmit", "--journal", journal, "-q")
+    assert.equal(1, result.code)
+    assert.matches('its %-%-on%-unknown is "fail"', result.err)
     assert.is_nil(result.err:find("To go on", 1, true))
+  end)
+
+  it("keeps what failed, and says so", function()
+    desk:open()
+    desk.server:fault { job = "fail", count = 1 }
+    local journal = cluster:name("lab", { batch = "failed" })
+    local result = batch("bell.qasm", "--journal", journal)
+    assert.equal(1, result.code)
+    assert.matches("run those circuits with another batch=", result.err)
+    assert.is_nil(result.err:find("add --retry-failed", 1, true))
+    for _, more in ipairs { "-q", "--dry-run" } do
+      result = batch("bell.qasm", "--journal", journal, "--retry-failed", more)
+      assert.equal(2, result.code)
+      assert.matches("^arvak: %-%-retry%-failed: a journal in PostgreSQL keeps what failed", result.err)
+    end
   end)
 end)
 

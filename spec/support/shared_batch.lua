@@ -1,8 +1,9 @@
 -- A process that runs a shared batch, for specs that start several, kill them, stop them or cut them off.
 -- Usage: lua shared_batch.lua ADDRESS JOURNAL COUNT [KEY=VALUE ...]: workers (8), lease (1), reconnect (60),
 -- on_unknown, share, iterator (1: an iterator with on_result), other (a slot whose circuit is another), extend,
--- transport, timeout. Prints "status successes failures unknown missing others peak" (the slots that were not told of;
--- what ended otherwise than completed; KiB), then what stopped the batch, if anything did. Circuit i has i shots.
+-- transport, timeout, compute (seconds that the loop does nothing else, once). Prints "status successes failures
+-- unknown missing others peak" (the slots that were not told of; what ended otherwise than completed; KiB), then what
+-- stopped the batch, if anything did. Circuit i has i shots.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 
@@ -33,6 +34,11 @@ end
 
 local ends, successes, failures, unknown, twice = {}, 0, 0, 0, 0
 local function note(i, result, err)
+  if given.compute then
+    local ends_at = os.time() + math.tointeger(given.compute)
+    given.compute = nil
+    while os.time() < ends_at do end
+  end
   if ends[i] then twice = twice + 1 end
   if result then
     assert(result.shots == i and result.counts["1"] == i, "the result of another circuit")

@@ -157,7 +157,8 @@ function methods:counts()
 end
 
 -- The programs that have worked on a shared batch, in the order in which they joined: worker (a number), name, state
--- ("alive", "leaving", "left" or "dead"), lease, ended, joined_at, seen_at, silence (seconds), left_at. Of a file: none.
+-- ("alive", "leaving", "left" or "dead"), lease, ended, joined_at, seen_at, silence (seconds), left_at. Of a file:
+-- none.
 function methods:workers()
   check_reader(self, "workers")
   return self._shared and self._shared:workers() or {}

@@ -51,7 +51,7 @@ end
 -- A slot that this program has not drawn yet is its own; row: what an earlier owner has left, or true.
 local function own_ahead(self, slot, row)
   if self.own_total and slot > self.own_total then
-    self.beyond[#self.beyond + 1] = slot
+    self.beyond[#self.beyond + 1] = { slot = slot, row = row ~= true and row or nil }
     return
   end
   if not self.own[slot] then self.own_count = self.own_count + 1 end
@@ -209,12 +209,14 @@ end
 -- The iterator has ended: true; nil when the batch has other circuits, or another number of them.
 function Claims:end_source()
   self.own_total = self.position
-  for slot in pairs(self.own) do self.beyond[#self.beyond + 1] = slot end
+  for slot, row in pairs(self.own) do
+    self.beyond[#self.beyond + 1] = { slot = slot, row = row ~= true and row or nil }
+  end
   self.own, self.own_count = {}, 0
   return check_end(self) and end_here(self)
 end
 
--- What this worker has claimed beyond its program's end, where the batch goes on: for others.
+-- What this worker has claimed beyond its program's end, where the batch goes on: slots and rows, for others.
 function Claims:take_beyond()
   if #self.beyond == 0 or not self.total then return {} end
   local list = self.beyond
@@ -241,9 +243,10 @@ function Claims:compare_pending(rows)
   return left
 end
 
--- Own hashes to be written, and that they were.
+-- Own hashes to be written, and that they were: none while nobody knows whether the batch ends where this program does.
 function Claims:unwritten_hashes()
   local firsts, hashes = {}, {}
+  if self.own_total and not self.total then return firsts, hashes end
   for first, hash in pairs(self.to_write) do
     firsts[#firsts + 1], hashes[#hashes + 1] = first, hash
   end
@@ -268,7 +271,7 @@ function Claims:waiting() return self.own_count + #self.held + self.ready:count(
 -- Whether a slot is own, and the run has not taken it.
 function Claims:is_own(slot)
   if self.own[slot] or self.stuck[slot] then return true end
-  for _, other in ipairs(self.beyond) do if other == slot then return true end end
+  for _, one in ipairs(self.beyond) do if one.slot == slot then return true end end
   for _, one in ipairs(self.held) do if one.slot == slot then return true end end
   for i = self.ready.first, self.ready.last do if self.ready[i].slot == slot then return true end end
   return false
@@ -294,21 +297,6 @@ function Claims:part()
     self.pending[first], self.pending_count = chain, self.pending_count + 1
   end
   self.to_write = {}
-end
-
--- Own slots that the run has not taken, which are let go: their list.
-function Claims:let_go()
-  local list = {}
-  for slot in pairs(self.own) do list[#list + 1] = slot end
-  for _, one in ipairs(self.held) do list[#list + 1] = one.slot end
-  while true do
-    local one = self.ready:pop()
-    if not one then break end
-    list[#list + 1] = one.slot
-  end
-  for slot in pairs(self.stuck) do list[#list + 1] = slot end
-  self.own, self.own_count, self.held, self.stuck = {}, 0, {}, {}
-  return list
 end
 
 -- Whether nothing is left of the batch for this program, once its own inputs have ended.

@@ -22,6 +22,7 @@ function M.new(shared)
   return setmetatable({
     shared = shared, link = shared.link, claims = shared.claims, source = shared.source, run = shared.run,
     look_at = 0, pause = SOON, busy = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
+    sweep_at = core.now() + shared.link.lease,
   }, Reading)
 end
 
@@ -42,7 +43,7 @@ end
 -- The row of the batch: total, next_slot, free.
 function Reading:note_state(row)
   self.free = row.free
-  if row.total and row.total ~= self.claims.total then self.claims:set_total(row.total) end
+  if row.total and not self.claims.total then self.claims:set_total(row.total) end   -- it may have grown since
   local total = self.claims.total
   self.remaining = total and math.max(0, total - row.next_slot + 1) or nil
   local own = self.claims.own_total
@@ -132,7 +133,7 @@ end
 
 local function bury(self, now)
   local batch, worker, stood = self.link.batch, self.link.member.worker, self.link.member:stood_for(now)
-  self.bury_at = now + math.max(0.2, self.link.lease / 4)
+  self.bury_at, self.sweep_at = now + math.max(0.2, self.link.lease / 4), now + self.link.lease
   if self.is_held then
     ask(self, "end", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function() end)
   end
@@ -151,7 +152,11 @@ local function end_iterator(self)
   ask(self, "total", "raw", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
     { sql.cut_claims, batch }, { sql.shorten_claims, batch }, { sql.read_state, batch } }, function(outcome)
     self.has_cut = true
-    self:note_state(outcome[5][1])
+    local row, claims = outcome[5][1], self.claims
+    self:note_state(row)
+    if not row.total then
+      claims.mismatch = { own_total = claims.own_total, total = claims.own_total + 1, has_more = true }
+    end
     self.run:wake()
   end)
 end
@@ -171,7 +176,8 @@ function Reading:turn(now)
   if is_at_end and not is_busy(self, "total") then end_iterator(self) end
   if self.claims:needs_claims() and not is_busy(self, "way") then read_way(self) end
   if now >= self.look_at and not is_busy(self, "look") then look(self) end
-  if self.expired and now >= self.bury_at and not is_busy(self, "bury") then bury(self, now) end
+  local is_due = self.expired and now >= self.bury_at or now >= self.sweep_at   -- items that were locked before
+  if is_due and not is_busy(self, "bury") then bury(self, now) end
 end
 
 function Reading:next_time()
@@ -199,10 +205,10 @@ end
 
 local function on_range(self, outcome)
   local row = outcome[1][1]
-  if row.total and row.total ~= self.claims.total then self.claims:set_total(row.total) end
+  if row.total and not self.claims.total then self.claims:set_total(row.total) end
   if row.first_slot then
     self.claims:own_range(row.first_slot, row.last_slot)
-    if self.remaining then self.remaining = math.max(0, row.total - row.last_slot) end
+    if self.remaining then self.remaining = math.max(0, self.claims.total - row.last_slot) end
   else
     self.claims:drain()
   end
@@ -243,8 +249,8 @@ local function stop(self, why, index)
 end
 
 local function count_of(mismatch)
-  return string.format("it has %d circuits, these are %s%d", mismatch.total, mismatch.is_at_least and "at least " or "",
-    mismatch.own_total)
+  return string.format("it has %s%d circuits, these are %s%d", mismatch.has_more and "at least " or "", mismatch.total,
+    mismatch.is_at_least and "at least " or "", mismatch.own_total)
 end
 
 -- Finds the row that differs, where there is one, and stops the batch.

@@ -92,6 +92,15 @@ local function tell_failures(r)
   if count > SHOWN_FAILURES then out.complain(("and %d more"):format(count - SHOWN_FAILURES)) end
 end
 
+local function tell_how_to_retry(options)
+  if not options.journal or options.retry_failed then return end
+  if text.is_postgres(options.journal) then
+    out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
+  else
+    out.note("To run what failed once more, add --retry-failed to the same command.")
+  end
+end
+
 local function tell_end(r, options)
   out.note("%d of %d circuits completed, %d failed", r.success_count, r.total_count, r.failure_count)
   if r.failure_count == 0 and not r.err then return end
@@ -99,8 +108,8 @@ local function tell_end(r, options)
   if r.err then
     out.complain("stopped: " .. ends.in_options(tostring(r.err)))
     if #r.items > 0 then tell_how_to_go_on(options) end   -- else the journal was refused, and would be again
-  elseif options.journal and not options.retry_failed then
-    out.note("To run what failed once more, add --retry-failed to the same command.")
+  else
+    tell_how_to_retry(options)
   end
 end
 
@@ -123,6 +132,10 @@ end
 local function check_journal(options)
   text.check_database(options.journal, "--journal")
   if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
+  if options.retry_failed and options.journal and text.is_postgres(options.journal) then
+    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
+      .. "its name")
+  end
 end
 
 -- Whether the journal has an end for each of so many circuits, so that no server is needed.

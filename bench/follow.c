@@ -13,7 +13,7 @@
 #define QUIET __attribute__((no_instrument_function))
 #define SHOWN __attribute__((visibility("default"), no_instrument_function))
 
-enum { MOST = 1 << 20, NAME_SIZE = 48 };
+enum { MOST = 1 << 20, NAME_SIZE = LUA_IDSIZE };
 
 /* A C function has an address; a Lua function a file and a line. */
 typedef struct entry {

@@ -34,6 +34,8 @@ follow:
 follow-run:
 	@$(RUN) $(LUA) bench/follow.lua $(if $(V),-v)
 
+# Preloaded into make and shells too, which have no Lua: hence lazy.
 $(BUILD)/lua/follow.so: bench/follow.c
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(filter-out -finstrument-functions,$(ALL_CFLAGS)) $(LUA_CFLAGS) $(ALL_LDFLAGS) -shared -o $@ $<
+	$(QUIET)$(CC) $(filter-out -finstrument-functions,$(ALL_CFLAGS)) $(LUA_CFLAGS) $(ALL_LDFLAGS) \
+	  -Wl,-z,lazy -shared -o $@ $<

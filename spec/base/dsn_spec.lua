@@ -38,10 +38,35 @@ describe("the name of a database", function()
     end
   end)
 
+  it("is no file where somebody has meant a database, so that no file gets a password as its name", function()
+    for _, text in ipairs { " postgresql://u:secret@h/lab", "Postgresql://u:secret@h/lab", "postgresql:/u:secret@h/lab",
+      "postgresql+psycopg2://u:secret@h/lab", "jdbc:postgresql://u:secret@h/lab", "Host=h password=secret",
+      "host=h Password=secret" } do
+      assert.is_true(dsn.is_name(text), text)
+      local name, problem = dsn.parse(text)
+      assert.is_nil(name, text)
+      assert.is_nil(string.find(problem, "cret", 1, true), problem)
+    end
+    assert.is_true(dsn.is_name "newer_word=x password=secret")
+    assert.equal("newer_word=x password=***", parse("newer_word=x password=secret").shown)
+    for _, text in ipairs { "my-postgres.db", "/srv/postgres:/x.db", "password.db", "x password=y" } do
+      assert.is_false(dsn.is_name(text), text)
+    end
+  end)
+
+  it("has ports that are numbers", function()
+    for _, text in ipairs { "postgresql://h:1,[::1]:2,h:/lab", "postgresql://u:p@[::1]/lab", "postgresql://[::1]/lab",
+      "postgresql://:5432/lab", "postgresql://%2Frun/lab" } do
+      assert.is_truthy(dsn.parse(text), text)
+    end
+  end)
+
   it("that cannot be read is refused without a word of it", function()
     for _, text in ipairs { "postgresql://u:se/cret@h/lab", "postgresql://u:se@cret@h/lab", "host=h password='secret",
       "host=h secret", "postgresql://h/?password=%zzsecret", "host=h\npassword=secret", "postgresql://h/?secret",
-      "password=se'cret'" } do
+      "password=se'cret'", "postgresql://u:se?cret@h/lab", "postgresql://u:se?a=cret@h/lab", "postgresql://u:secret",
+      "postgresql://u:secret/lab?batch=b", "postgresql://h,u:secret/lab", "postgresql://[::1]:secret/lab",
+      "host=h dbname='postgresql://u:secret@h/lab'", "postgresql:///?dbname=postgresql:%2F%2Fu:secret@h/lab" } do
       local name, problem = dsn.parse(text)
       assert.is_nil(name, text)
       assert.is_nil(string.find(problem, "cret", 1, true), problem)

@@ -39,8 +39,12 @@ end
 
 -- What the journal says, as a table of lists of indexes by state.
 local function states()
-  local found = {}
-  local journal <close> = arvak.journal(path)
+  local found, opened, err = {}, nil, nil
+  helper.eventually(function()   -- a process that was killed lets go of its lock a moment after its output has ended
+    opened, err = arvak.journal(path)
+    return opened or err.kind ~= "in_use"
+  end)
+  local journal <close> = opened
   if not journal then return found end   -- killed before it had made one
   for item in journal:items() do
     found[item.state] = found[item.state] or {}

@@ -289,7 +289,7 @@ describe("a batch that programs share", function()
       ["lease: got 0.1, expected a number of seconds from 0.5"] = { journal = name(), lease = 0.1 },
       ['share: got "some", expected "all" or "mine"'] = { journal = name(), share = "some" },
       ["reconnect: got -1"] = { journal = name(), reconnect = -1 },
-      ["batch: got \"\""] = { journal = "postgresql:///lab?batch=" },
+      ["journal: got batch=\"\""] = { journal = "postgresql:///lab?batch=" },
       ["cannot be read: an @"] = { journal = "postgresql://u:p@s@h/lab" },
     } do
       assert.error_matches(function() manager:execute_batch(circuits(1), "simulator", options) end, why, 1, true)

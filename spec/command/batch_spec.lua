@@ -156,6 +156,13 @@ print(total)]==], result.out))
     assert.same({ 0, before.out }, { run(table.unpack(words)).code, run(table.unpack(words)).out })
   end)
 
+  it("sweeps further than an integer reaches, and refuses what no number reaches", function()
+    local result = run("batch", "rotation.qasm", "--address", "embedded", "--sweep",
+      "theta=0:9223372036854775807:2", "--format", "json", "-q")
+    assert.matches('"id":"rotation.qasm?theta=9.223372036854776e+18"', result.out, 1, true)
+    assert.equal(2, run("batch", "rotation.qasm", "--sweep", "theta=-1e308:1e308:3").code)
+  end)
+
   it("sweeps between expressions, and reads those of a manifest", function()
     desk:open()
     command.write_file(desk.folder .. "/runs.jsonl", '{"file": "rotation.qasm", "params": {"theta": "pi"}, "id": "a"}')
@@ -168,6 +175,51 @@ print(total)]==], result.out))
     result = run("batch", "runs.jsonl")
     assert.equal(2, result.code)
     assert.matches('^arvak: runs%.jsonl:1: params%.theta: got pie, expected a number', result.err)
+  end)
+end)
+
+describe("--output", function()
+  it("never replaces what is read, nor the journal, by whatever name", function()
+    desk:open()
+    assert.equal(0, run("batch", "bell.qasm", "--journal", "run'.db", "-q").code)
+    command.shell("ln -s \"run'.db\" link.db", desk.folder)
+    local before = command.read_file(desk.folder .. "/run'.db")
+    for _, words in ipairs { { "batch", "bell.qasm", "--journal", "run'.db", "-o", "run'.db" },
+      { "batch", "bell.qasm", "--journal", "./run'.db", "-o", "link.db" },
+      { "batch", "bell.qasm", "--journal", "new.db", "-o", "new.db" }, { "report", "run'.db", "-o", "link.db" },
+      { "jobs", "--ledger", "link.db", "-o", "run'.db" }, { "run", "bell.qasm", "-o", "bell.qasm" } } do
+      local result = run(table.unpack(words))
+      assert.equal(2, result.code)
+      assert.matches("^arvak: %-%-output: .* is read: give the results a file of their own\n", result.err)
+    end
+    assert.equal(before, command.read_file(desk.folder .. "/run'.db"))
+    assert.equal(command.bell, command.read_file(desk.folder .. "/bell.qasm"))
+    assert.is_nil(io.open(desk.folder .. "/new.db"))
+    assert.equal(0, run("batch", "bell.qasm", "--journal", "run'.db", "-o", "other.csv", "-q").code)
+  end)
+end)
+
+describe("names that a terminal would act upon", function()
+  it("are escaped in errors", function()
+    local name = "a\27[31m\nb"
+    for _, words in ipairs { { "run", name }, { "batch", name }, { "journal", name }, { "jobs", "--ledger", name },
+      { "report", name }, { "status", "--" .. name }, { name } } do
+      local result = run(table.unpack(words))
+      assert.is_true(result.code ~= 0)
+      assert.is_nil(result.err:find "\27", result.err)
+      assert.is_truthy(result.err:find("\\u{1b}", 1, true), result.err)
+    end
+  end)
+
+  it("are escaped in the command that goes on, as shells read it", function()
+    desk:open { job_latency = 60 }
+    command.write_file(desk.folder .. "/a\27[31m'\n.qasm", command.bell)
+    local batch = begin("batch", "a\27[31m'\n.qasm", "--journal", "run.db", "-q")
+    batch:await_jobs(1)
+    local log, code = batch:signal "INT"
+    assert.equal(130, code)
+    local word = log:match "\n  arvak batch (%S+) %-%-journal run%.db %-q\n$"
+    assert.equal("a\27[31m'\n.qasm", command.shell("bash -c " .. command.quote("printf %s " .. word)).out)
   end)
 end)
 

@@ -320,6 +320,12 @@ describe("the command itself", function()
     assert.is_true(os.time() - started_at < 20)   -- an outage is borne for 30 s
   end)
 
+  it("reads expressions whose whole numbers are too large for an integer", function()
+    for _, word in ipairs { "10000000000*10000000000", "1e20" } do
+      assert.matches("ry(1e+20)", assert_ok(run("convert", "rotation.qasm", "--param", "theta=" .. word)), 1, true)
+    end
+  end)
+
   it("reads expressions over pi", function()
     for word, expected in pairs { ["pi"] = "1 10\n", ["2*pi - pi/1"] = "1 10\n", ["0*sqrt(2)"] = "0 10\n" } do
       assert.equal(expected, assert_ok(run("run", "rotation.qasm", "--param", "theta=" .. word, "--address", "embedded",

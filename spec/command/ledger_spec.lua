@@ -39,6 +39,14 @@ describe("what the command submits", function()
     assert.equal("Only the newest 2; --limit 0 prints all.\n", result.err)
   end)
 
+  it("is nothing, where no server was reached", function()
+    local words = { "submit", "bell.qasm", "--address", "unix:" .. desk.folder .. "/nowhere", "--timeout", "1" }
+    local environment = { XDG_STATE_HOME = desk.folder .. "/state" }
+    assert.equal(3, command.run(words, { folder = desk.folder, environment = environment }).code)
+    local result = command.run({ "jobs" }, { environment = environment })
+    assert.same({ 0, "", "No job was submitted from here yet.\n" }, { result.code, result.out, result.err })
+  end)
+
   it("shows the state that a later command has seen", function()
     desk:open()
     local id = assert_ok(run("submit", "bell.qasm")):match "%S+"
@@ -91,7 +99,9 @@ end)
 describe("a name of a database with a password", function()
   it("is refused on the command line, and not shown", function()
     for _, name in ipairs { "postgresql://ada:geheim@h/lab", "postgres://h/lab?password=geheim",
-      "host=h password=geheim", "postgresql://h/lab?p%61ssword=geheim", "postgresql://h/lab?sslpassword=geheim" } do
+      "host=h password=geheim", "postgresql://h/lab?p%61ssword=geheim", "postgresql://h/lab?sslpassword=geheim",
+      "Postgresql://ada:geheim@h/lab", "postgresql://ada:geh?eim=geheim@h/lab", "host=h Password=geheim",
+      "dbname=postgresql://ada:geheim@h/lab" } do
       for _, words in ipairs { { "jobs", "--ledger", name }, { "journal", name }, { "report", name },
         { "batch", "bell.qasm", "--journal", name } } do
         local result = run(table.unpack(words))
@@ -103,6 +113,24 @@ describe("a name of a database with a password", function()
   end)
 end)
 
+describe("a word that the library does not take", function()
+  it("is a wrong command line, told in a line", function()
+    command.write_file(desk.folder .. "/bell.qasm", command.bell)
+    for _, words in ipairs { { "jobs", "--ledger", "" }, { "jobs", "--ledger", "postgresql://h/lab?batch=b" },
+      { "journal", "postgresql://h/lab?batch=" }, { "batch", "bell.qasm", "--dry-run", "--journal", "" },
+      { "batch", "bell.qasm", "--address", "embedded", "--journal", "postgresql://h:port/lab" },
+      { "run", "bell.qasm", "--address", "embedded", "--label", "\xff" },
+      { "batch", "bell.qasm", "--address", "embedded", "--label", ("x"):rep(1001) },
+      { "run", "bell.qasm", "--address", "embedded", "--backend", "\xff" } } do
+      local result = run(table.unpack(words))
+      assert.equal(2, result.code, result.err)
+      assert.matches("^arvak: [%w_]+: got [^\n]*\n$", result.err)
+    end
+    local result = run("run", "bell.qasm", "--address", "embedded", "--label", "\xff", "--format", "json")
+    assert.matches('^{"error":{"kind":"usage","message":"label: got ', result.out)
+  end)
+end)
+
 describe("arvak batch --dry-run", function()
   local function write_circuits(first, last)
     os.execute("mkdir -p " .. command.quote(desk.folder .. "/c"))
@@ -110,6 +138,21 @@ describe("arvak batch --dry-run", function()
   end
 
   local function plan(...) return run("batch", "c", "--journal", "run.db", "--dry-run", ...) end
+
+  it("takes a journal that the batch would make as empty, and looks at any other at once", function()
+    write_circuits(1, 2)
+    local function plan_with(name) return command.shell("timeout 20 " .. command.line({ "batch", "c", "--journal", name,
+      "--dry-run" }, desk:environment()) .. " < /dev/null", desk.folder) end
+    command.shell("touch empty.db; ln -s nothing.db dangling.db; ln -s loop.db loop.db; mkfifo fifo.db", desk.folder)
+    for _, name in ipairs { "empty.db", "dangling.db", "a=b.db" } do
+      assert.equal("0 kept, 0 followed, 2 to send, 0 unknown\n", plan_with(name).out, name)
+    end
+    for name, why in pairs { ["loop.db"] = "Too many levels", ["fifo.db"] = "it is no regular file" } do
+      local result = plan_with(name)
+      assert.equal(1, result.code)
+      assert.matches(why, result.err)
+    end
+  end)
 
   it("says what a batch would do, and does nothing, without a server", function()
     write_circuits(1, 3)

@@ -106,6 +106,14 @@ local function documented(name)
   return names
 end
 
+local function plan_with(manager, options)
+  local path = os.tmpname()
+  assert(manager:execute_batch({}, "simulator", { journal = path }))
+  local journal <close> = assert(arvak.journal(path))
+  os.remove(path)
+  journal:plan({}, "simulator", options)
+end
+
 -- Calls that take options, by the class that describes them. Each gets one that nobody knows.
 local function calls(client, manager, server)
   local bad = { ["no such option"] = true }
@@ -136,6 +144,7 @@ local function calls(client, manager, server)
     ["arvak.wait_all_options"] = function() manager:wait_all({}, bad) end,
     ["arvak.as_completed_options"] = function() manager:as_completed({}, bad) end,
     ["arvak.manager_map_options"] = function() manager:map(print, {}, bad) end,
+    ["arvak.plan_options"] = function() plan_with(manager, bad) end,
     ["arvak.driver"] = function() arvak.attach(bad) end,
     ["arvak.read_options"] = function() arvak.circuit.from_qasm(bell, bad) end,
     ["arvak.lower_options"] = function() arvak.circuit.new(1):lowered(bad) end,

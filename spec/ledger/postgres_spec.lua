@@ -86,6 +86,17 @@ describe("a ledger in PostgreSQL", function()
     assert.equal(i + 1, #ledgers.items(name))
   end)
 
+  it("notes the first job after its idle session was ended, though no other follows", function()
+    assert(client:submit_qasm(bell, "simulator", { label = "first" }))
+    ledgers.settle(client)
+    database:sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+      .. "AND backend_type = 'client backend'")
+    assert(client:submit_qasm(bell, "simulator", { label = "second" }))
+    ledgers.settle(client)
+    assert.equal(0, client:stats().ledger.lost)
+    assert.equal(1, #ledgers.items(name, { label = "second" }))
+  end)
+
   it("says that nobody has noted a job, or that the database is not there", function()
     local ledger, err = arvak.ledger(name)
     assert.is_nil(ledger)

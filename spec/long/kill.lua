@@ -28,7 +28,12 @@ local function run(server, path, transport, on_unknown, seconds)
 end
 
 local function each_item(path, fn)
-  local journal <close> = arvak.journal(path)
+  local opened, err
+  helper.eventually(function()   -- a process that was killed lets go of its lock a moment after its output has ended
+    opened, err = arvak.journal(path)
+    return opened or err.kind ~= "in_use"
+  end)
+  local journal <close> = opened
   if not journal then return end   -- killed before there was one
   for item in journal:items() do fn(item) end
 end

@@ -20,10 +20,17 @@ local secrets = { password = true, sslpassword = true }
 
 local function is_url(text) return string.find(text, "^postgresql://") or string.find(text, "^postgres://") end
 
+-- Whether somebody meant a name of PostgreSQL, and maybe a password is in it, though libpq would not read it so.
+local function is_meant(text)
+  local small = string.lower(text)
+  return string.find(small, "^%s*[%w:+.-]*postgres[%w:+.-]*:/") ~= nil
+    or string.find(small, "^%s*%l[%w_]*%s*=.*%f[%w]password%s*=") ~= nil
+end
+
 -- Whether a text names a database of PostgreSQL, and not a file. A file of such a name is written "./host=x".
 function M.is_name(text)
   local first = string.match(text, "^%s*(%l[%l_]*)%s*=")
-  return is_url(text) ~= nil or (first ~= nil and keywords[first] == true)
+  return is_url(text) ~= nil or (first ~= nil and keywords[first] == true) or is_meant(text)
 end
 
 -- %41 is A. nil: no such code, or a NUL.
@@ -43,10 +50,21 @@ end
 
 -- ---- URLs
 
+-- Whether no host of these, of which none has a user before it, has anything but a number as its port.
+local function has_ports(hosts)
+  for host in string.gmatch(hosts, "[^,]+") do
+    local port = string.match(host, "^%[[^%]]*%]:(.*)$") or string.match(host, "^[^%[:][^:]*:(.*)$")
+      or string.match(host, "^:(.*)$")
+    if port and string.find(port, "%D") then return false end
+  end
+  return true
+end
+
 -- The part between :// and the first / or ?, with the password known: the user's part as it may be shown, or nil and
 -- what is wrong.
 local function read_authority(name, authority)
   local user, host = string.match(authority, "^([^@]*)@(.*)$")
+  if not has_ports(host or authority) then return nil, "a port is no number; a user and password end with @" end
   if not user then return authority end
   if string.find(host, "@", 1, true) then return nil, "an @ in a user or password is written %40" end
   local word, password = string.match(user, "^([^:]*):(.*)$")
@@ -55,6 +73,11 @@ local function read_authority(name, authority)
   note_secret(name, decode(password))
   return word .. ":" .. HIDDEN .. "@" .. host
 end
+
+-- Another name inside of this one: nobody would look for a password there.
+local HELD_URL = "dbname holds a URL"
+
+local function holds_url(key, value) return key == "dbname" and string.find(value, "://", 1, true) ~= nil end
 
 local function read_parameter(name, pair, kept, shown)
   local key, value = string.match(pair, "^([^=]*)=(.*)$")
@@ -65,6 +88,7 @@ local function read_parameter(name, pair, kept, shown)
     name.batch = plain
     return
   end
+  if holds_url(key, plain) then return HELD_URL end
   kept[#kept + 1] = pair
   name.has[key] = true
   if secrets[key] then
@@ -77,9 +101,13 @@ end
 
 local function read_url(name, text)
   local scheme, rest = string.match(text, "^(postgres%l*://)(.*)$")
+  if not scheme then return "a URL begins with postgresql://" end
   local authority, path = string.match(rest, "^([^/?]*)(.*)$")
   local place, query = string.match(path, "^([^?]*)%??(.*)$")
   if string.find(place, "@", 1, true) then return "a / in a user or password is written %2F, an @ in a name %40" end
+  if string.find(string.match(rest, "^[^/]*"), "%?.*@") then
+    return "a ? in a user or password is written %3F, an @ behind a host %40"
+  end
   local shown_authority, problem = read_authority(name, authority)
   if not shown_authority then return problem end
   local kept, shown = {}, {}
@@ -130,6 +158,7 @@ local function read_pairs(name, text)
     local value
     value, at = read_value(text, from)
     if not value then return "a value is not closed, or has a quote or backslash outside of '…'" end
+    if holds_url(key, value) then return HELD_URL end
     if key == "batch" then
       name.batch = value
     else
@@ -152,8 +181,8 @@ Name.__index = Name
 function M.parse(text)
   local name = setmetatable({ secrets = {}, has = {} }, Name)
   if string.find(text, "[%z\1-\31\127]") then return nil, "it has a control character" end
-  local problem
-  if is_url(text) then problem = read_url(name, text) else problem = read_pairs(name, text) end
+  local read = (is_url(text) or string.find(text, "^%s*[^=/]*:/")) and read_url or read_pairs
+  local problem = read(name, text)
   if problem then return nil, problem end
   table.sort(name.secrets, function(a, b) return #a > #b end)
   return name

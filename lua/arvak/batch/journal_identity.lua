@@ -73,7 +73,7 @@ function M.refusal(why, index)
   return string.format("it belongs to another batch (other circuits, shots or backend): %s%s", where, why)
 end
 
-function M.ends_early(count) return string.format("these are only %d", count) end
+function M.ends_early(count) return string.format("the journal has more circuits, these are only %d", count) end
 function M.is_longer(count) return string.format("the journal was made for %d; extend = true takes on more", count) end
 
 -- The first row whose circuit is not the list's: its place and why. rows(): slot and hash, in order.

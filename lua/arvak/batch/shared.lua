@@ -225,7 +225,7 @@ end
 -- more can come.
 local function is_due(self, now)
   local filling = self.filling
-  if filling.count == 0 then return next(self.claims.to_write) ~= nil and self.claims:waiting() == 0 end
+  if filling.count == 0 then return #self.claims:unwritten_hashes() > 0 and self.claims:waiting() == 0 end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= (self.due_at or 0) or self.run.inputs.open_count <= waiting
     or not filling.reasons:is_empty() or filling.ended:count() >= self.run.max_workers
@@ -259,6 +259,11 @@ function Shared:fail(err)
   self.run:stop(err)
 end
 
+-- When the ends of a batch that was stopped have waited for the database long enough, or nil.
+local function tells_at(self)
+  return self.state == "open" and self.run.stopped_by and not self:is_empty() and self.run.stops_at + LONGEST_END or nil
+end
+
 -- Says once that the database is away, when that has lasted: whoever looks at the program would see it hang.
 local function note_trouble(self, now)
   local since = self.link.member.away_since
@@ -281,6 +286,9 @@ end
 function Shared:turn(now)
   self.sends = false
   if self.state == "closed" or self.state == "failed" then return end
+  if now >= (tells_at(self) or math.huge) then
+    return self:fail(self.link:failure("cannot be written", self.link.last_problem))
+  end
   local err = self.link:turn(now)
   if err then return self:fail(err) end
   self.sends = self.state == "open" and self.link:may_send()
@@ -330,7 +338,10 @@ end
 function Shared:next_time()
   if self.state == "failed" or self.state == "closed" then return nil end
   local time = earliest(self.link:next_time(), self.reading:next_time())
-  if not self.on_its_way and self.link:is_up() then time = earliest(time, self.due_at) end
+  time = earliest(time, tells_at(self))
+  if self.due_at and self.link:may_begin() and not self.claims.mismatch then
+    time = earliest(time, math.max(self.due_at, self.link.not_before))
+  end
   return earliest(time, self.held_since and self.held_since + self.linger)
 end
 
@@ -380,25 +391,36 @@ function Shared:let_go()
   for _, group in ipairs { self.on_its_way or new_group(), self.filling } do tell_group(self, group) end
 end
 
--- The last transaction: what is known, then all that is still this worker's is free, and it has left.
-local function say_goodbye(self)
+-- The last transaction: what is known, then all that is still this worker's is free, and it has left. Returns what was
+-- noted in it.
+local function fill_goodbye(self, transaction, seq)
   local worker = self.link.member
-  local has_ended = false
-  self.link:write("leave", false, function(transaction, seq)
-    fill(self, transaction, seq)
-    transaction:add(sql.free_own, self.link.batch, worker.worker, worker.epoch)
-    transaction:add(sql.leave, worker.worker)
-  end, function() has_ended = true end)
-  return function() return has_ended end
+  local group = fill(self, transaction, seq)
+  transaction:add(sql.free_own, self.link.batch, worker.worker, worker.epoch)
+  transaction:add(sql.leave, worker.worker)
+  return group
 end
 
+-- Of who cannot wait.
+local function leave_at_once(self)
+  if not self.link:is_up() then return end
+  self.link:write_last(function(transaction, seq) fill_goodbye(self, transaction, seq) end)
+end
+
+-- Of who can: again where it was rolled back, within its time.
 local function finish(self)
-  local ends_at = core.now() + LONGEST_END
-  if self.link:wait_until_idle(self.run.tickets, ends_at) then
-    if not self.link:is_free(core.now()) then return end
-    say_goodbye(self)
-    self.link:wait_until_idle(self.run.tickets, ends_at)
+  local ends_at, tickets = core.now() + LONGEST_END, self.run.tickets
+  while self.link:wait_until_free(tickets, ends_at) do
+    local fate, group
+    self.link:write("leave", false, function(transaction, seq) group = fill_goodbye(self, transaction, seq) end,
+      function(became)
+        fate = became
+        if fate == "refused" then take_back(self, group) end
+      end)
+    self.link:wait_until_free(tickets, ends_at, function() return fate ~= nil end)
+    if fate ~= "refused" then return end
   end
+  leave_at_once(self)
 end
 
 -- Leaves the batch. waits: until the database knows, for some seconds at most. Idempotent.
@@ -407,8 +429,8 @@ function Shared:close(waits)
   local was_failed = self.state == "failed"
   if waits and not was_failed then
     finish(self)
-  elseif not was_failed and self.link:is_up() and self.link:is_free(core.now()) then
-    say_goodbye(self)
+  elseif not was_failed then
+    leave_at_once(self)
   end
   self.state = "closed"
   self.link:close(waits and not was_failed)

@@ -72,6 +72,9 @@ local function find_obstacle(row, claims, options)
     return string.format('its on_unknown is "%s", which is the same for all its programs', row.on_unknown)
   end
   local own, total = claims.own_total, row.total
+  if own and row.last_begun and row.last_begun > own and not total then
+    return string.format("it has at least %d circuits, these are %d", row.last_begun, own)
+  end
   if not own or not total or own == total or options.extend then return nil end
   if own < total then
     return string.format("it has %d circuits, these are %d; extend = true takes part in the first of them", total, own)

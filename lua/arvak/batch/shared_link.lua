@@ -139,7 +139,7 @@ function Link:part()
   local pending = self.pending
   self.pending = nil
   if self.member.state ~= "member" and self.member.state ~= "resyncing" then return end
-  self.member:part()
+  self.member:part(core.now())
   if self.connection then self.connection:beat(nil) end
   if pending then pending.done("parted") end
   self.on.parted()
@@ -239,6 +239,9 @@ local function on_written(self, write, outcome)
   write.done("refused")
 end
 
+-- Whether a write may begin, now or later, without anything coming before.
+function Link:may_begin() return self.member:is_free() end
+
 -- Whether a write may begin now.
 function Link:is_free(now) return self.member:is_free() and now >= self.not_before end
 
@@ -247,10 +250,18 @@ function Link:is_free(now) return self.member:is_free() and now >= self.not_befo
 -- After a cut there is no outcome; what the worker has then is told to on.held.
 function Link:write(kind, is_claim, fill_in, done)
   local transaction, seq = self.connection:transaction(), self.member:begin(kind)
+  self.is_leaving = kind == "leave"
   fill_in(transaction, seq)
   local write = { is_claim = is_claim, done = done }
   self.pending = write
   start(self, transaction, is_claim and "raw" or "write", true, function(outcome) on_written(self, write, outcome) end)
+end
+
+-- The last write of those who cannot wait, behind the one that is under way, if there is one: with it it fails.
+function Link:write_last(fill_in)
+  local transaction = self.connection:transaction()
+  fill_in(transaction, self.member:seq_after())
+  self.connection:hand_over(transaction, "write")
 end
 
 -- Adds what every turn begins with.
@@ -292,6 +303,7 @@ function Link:turn(now)
     end
   end
   local state = self.member.state
+  if state == "parted" and self.is_leaving then return end   -- its row is gone with its last words
   if state == "parted" and self.connection then self.member:rejoin() end
   if state == "parted" and not self.connection then self.member:lose(now) end
   if self.member:is_lost(now) then
@@ -324,11 +336,12 @@ function Link:close(waits)
   if waits then left:close() else left:leave(function() end) end
 end
 
--- Waits until nothing is under way, for so long at most: whether that is so.
-function Link:wait_until_idle(tickets, ends_at)
+-- Waits until a write may begin, or is_over() says so, for some time at most: whether that is so.
+function Link:wait_until_free(tickets, ends_at, is_over)
   while true do
     local err = self:turn(core.now())
-    if err or not self.pending and self.member.state == "member" then return not err end
+    if is_over and is_over() then return true end
+    if err or self:is_free(core.now()) then return not err end
     local left = ends_at - core.now()
     if left <= 0 or future.park(tickets, "execute_batch", math.min(left, RETRY)) == nil then return false end
   end

@@ -87,6 +87,9 @@ function Member:begin(kind)
   return self.seq + 1
 end
 
+-- That of a write that follows whatever is under way.
+function Member:seq_after() return (self.under_way and self.under_way.seq or self.seq) + 1 end
+
 function Member:commit()
   self.seq, self.under_way = self.under_way.seq, nil
 end
@@ -94,9 +97,10 @@ end
 -- The write was rolled back, for certain.
 function Member:refuse() self.under_way = nil end
 
--- Its row has another epoch.
-function Member:part()
+-- Its row has another epoch. Until it has a new one it is away.
+function Member:part(now)
   self.state, self.worker, self.under_way, self.parts = "parted", nil, nil, self.parts + 1
+  self.away_since = self.away_since or now
 end
 
 function Member:rejoin()

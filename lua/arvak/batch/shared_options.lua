@@ -20,13 +20,15 @@ local function check_lease(lease)
   end
 end
 
-local function check_name(journal)
-  local name, problem = dsn.parse(journal)
-  if not name then check.misuse("journal: a name of a database that cannot be read: %s", problem) end
+-- The name of a shared batch, parsed; what: of the argument.
+function M.check_name(text, what)
+  local name, problem = dsn.parse(text)
+  if not name then check.misuse("%s: got a name of a database that cannot be read: %s", what, problem) end
   local batch = name.batch
   if batch and (batch == "" or #batch > LONGEST_NAME or (utf8 and not utf8.len(batch))) then
-    check.misuse("journal: batch: got %s, expected 1 to %d bytes of UTF-8", core.describe(batch), LONGEST_NAME)
+    check.misuse("%s: got batch=%s, expected 1 to %d bytes of UTF-8", what, core.describe(batch), LONGEST_NAME)
   end
+  return name
 end
 
 -- Whether these options name a batch that is shared.
@@ -34,7 +36,7 @@ function M.is_shared(options) return options.journal ~= nil and dsn.is_name(opti
 
 function M.check(options)
   if M.is_shared(options) then
-    check_name(options.journal)
+    M.check_name(options.journal, "journal")
     check_lease(options.lease)
     check.seconds(options.reconnect, "reconnect", false)
     if options.share ~= nil and options.share ~= "all" and options.share ~= "mine" then

@@ -2,10 +2,9 @@
 -- Invariant: nothing is changed but by release, and that only as a takeover would.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local check = require "arvak.base.check"
 local connection = require "arvak.store.connection"
-local dsn = require "arvak.base.dsn"
 local errors = require "arvak.base.errors"
+local options = require "arvak.batch.shared_options"
 local sql = require "arvak.batch.shared_sql"
 
 local M = {}
@@ -37,12 +36,13 @@ function Shared:read(...)
   return found[1]
 end
 
+-- Its row; nil and what is wrong, and true where nothing is: there is no such batch yet.
 local function find_batch(self)
   local batch = self.name.batch or "default"
   local found, problem = ask(self, "read", { { sql.find_tables } })
   if not found then return nil, problem end
   local none = string.format("there is no batch %s", batch)
-  if not found[1][1].exist then return nil, none end
+  if not found[1][1].exist then return nil, none, true end
   found, problem = ask(self, "read", { { sql.read_format, batch } })
   if not found then return nil, problem end
   local format = found[1][1] and found[1][1].format
@@ -51,25 +51,28 @@ local function find_batch(self)
   end
   found, problem = ask(self, "read", { { sql.read_batch, batch } })
   if not found then return nil, problem end
-  return found[1][1], none
+  if not found[1][1] then return nil, none, true end
+  return found[1][1]
 end
 
 -- Opens a shared batch, and waits for it: what there is to read from, and its row; nil and an error.
 function M.open(text)
-  local name, problem = dsn.parse(text)
-  if not name then check.misuse("path: a name of a database that cannot be read: %s", problem) end
+  local name = options.check_name(text, "path")
   local self = setmetatable({ name = name, path = name.shown }, Shared)
+  local problem
   self.connection, problem = connection.open("postgres", name:conninfo_with("application_name", "arvak journal"),
     { purpose = "a journal" })
   if not self.connection then return nil, self:failure("cannot be opened", problem) end
-  local row
-  row, problem = find_batch(self)
+  local row, is_missing
+  row, problem, is_missing = find_batch(self)
   if row then
     self.batch = row.batch
     return self, row
   end
   self:close(true)
-  return nil, self:failure("cannot be read", problem)
+  local err = self:failure("cannot be read", problem)
+  err.is_missing = is_missing
+  return nil, err
 end
 
 -- A page of items after a slot, of a state or of all.

@@ -152,7 +152,11 @@ local function end_iterator(self)
   ask(self, "total", "raw", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
     { sql.cut_claims, batch }, { sql.shorten_claims, batch }, { sql.read_state, batch } }, function(outcome)
     self.has_cut = true
-    self:note_state(outcome[5][1])
+    local row, claims = outcome[5][1], self.claims
+    self:note_state(row)
+    if not row.total then
+      claims.mismatch = { own_total = claims.own_total, total = claims.own_total + 1, has_more = true }
+    end
     self.run:wake()
   end)
 end
@@ -245,8 +249,8 @@ local function stop(self, why, index)
 end
 
 local function count_of(mismatch)
-  return string.format("it has %d circuits, these are %s%d", mismatch.total, mismatch.is_at_least and "at least " or "",
-    mismatch.own_total)
+  return string.format("it has %s%d circuits, these are %s%d", mismatch.has_more and "at least " or "", mismatch.total,
+    mismatch.is_at_least and "at least " or "", mismatch.own_total)
 end
 
 -- Finds the row that differs, where there is one, and stops the batch.

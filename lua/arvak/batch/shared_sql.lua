@@ -65,12 +65,18 @@ M.read_format = "SELECT format FROM arvak_batch ORDER BY name = $1 DESC, format 
 M.insert_batch = [[INSERT INTO arvak_batch (name, format, backend_id, on_unknown, total) VALUES ($1, $2, $3, $4, $5)
   ON CONFLICT (name) DO NOTHING]]
 M.read_batch = [[SELECT batch, backend_id, on_unknown, total, next_slot,
+  (SELECT i.slot FROM arvak_item i WHERE i.batch = arvak_batch.batch AND i.state <> 'claimed'
+    ORDER BY i.slot DESC LIMIT 1) AS last_begun,
   EXTRACT(EPOCH FROM created_at)::bigint AS created_at FROM arvak_batch WHERE name = $1]]
+
+-- What was begun beyond an end shows that the batch goes on there: whoever ends before it is of another batch.
+local nothing_beyond = [[NOT EXISTS (SELECT 1 FROM arvak_item i
+  WHERE i.batch = $1 AND i.slot > $2::bigint AND i.state <> 'claimed')]]
 
 -- batch, the program's total, whether it may extend: a list says how many circuits there are, where nobody has yet, or
 -- where it may extend.
 M.set_total = [[UPDATE arvak_batch SET total = $2::bigint, next_slot = LEAST(next_slot, COALESCE(total, next_slot) + 1)
-  WHERE batch = $1 AND (total IS NULL OR ($3::boolean AND total < $2::bigint))]]
+  WHERE batch = $1 AND (total IS NULL OR ($3::boolean AND total < $2::bigint)) AND ]] .. nothing_beyond
 
 -- batch: an iterator that may extend has more circuits than the batch had, nobody knows how many.
 M.open_total = [[UPDATE arvak_batch SET next_slot = LEAST(next_slot, total + 1), total = NULL
@@ -156,8 +162,9 @@ M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND
   AND circuit_hash IS NOT NULL ORDER BY slot]]
 
 -- An iterator has ended: batch, its total. Then, each by itself, what was claimed beyond; all can be repeated.
-M.end_iterator = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL"
-M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total]]
+M.end_iterator = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL AND " .. nothing_beyond
+M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total
+  AND i.state = 'claimed']]
 M.cut_claims = [[DELETE FROM arvak_claim c USING arvak_batch b WHERE b.batch = $1 AND c.batch = $1
   AND c.first_slot > b.total]]
 M.shorten_claims = [[UPDATE arvak_claim c SET last_slot = b.total FROM arvak_batch b WHERE b.batch = $1 AND c.batch = $1

@@ -15,8 +15,12 @@ local SHOWN_FAILURES = 3
 
 -- ---- the command that goes on
 
+local function escape(character) return ("\\%03o"):format(character:byte()) end
+
+-- As a shell reads it; in one line, and with nothing that a terminal would act upon.
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
+  if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
@@ -88,15 +92,24 @@ local function tell_failures(r)
   if count > SHOWN_FAILURES then out.complain(("and %d more"):format(count - SHOWN_FAILURES)) end
 end
 
+local function tell_how_to_retry(options)
+  if not options.journal or options.retry_failed then return end
+  if text.is_postgres(options.journal) then
+    out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
+  else
+    out.note("To run what failed once more, add --retry-failed to the same command.")
+  end
+end
+
 local function tell_end(r, options)
   out.note("%d of %d circuits completed, %d failed", r.success_count, r.total_count, r.failure_count)
-  if r.failure_count == 0 then return end
+  if r.failure_count == 0 and not r.err then return end
   tell_failures(r)
   if r.err then
-    out.complain("stopped: " .. tostring(r.err))
-    tell_how_to_go_on(options)
-  elseif options.journal and not options.retry_failed then
-    out.note("To run what failed once more, add --retry-failed to the same command.")
+    out.complain("stopped: " .. ends.in_options(tostring(r.err)))
+    if #r.items > 0 then tell_how_to_go_on(options) end   -- else the journal was refused, and would be again
+  else
+    tell_how_to_retry(options)
   end
 end
 
@@ -119,6 +132,10 @@ end
 local function check_journal(options)
   text.check_database(options.journal, "--journal")
   if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
+  if options.retry_failed and options.journal and text.is_postgres(options.journal) then
+    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
+      .. "its name")
+  end
 end
 
 -- Whether the journal has an end for each of so many circuits, so that no server is needed.
@@ -132,20 +149,22 @@ end
 
 -- ---- a plan
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
+-- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text.
+local function is_new(err)
+  local message = tostring(err.message)
+  return err.is_missing or message:find ": No such file or directory$" or message:find ": it holds no batch$"
+end
+
+local function fresh_plan(inputs)
+  return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }
 end
 
 -- What the journal lets the batch do, and how many of what is kept have failed.
 local function make_plan(inputs, backend, options)
-  local name = options.journal
-  if not name or not (text.is_postgres(name) or exists(name)) then
-    return { total = #inputs, kept = 0, followed = 0, to_send = #inputs, unknown = 0, invalid = 0 }, 0
-  end
-  local journal, err = arvak.journal(name)
-  if not journal then ends.fail(err) end
+  local journal, err
+  if options.journal then journal, err = arvak.journal(options.journal) end
+  if err and not is_new(err) then ends.fail(err) end
+  if not journal then return fresh_plan(inputs), 0 end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })
   local failed = journal:counts().failed
@@ -170,7 +189,7 @@ local function print_plan_text(plan, id, failed, options)
   if not differs then return end
   local name = id and " (" .. out.printable(id) .. ")" or ""
   local place = differs.index and ("circuit %d%s: "):format(differs.index, name) or ""
-  out.write("The batch would be refused: ", place, differs.why, "\n")
+  out.write("The batch would be refused: ", place, ends.in_options(differs.why), "\n")
 end
 
 local function print_plan(inputs, backend, options)

@@ -54,17 +54,34 @@ local Stop = {}
 Stop.__index = Stop
 function Stop.__tostring(self) return self.message end
 
--- Ends the command with this code; the message, without a line of code before it, goes to standard error.
+-- What ends the command when it is raised: the code, and a message without a line of code before it.
+function M.new(code, message) return setmetatable({ code = code, message = message }, Stop) end
+
+-- Ends the command with this code; the message goes to standard error.
 function M.stop(code, format, ...)
-  local message = select("#", ...) > 0 and format:format(...) or format
-  error(setmetatable({ code = code, message = message }, Stop), 0)
+  error(M.new(code, select("#", ...) > 0 and format:format(...) or format), 0)
 end
 
 function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
+-- What the library names for programs, and how the command line says it.
+local words = { { "extend = true", "--extend" }, { 'on_unknown = "resubmit"', "--on-unknown resubmit" },
+  { "its on_unknown is", "its --on-unknown is" },
+  { "arvak.ledger reads", "arvak jobs --ledger reads" }, { "arvak.journal reads", "arvak journal reads" } }
+
+-- A message of the library, in the words of the command line.
+function M.in_options(message)
+  for _, pair in ipairs(words) do
+    local first, last = message:find(pair[1], 1, true)
+    if first then message = message:sub(1, first - 1) .. pair[2] .. message:sub(last + 1) end
+  end
+  return message
+end
+
 -- Ends the command with what the library said; subject stands before it, a file or a job. file: for a reader of JSON.
 function M.fail(err, subject, file)
   local text = type(err) == "table" and err.message or tostring(err)
+  text = M.in_options(text)
   if subject then text = subject .. ": " .. text end
   error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end

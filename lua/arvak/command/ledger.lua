@@ -86,12 +86,17 @@ local function first(items, limit)
   return next_item, function() return count == limit and items() ~= nil end
 end
 
--- The default ledger, if there is one.
+local function is_empty(path)
+  local file <close> = io.open(path, "rb")
+  return not file or file:seek "end" == 0
+end
+
+-- The default ledger, if there is one; a command that could send nothing leaves an empty file.
 local function find_default()
   local folder = default_folder()
   if not folder then ends.usage "--ledger: neither $XDG_STATE_HOME nor $HOME says where the ledger is" end
   local path = folder .. "/jobs.db"
-  return exists(path) and path or nil
+  return not is_empty(path) and path or nil
 end
 
 function M.jobs(options)

@@ -22,19 +22,41 @@ local function parse(arguments, version)
   ends.usage("%s\nTry: arvak%s --help", (tostring(options):gsub("^%l", string.lower)), name)
 end
 
+local function is_same_file(a, b)
+  if a == b then return true end
+  return os.execute(("test '%s' -ef '%s'"):format((a:gsub("'", "'\\''")), (b:gsub("'", "'\\''")))) == true
+end
+
+-- Ends the command where its results would replace what it reads, or its journal. Of a list only names are compared.
+local function check_output(options)
+  local output = options.output
+  if not output or output == "-" then return end
+  for _, name in ipairs { "journal", "ledger", "file", "source" } do
+    local given = options[name]
+    local is_read = type(given) == "string" and is_same_file(given, output)
+    for _, path in ipairs(type(given) == "table" and given or {}) do is_read = is_read or path == output end
+    if is_read then ends.usage("--output: %s is read: give the results a file of their own", output) end
+  end
+end
+
 local function prepare_output(options)
   local out = require "arvak.command.out"
   local screen = require "arvak.command.screen"
   out.set_quiet(options.quiet)
+  check_output(options)
   out.set_color(options.color, options.color == "auto" and screen.is_terminal(1))
   out.open(options.output)
   return out
 end
 
+-- What the library says of a word that it does not take, "label: got …": raised at a line of ours, which handed it on.
+local REFUSED_WORD = "^[^\n]*/command/[%l_]+%.lua:%d+: ([%w_.]+: got [^\n]*)$"
+
 -- What was raised, with a traceback where it is a defect of ours.
 local function note(caught)
   if type(caught) ~= "string" or ends.is_interrupt(caught) then return caught end
-  return debug.traceback(caught, 2)
+  local refused = caught:match(REFUSED_WORD)
+  return refused and ends.new(ends.codes.usage, refused) or debug.traceback(caught, 2)
 end
 
 local function run(arguments, version)
@@ -56,7 +78,8 @@ end
 -- The exit code for what was raised, which is told.
 local function complain(caught)
   if ends.is_interrupt(caught) then return ends.codes.interrupted end
-  io.stderr:write("arvak: ", ends.is_stop(caught) and caught.message or tostring(caught), "\n")
+  local out = require "arvak.command.out"
+  out.complain(ends.is_stop(caught) and caught.message or tostring(caught))
   return ends.is_stop(caught) and caught.code or ends.codes.failed
 end
 

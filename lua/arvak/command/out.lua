@@ -67,7 +67,8 @@ function M.note(format, ...)
   io.stderr:write(select("#", ...) > 0 and format:format(...) or format, "\n")
 end
 
-function M.complain(message) io.stderr:write("arvak: ", message, "\n") end
+-- Whoever quotes a name in the message need not mind what is in it.
+function M.complain(message) io.stderr:write("arvak: ", text.printable_lines(message), "\n") end
 
 -- ---- colour
 

@@ -36,11 +36,14 @@ function M.printable(text)
   return each_character(text, show_broken, show)
 end
 
+-- The same of each of its lines.
+function M.printable_lines(text) return (text:gsub("[^\n\t]+", M.printable)) end
+
 -- ---- names of databases
 
--- Whether a name is one of PostgreSQL's, and no file's.
-function M.is_postgres(name)
-  return name:find "^%s*postgres%l*://" ~= nil or name:find "^%s*%l[%l_]*%s*=" ~= nil
+-- Whether a name is one of PostgreSQL's, or is meant as one, and is no file's.
+local function is_postgres(name)
+  return name:lower():find "^%s*[%w:+.-]*postgres[%w:+.-]*:/" ~= nil or name:find "^%s*%a[%w_]*%s*=" ~= nil
 end
 
 local function decode(name)
@@ -49,9 +52,9 @@ end
 
 -- Ends the command when the name of a database holds a password: every user of the machine sees command lines.
 function M.check_database(name, option)
-  if not name or not M.is_postgres(name) then return end
-  local before = name:match "^[^?]*"
-  if before:find "^%s*%l+://[^@]*:[^@]*@" or decode(name):find "password%s*=" then
+  if not name or not is_postgres(name) then return end
+  local before, authority = name:match "^[^?]*", name:match "://([^/]*)" or ""
+  if before:find ":/+[^@]*:[^@]*@" or authority:find ":[^@]*@" or decode(name):lower():find "password%s*=" then
     ends.usage("%s: the name of the database holds a password, which others can see: put it into $PGPASSWORD, "
       .. "~/.pgpass or a service file", option)
   end

@@ -77,7 +77,7 @@ local NUMBER = { "%d+%.?%d*[eE][+-]?%d+", "%.%d+[eE][+-]?%d+", "%d+%.?%d*", "%.%
 function Reader:atom()
   for _, pattern in ipairs(NUMBER) do
     local number = self:take(pattern)
-    if number then return tonumber(number) end
+    if number then return tonumber(number) + 0.0 end   -- whole numbers of Lua wrap around
   end
   if self:take "%(" then
     local value = self:sum()
@@ -155,7 +155,8 @@ end
 function M.sweep(text)
   local name, from, to, count = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):(%d+)$"
   if name then from, to, count = M.expression(from), M.expression(to), math.tointeger(tonumber(count)) end
-  if name and from and to and count and count >= 1 then return { name, from, to, count } end
+  local span = from and to and to + 0.0 - from
+  if span and span - span == 0 and count and count >= 1 then return { name, from + 0.0, to + 0.0, count } end
   return nil, ("got '%s', expected name=from:to:count, such as theta=0:2*pi:64"):format(text)
 end
 

@@ -9,7 +9,8 @@
 --   busy       it has failed: a full disk, a lock           the same; its notes are lost
 --   busy       the guard has failed                         dead: the database is no ledger
 --   any        the database is lost, or cannot be opened    away: what was not written waits
---   away       a note, RETRY seconds later                  busy, with a new connection
+--   away       a note, RETRY seconds later; at once where   busy, with a new connection
+--              the connection had written before
 --   any        the database lets nobody in                  dead
 --   any        close, the end of the Lua state              dead: what waits is handed over, unless it was away or dead
 -- SPDX-License-Identifier: Apache-2.0
@@ -48,12 +49,20 @@ local function die(self, message)
   note_trouble(self, message, lost)
 end
 
--- The database is not there: what was not written waits for another connection.
+local connect, hand_over
+
+-- The database is not there: what was not written waits for another connection. One that has served before may have
+-- ended while nothing was to be noted: then the next one begins now, since no other note may follow.
 local function go_away(self, message)
   if self._state == "away" or self._state == "dead" then return end
   self._state, self._retry_at = "away", core.now() + RETRY
   self._connection:abandon()
   note_trouble(self, message, 0)
+  if not self._has_served then return end
+  self._has_served = false
+  local ok, err = connect(self)
+  if not ok then return note_trouble(self, err.message, 0) end
+  if #self._waiting > 0 then hand_over(self) end
 end
 
 -- The guard has failed: asks the database what it is instead.
@@ -98,8 +107,6 @@ local function next_transaction(self)
   return tx, notes
 end
 
-local hand_over
-
 local function go_on(self)
   if self._state ~= "busy" then return end
   self._state = "ready"
@@ -108,7 +115,7 @@ end
 
 local function on_written(self, notes)
   self._under_way = 0
-  self._noted = self._noted + #notes
+  self._noted, self._has_served = self._noted + #notes, true
   if not self._is_ours and self._state == "busy" then
     self._is_ours = true
     self._connection:start(transaction_of(self, self._place.dialect.improvements), "raw", function() end)
@@ -153,7 +160,7 @@ local function leave_rest(self)
 end
 
 -- Begins a connection: true, or nil and an error when the module is missing.
-local function connect(self)
+function connect(self)
   local place = self._place
   local connection, err = connections.start(place.kind, place.where, place.options, function(_, failure)
     if not failure then return end

@@ -20,7 +20,7 @@ function M.of(name, what)
       options = { purpose = "a ledger" } }
   end
   local parsed, problem = dsn.parse(name)
-  if not parsed then check.misuse("%s: the name of a PostgreSQL database: %s", what, problem) end
+  if not parsed then check.misuse("%s: got a name of a database that cannot be read: %s", what, problem) end
   if parsed.batch then check.misuse("%s: got batch=%s, but a ledger knows no batches", what, parsed.batch) end
   return { kind = "postgres", where = parsed.conninfo, dialect = dialect.postgres, shown = parsed.shown,
     hide = function(message) return parsed:hide(message) end,

@@ -27,15 +27,14 @@ local function is_same_file(a, b)
   return os.execute(("test '%s' -ef '%s'"):format((a:gsub("'", "'\\''")), (b:gsub("'", "'\\''")))) == true
 end
 
--- Ends the command where its results would replace what it reads, or its journal. Of a list only names are compared.
+-- Ends the command where its results would replace the journal or the ledger. A program is read whole before that.
 local function check_output(options)
-  local output = options.output
+  local output, is_of_journal = options.output, options.command == "journal" or options.command == "report"
   if not output or output == "-" then return end
-  for _, name in ipairs { "journal", "ledger", "file", "source" } do
-    local given = options[name]
-    local is_read = type(given) == "string" and is_same_file(given, output)
-    for _, path in ipairs(type(given) == "table" and given or {}) do is_read = is_read or path == output end
-    if is_read then ends.usage("--output: %s is read: give the results a file of their own", output) end
+  for _, path in pairs { options.journal or false, options.ledger or false, is_of_journal and options.file } do
+    if path and is_same_file(path, output) then
+      ends.usage("--output: %s is read: give the results a file of their own", output)
+    end
   end
 end
 

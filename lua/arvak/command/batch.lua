@@ -149,12 +149,12 @@ end
 
 -- ---- a plan
 
--- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text.
--- A database whose socket is missing says the same as a missing file, and is not new.
-local function is_new(err, name)
-  if text.is_postgres(name) then return err.is_missing end
+-- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text. A
+-- database whose socket is missing "cannot be opened", with the same end, and is not new.
+local function is_new(err)
   local message = tostring(err.message)
-  return message:find ": No such file or directory$" or message:find ": it holds no batch$"
+  return err.is_missing or message:find "cannot be read: No such file or directory$"
+    or message:find ": it holds no batch$"
 end
 
 local function fresh_plan(inputs)
@@ -165,7 +165,7 @@ end
 local function make_plan(inputs, backend, options)
   local journal, err
   if options.journal then journal, err = arvak.journal(options.journal) end
-  if err and not is_new(err, options.journal) then ends.fail(err) end
+  if err and not is_new(err) then ends.fail(err) end
   if not journal then return fresh_plan(inputs), 0 end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })

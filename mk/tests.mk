@@ -25,8 +25,11 @@ EMBED_CPP = $(BUILD)/examples/embed++
 SPECS     = $(sort $(call below,spec,%_spec.lua))
 ALL_TESTS = $(CORE_TESTS) $(SERVER_TESTS) $(STORE_TESTS) $(LUA_TESTS) $(SPECS)
 TESTS     = $(if $(T),$(foreach test,$(ALL_TESTS),$(if $(findstring $(T),$(test)),$(test))),$(ALL_TESTS))
-# These build, install, compare texts, compute in Lua alone or start a process for each line: once is enough.
-BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/%,$(SPECS)) spec/docs/meta_spec.lua \
+# These build, install, compare texts, compute in Lua alone, wait for databases and slow disks, or start a process for each
+# line: once is enough. The memory of what waits is checked by the tests in C beside them.
+BUILD_SPECS = $(filter spec/build/% spec/command/% spec/circuit/% spec/batch/shared_%,$(SPECS)) \
+  spec/store/cluster_spec.lua spec/store/postgres_faults_spec.lua spec/store/postgres_beats_spec.lua \
+  spec/store/slow_disk_spec.lua spec/batch/journal_slow_disk_spec.lua spec/docs/meta_spec.lua \
   spec/docs/protocol_spec.lua spec/docs/links_spec.lua spec/docs/blocks_spec.lua spec/docs/c_blocks_spec.lua \
   spec/docs/guide_spec.lua
 

@@ -27,6 +27,12 @@ describe("arvak batch with a journal in PostgreSQL", function()
     end
   end)
 
+  it("plans nothing where the database cannot be reached", function()
+    local result = batch("bell.qasm", "--journal", "postgresql:///lab?host=" .. desk.folder, "--dry-run")
+    assert.same({ 1, "" }, { result.code, result.out })
+    assert.matches("cannot be opened: .*No such file or directory", result.err)
+  end)
+
   it("says why the journal of other circuits is refused", function()
     desk:open()
     local journal = cluster:name("lab", { batch = "refused" })

@@ -50,7 +50,7 @@ function M.has_ended(process) return read(process):find "ended\n$" ~= nil end
 
 function M.signal(process, name) os.execute(("kill -%s %d 2>/dev/null"):format(name, process.pid)) end
 
--- Waits for its end: its output.
+-- Waits for its end: its output, without what it said of trouble on the way.
 function M.wait(process, seconds)
   local ends_at = os.time() + (seconds or 120)
   while not M.has_ended(process) do
@@ -58,7 +58,7 @@ function M.wait(process, seconds)
     arvak.sleep(0.02)
   end
   process.pipe:close()
-  return (read(process):gsub("ended\n$", ""))
+  return (read(process):gsub("ended\n$", ""):gsub("arvak: [^\n]*\n", ""))
 end
 
 -- What a process that ended well has told: status, successes, failures, unknown, what became of the slots, peak memory.

@@ -18,6 +18,7 @@ end
 local function element(value)
   if value == nil then return "NULL" end
   if type(value) ~= "string" then return tostring(value) end
+  if not string.find(value, '[%z\128-\255\\"]') then return '"' .. value .. '"' end
   if not is_text(value) then value = text.printable(value, true) end
   return '"' .. string.gsub(value, '[\\"]', "\\%0") .. '"'
 end
@@ -40,16 +41,14 @@ local function new_columns(count)
 end
 
 function Columns:add(...)
-  self.n = self.n + 1
-  for i = 1, self.count do
-    local value = select(i, ...)
-    self[i][self.n] = value
-  end
+  local n, values = self.n + 1, { ... }
+  self.n = n
+  for i = 1, self.count do self[i][n] = element(values[i]) end
 end
 
 function Columns:arrays()
   local list = {}
-  for i = 1, self.count do list[i] = M.array(self[i], self.n) end
+  for i = 1, self.count do list[i] = "{" .. table.concat(self[i], ",") .. "}" end
   return table.unpack(list)
 end
 

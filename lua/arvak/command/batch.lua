@@ -149,10 +149,12 @@ end
 
 -- ---- a plan
 
--- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text.
+-- Whether a journal cannot be read since the batch would make it. Of a file the library gives nothing but a text. A
+-- database whose socket is missing "cannot be opened", with the same end, and is not new.
 local function is_new(err)
   local message = tostring(err.message)
-  return err.is_missing or message:find ": No such file or directory$" or message:find ": it holds no batch$"
+  return err.is_missing or message:find "cannot be read: No such file or directory$"
+    or message:find ": it holds no batch$"
 end
 
 local function fresh_plan(inputs)

@@ -225,7 +225,7 @@ end)
 describe("an interrupted batch", function()
   it("of 2,000 circuits, by Ctrl-C twice and once by a kill, goes on with the command that it prints", function()
     desk:open { rate_limit = 100, max_concurrent_jobs = 100, max_queued_jobs = 1000,   -- as servers are by default
-      job_latency = 0.1 }
+      job_latency = 0.4 }   -- 8 s for all: none ends before its signal
     write_circuits(2000)
     local words = { "batch", "circuits", "--journal", "run.db", "-q", "-o", "out.csv" }
     for _ = 1, 2 do

@@ -450,7 +450,7 @@ describe("closing the client", function()
         end)
         assert.is_true(f:wait(TEST_TIMEOUT))
         -- A look that was under way may find the job canceled after cancel has said that its own answer was lost.
-        assert.is_true(answer[1] and f:canceled() or answer[2].kind == "closed")
+        assert.is_true(f:canceled() or not answer[1])
         assert.is_true(f:canceled() or f:exception().kind == "closed")
         client = arvak.connect(server.address)
         assert(client:wait_for_ready(TEST_TIMEOUT))

@@ -35,6 +35,9 @@ local ROWS = {
     1.0 },
   { "compares angles on the circle", "angle[4] a = 3 * pi / 2; if (2 * a < a) ry(0.4) q;", 0.4 },
   { "takes an angle without a size as a real number", "angle a = -0.6; ry(a / 2) q;", -0.3 },
+  { "counts a register beside an integer as one", '{ bit[3] b = "101"; ry((b | 8) * 0.1) q; }', 1.3 },
+  { "counts a register beside a negative integer as one",
+    '{ int[4] k = -2; bit[3] b = "001"; ry((k | b) * 0.1) q; }', -0.1 },
   { "takes ^ as xor", "ry((6 ^ 3) * 0.1) q;", 0.5 },
 }
 

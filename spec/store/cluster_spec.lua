@@ -35,7 +35,7 @@ describe("a cluster of the specs", function()
   it("ends with the program that has started it, however that ends", function()
     for _, rest in ipairs({ "c:freeze() error('x')", "os.exit(1)", "os.execute('kill -KILL $PPID')" }) do
       local folder, pid = run(rest)
-      helper.eventually(function() return not os.execute(("kill -0 %s 2>/dev/null"):format(pid)) end, 60)
+      helper.eventually(function() return clusters.is_over(pid) end, 60)
       os.execute("rm -rf " .. folder)
     end
   end)

@@ -114,8 +114,8 @@ local function status_of(self)
   return lines[8] and lines[8]:match("%S+")
 end
 
--- A process that has ended and was not waited for.
-local function is_over(pid)
+-- Whether a process has ended, even if nobody has waited for it: in a container there may be nobody who does.
+function M.is_over(pid)
   local file = io.open(("/proc/%s/stat"):format(pid))
   local state = file and file:read("a"):match("^%d+ %b() (%a)") or "Z"
   if file then file:close() end
@@ -149,7 +149,7 @@ function Cluster:launch()
     local status = status_of(self)
     if status == "ready" or status == "standby" then return self end
     socket.sleep(0.02)
-  until is_over(self.pid) or socket.gettime() > deadline
+  until M.is_over(self.pid) or socket.gettime() > deadline
   self:stop("immediate")
   error("the cluster does not start: " .. self:log())
 end

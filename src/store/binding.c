@@ -123,6 +123,7 @@ static int transaction_count(lua_State *L) {
   return 1;
 }
 
+/* Its end, by the collector or by a variable. */
 static int transaction_gc(lua_State *L) {
   transaction_box *box = lua_touserdata(L, 1);
   arvak__db_arena_fini(&box->tx.arena);
@@ -369,7 +370,7 @@ int arvak__db_open_module(lua_State *L, const arvak__db_driver *driver) {
                                            {"abandon", store_abandon},         {"beat", store_beat},
                                            {"touch", store_touch},             {"last_beat", store_last_beat},
                                            {NULL, NULL}};
-  static const luaL_Reg tx_meta[] = {{"__gc", transaction_gc}, {NULL, NULL}};
+  static const luaL_Reg tx_meta[] = {{"__gc", transaction_gc}, {"__close", transaction_gc}, {NULL, NULL}};
   static const luaL_Reg tx_methods[] = {
       {"add", transaction_add}, {"bytes", transaction_bytes}, {"count", transaction_count}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};

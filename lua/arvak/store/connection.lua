@@ -167,9 +167,12 @@ end
 
 function Connection:transaction() return self._store:transaction() end
 
--- Hands a transaction over, which is used up; on_end(outcome) is called in a step of the loop. mode: "write", "read" or
--- "raw"; is_beat: its first statement is a sign of life as well (see beat).
+-- Hands a transaction over, which is used up, also where this raises: what is made as a Lua state closes is never
+-- finalized.
+-- on_end(outcome) is called in a step of the loop. mode: "write", "read" or "raw"; is_beat: its first statement is a
+-- sign of life as well (see beat).
 function Connection:start(tx, mode, on_end, is_beat)
+  local _ <close> = tx
   if not self._store then error("the connection was closed", 2) end
   arm(self)
   self._pending[self._last + 1] = on_end
@@ -179,6 +182,7 @@ end
 
 -- The same, of whose outcome nobody will hear.
 function Connection:hand_over(tx, mode)
+  local _ <close> = tx
   if not self._store then return end
   self._pending[self._last + 1] = nil   -- of a start that has failed
   self._last = self._store:submit(tx, mode)

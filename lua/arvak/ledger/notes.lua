@@ -17,6 +17,7 @@
 local core = require "arvak.core"
 local connections = require "arvak.store.connection"
 local places = require "arvak.ledger.place"
+local raised = require "arvak.base.raised"
 local strays = require "arvak.async.strays"
 
 local M = {}
@@ -73,7 +74,7 @@ local function ask_why(self, message)
   tx:add(self._place.dialect.look)
   self._state = "dead"
   connection:start(tx, "read", function(outcome)
-    local ok, verdict = pcall(self._place.dialect.verdict, outcome.ok and outcome[1][1])
+    local ok, verdict = core.protect(self._place.dialect.verdict, outcome.ok and outcome[1][1])
     die(self, ok and verdict or message)
     connection:abandon()
   end)
@@ -142,11 +143,16 @@ end
 function hand_over(self)
   local tx, notes = next_transaction(self)
   self._state, self._under_way = "busy", #notes
-  local ok, err = pcall(self._connection.start, self._connection, tx, "write", function(outcome)
+  local ok, caught = xpcall(self._connection.start, raised.note, self._connection, tx, "write", function(outcome)
     if outcome.ok then on_written(self, notes) else on_failed(self, outcome, notes) end
   end)
   if ok then return end
+  local err, _, is_interrupt = raised.read(caught)
   self._state, self._under_way = "ready", 0
+  if is_interrupt then   -- Ctrl-C is for the program, and nothing that the ledger has met
+    self._lost = self._lost + #notes
+    error(err, 0)
+  end
   note_trouble(self, tostring(err), #notes)
 end
 

@@ -1,4 +1,4 @@
--- Random events against the decisions of a shared batch (shared_claims.lua, shared_member.lua): a database, a server
+-- Random events against the decisions of a shared batch (shared/claims.lua, shared/member.lua): a database, a server
 -- and a few programs in some lines each. Connections are cut with transactions in them, which are carried out late or
 -- never; workers are declared dead at any moment, alive or not, and programs die; check says what must hold.
 -- SPDX-License-Identifier: Apache-2.0
@@ -10,8 +10,8 @@ local function load(path)
   end }, { __index = _G })))()
 end
 
-local claims = load "lua/arvak/batch/shared_claims.lua"
-local member = load "lua/arvak/batch/shared_member.lua"
+local claims = load "lua/arvak/batch/shared/claims.lua"
+local member = load "lua/arvak/batch/shared/member.lua"
 
 local SLOTS, PROGRAMS, WIDTH, RANGE = 40, 3, 5, 4
 

@@ -14,7 +14,7 @@
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
-local identities = require "arvak.batch.journal_identity"
+local identities = require "arvak.batch.journal.identity"
 local inputs = require "arvak.batch.inputs"
 local journal = require "arvak.batch.journal"
 local queue = require "arvak.base.queue"

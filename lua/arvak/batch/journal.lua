@@ -18,11 +18,11 @@
 -- Rows of an earlier run are read beside all that: a page is asked for, and is there some turns later.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local database = require "arvak.batch.journal_database"
-local dialect = require "arvak.batch.journal_dialect"
-local identities = require "arvak.batch.journal_identity"
-local place = require "arvak.batch.journal_place"
-local rows = require "arvak.batch.journal_rows"
+local database = require "arvak.batch.journal.database"
+local dialect = require "arvak.batch.journal.dialect"
+local identities = require "arvak.batch.journal.identity"
+local place = require "arvak.batch.journal.place"
+local rows = require "arvak.batch.journal.rows"
 
 local M = {}
 

@@ -3,9 +3,9 @@
 -- Invariant: one look is under way at a time; what it finds is told to the claims, and ends of others to the run.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
-local identities = require "arvak.batch.journal_identity"
-local shared_rows = require "arvak.batch.shared_rows"
-local sql = require "arvak.batch.shared_sql"
+local identities = require "arvak.batch.journal.identity"
+local shared_rows = require "arvak.batch.shared.rows"
+local sql = require "arvak.batch.shared.sql"
 
 local M = {}
 

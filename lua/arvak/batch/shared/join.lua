@@ -2,7 +2,7 @@
 -- batch or makes it, and gets a row.
 -- Invariant: nothing is written to a batch of another format, another backend or another on_unknown.
 -- SPDX-License-Identifier: Apache-2.0
-local sql = require "arvak.batch.shared_sql"
+local sql = require "arvak.batch.shared.sql"
 
 local M = {}
 

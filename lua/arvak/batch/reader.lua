@@ -3,15 +3,15 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local check = require "arvak.base.check"
-local database = require "arvak.batch.journal_database"
-local dialect = require "arvak.batch.journal_dialect"
+local database = require "arvak.batch.journal.database"
+local dialect = require "arvak.batch.journal.dialect"
 local dsn = require "arvak.base.dsn"
 local entries = require "arvak.streams.entries"
-local identities = require "arvak.batch.journal_identity"
-local place = require "arvak.batch.journal_place"
-local plans = require "arvak.batch.journal_plan"
-local rows = require "arvak.batch.journal_rows"
-local shared = require "arvak.batch.shared_reader"
+local identities = require "arvak.batch.journal.identity"
+local place = require "arvak.batch.journal.place"
+local plans = require "arvak.batch.journal.plan"
+local rows = require "arvak.batch.journal.rows"
+local shared = require "arvak.batch.shared.reader"
 
 local M = {}
 

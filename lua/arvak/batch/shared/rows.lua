@@ -3,8 +3,8 @@
 -- Invariant: an array is a text that PostgreSQL reads back as the same values; what it cannot hold (NUL bytes, bytes
 -- that are no UTF-8) is escaped.
 -- SPDX-License-Identifier: Apache-2.0
-local rows = require "arvak.batch.journal_rows"
-local sql = require "arvak.batch.shared_sql"
+local rows = require "arvak.batch.journal.rows"
+local sql = require "arvak.batch.shared.sql"
 local text = require "arvak.base.text"
 
 local M = {}

@@ -4,8 +4,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local entries = require "arvak.streams.entries"
-local identities = require "arvak.batch.journal_identity"
-local claims = require "arvak.batch.shared_claims"
+local identities = require "arvak.batch.journal.identity"
+local claims = require "arvak.batch.shared.claims"
 
 local M = {}
 

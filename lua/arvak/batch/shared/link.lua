@@ -7,9 +7,9 @@ local core = require "arvak.core"
 local connection = require "arvak.store.connection"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
-local member = require "arvak.batch.shared_member"
+local member = require "arvak.batch.shared.member"
 local queue = require "arvak.base.queue"
-local sql = require "arvak.batch.shared_sql"
+local sql = require "arvak.batch.shared.sql"
 
 local M = {}
 

@@ -4,8 +4,8 @@
 local core = require "arvak.core"
 local connection = require "arvak.store.connection"
 local errors = require "arvak.base.errors"
-local options = require "arvak.batch.shared_options"
-local sql = require "arvak.batch.shared_sql"
+local options = require "arvak.batch.shared.options"
+local sql = require "arvak.batch.shared.sql"
 
 local M = {}
 

@@ -7,7 +7,7 @@ local connection = require "arvak.store.connection"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
 local json = require "arvak.base.json"
-local place = require "arvak.batch.journal_place"
+local place = require "arvak.batch.journal.place"
 
 local M = {}
 

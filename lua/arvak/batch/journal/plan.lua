@@ -4,9 +4,9 @@
 local core = require "arvak.core"
 local check = require "arvak.base.check"
 local entries = require "arvak.streams.entries"
-local identities = require "arvak.batch.journal_identity"
+local identities = require "arvak.batch.journal.identity"
 local inputs = require "arvak.batch.inputs"
-local rows = require "arvak.batch.journal_rows"
+local rows = require "arvak.batch.journal.rows"
 
 local M = {}
 

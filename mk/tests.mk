@@ -138,7 +138,7 @@ repeat:
 	@$(SUBMAKE) all tests
 	@$(RUN) tools/repeat.sh $(TESTS)
 
-#: make check-long    hours: SEED's random tests, 200 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
+#: make check-long    hours: SEED's random tests, 300 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
 check-long: FUZZ_SECONDS = 1800
 CROWD       = CROWD_PLUGINS=50 CROWD_SECONDS=60
 check-long:
@@ -152,6 +152,8 @@ check-long:
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
+	@$(RUN) $(LUA) spec/long/shared_kill.lua $(SEED)
+	@for run in model outage stop many; do $(RUN) $(LUA) spec/long/shared_$$run.lua || exit 1; done
 	@$(RUN) $(LUA) spec/long/fuzz_circuits.lua $(SEED)
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz-plugin fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done

@@ -147,6 +147,7 @@ local function exponent(env, modifier)
   env.divides_exactly = true
   local value, kind = evaluate.evaluate(env, modifier[2])
   env.divides_exactly = false
+  values.check_size(value, kind, modifier.at)
   if kind.kind ~= "int" and kind.kind ~= "uint" then value = values.real(value, kind, modifier.at) end
   if type(value) == "table" then values.need(modifier.at, value, "the exponent") end
   return math.tointeger(value) or value

@@ -352,6 +352,7 @@ local function bind_value(env, parameter, argument, node)
   return function()
     local target = parameter.type[1] == "array" and array_kind(env, parameter, kind, argument.at)
       or evaluate.type(env, parameter.type)
+    evaluate.check_literal(argument, target)
     if target.kind == "bits" and kind.kind == "bits" and target.n ~= kind.n then
       fault.raise(argument.at, "%d bits for %s, expected %d", kind.n, parameter.name, target.n)
     end

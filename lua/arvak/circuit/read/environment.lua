@@ -202,9 +202,9 @@ local function join(self, kind, name, yes, no, branch)
   local target = self:variable(name, kind)
   local block = self.block
   self.block = branch.yes
-  self:emit({ form.ASSIGN, target, yes }, branch.node)
+  self:emit({ form.ASSIGN, target, values.exact(yes, kind, branch.node.at) }, branch.node)
   self.block = branch.no
-  self:emit({ form.ASSIGN, target, no }, branch.node)
+  self:emit({ form.ASSIGN, target, values.exact(no, kind, branch.node.at) }, branch.node)
   self.block = block
   return { "var", target.var }
 end

@@ -52,16 +52,20 @@ end
 local function popcount(x, kind, at)
   if kind.kind == "angle" and kind.width then kind = values.UINT end
   if kind.kind ~= "bits" then
+    local width = values.width(kind)
     x = values.integer(x, kind, at)
-    if type(x) == "table" then return values.node(at, "popcount", x), INT end
-    x = values.integer_to_bits(x, 64)
+    if type(x) == "table" then
+      if kind.kind == "int" then x = values.wrap(x, values.type("uint", width), at) end
+      return values.node(at, "popcount", x), INT
+    end
+    x = values.integer_to_bits(x, width)
   end
   local count, measured = 0, nil
   for i = 0, x.n - 1 do
     if type(x[i]) == "table" then measured = true else count = count + x[i] end
   end
   if not measured then return count, INT end
-  if x.n <= 62 then return values.node(at, "popcount", values.bits_to_integer(x, at)), INT end
+  if x.n <= 64 then return values.node(at, "popcount", values.bits_to_integer(x, at)), INT end
   local sum = count
   for i = 0, x.n - 1 do
     if type(x[i]) == "table" then sum = values.node(at, "+", x[i], sum) end
@@ -71,13 +75,14 @@ end
 
 local function rotation(sign)
   return function(x, kind, by, by_kind, at)
-    by = values.integer(by, by_kind, at)
+    by, by_kind = values.integer(by, by_kind, at)
     if type(by) == "table" then values.refuse_measured(at) end
+    values.check_size(by, by_kind, at)
     if kind.kind == "bits" then return operators.rotate_bits(x, sign * by) end
     local width = kind.width
     if not width then fault.raise(at, "got a value of type %s, expected a register of bits", kind.name) end
     local bits = operators.rotate_bits(values.integer_to_bits(x, width, at), sign * by)
-    return values.bits_to_integer(bits, at), kind
+    return values.wrap(values.bits_to_integer(bits, at), kind, at), kind
   end
 end
 

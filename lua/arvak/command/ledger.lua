@@ -2,6 +2,7 @@
 -- Invariant: a ledger that cannot be kept makes no command fail or wait.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
+local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local text = require "arvak.command.text"
@@ -34,8 +35,7 @@ function M.default()
   if not folder then return nil end
   local path = folder .. "/jobs.db"
   if exists(path) then return path end
-  local quoted = "'" .. folder:gsub("'", "'\\''") .. "'"
-  return os.execute("mkdir -p -m 700 -- " .. quoted .. " 2>/dev/null") and path or nil
+  return os.execute("mkdir -p -m 700 -- " .. text.shell_word(folder) .. " 2>/dev/null") and path or nil
 end
 
 -- Options of a client with which its jobs are noted, where that is possible.
@@ -101,7 +101,7 @@ end
 
 function M.jobs(options)
   local name = options.ledger or find_default()
-  if options.ledger then text.check_database(name, "--ledger") end
+  if options.ledger then database.check(name, "--ledger") end
   if not name then
     printers[options.format](function() end)
     out.note "No job was submitted from here yet."

@@ -24,7 +24,8 @@ end
 
 local function is_same_file(a, b)
   if a == b then return true end
-  return os.execute(("test '%s' -ef '%s'"):format((a:gsub("'", "'\\''")), (b:gsub("'", "'\\''")))) == true
+  local text = require "arvak.command.text"
+  return os.execute(("test %s -ef %s"):format(text.shell_word(a), text.shell_word(b))) == true
 end
 
 -- Ends the command where its results would replace the journal or the ledger. A program is read whole before that.

@@ -11,39 +11,66 @@ local M = {}
 
 -- ---- one program
 
-local function read_text(path)
-  if path == "-" then return io.read "a", "standard input" end
-  local file, message = io.open(path, "rb")
-  if not file then ends.stop(ends.codes.failed, "%s", message) end
-  local text, problem = file:read "a"
-  file:close()
-  if not text then ends.stop(ends.codes.failed, "%s: %s", path, tostring(problem)) end
-  return text, path
+local MOST_BYTES = 256 * 1024 * 1024   -- of a text; a device may have no end
+local CHUNK = 1024 * 1024   -- bytes
+
+-- All of a file, or nil and what is wrong.
+local function read_bounded(file)
+  local parts, size = {}, 0
+  while true do
+    local part, problem = file:read(CHUNK)
+    if problem then return nil, problem end
+    if not part then return table.concat(parts) end
+    parts[#parts + 1], size = part, size + #part
+    if size > MOST_BYTES then return nil, ("got more than %d MB of text"):format(MOST_BYTES >> 20) end
+  end
 end
 
--- The circuit in a file, or nil and an error of the library.
-function M.load(path)
+-- What is in a file, which is opened once: a FIFO gives it once. path: as it was given, - is standard input.
+local function read_text(path)
+  local name, file, message = "standard input", io.stdin, nil
   if path ~= "-" then
-    local file = io.open(path, "rb")
-    if file then
-      file:close()
-      return arvak.circuit.load(path)
-    end
+    name = path
+    file, message = io.open(path, "rb")
   end
+  if not file then ends.stop(ends.codes.failed, "%s", message) end
+  local text, problem = read_bounded(file)
+  if file ~= io.stdin then file:close() end
+  if not text then ends.stop(ends.codes.failed, "%s: %s", name, problem) end
+  return text, name
+end
+
+-- All of standard input.
+function M.input() return (read_text "-") end
+
+-- The circuit in a file, or nil and an error of the library. Includes are looked for beside it.
+function M.load(path)
   local text, name = read_text(path)
-  return arvak.circuit.from_qasm(text, { name = name })
+  return arvak.circuit.from_qasm(text, { name = name, include_path = { path:match "^.*/" or "./" } })
 end
 
 -- ---- parameters
 
 -- name → value of a list of { name, value }.
-function M.values(list)
+local function values_of(list)
   local values = {}
-  for _, pair in ipairs(list or {}) do
-    if values[pair[1]] then ends.usage("--param: %s is given twice", pair[1]) end
-    values[pair[1]] = pair[2]
-  end
+  for _, pair in ipairs(list) do values[pair[1]] = pair[2] end
   return values
+end
+
+-- Ends the command where two of these name the same parameter.
+local function check_once(list, option)
+  local seen = {}
+  for _, pair in ipairs(list) do
+    if seen[pair[1]] then ends.usage("%s: %s is given twice", option, pair[1]) end
+    seen[pair[1]] = true
+  end
+end
+
+-- name → value of --param.
+function M.values(list)
+  check_once(list, "--param")
+  return values_of(list)
 end
 
 -- The circuit with these parameters, of which it may lack some. Complains of those that nothing binds. used: gets the
@@ -84,15 +111,43 @@ end
 
 -- ---- sweeps
 
-local function sweep_points(sweeps)
+-- Ends the command where a parameter has two values, or there would be more points than a batch may have circuits.
+local function check_sweeps(sweeps, given)
+  check_once(sweeps, "--sweep")
+  local total = 1
+  for _, sweep in ipairs(sweeps) do
+    local name, count = sweep[1], sweep[4]
+    if given[name] then ends.usage("--sweep: %s is given by --param as well: give it once", name) end
+    if count > words.MOST_CIRCUITS // total then
+      ends.usage("--sweep: the counts multiply to more than %d circuits, which is the most of one batch",
+        words.MOST_CIRCUITS)
+    end
+    total = total * count
+  end
+end
+
+-- The values of a sweep, each another one.
+local function values_between(name, from, to, count)
+  local values = { from }
+  for i = 1, count - 1 do
+    values[i + 1] = from + (to - from) * i / (count - 1)
+    if values[i + 1] == values[i] then
+      ends.usage("--sweep: there are no %d different numbers for %s between %s and %s", count, name,
+        text_of.number(from), text_of.number(to))
+    end
+  end
+  return values
+end
+
+local function sweep_points(sweeps, given)
+  check_sweeps(sweeps, given)
   local points = { {} }
-  for _, sweep in ipairs(sweeps or {}) do
-    local name, from, to, count = table.unpack(sweep)
-    local more = {}
+  for _, sweep in ipairs(sweeps) do
+    local values, more = values_between(table.unpack(sweep)), {}
     for _, point in ipairs(points) do
-      for i = 0, count - 1 do
+      for _, value in ipairs(values) do
         local next_point = { table.unpack(point) }
-        next_point[#next_point + 1] = { name, count == 1 and from or from + (to - from) * i / (count - 1) }
+        next_point[#next_point + 1] = { sweep[1], value }
         more[#more + 1] = next_point
       end
     end
@@ -101,32 +156,43 @@ local function sweep_points(sweeps)
   return points
 end
 
-local function point_name(point)
+-- A name with the values of a list of { name, value }: name?a=1,b=2.
+local function with_point(name, point)
   local parts = {}
   for i, pair in ipairs(point) do parts[i] = ("%s=%s"):format(pair[1], text_of.number(pair[2])) end
-  return table.concat(parts, ",")
+  return #parts > 0 and name .. "?" .. table.concat(parts, ",") or name
 end
 
 -- ---- lists of files
 
--- The files below a folder, sorted; found by find, which Debian's base system has.
+-- What a command of the shell prints, and whether it has succeeded.
+local function ask_shell(line)
+  local pipe = assert(io.popen(line))
+  local text = pipe:read "a"
+  return text, pipe:close() == true
+end
+
+-- The files below a folder, sorted; found by find, which Debian's base system has. Links to files count, links to
+-- folders below it are not followed.
 local function list_folder(path)
-  local quoted = "'" .. path:gsub("'", "'\\''") .. "'"
-  local pipe <close> = assert(io.popen("find " .. (path:find "^%-" and "./" or "") .. quoted
-    .. " -type f -name '*.qasm' -print0"))
+  local find = ("find -H %s%s %%s"):format(path:find "^%-" and "./" or "", text_of.shell_word(path))
+  local text, is_whole = ask_shell(find:format "-name '*.qasm' \\( -type f -o -type l \\) -print0 2>/dev/null")
+  if not is_whole then
+    local why = ask_shell(find:format "-name ' ' 2>&1 >/dev/null"):match "[^\n]+" or "find has failed"
+    ends.stop(ends.codes.failed, "%s: cannot be listed: %s", path, why)
+  end
   local files = {}
-  for name in pipe:read("a"):gmatch "[^\0]+" do files[#files + 1] = name end
+  for name in text:gmatch "[^\0]+" do files[#files + 1] = name end
   table.sort(files)
   if #files == 0 then ends.usage("%s: no file in it ends in .qasm", path) end
   return files
 end
 
+-- Whether it is a folder, without opening what is none: a FIFO is opened once.
 local function is_folder(path)
-  local file = io.open(path, "rb")
-  if not file then return false end
-  local _, _, code = file:read(0)
-  file:close()
-  return code == 21   -- EISDIR
+  local file = io.open(path .. "/.", "rb")
+  if file then file:close() end
+  return file ~= nil
 end
 
 local manifest_names = { qasm = "string", file = "string", shots = "number", id = "string", params = "table" }
@@ -160,6 +226,14 @@ local function check_line(entry, at)
   if entry.params then check_params(entry.params, at) end
 end
 
+-- The id of a line that gives none: its file or place, and the values of its parameters, in the order of their names.
+local function id_of_line(name, params)
+  local list = {}
+  for parameter, value in pairs(params or {}) do list[#list + 1] = { parameter, value } end
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  return with_point(name, list)
+end
+
 -- The lines of a manifest. Files are looked for beside it.
 local function read_manifest(path, add)
   local folder = path:match "^(.*/)" or ""
@@ -172,30 +246,32 @@ local function read_manifest(path, add)
       if problem then ends.usage("%s: %s", at, problem) end
       check_line(entry, at)
       local file = entry.file and (entry.file:find "^/" and entry.file or folder .. entry.file)
-      local id = entry.id ~= nil and tostring(entry.id) or file or at
-      add { id = id, path = file, qasm = entry.qasm, at = at, shots = entry.shots, params = entry.params }
+      add { id = entry.id ~= nil and tostring(entry.id) or id_of_line(file or at, entry.params), path = file,
+        qasm = entry.qasm, at = at, shots = entry.shots, params = entry.params, is_line = true }
     end
   end
 end
 
 local function read_list(add)
-  local text = io.read "a"
-  local pattern = text:find "\0" and "[^\0]+" or "[^\n]+"
+  local text, count = M.input(), 0
+  local pattern = text:find "\0" and "[^\0]*" or "[^\n]*"
   for name in text:gmatch(pattern) do
+    count = count + 1
     name = name:gsub("\r$", "")
-    if name ~= "" then add { id = name, path = name } end
+    if name ~= "" then add { id = name, path = name, at = ("line %d of standard input"):format(count) } end
   end
 end
 
+-- What each source names. at: the place where it is named.
 local function collect(sources)
   local list = {}
   local function add(found) list[#list + 1] = found end
-  for _, source in ipairs(sources) do
+  for i, source in ipairs(sources) do
     if source == "-" then read_list(add)
     elseif source:find "%.jsonl$" then read_manifest(source, add)
     elseif is_folder(source) then
-      for _, path in ipairs(list_folder(source)) do add { id = path, path = path } end
-    else add { id = source, path = source } end
+      for _, path in ipairs(list_folder(source)) do add { id = path, path = path, at = "the folder " .. source } end
+    else add { id = source, path = source, at = ("source %d"):format(i) } end
   end
   if #list == 0 then ends.usage("no circuits: the sources name none") end
   return list
@@ -203,11 +279,31 @@ end
 
 -- ---- the inputs of a batch
 
-local function check_ids(inputs)
+-- Ends the command where results could not be told apart.
+local function check_ids(list)
   local seen = {}
-  for _, input in ipairs(inputs) do
-    if seen[input.id] then ends.usage("two circuits are called %s: ids tell results apart", out.printable(input.id)) end
-    seen[input.id] = true
+  for _, found in ipairs(list) do
+    local other = seen[found.id]
+    if other then
+      ends.usage("two circuits are called %s, in %s and %s, but ids tell results apart: %s", out.printable(found.id),
+        out.printable(other.at), out.printable(found.at), (found.is_line or other.is_line)
+        and 'give one of them another "id" in the manifest' or "name it once")
+    end
+    seen[found.id] = found
+  end
+end
+
+-- Ends the command where there would be more circuits than a batch may have, or a line gives what is swept.
+local function check_points(list, points)
+  if #list > words.MOST_CIRCUITS // #points then
+    ends.usage("got %d circuits at %d points each, expected %d in all at the most", #list, #points, words.MOST_CIRCUITS)
+  end
+  for _, found in ipairs(list) do
+    for _, pair in ipairs(points[1]) do
+      if (found.params or {})[pair[1]] then
+        ends.usage("%s: params.%s: --sweep gives it as well: give it once", found.at, pair[1])
+      end
+    end
   end
 end
 
@@ -218,7 +314,7 @@ local function load_found(found)
   else
     source, err = M.load(found.path)
   end
-  if not source then ends.fail(err, found.at) end
+  if not source then ends.fail(err, found.is_line and found.at or nil) end
   return source
 end
 
@@ -232,19 +328,19 @@ end
 
 -- What the batch manager takes: { qasm, shots, id, optimization_level }, of every source, parameter and sweep.
 function M.inputs(options, shots)
-  local inputs, points, used = {}, sweep_points(options.sweep), {}
-  local given = M.values(options.param)
-  for _, found in ipairs(collect(options.source)) do
+  local given, inputs, used = M.values(options.param), {}, {}
+  local points, list = sweep_points(options.sweep, given), collect(options.source)
+  check_points(list, points)
+  check_ids(list)
+  for _, found in ipairs(list) do
     local source = load_found(found)
     for _, point in ipairs(points) do
-      local name = point_name(point)
-      local values = merge(given, found.params or {}, M.values(point))
+      local values = merge(given, found.params or {}, values_of(point))
       inputs[#inputs + 1] = { qasm = M.bind(source, values, found.id, used), shots = found.shots or shots,
-        id = name == "" and found.id or found.id .. "?" .. name, optimization_level = options.optimization }
+        id = with_point(found.id, point), optimization_level = options.optimization }
     end
   end
-  M.check_used(merge(given, M.values(points[1])), used)
-  check_ids(inputs)
+  M.check_used(merge(given, values_of(points[1])), used)
   return inputs
 end
 

@@ -152,12 +152,29 @@ function M.parameter(text)
   return nil, ("got '%s', expected name=number, such as theta=0.5 or theta=pi/2"):format(text)
 end
 
+-- The most circuits of one batch, so that a typing mistake takes no machine down: they are all in memory.
+M.MOST_CIRCUITS = 1000000
+
+-- What is wrong with the numbers of a sweep, or nil.
+local function find_fault(from, to, count)
+  if not count or count < 1 or count > M.MOST_CIRCUITS then
+    return ("expected a count from 1 to %d"):format(M.MOST_CIRCUITS)
+  end
+  if (to - from) - (to - from) ~= 0 then return "expected numbers that are less far apart" end
+  if to == from and count > 1 then return "expected two different numbers, or a count of 1" end
+end
+
 function M.sweep(text)
-  local name, from, to, count = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):(%d+)$"
-  if name then from, to, count = M.expression(from), M.expression(to), math.tointeger(tonumber(count)) end
-  local span = from and to and to + 0.0 - from
-  if span and span - span == 0 and count and count >= 1 then return { name, from + 0.0, to + 0.0, count } end
-  return nil, ("got '%s', expected name=from:to:count, such as theta=0:2*pi:64"):format(text)
+  local name, first, last, word = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):([^:]+)$"
+  local from, to = name and M.expression(first), name and M.expression(last)
+  if not (from and to) then
+    return nil, ("got '%s', expected name=from:to:count, such as theta=0:2*pi:64"):format(text)
+  end
+  from, to = from + 0.0, to + 0.0
+  local count = math.tointeger(tonumber(word))
+  local fault = find_fault(from, to, count)
+  if fault then return nil, ("got '%s', %s"):format(text, fault) end
+  return { name, from, to, count }
 end
 
 return M

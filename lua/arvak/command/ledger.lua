@@ -38,9 +38,11 @@ function M.default()
   return os.execute("mkdir -p -m 700 -- " .. text.shell_word(folder) .. " 2>/dev/null") and path or nil
 end
 
+local function has_store() return (ends.try(require, "arvak.store.sqlite")) end
+
 -- Options of a client with which its jobs are noted, where that is possible.
 function M.note_in_default(options)
-  local path = pcall(require, "arvak.store.sqlite") and M.default()
+  local path = has_store() and M.default()
   if path then options.ledger = path end
 end
 
@@ -104,7 +106,8 @@ function M.jobs(options)
   if options.ledger then database.check(name, "--ledger") end
   if not name then
     printers[options.format](function() end)
-    out.note "No job was submitted from here yet."
+    out.note(has_store() and "No job was submitted from here yet."
+      or "No job is noted, since arvak was built without SQLite: install libsqlite3-dev, build and install it again.")
     return ends.codes.ok
   end
   local ledger, err = arvak.ledger(name)

@@ -26,26 +26,38 @@ local function read_bounded(file)
   end
 end
 
--- What is in a file, which is opened once: a FIFO gives it once. path: as it was given, - is standard input.
-local function read_text(path)
-  local name, file, message = "standard input", io.stdin, nil
-  if path ~= "-" then
-    name = path
-    file, message = io.open(path, "rb")
-  end
-  if not file then ends.stop(ends.codes.failed, "%s", message) end
+local has_read_input = false
+
+local function open_text(path)
+  if path ~= "-" then return io.open(path, "rb") end
+  if has_read_input then ends.usage "- is standard input, which is there once: it can stand for one thing only" end
+  has_read_input = true
+  return io.stdin
+end
+
+-- What is in a file, which is opened once: a FIFO gives it once. path: as it was given, - is standard input. at: where
+-- the file is named, for messages, or nil.
+local function read_text(path, at)
+  local place = at and at .. ": " or ""
+  if path == "" then ends.usage("%sgot an empty text, expected the name of a file", place) end
+  local name = path == "-" and "standard input" or path
+  local file, message = open_text(path)
+  if not file then ends.stop(ends.codes.failed, "%s%s", place, message) end
   local text, problem = read_bounded(file)
   if file ~= io.stdin then file:close() end
-  if not text then ends.stop(ends.codes.failed, "%s: %s", name, problem) end
+  if not text then ends.stop(ends.codes.failed, "%s%s: %s", place, name, problem) end
   return text, name
 end
 
--- All of standard input.
-function M.input() return (read_text "-") end
+-- The same of a list, whose first bytes may be a mark of UTF-8.
+local function read_list_text(path) return (read_text(path):gsub("^\u{FEFF}", "")) end
 
--- The circuit in a file, or nil and an error of the library. Includes are looked for beside it.
-function M.load(path)
-  local text, name = read_text(path)
+-- All of standard input.
+function M.input() return read_list_text "-" end
+
+-- The circuit in a file, or nil and an error of the library. Includes are looked for beside it. at: as of read_text.
+function M.load(path, at)
+  local text, name = read_text(path, at)
   return arvak.circuit.from_qasm(text, { name = name, include_path = { path:match "^.*/" or "./" } })
 end
 
@@ -73,8 +85,8 @@ function M.values(list)
   return values_of(list)
 end
 
--- The circuit with these parameters, of which it may lack some. Complains of those that nothing binds. used: gets the
--- names that the circuit has.
+-- The circuit with these parameters, of which it may lack some. Complains of those that nothing binds. name: of the
+-- circuit, for messages; used: gets the names that the circuit has.
 function M.bind(source, values, name, used)
   local known = {}
   for _, parameter in ipairs(source:parameters()) do
@@ -203,25 +215,29 @@ local function check_params(params, at)
     local value = words.expression(tostring(given))
     if not value or type(name) ~= "string" then
       ends.usage("%s: params.%s: got %s, expected a number, or a text such as \"pi/2\"", at, tostring(name),
-        tostring(given))
+        type(given) == "table" and "an object" or tostring(given))
     end
     params[name] = type(given) == "number" and given or value
   end
 end
 
+-- What JSON calls a value of Lua.
+local json_words = { string = "a text", number = "a number", table = "an object", boolean = "a boolean" }
+
 local function check_line(entry, at)
-  if type(entry) ~= "table" then ends.usage("%s: expected an object", at) end
+  if type(entry) ~= "table" then ends.usage("%s: expected an object, such as {\"file\": \"bell.qasm\"}", at) end
   for name, value in pairs(entry) do
     if not manifest_names[name] then
       ends.usage("%s: unknown field '%s', expected qasm, file, shots, id, params", at, tostring(name))
     end
     if type(value) ~= manifest_names[name] and not (name == "id" and math.type(value) == "integer") then
-      ends.usage("%s: %s: got a %s, expected a %s", at, name, type(value), manifest_names[name])
+      ends.usage("%s: %s: got %s, expected %s", at, name, json_words[type(value)], json_words[manifest_names[name]])
     end
   end
   if (entry.qasm == nil) == (entry.file == nil) then ends.usage("%s: expected one of qasm and file", at) end
-  if entry.shots and (math.type(entry.shots) ~= "integer" or entry.shots < 1) then
-    ends.usage("%s: shots: got %s, expected a whole number from 1 on", at, tostring(entry.shots))
+  if entry.shots then
+    local _, problem = words.shots(text_of.number(entry.shots))
+    if problem then ends.usage("%s: shots: %s", at, problem) end
   end
   if entry.params then check_params(entry.params, at) end
 end
@@ -238,7 +254,7 @@ end
 local function read_manifest(path, add)
   local folder = path:match "^(.*/)" or ""
   local count = 0
-  for line in (read_text(path) .. "\n"):gmatch "(.-)\r?\n" do
+  for line in (read_list_text(path) .. "\n"):gmatch "(.-)\r?\n" do
     count = count + 1
     if line:find "%S" then
       local at = ("%s:%d"):format(path, count)
@@ -247,7 +263,7 @@ local function read_manifest(path, add)
       check_line(entry, at)
       local file = entry.file and (entry.file:find "^/" and entry.file or folder .. entry.file)
       add { id = entry.id ~= nil and tostring(entry.id) or id_of_line(file or at, entry.params), path = file,
-        qasm = entry.qasm, at = at, shots = entry.shots, params = entry.params, is_line = true }
+        qasm = entry.qasm, at = at, shots = entry.shots, params = entry.params, is_line = true, is_named = true }
     end
   end
 end
@@ -258,7 +274,8 @@ local function read_list(add)
   for name in text:gmatch(pattern) do
     count = count + 1
     name = name:gsub("\r$", "")
-    if name ~= "" then add { id = name, path = name, at = ("line %d of standard input"):format(count) } end
+    local at = ("line %d of standard input"):format(count)
+    if name ~= "" then add { id = name, path = name, at = at, is_line = true } end
   end
 end
 
@@ -286,7 +303,7 @@ local function check_ids(list)
     local other = seen[found.id]
     if other then
       ends.usage("two circuits are called %s, in %s and %s, but ids tell results apart: %s", out.printable(found.id),
-        out.printable(other.at), out.printable(found.at), (found.is_line or other.is_line)
+        out.printable(other.at), out.printable(found.at), (found.is_named or other.is_named)
         and 'give one of them another "id" in the manifest' or "name it once")
     end
     seen[found.id] = found
@@ -312,10 +329,21 @@ local function load_found(found)
   if found.qasm then
     source, err = arvak.circuit.from_qasm(found.qasm, { name = found.at })
   else
-    source, err = M.load(found.path)
+    source, err = M.load(found.path, found.is_line and found.at or nil)
   end
-  if not source then ends.fail(err, found.is_line and found.at or nil) end
+  if not source then ends.fail(err, not found.qasm and found.is_line and found.at or nil) end
   return source
+end
+
+-- Ends the command where a line of a manifest gives a parameter that its circuit has not.
+local function check_params_used(found, source)
+  local has = {}
+  for _, name in ipairs(source:parameters()) do has[name] = true end
+  for name in pairs(found.params or {}) do
+    if not has[name] then
+      ends.usage("%s: params.%s: the circuit has no such parameter", found.at, out.printable(name))
+    end
+  end
 end
 
 local function merge(...)
@@ -334,10 +362,12 @@ function M.inputs(options, shots)
   check_ids(list)
   for _, found in ipairs(list) do
     local source = load_found(found)
+    check_params_used(found, source)
     for _, point in ipairs(points) do
       local values = merge(given, found.params or {}, values_of(point))
-      inputs[#inputs + 1] = { qasm = M.bind(source, values, found.id, used), shots = found.shots or shots,
-        id = with_point(found.id, point), optimization_level = options.optimization }
+      local bound = M.bind(source, values, found.is_named and found.at or found.id, used)
+      inputs[#inputs + 1] = { qasm = bound, shots = found.shots or shots, id = with_point(found.id, point),
+        optimization_level = options.optimization }
     end
   end
   M.check_used(merge(given, values_of(points[1])), used)

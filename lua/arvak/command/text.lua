@@ -1,6 +1,8 @@
 -- Texts of others, made safe for a terminal, a shell and JSON, and JSON read with lua-cjson.
 -- Invariant: what comes out is printable, or valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+
 local M = {}
 
 local function each_character(text, show_broken, show)
@@ -93,8 +95,8 @@ end
 
 -- The value of a JSON text, or nil and a message.
 function M.decode(source)
-  local cjson = require "cjson"
-  local ok, value = pcall(cjson.decode, source)
+  local cjson = ends.load("cjson", "Install the Debian package lua-cjson, or: luarocks install lua-cjson")
+  local ok, value = ends.try(cjson.decode, source)
   if not ok then return nil, "not valid JSON: " .. tostring(value) end
   return tidy(value)
 end

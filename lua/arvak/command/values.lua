@@ -1,16 +1,21 @@
 -- Words of the command line as values: numbers, and expressions over pi as OpenQASM writes them.
 -- Invariant: each function gives a value, or nil and a message that quotes the word and says what was expected.
 -- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+
 local M = {}
 
--- A converter for whole numbers from this one on.
-function M.whole(least)
+-- A converter for whole numbers from this one on, to the other one if it is given.
+function M.whole(least, most)
   return function(text)
     local value = math.tointeger(tonumber(text))
-    if value and value >= least then return value end
-    return nil, ("got '%s', expected a whole number from %d on"):format(text, least)
+    if value and value >= least and value <= (most or value) then return value end
+    return nil, ("got '%s', expected a whole number from %d %s"):format(text, least, most and "to " .. most or "on")
   end
 end
+
+M.MOST_SHOTS = 4294967295   -- that the protocol has a number for
+M.shots = M.whole(1, M.MOST_SHOTS)
 
 function M.level(text)
   local value = math.tointeger(tonumber(text))
@@ -26,8 +31,14 @@ end
 
 function M.seconds(text)
   local value = tonumber(text)
-  if value and value >= 0 and value < math.huge then return value end
-  return nil, ("got '%s', expected seconds"):format(text)
+  if value and value > 0 and value < math.huge then return value end
+  return nil, ("got '%s', expected a number of seconds above 0"):format(text)
+end
+
+-- The same, where 0 is to look once.
+function M.seconds_or_none(text)
+  if tonumber(text) == 0 then return 0 end
+  return M.seconds(text)
 end
 
 -- ---- jobs
@@ -136,7 +147,7 @@ end
 function M.expression(text)
   local value = tonumber(text)
   if not value and #text <= MAX_LENGTH then
-    local ok, found = pcall(evaluate, text)
+    local ok, found = ends.try(evaluate, text)
     value = ok and found or nil
   end
   if value and value == value and value > -math.huge and value < math.huge then return value end

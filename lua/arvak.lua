@@ -5,6 +5,7 @@ local core = require "arvak.core"
 local attached = require "arvak.async.attached"
 local check = require "arvak.base.check"
 local client = require "arvak.client"
+local dsn = require "arvak.base.dsn"
 local errors = require "arvak.base.errors"
 local export = require "arvak.results.export"
 local groups = require "arvak.async.groups"
@@ -38,6 +39,7 @@ local M = {
   pollable = pollable.pollable,
   batch_manager = manager.batch_manager,
   journal = journal.journal,
+  database_name = dsn.describe,
   ledger = ledger.ledger,
   is_error = errors.is_error,
   resilient = client.resilient,
@@ -65,7 +67,9 @@ local function start_embedded()
   end
   local ok, devserver = pcall(require, "arvak.devserver")
   if not ok then
-    core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))
+    local reason = tostring(devserver)
+    if string.find(reason, "module 'arvak.devserver' not found", 1, true) then reason = "it is not on package.cpath" end
+    core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. reason)
   end
   local server, reason = devserver.start { rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0 }
   if not server then core.misuse('address: the "embedded" server cannot start: ' .. tostring(reason)) end

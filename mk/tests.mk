@@ -189,6 +189,11 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -Isrc/store $(ALL_LDFLAGS) -Wl,-E -o $@ \
 	  $(filter %.c %.o %.a,$^) $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS) $(STORE_LIBS)
 
+$(BUILD)/test/fuzz_host: spec/long/fuzz_host.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(BUILD)/sources
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
+
 # What specs load to have connections die: spec/support/peer.lua, spec/support/proxy.lua.
 $(PEER) $(PROXY): $(BUILD)/test/%.so: spec/support/%.c $(BUILD)/flags
 	@mkdir -p $(@D)

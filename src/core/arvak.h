@@ -329,7 +329,9 @@ struct arvak_timer {
 };
 
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
-/* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
+/* From now on nothing is begun: calls and streams give ARVAK_ECLOSED, and no attempt to connect is waited for. */
+void arvak_loop_refuse(arvak_loop *loop);
+/* Refuses, cancels every call (they end as closed, their callbacks run) and releases. Within 40 ms of the refusal. */
 void arvak_loop_close(arvak_loop *loop);
 /* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
  * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */

@@ -18,7 +18,7 @@ enum { CALLS_BEFORE_NEXT = 16 };
 enum { STREAMS_FOR_SURE = 100, FAILING = 1 << 20 };
 
 /* While a channel connects, somebody's queue must poll for it; a watch makes ours do so. It cannot be cancelled but
- * by its deadline, which therefore bounds how long closing a loop can take. */
+ * by its deadline, which therefore bounds how long closing a loop can wait. */
 #define WATCH_NS 40000000
 
 /* Between two times that a channel is told not to wait before it connects again. */

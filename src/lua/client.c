@@ -50,11 +50,13 @@ static void drop_policies(larvak_client *client) {
   client->breaker = NULL;
 }
 
-static void close_handle(larvak_client *client) {
+/* The ends of its calls, as the state closes, give others their turns; nothing is begun with these any more. */
+static void close_handle(lua_State *L, larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
   if (!core) return;
   arvak_loop *loop = client->state->loop;
+  if (loop && larvak_is_closing(L, client->state)) arvak_loop_refuse(loop);
   if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
   larvak_work_changed(client->state);
   arvak_client_unref(core);
@@ -63,14 +65,14 @@ static void close_handle(larvak_client *client) {
 /* close(): idempotent, never waits. */
 static int client_close(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  close_handle(client);
+  close_handle(L, client);
   drop_policies(client);
   return 0;
 }
 
 static int client_gc(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  close_handle(client);
+  close_handle(L, client);
   drop_policies(client);
   larvak_quota_unref(client->limits);
   client->limits = NULL;
@@ -181,7 +183,8 @@ static int client_refusal(lua_State *L) {
 /* warm(client): makes it connect if it does not; true when a connection is ready. */
 static int client_warm(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "wait_for_ready");
-  lua_pushboolean(L, arvak_client_connect(client->core, larvak_loop_get(L, client->state)));
+  arvak_loop *loop = larvak_loop_get(L, client->state);
+  lua_pushboolean(L, !larvak_is_closing(L, client->state) && arvak_client_connect(client->core, loop));
   return 1;
 }
 

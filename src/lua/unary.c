@@ -229,7 +229,8 @@ static void note(lua_State *L, larvak_wait *wait, const arvak_request *request, 
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
                           bool is_future) {
   larvak_load load;
-  if (!client->core) { /* by a finalizer, or by a function that gives headers */
+  bool is_closed = !client->core; /* by a finalizer, or by a function that gives headers */
+  if (is_closed || larvak_is_closing(L, client->state)) {
     larvak_error_push_closed(L);
     return NULL;
   }

@@ -79,7 +79,7 @@ void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, a
   fill_ops(exchange, attempt, ops);
   exchange->attempt = attempt;
   exchange->end_tag = tag;
-  if (arvak__channel_is_full(attempt->channel)) start_in_parts(exchange, attempt, cq, ops);
+  if (attempt->is_crowded) start_in_parts(exchange, attempt, cq, ops);
   else start_batch(attempt, cq, ops, OP_COUNT, tag);
 }
 

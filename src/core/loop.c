@@ -85,13 +85,7 @@ void arvak__loop_post(arvak_loop *loop, arvak__posting *posting) {
 /* Whether a step would find something to do without waiting. */
 static bool has_work(const arvak_loop *loop) {
   return loop->asking.first || loop->bridge.taken || arvak__inbox_size(&loop->inbox) > 0 ||
-         arvak__bridge_is_resting(&loop->bridge);
-}
-
-/* What a step leaves undone was posted without a wake. Whoever waits on the descriptor is told of it; the next step
- * looks by itself before it waits. */
-static void tell_rest(arvak_loop *loop) {
-  if (loop->bridge.thread && has_work(loop)) arvak__bridge_signal(&loop->bridge);
+         (loop->bridge.thread && arvak__bridge_is_resting(&loop->bridge));
 }
 
 int64_t arvak_loop_due_ns(const arvak_loop *loop) {
@@ -113,8 +107,10 @@ static int run_inbox(arvak_loop *loop) {
 static int run_timers(arvak_loop *loop) {
   int ran = 0;
   int64_t now = loop->now_ns;
-  for (arvak_timer *timer; !arvak__loop_is_foreign(loop) && (timer = arvak__timers_pop(&loop->timers, now)); ran++)
+  for (; arvak__timers_next(&loop->timers) <= now && !arvak__loop_is_foreign(loop); ran++) {
+    arvak_timer *timer = arvak__timers_pop(&loop->timers, now);
     timer->fn(timer, timer->ud);
+  }
   return ran;
 }
 
@@ -177,9 +173,13 @@ int arvak_loop_step(arvak_loop *loop, int64_t until_ns) {
   stepping = outer;
   atomic_store(&loop->is_driven, was_driven);
   if (arvak__loop_is_foreign(loop)) return ARVAK_EFORKED;
-  tell_rest(loop);
+  /* What the step leaves undone was posted without a wake. Whoever waits on the descriptor is told of it; the next step
+   * looks by itself before it waits. */
+  if (loop->bridge.thread && has_work(loop)) arvak__bridge_signal(&loop->bridge);
   return ran;
 }
+
+int64_t arvak_loop_now_ns(const arvak_loop *loop) { return loop->now_ns; }
 
 void arvak_loop_pause(arvak_loop *loop) {
   if (!arvak__loop_is_foreign(loop) && loop->bridge.thread) arvak__bridge_arm(&loop->bridge);

@@ -18,7 +18,7 @@
 static bool is_sound(const arvak_request *request, const arvak_call_options *options) {
   if (request->rpc >= ARVAK_WATCH_JOB) return false;
   if (request->rpc == ARVAK_SUBMIT_JOB && request->circuit_count != 1) return false;
-  return arvak__headers_are_sound(options);
+  return options->header_count == 0 || arvak__headers_are_sound(options);
 }
 
 static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
@@ -32,10 +32,12 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->turn.left_ns = call->queue_timeout_ns;
   call->not_before_ns = options->not_before_ns;
-  call->place.share = arvak__share_join(options->share);
-  call->turn.rank = call->place.share ? &call->place.share->rank : NULL;
-  call->retry = arvak_retry_ref(options->retry);
-  call->breaker = arvak_breaker_ref(options->breaker);
+  if (options->share) {
+    call->place.share = arvak__share_join(options->share);
+    call->turn.rank = &call->place.share->rank;
+  }
+  if (options->retry) call->retry = arvak_retry_ref(options->retry);
+  if (options->breaker) call->breaker = arvak_breaker_ref(options->breaker);
   bool has_fn = client->headers.fn != NULL;
   call->asks_headers = options->asks_headers && !has_fn;
   call->fixed_header_count = has_fn ? options->header_count : options->fixed_header_count;
@@ -99,8 +101,8 @@ arvak_response *arvak_call_response(const arvak_call *call) { return call->excha
 /* ---- headers that a call asks for ---- */
 
 arvak_call *arvak_loop_next_asking(arvak_loop *loop) {
-  arvak__link *first = arvak__loop_is_foreign(loop) ? NULL : loop->asking.first;
-  return first ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
+  arvak__link *first = loop->asking.first;
+  return first && !arvak__loop_is_foreign(loop) ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
 }
 
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count) {

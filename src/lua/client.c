@@ -128,7 +128,8 @@ static int client_keeper(lua_State *L) {
 /* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
 static int client_check(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
-  int64_t timeout_ns = arvak_client_timeout_ns(client->core), most_ns = client->limits->most.max_timeout_ns;
+  int64_t timeout_ns = arvak_client_timeout_ns(client->core);
+  int64_t most_ns = client->limits ? client->limits->most.max_timeout_ns : 0;
   lua_Number timeout = (lua_Number)(most_ns > 0 && most_ns < timeout_ns ? most_ns : timeout_ns) * 1e-9;
   lua_pushstring(L, arvak_client_address(client->core)); /* may run a finalizer that closes the client */
   lua_pushnumber(L, timeout);

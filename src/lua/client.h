@@ -16,7 +16,7 @@ typedef struct larvak_client {
   bool is_counted;
   bool has_functions; /* api_key or metadata is a function */
   bool is_shared;     /* pushed by a host: others use the same client */
-  larvak_quota *limits; /* shared with its views; there as long as core is, and after that */
+  larvak_quota *limits; /* shared with its views; NULL of a client that no host has pushed */
   arvak_retry *retry; /* shared, or NULL; what calls get that name no other, as the next */
   arvak_breaker *breaker;
 } larvak_client;

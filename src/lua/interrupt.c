@@ -36,8 +36,8 @@ bool larvak_interrupt_is_set(larvak_state *state) {
 
 int64_t larvak_interrupt_due_ns(larvak_state *state) {
   if (!state->handle) return ARVAK_NEVER;
-  if (larvak_interrupt_is_set(state)) return state->interrupt.is_carried_out ? ARVAK_NEVER : 0;
-  return larvak_handle_deadline_ns(state->handle);
+  if (state->interrupt.is_carried_out && larvak_interrupt_is_set(state)) return ARVAK_NEVER;
+  return larvak_handle_due_ns(state->handle);
 }
 
 /* ---- the hook ---- */

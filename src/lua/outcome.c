@@ -71,14 +71,14 @@ static int tell_keeper(lua_State *L, const larvak_wait *wait, int count) {
 static int push_outcome(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
   arvak_call *call = wait->call;
-  if (wait->charge.limits && arvak_call_response(call)) note_jobs(L, wait->charge.limits, arvak_call_response(call));
   const arvak_outcome *outcome = arvak_call_outcome(call);
+  arvak_response *response = arvak_call_response(call);
+  if (wait->charge.limits && response) note_jobs(L, wait->charge.limits, response);
   if (outcome->kind != ARVAK_KIND_NONE) {
     lua_pushnil(L);
     push_failure(L, call, outcome);
     return tell_keeper(L, wait, 2);
   }
-  arvak_response *response = arvak_call_response(call);
   if (is_refusal(response)) {
     lua_pushnil(L);
     push_refusal(L, call, response);
@@ -173,7 +173,7 @@ static int finish_refused(lua_State *L, larvak_wait *wait) {
 }
 
 int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
-  if (wait->reason == REASON_INTERRUPTED || larvak_interrupt_is_set(wait->state)) return finish_interrupted(L, wait);
+  if (wait->reason == REASON_INTERRUPTED) return finish_interrupted(L, wait);
   if (wait->reason == REASON_CLOSING) return finish_closing(L, wait);
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
   if (wait->reason == REASON_REFUSED) return finish_refused(L, wait);

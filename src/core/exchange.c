@@ -21,7 +21,7 @@ int arvak__exchange_init(arvak__exchange *exchange, arvak_client *client, const 
 
 void arvak__exchange_fini(arvak__exchange *exchange) {
   grpc_slice_unref(exchange->request);
-  arvak__headers_fini(&exchange->headers);
+  if (exchange->headers.own_count > 0) arvak__headers_fini(&exchange->headers);
 }
 
 enum { OP_COUNT = 6 };

@@ -9,6 +9,7 @@
 #include "client.h"
 #include "headers.h"
 #include "outcome.h"
+#include "runtime.h"
 
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000
@@ -45,7 +46,8 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                      const arvak_call_options *options, arvak_call **out) {
-  if (arvak__loop_is_foreign(loop) || client->fork_generation != loop->fork_generation) return ARVAK_EFORKED;
+  unsigned generation = arvak__fork_generation();
+  if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
   if (loop->cq.closed) return ARVAK_ECLOSED;
   if (!is_sound(request, options)) return ARVAK_EINVAL;
   arvak_call *call = calloc(1, sizeof *call);
@@ -60,12 +62,12 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   }
   arvak_client_ref(client);
   configure(call, options);
-  arvak__call_attach(call, loop, options->owner);
   call->refs = out ? 2 : 1;
   call->started_ns = arvak__loop_begin(loop);
   if (loop->member_count == 0 && call->started_ns - loop->last_end_ns > IDLE_NS)
     arvak__loop_catch_up(loop, arvak__pool_channel_count(client->pool));
   arvak__loop_join(loop, &call->member);
+  arvak__call_attach(call, loop, options->owner);
   if (out) *out = call;
   arvak__call_move(call, EVENT_START);
   return ARVAK_OK;

@@ -7,6 +7,7 @@
 
 #include "attached.h"
 #include "bell.h"
+#include "closing.h"
 #include "guard.h"
 #include "interrupt.h"
 #include "misuse.h"

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "closing.h"
 #include "interrupt.h"
 #include "misuse.h"
 #include "names.h"
@@ -32,13 +33,15 @@ larvak_client *larvak_client_push(lua_State *L) {
   return client;
 }
 
+int larvak_client_refuse(lua_State *L, int index, const char *method) {
+  if (luaL_testudata(L, index, LARVAK_CLIENT)) return larvak_misuse(L, "%s: the client is closed", method);
+  return larvak_misuse(L, "%s: got %s as the client, expected client:%s(...)", method, larvak_describe(L, index),
+                       method);
+}
+
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method) {
   larvak_client *client = luaL_testudata(L, index, LARVAK_CLIENT);
-  if (!client) {
-    larvak_misuse(L, "%s: got %s as the client, expected client:%s(...)", method, larvak_describe(L, index), method);
-    return NULL; /* not reached */
-  }
-  if (!client->core) larvak_misuse(L, "%s: the client is closed", method);
+  if (!client || !client->core) larvak_client_refuse(L, index, method);
   return client;
 }
 

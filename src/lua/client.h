@@ -27,6 +27,7 @@ enum { LARVAK_CLIENT_ASYNC = 1, LARVAK_CLIENT_API_KEY, LARVAK_CLIENT_METADATA, L
 
 larvak_client *larvak_client_push(lua_State *L); /* borrowed from the stack; closed, for the caller to fill */
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
+int larvak_client_refuse(lua_State *L, int index, const char *method); /* raises: it is closed, or no client */
 void larvak_client_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

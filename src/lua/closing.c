@@ -28,6 +28,8 @@ bool larvak_closing(lua_State *L) {
   return lua_getinfo(main, "n", &ar) && ar.name && strcmp(ar.name, "__gc") == 0;
 }
 
+bool larvak_is_closing(lua_State *L, const larvak_state *state) { return state->is_closed || larvak_closing(L); }
+
 void larvak_closing_check(lua_State *L, const char *what) {
   if (larvak_closing(L)) larvak_misuse(L, "%s: the Lua state is closing", what);
 }

@@ -167,7 +167,7 @@ void larvak_hook_tell(lua_State *L, const larvak_hook *hook) {
 }
 
 void larvak_hooks_tell(lua_State *L, larvak_state *state) {
-  if (state->hooks.is_telling || (!state->hooks.events && !state->hooks.dead)) return;
+  if (state->hooks.is_telling) return;
   luaL_checkstack(L, 4, "hooks");
   while (state->hooks.events) {
     larvak_event *event = state->hooks.events;

@@ -10,7 +10,6 @@
 #include <lualib.h>
 #include <string.h>
 
-#include "closing.h"
 #include "errors.h"
 #include "handle.h"
 #include "misuse.h"
@@ -134,10 +133,6 @@ int larvak_interrupt_raise(lua_State *L, larvak_state *state) {
 void larvak_interrupt_check(lua_State *L, larvak_state *state) {
   if (larvak_interrupt_is_set(state)) larvak_interrupt_raise(L, state);
 }
-
-/* ---- closing ---- */
-
-bool larvak_is_closing(lua_State *L, const larvak_state *state) { return state->is_closed || larvak_closing(L); }
 
 /* ---- for hosts ---- */
 

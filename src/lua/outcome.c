@@ -221,9 +221,9 @@ static int report(lua_State *L) {
 /* An end that cannot be told for want of memory is told again; any other error there goes to whoever drives the loop.
  * Not reentrant: a finalizer that runs meanwhile and comes here leaves its own to the loop below it. */
 void larvak_outcomes_report(lua_State *L, larvak_state *state) {
-  larvak_hooks_tell(L, state); /* before the calls that caused it end */
-  if (state->is_reporting) return;
-  for (larvak_wait *wait; (wait = larvak_waits_pop_ended(state));) {
+  if (state->hooks.events || state->hooks.dead) larvak_hooks_tell(L, state); /* before the calls that caused it end */
+  while (state->waits.ended.first && !state->is_reporting) {
+    larvak_wait *wait = larvak_waits_pop_ended(state);
     state->is_reporting = true;
     lua_pushcfunction(L, report);
     lua_pushlightuserdata(L, wait);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bell.h"
+#include "closing.h"
 #include "errors.h"
 #include "handle.h"
 #include "headers.h"
@@ -21,12 +22,12 @@
 
 static int deliver(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
-  larvak_headers_give(L, state);
+  if (arvak_loop_next_asking(state->loop)) larvak_headers_give(L, state);
   larvak_outcomes_report(L, state);
-  larvak_tasks_report(L, state);
+  if (state->tasks.unreported) larvak_tasks_report(L, state);
   larvak_tasks_run(L, state);
-  larvak_tasks_report(L, state);
-  larvak_hooks_tell(L, state); /* of calls that tasks made */
+  if (state->tasks.unreported) larvak_tasks_report(L, state);
+  if (state->hooks.events || state->hooks.dead) larvak_hooks_tell(L, state); /* of calls that tasks made */
   return 0;
 }
 
@@ -52,9 +53,10 @@ bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
   int64_t start = arvak_now_ns();
   int ran = arvak_loop_step(loop, has_news ? 0 : interrupt_ns < until_ns ? interrupt_ns : until_ns);
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
-  larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = arvak_loop_now_ns(loop) - start});
+  int64_t waiting_ns = arvak_loop_now_ns(loop) - start;
   if (state->bells.first) answer_bells(state);
   if (larvak_interrupt_is_set(state)) larvak_waits_interrupt(state);
+  larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = waiting_ns});
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);

@@ -9,6 +9,7 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
+#include "closing.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
@@ -241,7 +242,6 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
     return NULL;
   }
   if (client->limits && !admit(L, client, request, options, is_future, &load)) return NULL;
-  arvak_loop *loop = larvak_loop_get(L, client->state);
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
   wait->circuit_bytes = measure_circuits(request);
@@ -267,7 +267,7 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
                              .fn = larvak_wait_on_call_end,
                              .ud = wait};
   larvak_call_policies_set(&options->policies, client, &call);
-  int status = arvak_call_start(loop, client->core, request, &call, &wait->call);
+  int status = arvak_call_start(client->state->loop, client->core, request, &call, &wait->call);
   if (status == ARVAK_OK) return wait;
   larvak_wait_free(wait);
   if (status == ARVAK_EFORKED) {
@@ -293,8 +293,10 @@ static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc
 static int unary_call(lua_State *L) {
   const method *m = lua_touserdata(L, lua_upvalueindex(1));
   larvak_client *client = luaL_testudata(L, 1, LARVAK_CLIENT);
-  if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_error_push_closed(L);
-  client = larvak_client_check(L, 1, m->name);
+  if (!client || !client->core) {
+    bool is_internal = client && lua_toboolean(L, lua_upvalueindex(2));
+    return is_internal ? larvak_error_push_closed(L) : larvak_client_refuse(L, 1, m->name);
+  }
   larvak_waiting waiting = larvak_await_check(L, client->state, m->name);
   arvak_request request;
   arvak_circuit circuit;
@@ -315,6 +317,7 @@ static int unary_start(lua_State *L) {
   arvak_circuit circuit;
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_loop_get(L, client->state);
   larvak_work_watch(L, client->state);
   larvak_wait *wait = start(L, client, &request, &options, true);
   larvak_work_changed(client->state); /* catching up with the connections may have brought ends of others */

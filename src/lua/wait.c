@@ -19,7 +19,6 @@
 
 #include "causes.h"
 #include "handle.h"
-#include "interrupt.h"
 #include "misuse.h"
 #include "ready.h"
 #include "work.h"

@@ -144,19 +144,20 @@ static void push_seconds(lua_State *L, int64_t ns) {
   else lua_pushnumber(L, (lua_Number)HUGE_VAL);
 }
 
-/* limit_wait(client, max_wait | nil): how long the client's plugin may wait for a job, or nil; raises for more. And the
- * longest timeout and queue_timeout of its calls. */
+/* limit_wait(client, max_wait | nil): how long the client's user may wait for a job, or nil; raises for more than a
+ * host allows a plugin. And the longest timeout and queue_timeout of a plugin's calls. */
 static int client_limit_wait(lua_State *L) {
   /* That the client has been closed meanwhile is an outcome of the wait, and no misuse. */
   const larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  const arvak_lua_limits most = client->limits ? client->limits->most : (arvak_lua_limits){0};
   lua_settop(L, 2);
   int64_t given = larvak_option_seconds(L, 2, "max_wait");
-  int64_t counts = larvak_quota_time(L, "max_wait", given, 0, most.max_wait_ns);
+  if (!client->limits) return 1;
+  const arvak_lua_limits *most = &client->limits->most;
+  int64_t counts = larvak_quota_time(L, "max_wait", given, 0, most->max_wait_ns);
   if (counts == given) lua_pushvalue(L, 2);
   else push_seconds(L, counts);
-  push_seconds(L, most.max_timeout_ns);
-  push_seconds(L, most.max_queue_timeout_ns);
+  push_seconds(L, most->max_timeout_ns);
+  push_seconds(L, most->max_queue_timeout_ns);
   return 3;
 }
 

@@ -7,6 +7,8 @@
 
 bool larvak_closing(lua_State *L) { return arvak__closing(L); }
 
+bool larvak_is_closing(lua_State *L, const larvak_state *state) { return state->is_closed || larvak_closing(L); }
+
 void larvak_closing_check(lua_State *L, const char *what) {
   if (larvak_closing(L)) larvak_misuse(L, "%s: the Lua state is closing", what);
 }

@@ -108,7 +108,7 @@ static inline int64_t read_integer(arvak__db_store *store, const char *sql) {
   return value;
 }
 
-/* A file that does not exist, in a folder of the test's own, below the runner's, which goes even if the test is killed. */
+/* A file that does not exist, in a folder of the test's own. The runner removes it, even if the test is killed. */
 static inline const char *new_file(char *path, size_t size, const char *name) {
   static char folder[64];
   if (!folder[0]) {

@@ -63,7 +63,7 @@ local ROWS = {
     { ["b - 3 < 0"] = true, ["b - 3 == -2"] = true } },
 }
 
--- The program with N(k) as it is given, and its conditions in bits; and what they come to, the key of its last register.
+-- The program with N(k) as it is given, its conditions in bits; and the key of its last register that they come to.
 local function program(row, value)
   local head = row[2]:gsub("N(%b())", value)   -- value: of a number in parentheses
   local names, lines, key = {}, {}, ""

@@ -62,6 +62,7 @@ function Dry:lookup(name)
   if not binding or binding.kind == "qubits" then return binding end
   if binding.is_unknown then fault.unknown(self.statement.at, "%s is not known", name) end
   if binding.kind == "alias" then
+    self:charge(self.statement.at, #binding.refs // 4)
     local copy = { kind = "alias", refs = {}, scalar = binding.scalar, name = binding.name }
     for i, ref in ipairs(binding.refs) do copy.refs[i] = { hidden(ref[1]), ref[2] } end
     return copy

@@ -1,8 +1,7 @@
--- Integers of the language: their types in operations, as in C, and unsigned ones, which wrap. Each row is a program with
--- the bits that it comes to, worked out by hand, once with values that are known and once with the same values measured.
--- The library and the evaluator of the tests are both held against them.
+-- Integers of the language: their types in operations, as in C, and unsigned ones, which wrap. Each row is a program
+-- with the bits that it comes to, worked out by hand, once with values that are known and once with the same values
+-- measured. The library and the evaluator of the tests are both held against them.
 -- SPDX-License-Identifier: Apache-2.0
-local circuit = require "arvak.circuit"
 local evaluator = require "spec.support.evaluator"
 local programs = require "spec.support.programs"
 
@@ -34,8 +33,10 @@ local ROWS = {
     { ["k > u"] = true, ["u < k"] = true, ["k == 18446744073709551614"] = true } },
   { "compares equally wide short integers as uint", "int[4] k = N(1); k = k - 3; uint[4] u = N(4);",
     { ["k > u"] = true, ["u + 10 == k"] = false, ["u == k"] = false } },
-  { "compares a wider int with a uint as int", "int[8] k = N(1); k = k - 3; uint[4] u = N(4);", { ["k < u"] = true } },
-  { "divides equally wide integers as uint", "int[4] k = N(1); k = k - 3; uint[4] u = 4;", { ["k / u == 3"] = true } },
+  { "compares a wider int with a uint as int", "int[8] k = N(1); k = k - 3; uint[4] u = N(4);",
+    { ["k < u"] = true } },
+  { "divides equally wide integers as uint", "int[4] k = N(1); k = k - 3; uint[4] u = 4;",
+    { ["k / u == 3"] = true } },
   { "keeps the bits of a uint that becomes an int", "uint u = N(1); u = u - 3; int k = u;",
     { ["k == -2"] = true, ["k < 0"] = true, ["uint(k) == u"] = true } },
   { "cuts the bits of a uint that becomes a shorter one", "uint u = N(1); u = u - 3; uint[3] v = u;",
@@ -46,7 +47,8 @@ local ROWS = {
     { ["u == 9223372036854775809"] = true, ["u > 5"] = true, ["u[63] == 1"] = true } },
   { "counts the bits of what has wrapped", "uint u = N(0); u = u - 1; int[8] k = N(0); k = k - 1;",
     { ["popcount(u) == 64"] = true, ["popcount(k) == 8"] = true } },
-  { "turns the bits of an int with its sign", "int[4] k = N(5);", { ["rotl(k, 1) == -6"] = true, ["rotl(k, 1) < 0"] = true } },
+  { "turns the bits of an int with its sign", "int[4] k = N(5);",
+    { ["rotl(k, 1) == -6"] = true, ["rotl(k, 1) < 0"] = true } },
   { "compares what has wrapped with real numbers", "uint u = N(1); u = u - 3;",
     { ["u > 1.5"] = true, ["u < 1e30"] = true, ["u > 1e19"] = true, ["u < 0.0"] = false } },
   { "assigns with an operator", "uint u = N(2); u -= 3; u /= 2;", { ["u == 9223372036854775807"] = true } },
@@ -57,10 +59,11 @@ local ROWS = {
     { ["u > 5"] = true } },
   { "compares a register with a number below 0 as what it is", "int k = N(1); k = k - 3; bit[2] b = N(2);",
     { ["b > k"] = true, ["b == k"] = false, ["b > -1"] = true } },
-  { "takes a register for an int beside an integer", "bit[2] b = N(1);", { ["b - 3 < 0"] = true, ["b - 3 == -2"] = true } },
+  { "takes a register for an int beside an integer", "bit[2] b = N(1);",
+    { ["b - 3 < 0"] = true, ["b - 3 == -2"] = true } },
 }
 
--- The program with N(k) as it is given, and all conditions in bits; and the key that they come to, of its last register.
+-- The program with N(k) as it is given, its conditions in bits; and the key of its last register that they come to.
 local function program(row, value)
   local head = row[2]:gsub("N(%b())", value)   -- value: of a number in parentheses
   local names, lines, key = {}, {}, ""

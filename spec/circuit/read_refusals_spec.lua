@@ -73,7 +73,7 @@ local VERSION_3 = {
   { "int k = 9223372036854775808;", 9, "the number 9223372036854775808, expected one below 2^63 for int" },
   { "int[8] k = 0xFFFFFFFFFFFFFFFF;", 12, "the number 18446744073709551615, expected one below 2^63 for int%[8%]" },
   { "uint k = 18446744073709551616;", 10, "expected one below 2^64 for uint" },
-  { "int k = -9223372036854775809;", 9, "below -2^63, expected one that 64 bits can hold" },
+  { "int k = -9223372036854775809;", 9, "below %-2^63, expected one that 64 bits can hold" },
   { "angle[4] a = 1; a[0] = measure q[0];", 17, "depends on measured values" },
   { "bit e; c = e;", 12, "type bit, expected bit%[4%]" },
   { "def f(qubit p) { if (late[0]) x p; } bit[2] late; f(q[0]);", 22, "late is not declared" },

@@ -1,6 +1,7 @@
 -- The slow evaluator's classical values: Lua integers, floats and booleans, bits as { n = , [1] = bit 0, … }, and
 -- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width; integers as { whole = , base = "int" or
--- "uint", width = }, and those of type int[64], as int and literals are, as Lua's. whole is Lua's integer of these bits.
+-- "uint", width = }, and those of type int[64], as int and literals are, as Lua's. whole is Lua's integer of those
+-- bits.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -259,7 +260,7 @@ local function of_numbers(sign, a, b)
   if sign == "<<" or sign == ">>" then return shift(sign, a, b) end
   if bitwise[sign] and both_bits(a, b) then return bits_like(a, b, whole[sign]) end
   if not is_plain(a) and not is_plain(b) then return of_integers(sign, a, b) end
-  if bitwise[sign] then return M.whole(a) and M.whole(b) and of_integers(sign, M.whole(a), M.whole(b)) end
+  if bitwise[sign] then return of_integers(sign, M.whole(a), M.whole(b)) end
   return plain[sign](M.number(a), M.number(b))
 end
 
@@ -277,7 +278,10 @@ end
 local function like(a, value) return M.is_sized(a) and M.convert(value, a.base, a.width) or value end
 
 M.unary = {
-  ["-"] = function(a) return M.is_angle(a) and of_angles("-", 0, a) or like(a, -(M.is_sized(a) and a.whole or M.number(a))) end,
+  ["-"] = function(a)
+    if M.is_angle(a) then return of_angles("-", 0, a) end
+    return like(a, -(M.is_sized(a) and a.whole or M.number(a)))
+  end,
   ["+"] = function(a) return a end,
   ["!"] = function(a) return not M.truth(a) end,
   ["~"] = function(a)

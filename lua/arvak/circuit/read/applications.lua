@@ -132,6 +132,14 @@ local function angles_of(env, gate, node)
   return angles
 end
 
+-- Calls visit with each argument of an application that its gate uses.
+function M.visit_arguments(env, node, visit)
+  local free = unused[M.find(env, node[2])]
+  for i, argument in ipairs(node[3]) do
+    if not (free and free[i]) then visit(argument) end
+  end
+end
+
 -- ---- modifiers
 
 local function control_count(env, modifier)

@@ -213,7 +213,7 @@ local function check_input(kind, value, at, name)
   end
   local whole = math.tointeger(value)
   if not whole then fault.raise(at, "the input %s: got %s, expected an integer", name, value) end
-  local fits = kind.kind == "bits" and whole >= 0 and whole >> math.min(kind.n, 63) == 0 or kind.kind == "bit" and whole >> 1 == 0
+  local fits = kind.kind == "bits" and whole >> math.min(kind.n, 63) == 0 or kind.kind == "bit" and whole >> 1 == 0
     or kind.kind == "int" and values.wrap(whole, kind, at) == whole
     or kind.kind == "uint" and whole >= 0 and values.wrap(whole, kind, at) == whole
   if not fits then fault.raise(at, "the input %s: %d is out of range for %s", name, whole, kind.name) end

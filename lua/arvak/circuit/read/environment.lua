@@ -28,7 +28,8 @@ function M.new(version, options)
     inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
     steps = 0, most_steps = MOST_STEPS + STEPS_ALLOWED * options.max_operations,
-    bit_nodes = {}, generation = 0, calls = {}, used = {}, physical = { base = options.physical_base, count = 0 },
+    bit_nodes = {}, generation = 0, calls = {}, called = {}, used = {},
+    physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
 
@@ -84,6 +85,8 @@ function Environment:lookup(name)
     scope = scope.outer
   until not scope
 end
+
+M.lookup = Environment.lookup
 
 function Environment:push_scope() self.scope = { names = {}, outer = self.scope } end
 

@@ -33,7 +33,7 @@ function M.integer(env, node, what)
   local value, kind = evaluate(env, node)
   value, kind = values.integer(value, kind, node.at)
   if type(value) == "table" then
-    fault.raise(node.at, "%s depends on measured values, expected a constant", what or "this value")
+    fault.unknown(node.at, "%s depends on measured values, expected a constant", what or "this value")
   end
   values.check_size(value, kind, node.at)
   return value
@@ -159,7 +159,10 @@ local function logic(env, node)
   local value = values.boolean(first, kind, node[2].at)
   for i = 3, #node, 2 do
     local op = node[i]
-    if value == (op == "||") and type(value) == "boolean" then return value, BOOL end
+    if value == (op == "||") and type(value) == "boolean" then
+      for k = i + 1, #node, 2 do env.rehearse.expression(env, node[k]) end
+      return value, BOOL
+    end
     value = operators.both(op, value, M.boolean(env, node[i + 1]), node.places[i])
   end
   return value, BOOL

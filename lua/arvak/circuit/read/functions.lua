@@ -28,7 +28,6 @@ local NAMES = { log = "ln", asin = "arcsin", acos = "arccos", atan = "arctan" }
 for name in pairs(REAL) do NAMES[name] = name end
 
 local function real_function(name, arguments, kinds, at)
-  if #arguments ~= 1 then fault.raise(at, "%s takes one value, got %d", name, #arguments) end
   local x = values.real(arguments[1], kinds[1], at)
   local known_as = NAMES[name]
   if type(x) == "table" then return values.node(at, known_as, x), SYMBOL end
@@ -115,13 +114,20 @@ function M.exists(name, version)
   return NAMES[name] or ONE[name] or TWO[name]
 end
 
+-- Refuses a number of arguments that a function does not take.
+function M.check_count(name, count, at)
+  if NAMES[name] and count ~= 1 then fault.raise(at, "%s takes one value, got %d", name, count) end
+  if not (NAMES[name] or count == 1 and ONE[name] or count == 2 and TWO[name]) then
+    fault.raise(at, "%s of %d values, expected %d", name, count, ONE[name] and 1 or 2)
+  end
+end
+
 -- The value and type of a function of these values and their types.
 function M.call(name, arguments, kinds, at)
+  M.check_count(name, #arguments, at)
   if NAMES[name] then return real_function(name, arguments, kinds, at) end
-  local count = #arguments
-  if count == 1 and ONE[name] then return ONE[name](arguments[1], kinds[1], at) end
-  if count == 2 and TWO[name] then return TWO[name](arguments[1], kinds[1], arguments[2], kinds[2], at) end
-  fault.raise(at, "%s of %d values, expected %d", name, count, ONE[name] and 1 or 2)
+  if #arguments == 1 then return ONE[name](arguments[1], kinds[1], at) end
+  return TWO[name](arguments[1], kinds[1], arguments[2], kinds[2], at)
 end
 
 return M

@@ -312,7 +312,7 @@ local function widen(value, kind, n, at)
   local bits = { n = n }
   if kind.kind ~= "bits" then
     value, kind = values.integer(value, kind, at)
-    if not is_known(value) then fault.raise(at, "a register of %d bits beside a measured integer", n) end
+    if not is_known(value) then fault.unknown(at, "a register of %d bits beside a measured integer", n) end
     return values.integer_to_bits(value, n, at), value >= 0 or values.is_large(value, kind)
   end
   for i = 0, n - 1 do bits[i] = value[i] or 0 end

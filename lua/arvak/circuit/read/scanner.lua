@@ -1,7 +1,7 @@
 -- Words of a text, one after the other: each is found when it is wanted, and there is no list of them.
 -- Invariant: kind, value and at describe the word that comes next; what stands before at has been taken.
--- Kinds: "name", "integer", "large" (an integer of 2^63 or more and below 2^64, as Lua's of those bits), "real", "time" (value: seconds), "string", "physical" (value: number), "end", and "sign",
--- of which the value is the sign itself.
+-- Kinds: "name", "integer", "large" (an integer of 2^63 or more and below 2^64, as Lua's of those bits), "real", "time"
+-- (value: seconds), "string", "physical" (value: number), "end", and "sign", of which the value is the sign itself.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
 local words = require "arvak.circuit.read.words"

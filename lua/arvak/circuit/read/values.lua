@@ -51,7 +51,7 @@ local sizes = setmetatable({}, { __mode = "k" })
 function M.node(at, op, a, b, c)
   if a == M.MIXED or b == M.MIXED then M.refuse_measured(at) end
   local size = 1 + (sizes[a] or 1) + (b ~= nil and (sizes[b] or 1) or 0)
-  if size > LARGEST then fault.raise(at, "an expression of more than %d parts", LARGEST) end
+  if size > LARGEST then fault.unknown(at, "an expression of more than %d parts", LARGEST) end
   local node = { op, a, b, c }
   sizes[node] = size
   return node
@@ -59,7 +59,7 @@ end
 local make = M.node
 
 function M.refuse_measured(at)
-  fault.raise(at, "this value depends on measured values, expected one that is known before the shots begin")
+  fault.unknown(at, "this value depends on measured values, expected one that is known before the shots begin")
 end
 
 -- Raises because a value is needed that only a parameter's binding gives.
@@ -283,8 +283,8 @@ local function to_integer_type(value, kind, target, at)
   if kind.kind == "float" and type(value) == "number" then
     local whole, whole_kind = M.whole(value < 0 and math.ceil(value) or math.floor(value))
     if not whole or whole_kind ~= INT and target.kind == "int" then
-      fault.raise(at, "the number %.17g, expected one below %s for %s", value, target.kind == "int" and "2^63" or "2^64",
-        target.name)
+      local bound = target.kind == "int" and "2^63" or "2^64"
+      fault.raise(at, "the number %.17g, expected one below %s for %s", value, bound, target.name)
     end
     return M.wrap(whole, target, at)
   end

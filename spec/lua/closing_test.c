@@ -1,25 +1,16 @@
 /* lua_close ends within 50 ms whatever a plugin has left behind. Each situation is closed at random moments, and what
- * the closing thread did meanwhile is told apart: it computed, it was ready to run and another thread had its processor,
- * or it waited. The last of these is the library's; for figures, CLOSINGS=20 closes each situation as often, and
- * SITUATION=words only those whose names have these words in them.
+ * the closing thread did meanwhile is told apart: it computed, it was ready to run and another thread had its
+ * processor, or it waited. The last of these is the library's. For figures, CLOSINGS=20 closes each situation as often,
+ * and SITUATION=words only those whose names have these words in them.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
-#include <dirent.h>
-#include <pthread.h>
-#include <sqlite3.h>
-#include <stdatomic.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "arvak_store.h"
-#include "hosting.h"
+#include "disk.h"
 
 /* Ten times what is promised, for a machine on which the threads that it waits for get no processor. */
 #define WAITED_NS (500 * MS)
 enum { MOST = 1000 };
 
-static char address[64], slow_address[64], folder[] = "/tmp/arvak-closing-XXXXXX";
-static int closings = 3, silent_port;
+static char address[64], slow_address[64];
+static int closings = 3;
 static arvak_client *slow, *quick;
 static const char *chosen; /* NULL: all */
 static unsigned seed = 1;
@@ -27,48 +18,6 @@ static unsigned seed = 1;
 static unsigned next_random(void) {
   seed = seed * 1103515245u + 12345u;
   return seed >> 8;
-}
-
-/* ---- a disk that hangs ---- */
-
-static pthread_mutex_t disk_mu = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t disk_works = PTHREAD_COND_INITIALIZER;
-static bool hangs; /* disk_mu */
-
-static void set_disk(bool is_hanging) {
-  pthread_mutex_lock(&disk_mu);
-  hangs = is_hanging;
-  pthread_cond_broadcast(&disk_works);
-  pthread_mutex_unlock(&disk_mu);
-}
-
-static ssize_t write_when_it_works(int fd, const void *bytes, size_t size, off_t offset) {
-  pthread_mutex_lock(&disk_mu);
-  while (hangs) pthread_cond_wait(&disk_works, &disk_mu);
-  pthread_mutex_unlock(&disk_mu);
-  return pwrite(fd, bytes, size, offset);
-}
-
-/* SQLite asks for its system calls by name, and for one of these two. */
-static void replace_disk(void) {
-  sqlite3_initialize();
-  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
-  static const char *const names[] = {"pwrite", "pwrite64"};
-  for (int i = 0; i < 2; i++)
-    if (vfs->xGetSystemCall(vfs, names[i]))
-      vfs->xSetSystemCall(vfs, names[i], (sqlite3_syscall_ptr)write_when_it_works);
-}
-
-/* A port whose connections nobody accepts: a database that says nothing. */
-static int open_silent_port(void) {
-  struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof name;
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(bind(fd, (struct sockaddr *)&name, size), 0);
-  assert_int_equal(listen(fd, 100), 0);
-  assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &size), 0);
-  silent_port = ntohs(name.sin_port);
-  return fd;
 }
 
 /* ---- what a plugin leaves behind ---- */
@@ -117,7 +66,7 @@ static const situation situations[] = {
      "local d, all = require 'arvak.devserver', {} for i = 1, 20 do all[i] = d.start() end\n"
      FINALIZER("for i = 1, 20 do pcall(all[i].restart, all[i]) pcall(all[i].stop, all[i]) pcall(d.start) end"), false},
     {"30 attempts to connect to nobody",
-     "keep = {} for i = 1, 30 do keep[i] = arvak.connect('ipv4:10.255.255.1:' .. i)\n"
+     "keep = {} for i = 1, 30 do keep[i] = arvak.connect(nobody)\n"
      "  for k = 1, 20 do keep[i].async:list_backends() end end",
      false},
     {"a descriptor", "p = arvak.pollable() for i = 1, 1000 do client.async:list_backends() end", false},
@@ -125,14 +74,14 @@ static const situation situations[] = {
      "p = arvak.pollable() for i = 1, 1000 do client.async:list_backends() end\n"
      FINALIZER("pcall(p.step, p, 3600) client:close()"), false},
     {"finalizers that call everything",
-     "local stop = { _counts = true } local all, other = {}, arvak.connect('ipv4:10.255.255.1:1')\n"
+     "local other = arvak.connect(nobody)\n"
      "local f, t = client.async:list_backends(), arvak.spawn(arvak.sleep, 3600)\n"
      "local things = { client, quick, other, f, t, quick:watch_job(job), arvak.batch_manager(quick) }\n"
-     "local names = { 'list_backends', 'execute', 'wait_for_job', 'close', 'result', 'wait', 'next', 'cancel', 'stats',\n"
-     "  'submit_qasm', 'submit_qasm_future', 'submit_batch', 'submit_batch_future', 'execute_batch', 'wait_for_ready',\n"
-     "  'watch_job', 'stream_results', 'submit_batch_stream', 'get_job_result' }\n"
-     FINALIZER("for name, fn in pairs(arvak) do if type(fn) == 'function' and not stop[name] then\n"
-               "  for _, a in ipairs { 3600, 'embedded', file(), function() arvak.sleep(3600) end, { f, t }, client } do\n"
+     "local names = { 'list_backends', 'execute', 'wait_for_job', 'close', 'result', 'wait', 'next', 'cancel',\n"
+     "  'stats', 'submit_qasm', 'submit_qasm_future', 'submit_batch', 'submit_batch_future', 'execute_batch',\n"
+     "  'wait_for_ready', 'watch_job', 'stream_results', 'submit_batch_stream', 'get_job_result' }\n"
+     FINALIZER("for name, fn in pairs(arvak) do if type(fn) == 'function' and name ~= '_counts' then\n"
+               "  for _, a in ipairs { 3600, 'embedded', file(), function() arvak.sleep(3600) end, { f, t } } do\n"
                "    pcall(fn, a) pcall(fn, a, { journal = file() }) end end end\n"
                "for _, thing in ipairs(things) do for _, name in ipairs(names) do\n"
                "  local ok, fn = pcall(function() return thing[name] end)\n"
@@ -142,32 +91,16 @@ static const situation situations[] = {
 };
 enum { SITUATIONS = sizeof situations / sizeof *situations };
 
-static void set_text(lua_State *L, const char *name, const char *text) {
-  lua_pushstring(L, text);
-  lua_setglobal(L, name);
-}
-
 /* With `client`, whose calls take an hour, `quick`, a job of its server's that never ends, arvak, and all of Lua. */
 static lua_State *open_plugin(void) {
-  char silent[100];
-  static int files;
-  snprintf(silent, sizeof silent, "postgres://127.0.0.1:%d/x", silent_port);
-  lua_State *L = open_bare();
-  luaL_openlibs(L);
-  luaL_requiref(L, "arvak", luaopen_arvak, 1);
-  luaL_requiref(L, "arvak.store.sqlite", luaopen_arvak_store_sqlite, 0);
+  lua_State *L = open_with_databases();
   arvak_lua_pushclient(L, slow);
   lua_setglobal(L, "client");
   arvak_lua_pushclient(L, quick);
   lua_setglobal(L, "quick");
-  set_text(L, "silent", silent);
-  set_text(L, "address", address);
-  set_text(L, "folder", folder);
-  lua_pushinteger(L, files++);
-  lua_setglobal(L, "number");
-  must(L, "local n = 0 function file() n = n + 1 return ('%s/%d-%d.db'):format(folder, number, n) end\n"
-          "function warn() end io.stderr:setvbuf('no')\n"
-          "job = assert(quick:submit_qasm(bell, 'simulator', 1))");
+  lua_pushstring(L, address);
+  lua_setglobal(L, "address");
+  must(L, "io.stderr:setvbuf('no') job = assert(quick:submit_qasm(bell, 'simulator', 1))");
   return L;
 }
 
@@ -268,20 +201,6 @@ static void lua_close_waits_for_50_ms_at_most(void **state) {
   assert_int_equal(stats.in_flight + stats.queued, 0);
 }
 
-/* The last threads of stores may still write. */
-static void remove_folder(void) {
-  for (int tries = 0; rmdir(folder) != 0 && tries < 100; tries++) {
-    DIR *all = opendir(folder);
-    for (struct dirent *entry; all && (entry = readdir(all));) {
-      char path[400];
-      snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-      unlink(path);
-    }
-    if (all) closedir(all);
-    pause_ms(tries);
-  }
-}
-
 static arvak_client *new_client(const char *where) {
   arvak_client *client = NULL;
   arvak_client_options options = {.address = where, .pool_size = 2, .max_concurrent_rpcs = 128};
@@ -294,9 +213,7 @@ int main(void) {
   chosen = getenv("SITUATION");
   if (getenv("CLOSINGS")) closings = atoi(getenv("CLOSINGS"));
   if (closings < 1 || closings > MOST) return fprintf(stderr, "CLOSINGS: expected 1 to %d\n", MOST), 2;
-  if (!mkdtemp(folder)) return 2;
-  replace_disk();
-  int silent = open_silent_port();
+  open_databases();
   lua_State *server = start_devserver("{ rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0, "
                                       "job_latency = 3600 }", address);
   lua_State *hanging = start_devserver("{ faults = { { latency = 3600 } } }", slow_address);
@@ -307,7 +224,6 @@ int main(void) {
   arvak_client_unref(quick);
   lua_close(hanging);
   lua_close(server);
-  close(silent);
-  remove_folder();
+  close_databases();
   return failed;
 }

@@ -15,10 +15,14 @@
 /* The moment, in the registry: a userdata, since a finalizer must not need memory. */
 #define ARVAK_CLOSING_KEY "arvak.closing"
 
-/* The longest that all waits of a closing state take together. 50 ms are promised, the rest is for computing. */
+/* The longest that all waits of a closing state take together: 50 ms are promised, the rest is for computing. After the
+ * latter time the moment is of another end: finalizers may compute for as long as they like, and the answer below is
+ * sometimes wrong. */
 #define ARVAK_CLOSING_NS INT64_C(40000000)
+#define ARVAK_CLOSING_OVER_NS INT64_C(1000000000)
 
-/* What called the finalizer is the outermost function of the main thread then. */
+/* What called the finalizer is the outermost function of the main thread then. So it is when a host that runs no
+ * function uses the state and the collector runs; whoever asks must leave the state as it would be needed then. */
 static inline bool arvak__closing(lua_State *L) {
   if (lua_gc(L, LUA_GCCOUNT, 0) >= 0) return false;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
@@ -54,10 +58,11 @@ static inline void arvak__closing_open(lua_State *L) {
 static inline int64_t arvak__closing_until_ns(lua_State *L) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
+  int64_t now_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
   lua_getfield(L, LUA_REGISTRYINDEX, ARVAK_CLOSING_KEY);
   int64_t *until_ns = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  if (*until_ns == 0) *until_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec + ARVAK_CLOSING_NS;
+  if (*until_ns + ARVAK_CLOSING_OVER_NS < now_ns) *until_ns = now_ns + ARVAK_CLOSING_NS;
   return *until_ns;
 }
 

@@ -329,9 +329,7 @@ struct arvak_timer {
 };
 
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
-/* From now on nothing is begun: calls and streams give ARVAK_ECLOSED, and no attempt to connect is waited for. */
-void arvak_loop_refuse(arvak_loop *loop);
-/* Refuses, cancels every call (they end as closed, their callbacks run) and releases. Within 40 ms of the refusal. */
+/* Cancels every call (they end as closed, their callbacks run), drains and releases. Within 40 ms of the last step. */
 void arvak_loop_close(arvak_loop *loop);
 /* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
  * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */
@@ -562,6 +560,7 @@ const char *arvak_call_address(const arvak_call *call); /* its client's, borrowe
 arvak_response *arvak_call_response(const arvak_call *call);
 /* Cancels all calls and streams on loop that were started with this owner. Reports those that have ended by then. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
+void arvak_loop_leave_owned(arvak_loop *loop, const void *owner, arvak_kind kind); /* reports them in the next step */
 
 /* ---- stream ----------------------------------------------------------------------------------------------------- */
 

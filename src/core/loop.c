@@ -195,17 +195,25 @@ int arvak_loop_set_timer(arvak_loop *loop, arvak_timer *timer, int64_t deadline_
 
 void arvak_loop_stop_timer(arvak_loop *loop, arvak_timer *timer) { arvak__timers_stop(&loop->timers, timer); }
 
-/* A canceled call ends at once, and its end is one event or posting: no reason to keep its connection until the next
- * step. Over a bridge the events take a moment. A step that brings many ends stands for as many: one costs up to 40 us
- * where other threads of the process wait in gRPC, and ten thousand calls that waited for slots end in one. */
-void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
+static size_t cancel_members(arvak_loop *loop, const void *owner, arvak_kind kind) {
   size_t count = 0;
-  if (arvak__loop_is_foreign(loop)) return; /* the calls are the parent's */
   for (arvak__link *link = loop->members.first; link; link = link->next) {
     arvak__member *member = (arvak__member *)link;
     if (member->owner == owner) count += member->cancel(member, kind);
   }
-  while (count > 0) {
+  return count;
+}
+
+void arvak_loop_leave_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
+  if (!arvak__loop_is_foreign(loop)) cancel_members(loop, owner, kind);
+}
+
+/* A canceled call ends at once, and its end is one event or posting: no reason to keep its connection until the next
+ * step. Over a bridge the events take a moment. A step that brings many ends stands for as many: one costs up to 40 us
+ * where other threads of the process wait in gRPC, and ten thousand calls that waited for slots end in one. */
+void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind) {
+  if (arvak__loop_is_foreign(loop)) return; /* the calls are the parent's */
+  for (size_t count = cancel_members(loop, owner, kind); count > 0;) {
     int ran = arvak_loop_step(loop, loop->bridge.thread ? arvak_now_ns() + CANCEL_NS : 0);
     if (ran <= 0 && loop->bridge.thread) return;
     size_t ends = ran > 1 ? (size_t)ran : 1;
@@ -238,8 +246,6 @@ void arvak_loop_close_fd(arvak_loop *loop) {
 
 /* ---- the end ---- */
 
-void arvak_loop_refuse(arvak_loop *loop) { loop->cq.closed = true; }
-
 static void cancel_all(arvak_loop *loop) {
   for (arvak__link *link = loop->members.first; link; link = link->next) {
     arvak__member *member = (arvak__member *)link;
@@ -259,7 +265,7 @@ static void drain(arvak_loop *loop) {
 static void end_all(arvak_loop *loop) {
   arvak_loop *outer = stepping;
   stepping = loop;
-  arvak_loop_refuse(loop);
+  loop->cq.closed = true;
   if (loop->bridge.thread) stop_bridge(loop);
   cancel_all(loop);
   drain(loop);

@@ -53,14 +53,15 @@ static void drop_policies(larvak_client *client) {
   client->breaker = NULL;
 }
 
-/* The ends of its calls, as the state closes, give others their turns; nothing is begun with these any more. */
+/* As the state closes nothing is stepped any more: that would begin what has to be waited for in its end. */
 static void close_handle(lua_State *L, larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
   if (!core) return;
   arvak_loop *loop = client->state->loop;
-  if (loop && larvak_is_closing(L, client->state)) arvak_loop_refuse(loop);
-  if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
+  bool is_closing = larvak_is_closing(L, client->state);
+  if (loop && is_closing) arvak_loop_leave_owned(loop, client, ARVAK_KIND_CLOSED);
+  else if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
   larvak_work_changed(client->state);
   arvak_client_unref(core);
 }

@@ -122,9 +122,10 @@ static int raise_refusal(lua_State *L, const arvak_client_options *options, cons
   return larvak_misuse(L, "%s, got %s", reason, larvak_describe(L, -1));
 }
 
-/* check_connect(): raises where the host lets nothing connect. */
+/* check_connect(): raises where the host lets nothing connect. A server in this process takes its time to start. */
 static int connect_check(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
+  larvak_interrupt_check(L, state);
   if (larvak_is_closing(L, state)) larvak_misuse(L, "connect: the Lua state is closing");
   if (state->limits.has_no_connect)
     larvak_misuse(L, "connect: the host lets this plugin make no clients; use the one that it was given");

@@ -138,12 +138,13 @@ static int step_once(lua_State *L) {
   return 0;
 }
 
-/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
+/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. In a state that
+ * is interrupted it waits for nothing: the step is for those who are resumed to raise. */
 static int step_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_step_check(L, state);
   if (larvak_is_closing(L, state)) larvak_misuse(L, "the Lua state is closing");
-  int64_t until = arvak_now_ns() + larvak_step_air_ns(state);
+  int64_t until = arvak_now_ns() + (larvak_interrupt_is_set(state) ? 0 : larvak_step_air_ns(state));
   uint64_t ends = state->tasks.end_count;
   arvak_loop *loop = larvak_loop_get(L, state);
   do larvak_step(L, state, until);

@@ -27,7 +27,7 @@ local JITTER = 0.2                              -- share of a pause
 local EARLY = 0.25                              -- of the time that jobs usually take
 local LEAST_DELAY = 0.0005                      -- seconds, around the time when a job is expected to end
 local RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
-M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.5, 1.0   -- seconds, factor, seconds
+M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.3, 1.0   -- seconds, factor, seconds
 
 -- ---- what answers mean
 

@@ -5,6 +5,7 @@
 #include "record.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,9 +232,58 @@ static int record_iterate(lua_State *L) {
   return 1;
 }
 
+/* ---- counts as JSON ---- */
+
+/* Whether it stands in JSON as it is. */
+static bool is_plain(const char *text, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    if (text[i] < ' ' || text[i] > '~' || text[i] == '"' || text[i] == '\\') return false;
+  return true;
+}
+
+/* The entries of the table of counts at the index, in ascending order, or false where one has another form. */
+static bool read_ordered(lua_State *L, int index, ordered *entries, size_t most, size_t *size) {
+  *size = 0;
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    size_t length;
+    if (*size == most || lua_type(L, -2) != LUA_TSTRING || !lua_isinteger(L, -1)) return false;
+    const char *bits = lua_tolstring(L, -2, &length);
+    if (!is_plain(bits, length)) return false;
+    entries[*size] = (ordered){bits, (uint64_t)lua_tointeger(L, -1), *size};
+    ++*size;
+  }
+  qsort(entries, *size, sizeof *entries, compare);
+  return true;
+}
+
+/* counts_json(counts): a table of counts as a JSON object in ascending order, or nil where it is large, a key needs an
+ * escape or a count is no integer: the Lua layer writes all of them. */
+static int record_counts_json(lua_State *L) {
+  ordered entries[LAZY_COUNTS];
+  size_t size;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  if (!read_ordered(L, 1, entries, LAZY_COUNTS, &size)) return 0;
+  luaL_Buffer text;
+  luaL_buffinit(L, &text);
+  for (size_t i = 0; i < size; i++) {
+    char count[32];
+    luaL_addstring(&text, i == 0 ? "{\"" : ",\"");
+    luaL_addstring(&text, entries[i].bits);
+    int digits = snprintf(count, sizeof count, "\":" LUA_INTEGER_FMT, (LUAI_UACINT)entries[i].count);
+    luaL_addlstring(&text, count, (size_t)digits);
+  }
+  luaL_addstring(&text, size == 0 ? "{}" : "}");
+  luaL_pushresult(&text);
+  return 1;
+}
+
 void larvak_record_open(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"raw_of", record_raw_of}, {"counts_of", record_counts_of}, {"iterate", record_iterate}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"raw_of", record_raw_of},
+                                       {"counts_of", record_counts_of},
+                                       {"iterate", record_iterate},
+                                       {"counts_json", record_counts_json},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   luaL_newmetatable(L, LARGE_RESULT);
   larvak_names_protect(L);

@@ -91,6 +91,9 @@ end
 
 -- The counts of a result as an object in ascending order of the bitstrings, without building a table of counts.
 function M.counts(result)
+  local counts = rawget(result, "counts")
+  local plain = counts and core.counts_json(counts)
+  if plain then return plain end
   local parts = {}
   local n = 0
   for bits, count in result:pairs() do

@@ -33,6 +33,16 @@ function Queue:pop()
   return value
 end
 
+-- Takes all values of another queue, behind its own.
+function Queue:take_over(other)
+  local last = self.last
+  for i = other.first, other.last do
+    last = last + 1
+    self[last], other[i] = other[i], nil
+  end
+  self.last, other.first = last, other.last + 1
+end
+
 function Queue:is_empty() return self.first > self.last end
 
 function Queue:count() return self.last - self.first + 1 end

@@ -123,9 +123,9 @@ function Commits:open()
     is_loss_accepted = options.on_unknown == "resubmit" })
 end
 
-local function note(self, input, state, is_new)
+local function note(self, input, state)
   if self.state == "failed" or self.state == "closed" then return end
-  self.journal:note(input, state, is_new)
+  self.journal:note(input, state)
   self.due_at = self.due_at or core.now() + LINGER
 end
 
@@ -158,8 +158,7 @@ end
 function Commits:intend(input)
   if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
-  note(self, input, "intent", not input.has_row)
-  input.has_row = true
+  note(self, input, "intent")
   self.filling.intended:push(input)
 end
 
@@ -228,16 +227,14 @@ end
 
 -- An input whose batch is broken off before it was sent: its intent is taken back.
 function Commits:note_unsent(input)
-  if input.has_row and input.state ~= "drawn" then note(self, input, "unsent") end
+  if (input.has_row or input.noted) and input.state ~= "drawn" then note(self, input, "unsent") end
 end
 
 -- An input that has ended. What comes from the journal, or never had a circuit, is not written.
 function Commits:note_end(input)
-  local is_written = not input.is_kept and (input.has_row or (input.hash and input.attempts > 0))
-  if is_written then
-    note(self, input, inputs.journal_state(input), not input.has_row)
-    input.has_row = true
-  end
+  local has_begun = input.has_row or input.noted or (input.hash and input.attempts > 0)
+  local is_written = has_begun and not input.is_kept
+  if is_written then note(self, input, inputs.journal_state(input)) end
   if is_written and self.state == "open" then
     self.filling.ended:push(input)
   else
@@ -247,13 +244,9 @@ end
 
 -- ---- commits
 
-local function pour(from, to)
-  while not from:is_empty() do to:push(from:pop()) end
-end
-
 local function tell_ends(self)
-  pour(self.on_its_way.ended, self.run.ended)
-  pour(self.filling.ended, self.run.ended)
+  self.run.ended:take_over(self.on_its_way.ended)
+  self.run.ended:take_over(self.filling.ended)
 end
 
 local function fail(self, err)
@@ -269,8 +262,8 @@ local function settle(self)
   if self.state == "failed" or self.state == "closed" then return end
   if self.journal.err then return fail(self, self.journal.err) end   -- of a page, too
   if not outcome then return end
-  pour(group.ended, self.run.ended)
-  pour(group.reasons, self.run.cancels)
+  self.run.ended:take_over(group.ended)
+  self.run.cancels:take_over(group.reasons)
   while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
 end
 

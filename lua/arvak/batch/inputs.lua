@@ -42,6 +42,12 @@ end
 
 -- ---- what others may know
 
+-- A table for an input, with room for most of what will be in it: one that grows is built anew each time.
+function M.blank(index)
+  return { index = index, circuit = nil, backend_id = nil, state = nil, attempts = nil, sent_at = nil, job_id = nil,
+    accepted_at = nil, result = nil, hash = nil, noted = nil, sent_time = nil, has_row = nil, counts_json = nil }
+end
+
 -- Takes an input in: a table with an index; what else is in it is the caller's.
 function Inputs:draw(input)
   input.state, input.attempts = "drawn", 0

@@ -230,14 +230,13 @@ end
 
 -- ---- writing
 
--- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. is_new: whether it
--- has no row yet. Until then the input has in noted what will be written.
-function Journal:note(input, state, is_new)
+-- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. Until then the input
+-- has in noted what will be written; has_row says whether a row of it is there or on its way.
+function Journal:note(input, state)
   if not input.noted then
-    self.count = self.count + 1
-    self.inputs[self.count] = input
-    self.bytes = self.bytes + ENTRY_BYTES
-    input.is_new_row = is_new
+    local count = self.count + 1
+    self.inputs[count] = input
+    self.count = count
   end
   input.noted = state
   if state == "intent" then input.sent_time = now() end
@@ -253,12 +252,12 @@ function Journal:note_total(total) self.new_total = total end
 function Journal:has_notes() return self.count > 0 or self.new_total ~= nil end
 
 -- How many bytes wait to be written, about.
-function Journal:waiting_bytes() return self.bytes + self.bytes_away end
+function Journal:waiting_bytes() return self.bytes + self.count * ENTRY_BYTES + self.bytes_away end
 
 local adders = {}
 
 function adders.intent(transaction, input)
-  if input.is_new_row then
+  if not input.has_row then
     return transaction:add(statements.insert_intent, input.id and tostring(input.id), input.hash, input.attempts,
       input.sent_time, rows.reading_of(input), input.index)
   end
@@ -271,13 +270,13 @@ function adders.submitted(transaction, input)
 end
 
 function adders.unsent(transaction, input)
-  if not input.is_new_row then transaction:add(statements.delete_item, input.index) end
+  if input.has_row then transaction:add(statements.delete_item, input.index) end
 end
 
 local function add_end(transaction, input, state)
   local counts, raw_counts = input.counts_json, input.raw_counts_json
   input.counts_json, input.raw_counts_json = nil, nil
-  if not input.is_new_row then
+  if input.has_row then
     return transaction:add(statements.update_item, rows.values_of(input, state, now(), counts, raw_counts))
   end
   transaction:add(statements.insert_item, input.id and tostring(input.id), input.hash,
@@ -292,10 +291,11 @@ local function take_notes(self)
     local state, add = input.noted, adders[input.noted] or add_end
     input.noted, list[i] = nil, nil
     add(transaction, input, state)
+    input.has_row = state ~= "unsent"
   end
   if self.new_total then transaction:add(statements.set_total, self.new_total) end
+  self.bytes, self.bytes_away = 0, self:waiting_bytes()
   self.count, self.new_total = 0, nil
-  self.bytes, self.bytes_away = 0, self.bytes
   return transaction
 end
 

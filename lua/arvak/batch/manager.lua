@@ -89,12 +89,6 @@ local function check_options(options, method)
   return copy
 end
 
--- A list, copied, or nil and an iterator function.
-local function check_circuits(circuits, backend_id)
-  if backend_id ~= nil then check.text(backend_id, "backend_id") end
-  return entries.check_circuits(circuits, backend_id)
-end
-
 -- ---- execute_batch
 
 local execute
@@ -145,7 +139,7 @@ function execute(self, batch)
   local collector = batch.collector
   local before = collector.success_count + collector.failure_count
   local running = new_run(self, batch.source, batch.backend_id, batch.options, {
-    sink = function(item, input) collector:add(item, input.entry) end, earlier = batch.earlier,
+    sink = function(item, input) collector:add(item, item.err and entries.entry_of(input)) end, earlier = batch.earlier,
   })
   if shared_options.is_shared(batch.options) then
     running.commits = shared.new(running, batch.options.journal, batch.source, batch.backend_id)
@@ -169,14 +163,16 @@ function methods:execute_batch(circuits, backend_id, options)
   check_manager(self, "execute_batch")
   core.check_wait("execute_batch")
   options = check_options(options, "execute_batch")
-  local list, draw = check_circuits(circuits, backend_id)
+  if backend_id ~= nil then check.text(backend_id, "backend_id") end
+  local chain = options.journal and not shared_options.is_shared(options) and identities.chain(backend_id) or nil
+  local list, draw = entries.check_circuits(circuits, backend_id, chain)
   local collects = options.collect
   if collects == nil then collects = list ~= nil or options.on_result == nil end
   local from, identity = list and source.from_list(list) or source.from_iterator(entries.copying(draw)), nil
   if shared_options.is_shared(options) then
     from = shared_source.new(from, backend_id, options)
   elseif options.journal then
-    identity = identities.of(list, backend_id)
+    identity = identities.of(list, backend_id, chain)
   end
   return execute(self, { source = from, backend_id = backend_id, options = options,
     collector = result.collector(collects), identity = identity })

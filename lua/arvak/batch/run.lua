@@ -268,14 +268,22 @@ local function has_entry(self)
   return index ~= nil
 end
 
-local function open_input(self, index, entry)
-  entry = entries.copy(entry)
-  local input, problem = entries.read(entry, index, self.backend_id)
-  local err
-  if not input then
-    input, err = {}, errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
+-- What is read of an entry is the batch's own, but for a circuit in it, which its owner could change.
+local function read_entry(self, index, entry)
+  local input = entries.read(entry, index, self.backend_id, inputs.blank(index))
+  if input and not input.source then return input end
+  local copy, problem = entries.copy(entry), nil
+  input, problem = entries.read(copy, index, self.backend_id)
+  if input then
+    input.index = index
+    return input
   end
-  input.index, input.entry = index, entry
+  return { index = index, entry = copy },
+    errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
+end
+
+local function open_input(self, index, entry)
+  local input, err = read_entry(self, index, entry)
   self.inputs:draw(input)
   self.places:take(self)
   err = err or self.skipped[index]

@@ -13,6 +13,7 @@
 local core = require "arvak.core"
 local commits = require "arvak.batch.commits"
 local dsn = require "arvak.base.dsn"
+local entries = require "arvak.streams.entries"
 local identities = require "arvak.batch.journal.identity"
 local inputs = require "arvak.batch.inputs"
 local join = require "arvak.batch.shared.join"
@@ -159,10 +160,6 @@ end
 
 -- ---- turns
 
-local function pour(from, to)
-  while not from:is_empty() do to:push(from:pop()) end
-end
-
 local function tell_group(self, group)
   while not group.ended:is_empty() do tell(self, group.ended:pop()) end
 end
@@ -177,9 +174,7 @@ local function take_back(self, group)
     end
   end
   filling.bytes = filling.bytes + group.bytes
-  pour(group.intended, filling.intended)
-  pour(group.ended, filling.ended)
-  pour(group.reasons, filling.reasons)
+  for _, name in ipairs { "intended", "ended", "reasons" } do filling[name]:take_over(group[name]) end
   self.due_at = self.due_at or core.now()
 end
 
@@ -192,7 +187,7 @@ local function on_turn(self, group, fate)
   else
     self.claims:note_hashes(group.firsts)
     tell_group(self, group)
-    pour(group.reasons, self.run.cancels)
+    self.run.cancels:take_over(group.reasons)
     while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
   end
 end
@@ -238,12 +233,12 @@ function Shared:note_parted()
     while not group.ended:is_empty() do
       local input = group.ended:pop()
       self.counted[input.index] = true
-      self.claims:give_back(input.index, input.entry)
+      self.claims:give_back(input.index, entries.entry_of(input))
     end
   end
   self.filling, self.parted_group, self.on_its_way = new_group(), nil, nil
   for _, input in ipairs(run.inputs:list()) do
-    self.claims:give_back(input.index, input.entry)
+    self.claims:give_back(input.index, entries.entry_of(input))
     run:tell(input, "part")
   end
   self.claims:part()

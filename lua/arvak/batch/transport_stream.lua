@@ -19,6 +19,7 @@ local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
+local MOST_AT_ONCE = 64                     -- messages and writes between two turns of the run
 local LINGER = 2.0                          -- seconds that a stream is read on after its batch, which nobody waits for
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
@@ -166,12 +167,17 @@ local function check_silence(self, now)
   end
 end
 
--- Takes every message that has come.
+-- Takes the message that has come, and requests the next: whether there was one.
+local function take_message(self, now)
+  local raw = self.raw
+  if not raw or not take(self, now, core.stream_take(raw)) then return false end
+  core.stream_read(raw)
+  return true
+end
+
+-- Takes what has come.
 function Streaming:advance(now)
-  while self.raw do
-    core.stream_read(self.raw)
-    if not take(self, now, core.stream_take(self.raw)) then break end
-  end
+  while take_message(self, now) do end
   if self.raw then check_silence(self, now) end
 end
 
@@ -212,6 +218,11 @@ local function write(self, input, now)
   self.line:push(written)
 end
 
+-- Whether the stream takes another submission now.
+local function can_write(self)
+  return self.raw and core.stream_can_write(self.raw) and (self.has_news or self.reader.unanswered_count == 0)
+end
+
 -- Writes what is ready, as far as the connection takes it.
 function Streaming:send(now)
   local run = self.run
@@ -220,8 +231,7 @@ function Streaming:send(now)
       if now < self.opens_at then return end
       open(self, now)
     end
-    if not self.raw or not core.stream_can_write(self.raw) then return end
-    if not self.has_news and self.reader.unanswered_count > 0 then return end
+    if not can_write(self) then return end
     write(self, run.ready:pop(), now)
   end
 end
@@ -237,7 +247,8 @@ function Streaming:next_time()
   return core.now() + self.run.patience / LOOKS
 end
 
-function Streaming:wait(seconds)
+-- As of core.stream_wait and core.park.
+local function wait_once(self, seconds)
   local run, since = self.run, core.now()
   local woken, err, ticket
   if self.raw then
@@ -249,6 +260,26 @@ function Streaming:wait(seconds)
   end
   local spent = ticket or err
   if spent then run.tickets[spent] = nil end
+  return woken, err
+end
+
+-- Takes a message that has come, or writes one if the connection takes it: whether there was anything to do.
+local function go_on(self)
+  local run, now = self.run, core.now()
+  if take_message(self, now) then return true end
+  if not can_write(self) or not run:has_ready() then return false end
+  write(self, run.ready:pop(), now)
+  return true
+end
+
+-- A turn of the run costs more than a message, so what comes without waiting is dealt with first, up to a bound.
+function Streaming:wait(seconds)
+  local woken, err = wait_once(self, seconds)
+  local run, left = self.run, MOST_AT_ONCE
+  while woken and left > 0 and not run.stopped_by and go_on(self) and self.raw do
+    woken, err = core.stream_wait(self.raw, "execute_batch", 0)
+    left = left - 1
+  end
   if woken == nil then return nil, err end
   return true
 end

@@ -80,10 +80,10 @@ end
 
 -- ---- reading
 
--- An entry as a table of its own: circuit (for the core), shots, backend_id, id; and source where it is a circuit,
--- whose text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for the core to say,
--- when it is sent.
-function M.read(entry, index, backend_id)
+-- An entry as a table of its own, or in the one that is given: circuit (for the core), backend_id, id; and source where
+-- it is a circuit, whose text comes with lower. Or nil and what is wrong with it. Whether the text can be sent is for
+-- the core to say, when it is sent.
+function M.read(entry, index, backend_id, submission)
   local place = string.format("circuits[%d]", index)
   if program.is_circuit(entry) then entry = { qasm = entry } end
   if type(entry) ~= "table" then
@@ -116,8 +116,18 @@ function M.read(entry, index, backend_id)
     return nil, string.format("%s.backend_id: got %s, expected a backend in the entry or as the second argument, in "
       .. "UTF-8 without NUL bytes", place, core.describe(backend))
   end
-  return { circuit = { qasm = qasm, shots = shots, optimization_level = level }, source = source, backend_id = backend,
-    id = id }
+  local circuit = { qasm = qasm, shots = shots, optimization_level = level }
+  if not submission then return { circuit = circuit, source = source, backend_id = backend, id = id } end
+  submission.circuit, submission.source, submission.backend_id, submission.id = circuit, source, backend, id
+  return submission
+end
+
+-- An entry that says what was read; where that failed, the entry that is in its place.
+function M.entry_of(submission)
+  local circuit = submission.circuit
+  if not circuit then return submission.entry end
+  return { qasm = submission.source or circuit.qasm, shots = circuit.shots,
+    optimization_level = circuit.optimization_level, backend_id = submission.backend_id, id = submission.id }
 end
 
 -- Gives an entry that was read its text and its way of reading, where it is a circuit and has none: true, or nil and an
@@ -132,26 +142,28 @@ end
 
 -- What a user gave as circuits: a list, copied, whose entries have all been looked at, or nil and an iterator function.
 -- A table that can be called and holds nothing is an iterator. Anything else raises, since nobody would run it.
-function M.check_circuits(circuits, backend_id)
+-- note(submission), if given, is called for each entry of a list.
+function M.check_circuits(circuits, backend_id, note)
   if check.is_callable(circuits) and (type(circuits) ~= "table" or next(circuits) == nil) then return nil, circuits end
   if type(circuits) ~= "table" then
     check.misuse("circuits: got %s, expected a list or an iterator function", core.describe(circuits))
   end
-  return M.check_list(circuits, backend_id)
+  return M.check_list(circuits, backend_id, note)
 end
 
 local function check_no_circuit(circuits)
   if program.is_circuit(circuits) then check.misuse("circuits: got a circuit, expected a list of circuits") end
 end
 
--- A list of circuits, copied. Raises for the first entry that is none.
-function M.check_list(circuits, backend_id)
+-- A list of circuits, copied. Raises for the first entry that is none. note: as of check_circuits.
+function M.check_list(circuits, backend_id, note)
   check_no_circuit(circuits)
   local copy, count = check.list(circuits, "circuits", "circuits", "circuit")
   for i = 1, count do
     local entry, problem = M.read(copy[i], i, backend_id)
     if not entry then check.misuse("%s", problem) end
     if entry.source then copy[i] = M.copy(copy[i]) end
+    if note then note(entry) end
   end
   return copy, count
 end

@@ -26,6 +26,15 @@ end
 
 local function first_link(kind, backend_id) return core.sha256(string.pack("<s8s8", kind, backend_id or "")) end
 
+-- A chain that grows with each circuit of a list, in order: chain(input) adds one, chain() is the fingerprint so far.
+function M.chain(backend_id)
+  local print = first_link("list", backend_id)
+  return function(input)
+    if input then print = core.sha256(print .. M.hash(input)) end
+    return print
+  end
+end
+
 -- Of a whole list: the hashes of its circuits, in order. Of an iterator, of which nothing is known: its backend.
 function M.fingerprint(backend_id, hashes)
   local print = first_link(hashes and "list" or "iterator", backend_id)
@@ -42,10 +51,10 @@ local function hashes_of(list, backend_id)
   end
 end
 
--- What a journal knows a batch by. list: nil for an iterator.
-function M.of(list, backend_id)
+-- What a journal knows a batch by. list: nil for an iterator; chain: through which all of the list went, or nil.
+function M.of(list, backend_id, chain)
   return { backend_id = backend_id, total = list and #list or nil, list = list,
-    fingerprint = M.fingerprint(backend_id, list and hashes_of(list, backend_id)) }
+    fingerprint = list and chain and chain() or M.fingerprint(backend_id, list and hashes_of(list, backend_id)) }
 end
 
 -- How many circuits a journal's batch has, or nil: where rows are beyond what it says, an iterator was extended, and

@@ -17,7 +17,7 @@ describe("programs that share a batch", function()
     assert.matches("written over", message)
   end)
 
-  it("would mix the circuits of two batches, if they did not compare each claim before they send what follows", function()
+  it("would mix the circuits of two batches, if they sent something before each claim was compared", function()
     local ok, message = pcall(model.run, 1, 20, "settle")
     assert.is_false(ok)
     assert.matches("mixed", message)

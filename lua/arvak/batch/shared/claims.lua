@@ -187,9 +187,9 @@ function Claims:set_total(total)
   return not is_at_end(self) or end_here(self)
 end
 
--- What this program has to tell the batch of its end, or nil: "end", that it is here; "last", the same, unless the batch
--- goes on; "more", that there is more than the batch has. A program that may be a part of the batch says its end last,
--- since others may have more.
+-- What this program has to tell the batch of its end, or nil: "end", that it is here; "last", the same, unless the
+-- batch goes on; "more", that there is more than the batch has. A program that may be a part of the batch says its end
+-- last, since others may have more.
 function Claims:question()
   if self.mismatch then return nil end
   if self.total then
@@ -278,8 +278,8 @@ function Claims:end_source()
   return check_end(self) and end_here(self)
 end
 
--- What this worker has claimed and does not go on with, for others: slots and rows. What it has beyond its program's end
--- waits until the batch's end is known, with which it may be deleted.
+-- What this worker has claimed and does not go on with, for others: slots and rows. What it has beyond its program's
+-- end waits until the batch's end is known, with which it may be deleted.
 function Claims:take_unwanted()
   local list = self.unwanted
   if #list > 0 then self.unwanted = {} end

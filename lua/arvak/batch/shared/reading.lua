@@ -162,7 +162,8 @@ end
 local function settle(self)
   local batch, list, firsts, before = self.link.batch, {}, {}, {}
   for i, claim in ipairs(self.claims:list_unsettled(SETTLED)) do
-    list[i] = { sql.settle, batch, claim.first_slot, claim.last_slot, claim.chain, before.first_slot, before.chain, n = 7 }
+    list[i] = { sql.settle, batch, claim.first_slot, claim.last_slot, claim.chain, before.first_slot, before.chain,
+      n = 7 }
     firsts[i], before = claim.first_slot, claim
   end
   list[#list + 1] = { sql.read_settled, batch, shared_rows.array(firsts) }

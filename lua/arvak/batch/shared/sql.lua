@@ -138,10 +138,10 @@ M.claim_free = me .. [[free AS (SELECT i.batch, i.slot FROM arvak_item i WHERE i
 M.read_claims = [[SELECT c.first_slot, c.last_slot, c.worker, c.hash FROM arvak_claim c
   WHERE c.batch = $1 AND c.first_slot > $2 ORDER BY c.first_slot LIMIT $3]]
 
--- A claim that this program has passed and that had no hash gets its own, if there is still none, and if the one before
--- has its hash: so all hashes of a batch are of the same circuits. Outside a turn, so that no transaction that waits for
--- its client holds a claim's row. batch, first slot, last one, hash; of the claim before, which may have been without,
--- first slot and hash (or NULL)
+-- A claim that this program has passed and that had no hash gets its own, if there is still none, and if the one
+-- before has its hash: so all hashes of a batch are of the same circuits. Outside a turn, so that no transaction that
+-- waits for its client holds a claim's row. batch, first slot, last one, hash; of the claim before, which may have been
+-- without, first slot and hash (or NULL)
 M.settle = [[UPDATE arvak_claim c SET hash = $4 FROM arvak_batch b
   WHERE c.batch = $1 AND c.first_slot = $2 AND c.hash IS NULL AND b.batch = $1 AND LEAST(c.last_slot, b.total) = $3
     AND ($5::bigint IS NULL OR EXISTS (SELECT 1 FROM arvak_claim p
@@ -156,7 +156,8 @@ M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND
 -- batch, or a part of this one.
 local nothing_beyond = [[NOT EXISTS (SELECT 1 FROM arvak_item i WHERE i.batch = $1 AND i.slot > $2::bigint
     AND (i.state <> 'claimed' OR i.circuit_hash IS NOT NULL))
-  AND NOT EXISTS (SELECT 1 FROM arvak_claim c WHERE c.batch = $1 AND c.last_slot > $2::bigint AND c.hash IS NOT NULL)]]
+  AND NOT EXISTS (SELECT 1 FROM arvak_claim c
+    WHERE c.batch = $1 AND c.last_slot > $2::bigint AND c.hash IS NOT NULL)]]
 
 -- A program has no more circuits: batch, its total.
 M.end_batch = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL AND " .. nothing_beyond
@@ -174,7 +175,8 @@ M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 
   AND i.state = 'claimed' AND i.circuit_hash IS NULL]]
 M.cut_claims = [[DELETE FROM arvak_claim c USING arvak_batch b WHERE b.batch = $1 AND c.batch = $1
   AND c.first_slot > b.total]]
-M.shorten_claims = [[UPDATE arvak_claim c SET last_slot = b.total, hash = NULL FROM arvak_batch b WHERE b.batch = $1 AND c.batch = $1
+M.shorten_claims = [[UPDATE arvak_claim c SET last_slot = b.total, hash = NULL FROM arvak_batch b
+  WHERE b.batch = $1 AND c.batch = $1
   AND c.last_slot > b.total]]
 
 -- ---- what a turn writes, after the fence: each changes as many rows as it was given, or the transaction fails

@@ -208,11 +208,13 @@ describe("submit_batch_stream with an iterator", function()
 
   it("that waits when the stream is canceled: nothing is sent any more", function()
     arvak.run(function()
-      local iterator, drawn = counted(10, function(i) if i == 3 then arvak.sleep(0.05) end end)
+      local is_canceled
+      local iterator, drawn = counted(10, function(i) while i == 3 and not is_canceled do arvak.sleep(0.01) end end)
       local s = client:submit_batch_stream(iterator, "simulator")
       local f = arvak.spawn(function() return account(s) end)
-      while drawn.n < 3 do arvak.sleep(0.001) end
+      while drawn.n < 3 or server:stats().calls.SubmitBatchStream == 0 do arvak.sleep(0.001) end
       s:cancel()
+      is_canceled = true
       local _, err = f:result(TEST_TIMEOUT)
       assert.equal("canceled", err.kind)
       assert.equal(3, drawn.n)

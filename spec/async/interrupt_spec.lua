@@ -35,7 +35,7 @@ local function interrupt(body)
     sleep 0.2; kill -INT $pid
     ( sleep %d; kill -KILL $pid ) >/dev/null 2>&1 & killer=$!
     wait $pid; status=$?
-    kill $killer 2>/dev/null
+    kill -- -$killer 2>/dev/null
     cat '%s.out'; echo "status $status"; grep -v waiting '%s.err'
     rm -f '%s.out' '%s.err']]):format(lua, path, path, path, path, math.ceil(helper.TEST_TIMEOUT), path, path,
     path, path)

@@ -35,7 +35,7 @@ local function interrupt(body)
     sleep 0.2; kill -INT $pid
     ( sleep %d; kill -KILL $pid ) >/dev/null 2>&1 & killer=$!
     wait $pid; status=$?
-    kill $killer 2>/dev/null
+    kill -- -$killer 2>/dev/null
     cat '%s.out'; echo "status $status"; grep -v waiting '%s.err'
     rm -f '%s.out' '%s.err']]):format(lua, path, path, path, path, math.ceil(helper.TEST_TIMEOUT), path, path,
     path, path)
@@ -67,6 +67,27 @@ describe("an interrupt", function()
   it("raises in a blocking wait inside a coroutine", function()
     raises [[local co = coroutine.wrap(function() return pcall(wait) end) print(co())]]
   end)
+
+  -- The interpreter's handler marks the main thread, and what runs is a coroutine that does not wait yet.
+  for name, wait in pairs { ["a blocking wait"] = "pcall(wait)", ["arvak.run"] = "pcall(arvak.run, wait)" } do
+    it("that came before it raises in " .. name .. " inside a coroutine", function()
+      local path = os.tmpname()
+      local file = assert(io.open(path, "w"))
+      file:write(prelude, ([[
+        local co = coroutine.wrap(function()
+          io.popen("kill -INT $PPID"):close()
+          return %s
+        end)
+        print(co()) ]]):format(wait), "\n", epilogue)
+      file:close()
+      local pipe = assert(io.popen(("timeout 60 '%s' '%s' 2>&1"):format(os.getenv "LUA" or "lua5.4", path)))
+      local output = pipe:read "a"
+      local has_ended_well = pipe:close()
+      os.remove(path)
+      assert.matches("interrupted!", output)
+      assert.is_true(has_ended_well)
+    end)
+  end
 
   it("raises in a blocking wait for a future", function()
     raises [[local f = arvak.spawn(wait) print(pcall(f.result, f)) assert(not f:done())]]

@@ -126,6 +126,8 @@ describe("mutual tls", function()
 end)
 
 describe("a tls option that cannot be right", function()
+  teardown(certificates.remove)
+
   local function message_of(tls)
     local ok, err = pcall(arvak.connect, "localhost:1", { tls = tls })
     assert.is_false(ok)

@@ -55,6 +55,16 @@ describe("what the command submits", function()
     assert.equal("COMPLETED\n", jobs "found[0]['state']")
   end)
 
+  it("is noted on a disk that takes its time", function()
+    desk:open()
+    local library = command.shell(("realpath '%s/test/slow_disk.so'"):format(os.getenv "ARVAK_BUILD" or "build")).out
+    assert_ok(run("submit", "bell.qasm"))   -- into a new file, which is written without waiting for the disk
+    local slow = desk:environment { SLOW_DISK_MS = 150, LD_PRELOAD = library:match "[^\n]+" }
+    local result = command.run({ "submit", "bell.qasm" }, { folder = desk.folder, environment = slow })
+    local id = assert_ok(result):match "%S+"
+    assert.equal(id .. "\n", jobs "found[0]['job_id']")
+  end)
+
   it("is noted below the home where nothing else is said, in a folder that others cannot read", function()
     desk:open()
     local environment = { ARVAK_ADDRESS = desk.server.address, HOME = desk.folder .. "/home", XDG_STATE_HOME = "" }

@@ -423,12 +423,19 @@ describe("the program", function()
     return outcomes
   end
 
+  local made = {}
+
+  after_each(function()
+    for _, path in ipairs(made) do os.remove(path) end
+    made = {}
+  end)
+
   -- The name of a file with this text.
   local function file_of(text)
     local path = os.tmpname()
     local file <close> = assert(io.open(path, "w"))
     file:write(text)
-    finally(function() os.remove(path) end)
+    made[#made + 1] = path
     return path
   end
 

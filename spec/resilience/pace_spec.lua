@@ -9,7 +9,7 @@ local monotime = require("system").monotime
 local bell = helper.bell
 local RATE = 40   -- of the server; what is submitted below is more than two windows of it
 
-local server, client
+local server, client, opened_at
 local open, close = helper.fixture(function() return server, client end, function(...) server, client = ... end)
 
 local function refuse(count, more)
@@ -22,17 +22,23 @@ local function pace() return client:stats().pace or { held = 0, refused = 0 } en
 
 local function submit(options) return client:submit_qasm(bell, "simulator", options or 1) end
 
--- All succeeded, none twice.
+-- All succeeded, none twice, and some were refused first, unless the machine is slower than the server's rate.
 local function assert_accepted(count)
   local stats = server:stats()
   assert.equal(count, stats.accepted)
-  assert.is_true(pace().refused > 0)
+  assert.is_true(pace().refused > 0 or opened_at and monotime() - opened_at > count / RATE)
   assert.equal(0, pace().held)
 end
 
 describe("on a server that limits the rate of jobs", function()
-  before_each(function() open { rate_limit = RATE } end)
-  after_each(close)
+  before_each(function()
+    open { rate_limit = RATE }
+    opened_at = monotime()
+  end)
+  after_each(function()
+    close()
+    opened_at = nil
+  end)
 
   it("a plain loop submits all", function()
     for _ = 1, 100 do assert(submit()) end

@@ -191,8 +191,8 @@ describe("submit_batch_stream with an iterator", function()
   end)
 
   it("that is slow is no silence of the server", function()
-    local iterator = counted(3, function() arvak.sleep(0.1) end)
-    assert_all_completed((account((client:submit_batch_stream(iterator, "simulator", { idle_timeout = 0.05 })))), 3)
+    local iterator = counted(3, function() arvak.sleep(1.2) end)
+    assert_all_completed((account((client:submit_batch_stream(iterator, "simulator", { idle_timeout = 1 })))), 3)
   end)
 
   it("that raises ends the loop with that error and cancels the call", function()
@@ -208,11 +208,13 @@ describe("submit_batch_stream with an iterator", function()
 
   it("that waits when the stream is canceled: nothing is sent any more", function()
     arvak.run(function()
-      local iterator, drawn = counted(10, function(i) if i == 3 then arvak.sleep(0.05) end end)
+      local is_canceled
+      local iterator, drawn = counted(10, function(i) while i == 3 and not is_canceled do arvak.sleep(0.01) end end)
       local s = client:submit_batch_stream(iterator, "simulator")
       local f = arvak.spawn(function() return account(s) end)
-      while drawn.n < 3 do arvak.sleep(0.001) end
+      while drawn.n < 3 or server:stats().calls.SubmitBatchStream == 0 do arvak.sleep(0.001) end
       s:cancel()
+      is_canceled = true
       local _, err = f:result(TEST_TIMEOUT)
       assert.equal("canceled", err.kind)
       assert.equal(3, drawn.n)
@@ -373,12 +375,12 @@ describe("submit_batch_stream that breaks", function()
     open()
     server:fault { rpc = "SubmitBatchStream", job = "hang" }
     local started_at = monotime()
-    local s = client:submit_batch_stream(bells(20), "simulator", { idle_timeout = 0.2 })
+    local s = client:submit_batch_stream(bells(20), "simulator", { idle_timeout = 1 })
     local last, err = account(s, function(_, index) if index == 20 then server:drop_connections() end end)
     assert.is_true(err.kind == "unavailable" or err.kind == "timeout", err.kind)
     assert_dense(last, 20)
     for i = 1, 20 do assert.equal("timeout", last[i].data.kind) end
-    assert.is_true(monotime() - started_at < 2)
+    assert.is_true(monotime() - started_at < 10)
   end)
 
   it("ends as canceled when another task cancels it while it settles", function()

@@ -104,13 +104,22 @@ int64_t larvak_step_air_ns(const larvak_state *state) {
   return interval > 0 && interval < LARVAK_AIR_NS ? interval : LARVAK_AIR_NS;
 }
 
+/* As lua.c answers Ctrl-C: a hook for whatever comes next. Any other by count may be a limit, which stays where it is,
+ * unless it came in the wait. */
+static bool is_to_stop(lua_State *main, int mask_before) {
+  int mask = lua_gethookmask(main);
+  if (!(mask & LUA_MASKCOUNT)) return false;
+  if (!(mask_before & LUA_MASKCOUNT)) return true;
+  return mask == (LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT) && lua_gethookcount(main) == 1;
+}
+
 void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
   larvak_interrupt_check(L, state);
   luaL_checkstack(L, 4, NULL);
-  int mask = lua_gethookmask(state->main);
-  if (L != state->main && (mask & LUA_MASKCOUNT) && !(mask_before & LUA_MASKCOUNT)) {
-    lua_sethook(L, lua_gethook(state->main), mask, lua_gethookcount(state->main));
-    lua_sethook(state->main, NULL, 0, 0);
+  lua_State *main = state->main;
+  if (L != main && is_to_stop(main, mask_before)) {
+    lua_sethook(L, lua_gethook(main), lua_gethookmask(main), lua_gethookcount(main));
+    lua_sethook(main, NULL, 0, 0);
   }
   lua_pushcfunction(L, noop);
   lua_call(L, 0, 0);

@@ -18,8 +18,8 @@ int64_t larvak_step_air_ns(const larvak_state *state);
 bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 void larvak_step_check(lua_State *L, larvak_state *state); /* raises where the loop must not be stepped */
 /* Raises when the host has interrupted the state; runs the count hook where the host wants that; lets a pending debug
- * hook raise. lua.c sets its own on the main thread alone, so a debug hook by count that appeared
- * there since the wait began (mask_before is from then) is moved to the thread that waits. */
+ * hook raise. lua.c sets its own on the main thread alone, so it is moved to the thread that waits, even if it came
+ * before the wait; and so is any debug hook by count that came since (mask_before is from the wait's begin). */
 void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before);
 void larvak_step_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 

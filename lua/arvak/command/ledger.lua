@@ -1,5 +1,5 @@
 -- arvak jobs, and the ledger in which the command notes what it submits.
--- Invariant: a ledger that cannot be kept makes no command fail or wait.
+-- Invariant: a ledger that cannot be kept makes no command fail, and none wait for more than PATIENCE.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local database = require "arvak.command.database"
@@ -44,6 +44,15 @@ local function has_store() return (ends.try(require, "arvak.store.sqlite")) end
 function M.note_in_default(options)
   local path = has_store() and M.default()
   if path then options.ledger = path end
+end
+
+local PATIENCE = 3   -- seconds
+
+-- Waits until the notes of closed clients are written. The end of a program would give them 50 ms, which is too little
+-- for a busy machine or a slow disk.
+function M.rest()
+  local ends_at = os.time() + PATIENCE
+  while arvak.poll(0.05) and os.time() < ends_at do end
 end
 
 -- ---- arvak jobs

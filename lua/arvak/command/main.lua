@@ -113,5 +113,7 @@ return function(arguments, version)
   if not ok then code = complain(code) end
   io.stdout:flush()
   if ends.hints[code] then hint(code) end
+  local ledger = package.loaded["arvak.command.ledger"]
+  if ledger and code ~= ends.codes.interrupted then pcall(ledger.rest) end
   os.exit(code, true)
 end

@@ -1,7 +1,8 @@
 -- Integers of the language: their types in operations, as in C, and unsigned ones, which wrap. Each row is a program
 -- with the bits that it comes to, worked out by hand, once with values that are known and once with the same values
--- measured. The library and the evaluator of the tests are both held against them.
+-- measured. The library, the evaluator of the tests, and the source that the library writes are held against them.
 -- SPDX-License-Identifier: Apache-2.0
+local circuit = require "arvak.circuit"
 local evaluator = require "spec.support.evaluator"
 local programs = require "spec.support.programs"
 
@@ -90,6 +91,8 @@ local function check(text, key)
   local own, why = evaluator.probabilities(text)
   assert(own, why and why.evaluator)
   assert.equal(key, last_register(own, #key), "the evaluator: " .. text)
+  local source = assert(circuit.from_qasm(text)):to_qasm { lowered = false }
+  assert.equal(key, last_register(assert(evaluator.probabilities(source)), #key), "the source: " .. source)
 end
 
 -- A register of three bits that holds a value whenever it is measured, and what stands for it afterwards.
@@ -103,6 +106,12 @@ local function measured(number, index)
 end
 
 describe("an integer of version 3", function()
+  it("of 2^63 or more is drawn as what it is", function()
+    local c = assert(circuit.from_qasm(HEAD .. [[
+      qubit[2] q; bit[2] c; bit r; c = measure q; r = uint(c) == 18446744073709551613;]]))
+    assert.matches("== 18446744073709551613", c:draw { width = 100 })
+  end)
+
   for _, row in ipairs(ROWS) do
     it(row[1], function()
       local text, key = program(row, function(number) return number:sub(2, -2) end)

@@ -106,7 +106,15 @@ writers["~"] = function(expr, context)
 end
 writers.neg = function(expr, context) return "(-" .. operand(expr[2], "-", nil, context) .. ")" end
 writers.popcount = function(expr, context) return "popcount(" .. write(expr[2], context) .. ")" end
+-- An unsigned integer that Lua has as a negative one.
+local function large_number(whole)
+  local tens = (whole >> 1) // 5
+  return string.format("%d%d", tens, whole - tens * 10)
+end
+
 writers.cast = function(expr, context)
+  local is_large = math.type(expr[2]) == "integer" and expr[2] < 0 and expr[3] == "uint" and expr[4] == 64
+  if is_large then return large_number(expr[2]) end
   if not context.casts then return operand(expr[2], nil, nil, context) end
   local width = expr[4] and expr[3] ~= "bool" and string.format("[%d]", expr[4]) or ""
   return string.format("%s%s(%s)", expr[3], width, write(expr[2], context))

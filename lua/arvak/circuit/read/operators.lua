@@ -129,6 +129,7 @@ UNSIGNED["%"] = function(a, b) return a - UNSIGNED["/"](a, b) * b end
 
 -- The type of an operation of two integers, as in C: that of the wider one, and uint of two that are equally wide.
 local function common(ta, tb)
+  if ta == tb then return ta end
   local a, b = values.width(ta), values.width(tb)
   if a ~= b then return a > b and ta or tb end
   return ta.kind == "uint" and ta or tb
@@ -159,7 +160,7 @@ local function integer_operation(op, a, ta, b, tb, at)
   check_divisor(op, whole_b, ib, at)
   local is_shift = op == "<<" or op == ">>"
   local kind = is_shift and ia or common(ia, ib)
-  local is_held = values.holds(kind, ia) and (is_shift or values.holds(kind, ib))
+  local is_held = ia == ib or values.holds(kind, ia) and (is_shift or values.holds(kind, ib))
   if not is_held and (op == "/" or op == "%") then
     whole_a, whole_b, ia, ib = values.as(whole_a, ia, kind, at), values.as(whole_b, ib, kind, at), kind, kind
   end
@@ -342,7 +343,7 @@ local function compare_integers(op, a, ta, b, tb, at)
   local x, ix = values.integer(a, ta, at)
   local y, iy = values.integer(b, tb, at)
   local kind = common(ix, iy)
-  if NUMBERS[ta.kind] and NUMBERS[tb.kind] and not (values.holds(kind, ix) and values.holds(kind, iy)) then
+  if ix ~= iy and NUMBERS[ta.kind] and NUMBERS[tb.kind] and not (values.holds(kind, ix) and values.holds(kind, iy)) then
     x, y, ix, iy = values.as(x, ix, kind, at), values.as(y, iy, kind, at), kind, kind
   end
   if is_known(x) and is_known(y) then

@@ -7,7 +7,7 @@ local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local source = require "arvak.command.source"
-local text = require "arvak.command.text"
+local system = require "arvak.command.system"
 local where = require "arvak.command.where"
 
 local M = {}
@@ -22,7 +22,7 @@ local function escape(character) return ("\\%03o"):format(character:byte()) end
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
   if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
-  return text.shell_word(word)
+  return system.word(word)
 end
 
 local function same_command(arguments)

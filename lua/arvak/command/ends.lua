@@ -86,9 +86,11 @@ function M.fail(err, subject, file)
   error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end
 
--- Lua raises this text, with the place where it was, at Ctrl-C. Others put their own before it.
+-- Lua raises this text, with the place where it was, at Ctrl-C. Others put their own before it, argparse a traceback
+-- behind it.
 function M.is_interrupt(value)
-  return type(value) == "string" and value:find "interrupted!$" ~= nil
+  return type(value) == "string"
+    and (value:find "interrupted!$" or value:find "^[^\n]*interrupted!\noriginal stack traceback:") ~= nil
 end
 
 local function pass_interrupt(ok, first, ...)

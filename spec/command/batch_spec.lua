@@ -207,6 +207,19 @@ describe("an interrupted batch", function()
     assert.is_true(#desk.server:jobs() <= 2000 + 32)   -- twice at most what was being sent at the kill
   end)
 
+  it("leaves nothing unknown when it is interrupted, by whatever transport", function()
+    desk:open { rate_limit = 100, max_concurrent_jobs = 100, max_queued_jobs = 1000, job_latency = 0.2 }
+    desk:write_circuits(400)
+    for _, transport in ipairs { "auto", "stream", "unary" } do
+      local name = transport .. ".db"
+      local batch = desk:begin("batch", "circuits", "--journal", name, "--transport", transport, "-q", "-o", "out.csv")
+      batch:await_jobs(50)
+      assert.equal(130, select(2, batch:signal "INT"))
+      local plan = command.assert_ok(run("batch", "circuits", "--journal", name, "--dry-run"))
+      assert.matches("^%d+ kept, %d+ followed, %d+ to send, 0 unknown\n$", plan)
+    end
+  end)
+
   it("cancels what runs when there is no journal, and leaves it when there is one", function()
     desk:open { job_latency = 60 }
     desk:write_circuits(5)

@@ -86,7 +86,7 @@ local function tell_failures(r)
     if not (r.err and r.err.kind == failure.err.kind) then   -- the reason why the batch stopped is told once
       count = count + 1
       if count <= SHOWN_FAILURES then
-        out.complain(out.printable(tostring(failure.id)) .. ": " .. tostring(failure.err))
+        out.complain(out.printable(tostring(failure.id)) .. ": " .. ends.in_options(tostring(failure.err)))
       end
     end
   end

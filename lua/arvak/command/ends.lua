@@ -66,6 +66,7 @@ function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
 -- What the library names for programs, and how the command line says it.
 local words = { { "extend = true", "--extend" }, { 'on_unknown = "resubmit"', "--on-unknown resubmit" },
+  { "within max_wait = ", "within --max-wait " }, { "within timeout = ", "within --max-wait " },
   { "its on_unknown is", "its --on-unknown is" },
   { "arvak.ledger reads", "arvak jobs --ledger reads" }, { "arvak.journal reads", "arvak journal reads" } }
 

@@ -7,43 +7,6 @@ local desk = command.desk(helper.start, before_each, after_each)
 
 local function run(...) return desk:run(...) end
 
--- Different programs, so that each job is told from the others by its shots and its circuit.
-local function write_circuits(count)
-  assert(os.execute("mkdir " .. command.quote(desk.folder .. "/circuits")))
-  for i = 1, count do
-    command.write_file(("%s/circuits/c%05d.qasm"):format(desk.folder, i), command.bell .. "// " .. i .. "\n")
-  end
-end
-
--- A command that runs beside the test.
-local Process = {}
-Process.__index = Process
-
-local function begin(...)
-  local self = setmetatable({ folder = command.folder(), before = #desk.server:jobs() }, Process)
-  local shell = "cd %s; { ( echo $(exec sh -c 'echo $PPID') > %s/pid.new; mv %s/pid.new %s/pid; exec %s ) > %s/log "
-    .. "2>&1; echo $? > %s/code.new; mv %s/code.new %s/code; } &"
-  local at = command.quote(self.folder)
-  assert(os.execute(shell:format(command.quote(desk.folder), at, at, at, command.line({ ... }, desk:environment()), at,
-    at, at, at)))
-  helper.eventually(function() return io.open(self.folder .. "/pid") end)
-  return self
-end
-
--- Waits until so many more jobs were made than before.
-function Process:await_jobs(count)
-  helper.eventually(function() return #desk.server:jobs() >= self.before + count end, 60)
-end
-
--- Sends it a signal: what it printed, and its exit code, once it has ended.
-function Process:signal(name)
-  assert(os.execute(("kill -%s %s"):format(name, command.read_file(self.folder .. "/pid"):match "%d+")))
-  helper.eventually(function() return io.open(self.folder .. "/code") end, 60)
-  local log, code = command.read_file(self.folder .. "/log"), command.read_file(self.folder .. "/code")
-  os.execute("rm -r " .. command.quote(self.folder))
-  return log, math.tointeger(tonumber(code))
-end
-
 local count_ids = [[
 import csv, sys
 rows = list(csv.DictReader(sys.stdin))
@@ -54,7 +17,7 @@ print(len(set(row["id"] for row in rows)), sum(int(row["count"] or 0) for row in
 describe("arvak batch", function()
   it("runs a folder, and gives CSV and JSON that Python reads", function()
     desk:open()
-    write_circuits(30)
+    desk:write_circuits(30)
     local result = run("batch", "circuits", "--shots", "10", "--quiet")
     assert.same({ 0, "" }, { result.code, result.err })
     assert.equal("30 300 0\n", command.python(count_ids, result.out))
@@ -79,7 +42,7 @@ print(len(found), len(set(item["job_id"] for item in found)))
 
   it("takes a manifest and a list of names", function()
     desk:open()
-    write_circuits(2)
+    desk:write_circuits(2)
     command.write_file(desk.folder .. "/runs.jsonl", table.concat({
       '{"file": "circuits/c00001.qasm", "shots": 5, "id": "first"}',
       '{"qasm": "OPENQASM 3.0; qubit q; bit c; x q; c = measure q;", "id": 7}',
@@ -112,7 +75,7 @@ print(total)]==], result.out))
 
   it("exits with 1 when some circuits fail, and runs them once more with --retry-failed", function()
     desk:open()
-    write_circuits(10)
+    desk:write_circuits(10)
     desk.server:fault { job = "fail", count = 3 }
     local result = run("batch", "circuits", "--journal", "run.db", "-o", "out.csv")
     assert.equal(1, result.code)
@@ -125,8 +88,8 @@ print(total)]==], result.out))
 
   it("says when another process has the journal", function()
     desk:open { job_latency = 60 }
-    write_circuits(2)
-    local first = begin("batch", "circuits", "--journal", "run.db", "-q")
+    desk:write_circuits(2)
+    local first = desk:begin("batch", "circuits", "--journal", "run.db", "-q")
     first:await_jobs(2)
     local result = run("batch", "circuits", "--journal", "run.db", "-q")
     first:signal "INT"
@@ -135,7 +98,7 @@ print(total)]==], result.out))
   end)
 
   it("gives up an address soon where nobody answers, and a key that is refused", function()
-    write_circuits(3)
+    desk:write_circuits(3)
     local started_at = os.time()
     local result = run("batch", "circuits", "--address", "127.0.0.1:1")
     assert.same({ 3, "" }, { result.code, result.out })
@@ -148,7 +111,7 @@ print(total)]==], result.out))
 
   it("needs no server where the journal has the end of every circuit", function()
     desk:open()
-    write_circuits(3)
+    desk:write_circuits(3)
     local words = { "batch", "circuits", "--journal", "run.db", "-q" }
     local before = run(table.unpack(words))
     assert.equal(0, before.code, before.err)
@@ -213,7 +176,7 @@ describe("names that a terminal would act upon", function()
   it("are escaped in the command that goes on, as shells read it", function()
     desk:open { job_latency = 60 }
     command.write_file(desk.folder .. "/a\27[31m'\n.qasm", command.bell)
-    local batch = begin("batch", "a\27[31m'\n.qasm", "--journal", "run.db", "-q")
+    local batch = desk:begin("batch", "a\27[31m'\n.qasm", "--journal", "run.db", "-q")
     batch:await_jobs(1)
     local log, code = batch:signal "INT"
     assert.equal(130, code)
@@ -226,16 +189,16 @@ describe("an interrupted batch", function()
   it("of 2,000 circuits, by Ctrl-C twice and once by a kill, goes on with the command that it prints", function()
     desk:open { rate_limit = 100, max_concurrent_jobs = 100, max_queued_jobs = 1000,   -- as servers are by default
       job_latency = 0.4 }   -- 8 s for all: none ends before its signal
-    write_circuits(2000)
+    desk:write_circuits(2000)
     local words = { "batch", "circuits", "--journal", "run.db", "-q", "-o", "out.csv" }
     for _ = 1, 2 do
-      local batch = begin(table.unpack(words))
+      local batch = desk:begin(table.unpack(words))
       batch:await_jobs(200)
       local log, code = batch:signal "INT"
       assert.equal(130, code)
       assert.matches("To go on:\n  arvak batch circuits --journal run.db -q -o out.csv\n", log, 1, true)
     end
-    local batch = begin(table.unpack(words))
+    local batch = desk:begin(table.unpack(words))
     batch:await_jobs(200)
     batch:signal "KILL"
     local result = run("batch", "circuits", "--journal", "run.db", "-q", "-o", "out.csv", "--on-unknown", "resubmit")
@@ -244,21 +207,34 @@ describe("an interrupted batch", function()
     assert.is_true(#desk.server:jobs() <= 2000 + 32)   -- twice at most what was being sent at the kill
   end)
 
+  it("leaves nothing unknown when it is interrupted, by whatever transport", function()
+    desk:open { rate_limit = 100, max_concurrent_jobs = 100, max_queued_jobs = 1000, job_latency = 0.2 }
+    desk:write_circuits(400)
+    for _, transport in ipairs { "auto", "stream", "unary" } do
+      local name = transport .. ".db"
+      local batch = desk:begin("batch", "circuits", "--journal", name, "--transport", transport, "-q", "-o", "out.csv")
+      batch:await_jobs(50)
+      assert.equal(130, select(2, batch:signal "INT"))
+      local plan = command.assert_ok(run("batch", "circuits", "--journal", name, "--dry-run"))
+      assert.matches("^%d+ kept, %d+ followed, %d+ to send, 0 unknown\n$", plan)
+    end
+  end)
+
   it("cancels what runs when there is no journal, and leaves it when there is one", function()
     desk:open { job_latency = 60 }
-    write_circuits(5)
+    desk:write_circuits(5)
     local function canceled()
       local count = 0
       for _, job in ipairs(desk.server:jobs()) do count = count + (job.state == "CANCELED" and 1 or 0) end
       return count
     end
-    local batch = begin("batch", "circuits", "--transport", "unary", "-q")
+    local batch = desk:begin("batch", "circuits", "--transport", "unary", "-q")
     batch:await_jobs(5)
     helper.eventually(function() return desk.server:stats().calls.GetJobStatus >= 40 end)   -- the ids have come
     local log, code = batch:signal "INT"
     assert.same({ 130, 5 }, { code, canceled() })
     assert.matches("^Without a journal it begins anew", log)
-    batch = begin("batch", "circuits", "--journal", "run.db", "-q")
+    batch = desk:begin("batch", "circuits", "--journal", "run.db", "-q")
     batch:await_jobs(5)
     batch:signal "INT"
     assert.same({ 10, 5 }, { #desk.server:jobs(), canceled() })
@@ -268,7 +244,7 @@ end)
 describe("many files", function()
   it("ten thousand are one batch", function()
     desk:open()
-    write_circuits(10000)
+    desk:write_circuits(10000)
     local result = run("batch", "circuits", "--shots", "1", "-q", "-o", "out.csv")
     assert.same({ 0, "" }, { result.code, result.err })
     assert.equal("10000 10000 0\n", command.python(count_ids, command.read_file(desk.folder .. "/out.csv")))
@@ -276,7 +252,7 @@ describe("many files", function()
 
   it("end quietly when nobody reads any more", function()
     desk:open()
-    write_circuits(300)
+    desk:write_circuits(300)
     local result = command.shell(command.line({ "batch", "circuits", "-q" }, desk:environment())
       .. " | head -n 1", desk.folder)
     assert.same({ "id,job_id,bitstring,count,shots,error,message\n", "" }, { result.out, result.err })
@@ -286,7 +262,7 @@ end)
 describe("arvak journal and report", function()
   it("tell what stands in a journal", function()
     desk:open()
-    write_circuits(6)
+    desk:write_circuits(6)
     desk.server:fault { job = "fail", count = 2 }
     assert.equal(1, run("batch", "circuits", "--journal", "run.db", "-q", "-o", "out.csv").code)
     local result = run("journal", "run.db")

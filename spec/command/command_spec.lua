@@ -8,10 +8,7 @@ local desk = command.desk(helper.start, before_each, after_each)
 
 local function run(...) return desk:run(...) end
 
-local function assert_ok(result)
-  assert.same({ 0, "" }, { result.code, result.err })
-  return result.out
-end
+local assert_ok = command.assert_ok
 
 describe("arvak run", function()
   it("prints a histogram over the program's own bits", function()

@@ -293,7 +293,7 @@ describe("a program", function()
     local output = run(head .. "print(connections.connection.open('sqlite', 'x.db', { purpose = 'a journal' }))",
       ("LUA_CPATH_5_4='%s/?.so'"):format(folder))
     os.execute("rm -r " .. folder)
-    assert.equal("nil\trpc: a journal in SQLite needs the module arvak.store.sqlite, which is not here: it is built " ..
-      "where the Debian package libsqlite3-dev is installed\n", output)
+    assert.equal("nil\trpc: a journal in SQLite needs the module arvak.store.sqlite, which was not built or is not " ..
+      "on package.cpath: install the Debian package libsqlite3-dev, build arvak once more and install it\n", output)
   end)
 end)

@@ -1,6 +1,8 @@
 -- Runs the command arvak as a person would: installed below a prefix of its own, with words, an environment, standard
 -- input and a folder.
 -- SPDX-License-Identifier: Apache-2.0
+local helper = require "spec.helper"
+
 local M = {}
 
 M.bell = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
@@ -128,6 +130,64 @@ end
 
 function Desk:run(...)
   return M.run({ ... }, { folder = self.folder, environment = self:environment() })
+end
+
+-- The output of a result that went well and said nothing on standard error.
+function M.assert_ok(result)
+  assert(result.code == 0 and result.err == "", ("exit code %s: %s"):format(result.code, result.err))
+  return result.out
+end
+
+-- Checks that a result ended with this code, and said why: in lines that begin with the command's name, and hold this
+-- pattern and nothing of Lua's.
+function M.assert_refused(result, code, pattern)
+  local err = result.err
+  assert(result.code == code, ("exit code %s, not %d: %s"):format(result.code, code, err))
+  assert(err:find "^arvak: " and err:find(pattern), ("%s is not in: %s"):format(pattern, err))
+  assert(not err:find "traceback" and not err:find "%.lua:%d", err)
+end
+
+-- So many different programs in a folder of the desk, so that each job is told from the others by its circuit.
+function Desk:write_circuits(count, folder)
+  folder = self.folder .. "/" .. (folder or "circuits")
+  assert(os.execute("mkdir -p " .. M.quote(folder)))
+  for i = 1, count do M.write_file(("%s/c%05d.qasm"):format(folder, i), M.bell .. "// " .. i .. "\n") end
+end
+
+-- ---- a command that runs beside the test
+
+local Process = {}
+Process.__index = Process
+
+-- Starts the command with these words on a desk that has a server.
+function Desk:begin(...)
+  local process = setmetatable({ folder = M.folder(), before = #self.server:jobs(), server = self.server }, Process)
+  local shell = "cd %s; { ( echo $(exec sh -c 'echo $PPID') > %s/pid.new; mv %s/pid.new %s/pid; exec %s ) > %s/log "
+    .. "2>&1; echo $? > %s/code.new; mv %s/code.new %s/code; } &"
+  local at = M.quote(process.folder)
+  local line = M.line({ ... }, self:environment())
+  assert(os.execute(shell:format(M.quote(self.folder), at, at, at, line, at, at, at, at)))
+  helper.eventually(function() return io.open(process.folder .. "/pid") end)
+  return process
+end
+
+-- Waits until so many more jobs were made than before.
+function Process:await_jobs(count)
+  helper.eventually(function() return #self.server:jobs() >= self.before + count end, 60)
+end
+
+-- What it printed and its exit code, once it has ended.
+function Process:outcome()
+  helper.eventually(function() return io.open(self.folder .. "/code") end, 60)
+  local log, code = M.read_file(self.folder .. "/log"), M.read_file(self.folder .. "/code")
+  os.execute("rm -r " .. M.quote(self.folder))
+  return log, math.tointeger(tonumber(code))
+end
+
+-- Sends it a signal: its outcome.
+function Process:signal(name)
+  assert(os.execute(("kill -%s %s"):format(name, M.read_file(self.folder .. "/pid"):match "%d+")))
+  return self:outcome()
 end
 
 return M

@@ -22,7 +22,7 @@ local watcher = require "arvak.batch.watcher"
 
 local M = {}
 
-local LINGER = 0.5              -- seconds that a batch which was stopped waits for its cancellations
+local LINGER, SUBMITS = 0.5, 2.0   -- seconds that a stopped batch waits for cancellations, or to note what it submits
 local DRAWN_A_TURN = 256        -- entries at most that are drawn before the loop turns
 local NOTICE = 2.0              -- seconds of trouble with the server, after which it is said, once for each trouble
 local PACING = 2.0              -- seconds of refusals that are no trouble: a usual way of servers to slow clients down
@@ -39,9 +39,9 @@ end
 -- ---- why it stops
 
 -- From now on nothing is drawn or sent, and what is open ends with an error of this kind. The first reason counts.
-function Run:stop(err)
+function Run:stop(err, linger)
   if self.stopped_by then return end
-  self.stopped_by, self.stops_at = err, core.now() + LINGER
+  self.stopped_by, self.stops_at = err, core.now() + (linger or LINGER)
   self.inputs:stop()
   self:wake()
 end
@@ -375,7 +375,8 @@ local function wind_down(self, now)
     if not self.keeps_jobs then tell_all(self, "recall") end
   end
   end_drawn(self)
-  if now < self.stops_at then return end
+  local is_settled = self.is_interrupted and self.keeps_jobs and self.inputs.counts.sending == 0
+  if now < self.stops_at and not is_settled then return end
   send_cancels(self)
   self.source.is_over = true
   tell_all(self, "expire")
@@ -538,9 +539,8 @@ end
 
 -- From now on no function of the user's is called.
 local function interrupt(self, err)
-  self.is_interrupted, self.broken_by = true, nil
-  self.keeps_jobs = self.keeps_jobs or self.commits.keeps_jobs
-  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }))
+  self.is_interrupted, self.broken_by, self.keeps_jobs = true, nil, self.keeps_jobs or self.commits.keeps_jobs
+  self:stop(errors.new("canceled", "the batch was interrupted", { cause = err }), self.keeps_jobs and SUBMITS)
 end
 
 -- On the stack of whoever runs it: when that ends in the middle, the coroutine closed or collected, the batch does too.
@@ -571,7 +571,7 @@ function Run:execute()
   if not ok then
     local err = has_begun
     pcall(interrupt, self, err)
-    if not self.keeps_jobs then pcall(loop, self) end   -- for a moment, so that the cancellations leave
+    pcall(loop, self)   -- for a moment, so that cancellations leave, and a journal learns what was being submitted
     let_go(self)
     pcall(break_off, self)
     error(err, 0)

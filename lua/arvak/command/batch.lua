@@ -7,7 +7,7 @@ local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local source = require "arvak.command.source"
-local text = require "arvak.command.text"
+local system = require "arvak.command.system"
 local where = require "arvak.command.where"
 
 local M = {}
@@ -22,7 +22,7 @@ local function escape(character) return ("\\%03o"):format(character:byte()) end
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
   if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
-  return text.shell_word(word)
+  return system.word(word)
 end
 
 local function same_command(arguments)
@@ -86,15 +86,28 @@ local function tell_failures(r)
     if not (r.err and r.err.kind == failure.err.kind) then   -- the reason why the batch stopped is told once
       count = count + 1
       if count <= SHOWN_FAILURES then
-        out.complain(out.printable(tostring(failure.id)) .. ": " .. tostring(failure.err))
+        out.complain(out.printable(tostring(failure.id)) .. ": " .. ends.in_options(tostring(failure.err)))
       end
     end
   end
   if count > SHOWN_FAILURES then out.complain(("and %d more"):format(count - SHOWN_FAILURES)) end
 end
 
-local function tell_how_to_retry(options)
-  if not options.journal or options.retry_failed then return end
+-- How many failed of which nobody knows whether the server has made a job.
+local function count_unknown(r)
+  local count = 0
+  for _, failure in ipairs(r.failures) do count = count + (failure.err.maybe_executed == true and 1 or 0) end
+  return count
+end
+
+local function tell_how_to_retry(r, options)
+  if not options.journal then return end
+  local unknown = count_unknown(r)
+  if unknown > 0 then
+    out.note("Of %d nobody knows whether they were submitted. To submit them once more, add --on-unknown resubmit to "
+      .. "the same command.", unknown)
+  end
+  if options.retry_failed or unknown == r.failure_count then return end
   if database.is_postgres(options.journal) then
     out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
   else
@@ -110,7 +123,7 @@ local function tell_end(r, options)
     out.complain("stopped: " .. ends.in_options(tostring(r.err)))
     if #r.items > 0 then tell_how_to_go_on(options) end   -- else the journal was refused, and would be again
   else
-    tell_how_to_retry(options)
+    tell_how_to_retry(r, options)
   end
 end
 

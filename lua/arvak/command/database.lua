@@ -3,9 +3,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
-local text = require "arvak.command.text"
+local system = require "arvak.command.system"
 
 local M = {}
+
+local PLACES = "$PGPASSWORD, ~/.pgpass or a service file"   -- of passwords
 
 function M.is_postgres(name) return arvak.database_name(name).kind == "postgres" end
 
@@ -13,10 +15,12 @@ function M.is_postgres(name) return arvak.database_name(name).kind == "postgres"
 function M.check(name, option)
   if name == "" then ends.usage("%s: got an empty text, expected the name of a file or a database", option) end
   local about = arvak.database_name(name)
-  if about.problem then ends.usage("%s: the name of the database cannot be read: %s", option, about.problem) end
+  if about.problem then
+    ends.usage("%s: the name of the database cannot be read: %s (a password belongs into %s)", option, about.problem,
+      PLACES)
+  end
   if about.has_password then
-    ends.usage("%s: the name of the database holds a password, which others can see: put it into $PGPASSWORD, "
-      .. "~/.pgpass or a service file", option)
+    ends.usage("%s: the name of the database holds a password, which others can see: put it into %s", option, PLACES)
   end
 end
 
@@ -40,8 +44,10 @@ function M.check_folder(path) folder_of(path) end
 
 -- Ends the command when a file of this name, which is not there yet, could not be made.
 function M.check_new(path)
-  local word = text.shell_word(folder_of(path))
-  if not os.execute(("test -w %s && test -x %s"):format(word, word)) then refuse(path, "its folder is read-only") end
+  local word = system.word(folder_of(path))
+  if not system.succeeds(("test -w %s && test -x %s"):format(word, word)) then
+    refuse(path, "its folder is read-only")
+  end
 end
 
 return M

@@ -66,6 +66,7 @@ function M.usage(format, ...) M.stop(M.codes.usage, format, ...) end
 
 -- What the library names for programs, and how the command line says it.
 local words = { { "extend = true", "--extend" }, { 'on_unknown = "resubmit"', "--on-unknown resubmit" },
+  { "within max_wait = ", "within --max-wait " }, { "within timeout = ", "within --max-wait " },
   { "its on_unknown is", "its --on-unknown is" },
   { "arvak.ledger reads", "arvak jobs --ledger reads" }, { "arvak.journal reads", "arvak journal reads" } }
 
@@ -86,9 +87,11 @@ function M.fail(err, subject, file)
   error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end
 
--- Lua raises this text, with the place where it was, at Ctrl-C. Others put their own before it.
+-- Lua raises this text, with the place where it was, at Ctrl-C. Others put their own before it, argparse a traceback
+-- behind it.
 function M.is_interrupt(value)
-  return type(value) == "string" and value:find "interrupted!$" ~= nil
+  return type(value) == "string"
+    and (value:find "interrupted!$" or value:find "^[^\n]*interrupted!\noriginal stack traceback:") ~= nil
 end
 
 local function pass_interrupt(ok, first, ...)

@@ -5,7 +5,7 @@ local arvak = require "arvak"
 local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
-local text = require "arvak.command.text"
+local system = require "arvak.command.system"
 
 local M = {}
 
@@ -35,7 +35,7 @@ function M.default()
   if not folder then return nil end
   local path = folder .. "/jobs.db"
   if exists(path) then return path end
-  return os.execute("mkdir -p -m 700 -- " .. text.shell_word(folder) .. " 2>/dev/null") and path or nil
+  return system.succeeds("mkdir -p -m 700 -- " .. system.word(folder) .. " 2>/dev/null") and path or nil
 end
 
 local function has_store() return (ends.try(require, "arvak.store.sqlite")) end

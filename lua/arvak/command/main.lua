@@ -18,15 +18,14 @@ local function parse(arguments, version)
   local root, commands = parser.new(version, columns_for_help(arguments))
   local ok, options = root:pparse(arguments)
   if ok then return options end
-  if tostring(options):find "^[^\n]*interrupted!\noriginal stack traceback" then error("interrupted!", 0) end
   local name = commands[arguments[1]] and " " .. arguments[1] or ""
   ends.usage("%s\nTry: arvak%s --help", (tostring(options):gsub("^%l", string.lower)), name)
 end
 
 local function is_same_file(a, b)
   if a == b then return true end
-  local text = require "arvak.command.text"
-  return os.execute(("test %s -ef %s"):format(text.shell_word(a), text.shell_word(b))) == true
+  local system = require "arvak.command.system"
+  return system.succeeds(("test %s -ef %s"):format(system.word(a), system.word(b)))
 end
 
 -- Ends the command where its results would replace the journal or the ledger. A program is read whole before that.
@@ -83,7 +82,10 @@ end
 
 -- The exit code for what was raised, which is told.
 local function complain(caught)
-  if ends.is_interrupt(caught) then return ends.codes.interrupted end
+  if ends.is_interrupt(caught) then
+    rawset(_G, "arg", nil)   -- the library would say what is left undone, which was meant to be
+    return ends.codes.interrupted
+  end
   local out = require "arvak.command.out"
   out.complain(ends.is_stop(caught) and caught.message or tostring(caught))
   return ends.is_stop(caught) and caught.code or ends.codes.failed

@@ -52,7 +52,7 @@ local function note_failure(self, name, err)
   local code = ends.code_of(err)
   self.failures = self.failures + 1
   self.code = ends.join(self.code, code)
-  if self.format ~= "json" then out.complain(out.printable(name) .. ": " .. tostring(err)) end
+  if self.format ~= "json" then out.complain(out.printable(name) .. ": " .. ends.in_options(tostring(err))) end
 end
 
 -- One outcome: a result, or nil and an error.

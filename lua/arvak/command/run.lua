@@ -1,6 +1,7 @@
 -- arvak run, submit: circuits in files, each a job of its own.
 -- Invariant: every file is read and understood before the first is sent; an interrupt cancels what run has submitted.
 -- SPDX-License-Identifier: Apache-2.0
+local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local results = require "arvak.command.results"
@@ -9,13 +10,12 @@ local where = require "arvak.command.where"
 
 local M = {}
 
-local function submit_all(client, circuits, settings, options)
-  local futures = {}
+-- Submits the circuits; futures: the list that gets their futures.
+local function submit_all(futures, client, circuits, settings, options)
   for i, circuit in ipairs(circuits) do
     futures[i] = client:submit_qasm_future(circuit, settings.backend, { shots = settings.shots,
       optimization_level = options.optimization, max_wait = options.max_wait, label = options.label })
   end
-  return futures
 end
 
 local function print_all(futures, options)
@@ -27,20 +27,27 @@ local function print_all(futures, options)
   return printer:exit_code()
 end
 
--- What is still running ends with the command: nobody will ask for it.
+local PATIENCE = 2   -- seconds in which the server has to hear of it
+
+-- What is still running ends with the command: nobody will ask for it. A future that was canceled has ended before the
+-- server has been told.
 local function cancel_all(futures)
   for _, future in ipairs(futures) do
     if not future:done() then future:cancel() end
   end
-  for _, future in ipairs(futures) do pcall(future.wait, future, 1.0) end
+  local deadline = os.time() + PATIENCE
+  while arvak.poll(0.1) and os.time() < deadline do end
 end
 
 function M.run(options)
   local settings = where.settings(options)
   local circuits = source.all(options.file, options.param)
   local client <close> = where.connect(settings, true)
-  local futures = submit_all(client, circuits, settings, options)
-  local ok, code = pcall(print_all, futures, options)
+  local futures = {}
+  local ok, code = pcall(function()
+    submit_all(futures, client, circuits, settings, options)
+    return print_all(futures, options)
+  end)
   if ok then return code end
   cancel_all(futures)
   error(code, 0)

@@ -1,6 +1,8 @@
 -- What the command's terminal is like. Asked of the system's own programs, each of which costs milliseconds: once, and
 -- before gRPC has made its threads.
 -- SPDX-License-Identifier: Apache-2.0
+local system = require "arvak.command.system"
+
 local M = {}
 
 local DEFAULT_COLUMNS, MOST_COLUMNS = 80, 10000
@@ -8,7 +10,7 @@ local DEFAULT_COLUMNS, MOST_COLUMNS = 80, 10000
 local known = {}   -- file descriptor → whether it is a terminal; columns
 
 function M.is_terminal(number)
-  if known[number] == nil then known[number] = os.execute(("test -t %d"):format(number)) == true end
+  if known[number] == nil then known[number] = system.succeeds(("test -t %d"):format(number)) end
   return known[number]
 end
 
@@ -21,8 +23,7 @@ local function ask_columns()
   local given = math.tointeger(tonumber(env "COLUMNS"))
   if given and given >= 20 then return math.min(given, MOST_COLUMNS) end
   if not M.is_terminal(1) then return nil end
-  local pipe <close> = io.popen("stty size <&2 2>/dev/null")
-  local columns = pipe and math.tointeger(tonumber((pipe:read "a"):match "^%d+ (%d+)"))
+  local columns = math.tointeger(tonumber(system.read("stty size <&2 2>/dev/null"):match "^%d+ (%d+)"))
   return columns and columns >= 20 and columns or nil
 end
 

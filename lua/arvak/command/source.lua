@@ -4,6 +4,7 @@
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
+local system = require "arvak.command.system"
 local text_of = require "arvak.command.text"
 local words = require "arvak.command.values"
 
@@ -177,20 +178,13 @@ end
 
 -- ---- lists of files
 
--- What a command of the shell prints, and whether it has succeeded.
-local function ask_shell(line)
-  local pipe = assert(io.popen(line))
-  local text = pipe:read "a"
-  return text, pipe:close() == true
-end
-
 -- The files below a folder, sorted; found by find, which Debian's base system has. Links to files count, links to
 -- folders below it are not followed.
 local function list_folder(path)
-  local find = ("find -H %s%s %%s"):format(path:find "^%-" and "./" or "", text_of.shell_word(path))
-  local text, is_whole = ask_shell(find:format "-name '*.qasm' \\( -type f -o -type l \\) -print0 2>/dev/null")
+  local find = ("find -H %s%s %%s"):format(path:find "^%-" and "./" or "", system.word(path))
+  local text, is_whole = system.read(find:format "-name '*.qasm' \\( -type f -o -type l \\) -print0 2>/dev/null")
   if not is_whole then
-    local why = ask_shell(find:format "-name ' ' 2>&1 >/dev/null"):match "[^\n]+" or "find has failed"
+    local why = system.read(find:format "-name ' ' 2>&1 >/dev/null"):match "[^\n]+" or "find has failed"
     ends.stop(ends.codes.failed, "%s: cannot be listed: %s", path, why)
   end
   local files = {}

@@ -1,4 +1,4 @@
--- Texts of others, made safe for a terminal, a shell and JSON, and JSON read with lua-cjson.
+-- Texts of others, made safe for a terminal and for JSON, and JSON read with lua-cjson.
 -- Invariant: what comes out is printable, or valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
 local ends = require "arvak.command.ends"
@@ -38,11 +38,6 @@ end
 
 -- The same of each of its lines.
 function M.printable_lines(text) return (text:gsub("[^\n\t]+", M.printable)) end
-
--- ---- for a shell
-
--- The text as a word of a command line.
-function M.shell_word(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
 -- ---- JSON
 

@@ -4,6 +4,7 @@
  * and SITUATION=words only those whose names have these words in them.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "disk.h"
+#include "spent.h"
 
 /* Far more than is promised, for a machine on which the threads that it waits for get no processor; and far less than
  * what a hundred stores would take one after the other. */
@@ -105,43 +106,7 @@ static lua_State *open_plugin(void) {
   return L;
 }
 
-/* ---- what a thread does with its time ---- */
-
-typedef struct spent {
-  int64_t wall_ns, computed_ns, ready_ns; /* ready: without a processor */
-} spent;
-
-static int64_t clock_ns(clockid_t clock) {
-  struct timespec now;
-  clock_gettime(clock, &now);
-  return now.tv_sec * 1000 * MS + now.tv_nsec;
-}
-
-static int64_t ready_ns(void) {
-  long long ran = 0, ready = 0;
-  FILE *file = fopen("/proc/thread-self/schedstat", "r");
-  if (!file) return 0;
-  if (fscanf(file, "%lld %lld", &ran, &ready) != 2) ready = 0;
-  fclose(file);
-  return ready;
-}
-
-static spent now_spent(void) {
-  return (spent){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_THREAD_CPUTIME_ID), ready_ns()};
-}
-
-static int64_t waited_ns(const spent *s) {
-  int64_t waited = s->wall_ns - s->computed_ns - s->ready_ns;
-  return waited > 0 ? waited : 0;
-}
-
-static void close_state(lua_State *L, spent *out) {
-  spent before = now_spent();
-  lua_close(L);
-  spent after = now_spent();
-  *out = (spent){after.wall_ns - before.wall_ns, after.computed_ns - before.computed_ns,
-                 after.ready_ns - before.ready_ns};
-}
+/* ---- figures ---- */
 
 static int compare(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -158,7 +123,7 @@ static void print_spent(const char *name, const spent *all) {
   for (int i = 0; i < closings; i++) {
     wall[i] = all[i].wall_ns;
     computed[i] = all[i].computed_ns;
-    waited[i] = waited_ns(&all[i]);
+    waited[i] = spent_waiting_ns(&all[i]);
   }
   printf("# %s (ms, median/worst)", name);
   print_of("all", wall);
@@ -191,9 +156,12 @@ static void lua_close_waits_for_50_ms_at_most(void **state) {
     for (int k = 0; k < closings; k++) {
       lua_State *L = open_plugin();
       leave_behind(L, s);
-      close_state(L, &all[k]);
+      spent before = spent_now();
+      lua_close(L);
+      all[k] = spent_since(&before);
       set_disk(false);
-      if (waited_ns(&all[k]) > WAITED_NS) fail_msg("%s: waited for %.0f ms", s->name, (double)waited_ns(&all[k]) / MS);
+      int64_t waited = spent_waiting_ns(&all[k]);
+      if (waited > WAITED_NS) fail_msg("%s: waited for %.0f ms", s->name, (double)waited / MS);
     }
     print_spent(s->name, all);
   }

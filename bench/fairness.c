@@ -133,7 +133,8 @@ static double measure(const char *what, const char *call, double alone) {
   qsort(took, (size_t)calls, sizeof *took, compare);
   double median = (double)took[calls / 2] / MS;
   printf("  %-40s %7.2f ms, 99 %% %7.2f ms, %5.1f times alone; %.2f ms ready without a processor\n", what, median,
-         (double)took[calls - 1 - calls / 100] / MS, alone > 0 ? median / alone : 1.0, (double)all.ready_ns / MS / calls);
+         (double)took[calls - 1 - calls / 100] / MS, alone > 0 ? median / alone : 1.0,
+         (double)all.ready_ns / MS / calls);
   fflush(stdout);
   return median;
 }

@@ -15,6 +15,7 @@
 
 #include "arvak.h"
 #include "arvak_lua.h"
+#include "../spec/lua/spent.h"
 
 #define MS 1000000LL
 enum { MOST_CALLS = 100000, MOST_THREADS = 64, WAITING = 10000 };
@@ -107,26 +108,17 @@ static void *run(void *ud) {
 
 /* ---- the one ---- */
 
-static int64_t ready_ns(void) {
-  long long ran = 0, waited = 0;
-  FILE *file = fopen("/proc/thread-self/schedstat", "r");
-  if (!file) return 0;
-  if (fscanf(file, "%lld %lld", &ran, &waited) != 2) waited = 0;
-  fclose(file);
-  return waited;
-}
-
 static int compare(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
   return (x > y) - (x < y);
 }
 
-/* Median and 99 % of a call, and how long its thread stood ready without a processor. */
+/* Median and 99 % of a call, and how long its thread stood without a processor. */
 static double measure(const char *what, const char *call, double alone) {
   static int64_t took[MOST_CALLS];
   lua_State *L = open_plugin(client, 0);
   if (luaL_loadstring(L, call) != LUA_OK) exit(1);
-  int64_t stood = ready_ns();
+  spent before = spent_now();
   for (int i = 0; i < calls; i++) {
     int64_t start = arvak_now_ns();
     lua_pushvalue(L, 1);
@@ -136,12 +128,13 @@ static double measure(const char *what, const char *call, double alone) {
     }
     took[i] = arvak_now_ns() - start;
   }
-  stood = ready_ns() - stood;
+  spent all = spent_since(&before);
   lua_close(L);
   qsort(took, (size_t)calls, sizeof *took, compare);
   double median = (double)took[calls / 2] / MS;
   printf("  %-40s %7.2f ms, 99 %% %7.2f ms, %5.1f times alone; %.2f ms ready without a processor\n", what, median,
-         (double)took[calls - 1 - calls / 100] / MS, alone > 0 ? median / alone : 1.0, (double)stood / MS / calls);
+         (double)took[calls - 1 - calls / 100] / MS, alone > 0 ? median / alone : 1.0,
+         (double)all.ready_ns / MS / calls);
   fflush(stdout);
   return median;
 }

@@ -2304,7 +2304,8 @@ local devserver = {}
 ---@return string|nil message what was wrong
 function devserver.start(options) end
 
----Stops it within a second, whatever is open. May be repeated, and `<close>` does it.
+---Stops it within a second, whatever is open. May be repeated, and `<close>` does it. While the Lua state closes, it
+---returns at once, and the server ends with its object.
 ---
 ---```lua
 ---local server = assert(require("arvak.devserver").start())

@@ -370,6 +370,29 @@ static void a_state_has_figures_of_its_own(void **state) {
   arvak_client_unref(client);
 }
 
+static void a_state_has_figures_of_clients_that_it_has_connected_itself(void **state) {
+  (void)state;
+  lua_State *L = open_bare();
+  luaL_requiref(L, "arvak", luaopen_arvak, 1);
+  arvak_lua_handle *handle = arvak_lua_get_handle(L);
+  lua_pushstring(L, address);
+  lua_setglobal(L, "address");
+  must(L, "client = arvak.connect(address)\n"
+          "assert(client:submit_qasm(bell, 'simulator', 1))\n"
+          "assert(client:get_job_status('none') == nil)\n"
+          "for kind in client:submit_batch_stream({ { bell, 1 }, { bell, 1 } }, 'simulator') do end");
+  arvak_lua_stats stats;
+  arvak_lua_get_stats(handle, &stats);
+  assert_int_equal(stats.calls, 2);
+  assert_int_equal(stats.failures, 1);
+  assert_int_equal(stats.jobs, 3);
+  lua_getglobal(L, "bell");
+  assert_int_equal(stats.bytes_sent, 3 * lua_rawlen(L, -1));
+  assert_true(stats.bytes_received > 0 && stats.waiting_ns > 0);
+  lua_close(L);
+  arvak_lua_handle_unref(handle);
+}
+
 /* ---- turns ---- */
 
 /* The thread of one plugin. */
@@ -544,6 +567,7 @@ int main(void) {
       cmocka_unit_test(a_plugin_cancels_its_own_jobs_only),
       cmocka_unit_test(the_host_sees_each_submit_and_may_refuse_it),
       cmocka_unit_test(a_state_has_figures_of_its_own),
+      cmocka_unit_test(a_state_has_figures_of_clients_that_it_has_connected_itself),
       cmocka_unit_test(one_with_ten_thousand_waiting_calls_holds_up_nobody),
       cmocka_unit_test(one_with_many_waiting_submits_holds_up_nobody_at_the_hosts_rate),
       cmocka_unit_test(a_state_whose_steps_are_short_gets_its_slots),

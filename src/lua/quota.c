@@ -137,7 +137,7 @@ const char *larvak_quota_admit(larvak_quota *limits, const larvak_load *load, bo
   if (*not_before_ns == ARVAK_NEVER) reason = "this plugin's rate of submits has no place for it within queue_timeout";
   if (!reason) return NULL;
   arvak_lua_stats more = {.refused = 1};
-  larvak_quota_count(limits, &more);
+  larvak_quota_count(limits->state, limits, &more);
   return reason;
 }
 
@@ -155,9 +155,9 @@ int larvak_quota_push_refusal(lua_State *L, arvak_rpc rpc, const char *reason) {
   return 2;
 }
 
-void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more) {
-  larvak_stats_add(&limits->stats, more);
-  if (limits->state->handle) larvak_handle_count(limits->state->handle, more);
+void larvak_quota_count(larvak_state *state, larvak_quota *limits, const arvak_lua_stats *more) {
+  if (state->handle) larvak_handle_count(state->handle, more);
+  if (limits) larvak_stats_add(&limits->stats, more);
 }
 
 void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future) {

@@ -54,7 +54,8 @@ const char *larvak_quota_admit(larvak_quota *limits, const larvak_load *load, bo
                                 int64_t *not_before_ns);
 /* nil and the error of what was refused for this reason; returns 2. */
 int larvak_quota_push_refusal(lua_State *L, arvak_rpc rpc, const char *reason);
-void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more); /* in its figures and the state's */
+/* Adds to the figures of the state, and of the limits, which may be NULL. */
+void larvak_quota_count(larvak_state *state, larvak_quota *limits, const arvak_lua_stats *more);
 
 /* What a call holds of its limits; embedded in its wait. Zero: nothing. */
 typedef struct larvak_charge {

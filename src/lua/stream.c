@@ -119,7 +119,7 @@ static const char *find_refusal(const larvak_quota *limits, arvak_rpc rpc) {
 }
 
 static int refuse(lua_State *L, larvak_quota *limits, arvak_rpc rpc, const char *reason) {
-  larvak_quota_count(limits, &(arvak_lua_stats){.refused = 1});
+  larvak_quota_count(limits->state, limits, &(arvak_lua_stats){.refused = 1});
   return larvak_quota_push_refusal(L, rpc, reason);
 }
 
@@ -181,16 +181,17 @@ static int push_taken(lua_State *L, arvak_response *message) {
   return lua_gettop(L);
 }
 
-static void note(lua_State *L, larvak_quota *limits, const arvak_response *message) {
+static void note(lua_State *L, const raw_stream *raw, const arvak_response *message) {
   bool is_job = message->rpc == ARVAK_SUBMIT_BATCH_STREAM && message->as.batch.event == ARVAK_BATCH_SUBMITTED;
-  larvak_quota_count(limits, &(arvak_lua_stats){.jobs = is_job, .bytes_received = arvak_response_size_bytes(message)});
-  if (is_job) larvak_quota_note_job(L, limits, message->as.batch.job_id);
+  arvak_lua_stats more = {.jobs = is_job, .bytes_received = arvak_response_size_bytes(message)};
+  larvak_quota_count(raw->state, raw->limits, &more);
+  if (is_job && raw->limits) larvak_quota_note_job(L, raw->limits, message->as.batch.job_id);
 }
 
 /* (lightuserdata raw, lightuserdata message) */
 static int note_protected(lua_State *L) {
   raw_stream *raw = lua_touserdata(L, 1);
-  if (raw->limits) note(L, raw->limits, lua_touserdata(L, 2));
+  note(L, raw, lua_touserdata(L, 2));
   return 0;
 }
 
@@ -259,7 +260,7 @@ static int stream_write(lua_State *L) {
   larvak_quota *limits = raw->limits;
   const char *refusal = limits ? larvak_quota_admit(limits, &load, false, ARVAK_NEVER, &at) : NULL;
   if (refusal) return larvak_quota_push_refusal(L, ARVAK_SUBMIT_BATCH_STREAM, refusal);
-  if (limits) larvak_quota_count(limits, &(arvak_lua_stats){.bytes_sent = load.bytes});
+  larvak_quota_count(raw->state, limits, &(arvak_lua_stats){.bytes_sent = load.bytes});
   if (arvak_stream_write(raw->core, &submission) == ARVAK_ENOMEM) return larvak_no_memory(L);
   lua_pushboolean(L, 1);
   return 1;

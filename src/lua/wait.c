@@ -18,7 +18,6 @@
 #include <stdlib.h>
 
 #include "causes.h"
-#include "handle.h"
 #include "misuse.h"
 #include "ready.h"
 #include "work.h"
@@ -235,8 +234,7 @@ static void count(const larvak_wait *wait, const arvak_outcome *outcome, const a
                           .jobs = count_jobs(response),
                           .bytes_sent = wait->circuit_bytes * (size_t)outcome->attempts,
                           .bytes_received = response ? arvak_response_size_bytes(response) : 0};
-  larvak_handle_count(wait->state->handle, &more);
-  if (wait->charge.limits) larvak_stats_add(&wait->charge.limits->stats, &more);
+  larvak_quota_count(wait->state, wait->charge.limits, &more);
 }
 
 /* An answer that is too much goes at once, but for the ids of jobs: somebody has to pay for these. */

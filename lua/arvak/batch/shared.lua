@@ -199,8 +199,7 @@ local function fill(self, transaction, seq)
   self.link:add_fence(transaction, seq, group.ended:count())
   local firsts, hashes = self.claims:unwritten_hashes()
   if #firsts > 0 then
-    transaction:add(sql.write_hashes, #firsts, batch, worker.worker, shared_rows.array(firsts),
-      shared_rows.array(hashes))
+    transaction:add(sql.write_hashes, #firsts, batch, worker.worker, firsts, hashes)
   end
   shared_rows.add_changes(transaction, group.changes, batch, worker.worker, worker.epoch)
   group.firsts = firsts

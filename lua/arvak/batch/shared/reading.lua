@@ -4,7 +4,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local identities = require "arvak.batch.journal.identity"
-local shared_rows = require "arvak.batch.shared.rows"
 local sql = require "arvak.batch.shared.sql"
 
 local M = {}
@@ -117,12 +116,12 @@ local function look(self)
     for first in pairs(self.claims.pending) do
       if #firsts < PAGE then firsts[#firsts + 1] = first end
     end
-    list[#list + 1] = { sql.read_pending, batch, shared_rows.array(firsts) }
+    list[#list + 1] = { sql.read_pending, batch, firsts }
     places.pending = #list
   end
   local slots, has_more = next_slots(self)
   if #slots > 0 then
-    list[#list + 1] = { sql.read_ends, batch, shared_rows.array(slots) }
+    list[#list + 1] = { sql.read_ends, batch, slots }
     places.ends = #list
   end
   self.places = places

@@ -242,8 +242,12 @@ describe("a connection to a store", function()
 
     it("names a value that no statement takes", function()
       local tx = prepared():transaction()
-      assert.has_error(function() tx:add("SELECT ?, ?", 1, {}) end,
-        "add: value 2 is a table, expected nil, a boolean, a number or a string")
+      assert.has_error(function() tx:add("SELECT ?, ?", 1, print) end,
+        "add: value 2 is a function, expected nil, a boolean, a number, a string or a list of them")
+      assert.has_error(function() tx:add("SELECT ?, ?", 1, { 1, {} }) end,
+        "add: value 2 holds a table, expected nil, booleans, integers and strings")
+      assert.has_error(function() tx:add("SELECT ?, ?", 1, { 0.5 }) end,
+        "add: value 2 holds a float, expected nil, booleans, integers and strings")
       assert.has_error(function() tx:add("SELECT 1\0") end, "add: the statement has a NUL in it")
       assert.equal(0, tx:count())
     end)

@@ -35,6 +35,17 @@ local function count() return tonumber(cluster:sql("SELECT count(*) FROM item"))
 local function insert(k) return { "INSERT INTO item (k) VALUES ($1)", k } end
 
 describe("values", function()
+  it("go there as lists, which are arrays: quotes, backslashes, commas and NULL stay what they are", function()
+    local texts = { "a", nil, 'say "x"', "c:\\d\\", "1,{2}", "NULL", "", "ä", n = 9 }
+    local outcome = run(store, "read", {
+      { "SELECT v, n FROM unnest($1::text[]) WITH ORDINALITY AS u(v, n) ORDER BY n", texts },
+      { "SELECT $1::bigint[]::text AS i, $2::boolean[]::text AS b, $3::text[]::text AS none", { math.mininteger, 7 },
+        { true, nil, false, n = 3 }, {} } })
+    assert.equal(9, #outcome[1])
+    for i, row in ipairs(outcome[1]) do assert.equal(texts[i], row.v) end
+    assert.same({ i = "{-9223372036854775808,7}", b = "{t,NULL,f}", none = "{}" }, outcome[2][1])
+  end)
+
   it("come back as they were: integers of 64 bits, floats, booleans, texts and NULL", function()
     local rows = {
       { k = math.maxinteger, text = "ä\n'\\ \u{1F600}", f = 0.1, b = true },

@@ -5,6 +5,7 @@
 
 #include <lauxlib.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../closing/closing.h"
@@ -63,11 +64,96 @@ static int store_transaction(lua_State *L) {
   return 1;
 }
 
+static bool is_scalar(int type) {
+  return type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING;
+}
+
+/* How many values a list has: its n, or its length. */
+static lua_Integer size_of_list(lua_State *L, int index) {
+  lua_pushliteral(L, "n");
+  lua_rawget(L, index);
+  lua_Integer size = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : (lua_Integer)lua_rawlen(L, index);
+  lua_pop(L, 1);
+  return size;
+}
+
 static void check_value(lua_State *L, int index) {
   int type = lua_type(L, index);
-  if (type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING) return;
-  luaL_error(L, "add: value %d is a %s, expected nil, a boolean, a number or a string", index - 2,
-             lua_typename(L, type));
+  for (lua_Integer i = 1, size = type == LUA_TTABLE ? size_of_list(L, index) : 0; i <= size; i++) {
+    int of_element = lua_rawgeti(L, index, i);
+    bool is_float = of_element == LUA_TNUMBER && !lua_isinteger(L, -1);
+    lua_pop(L, 1);
+    if (!is_scalar(of_element) || is_float)
+      luaL_error(L, "add: value %d holds a %s, expected nil, booleans, integers and strings", index - 2,
+                 is_float ? "float" : lua_typename(L, of_element));
+  }
+  if (!is_scalar(type) && type != LUA_TTABLE)
+    luaL_error(L, "add: value %d is a %s, expected nil, a boolean, a number, a string or a list of them", index - 2,
+               lua_typename(L, type));
+}
+
+/* Counts bytes, and writes them where there is a place for them. */
+typedef struct writer {
+  char *place; /* borrowed, or NULL */
+  size_t size_bytes;
+} writer;
+
+static void put(writer *out, const char *bytes, size_t size_bytes) {
+  if (out->place) memcpy(out->place + out->size_bytes, bytes, size_bytes);
+  out->size_bytes += size_bytes;
+}
+
+static void put_quoted(writer *out, const char *text, size_t size_bytes) {
+  put(out, "\"", 1);
+  for (size_t i = 0, from = 0; i <= size_bytes; i++) {
+    if (i < size_bytes && text[i] != '"' && text[i] != '\\') continue;
+    put(out, text + from, i - from);
+    if (i < size_bytes) put(out, "\\", 1);
+    from = i;
+  }
+  put(out, "\"", 1);
+}
+
+/* The value on top of the stack. */
+static void put_element(lua_State *L, writer *out) {
+  char digits[32];
+  size_t size;
+  const char *text;
+  switch (lua_type(L, -1)) {
+    case LUA_TNIL: put(out, "NULL", 4); return;
+    case LUA_TBOOLEAN: put(out, lua_toboolean(L, -1) ? "t" : "f", 1); return;
+    case LUA_TSTRING:
+      text = lua_tolstring(L, -1, &size);
+      put_quoted(out, text, size);
+      return;
+    default:
+      size = (size_t)snprintf(digits, sizeof digits, LUA_INTEGER_FMT, (LUAI_UACINT)lua_tointeger(L, -1));
+      put(out, digits, size);
+  }
+}
+
+static void put_array(lua_State *L, int index, writer *out) {
+  put(out, "{", 1);
+  for (lua_Integer i = 1, size = size_of_list(L, index); i <= size; i++) {
+    if (i > 1) put(out, ",", 1);
+    lua_rawgeti(L, index, i);
+    put_element(L, out);
+    lua_pop(L, 1);
+  }
+  put(out, "}", 1);
+}
+
+/* A list, as the text of an array of PostgreSQL's. False: out of memory. */
+static bool set_array(lua_State *L, int index, arvak__db_transaction *tx, arvak__db_value *value) {
+  writer out = {0};
+  put_array(L, index, &out);
+  char *text = arvak__db_arena_take(&tx->arena, out.size_bytes + 1);
+  if (!text) return false;
+  out = (writer){.place = text};
+  put_array(L, index, &out);
+  text[out.size_bytes] = '\0';
+  *value = (arvak__db_value){.type = DB_TEXT, .size_bytes = out.size_bytes, .as.text = text};
+  return true;
 }
 
 /* False: out of memory. */
@@ -87,11 +173,12 @@ static bool set_value(lua_State *L, int index, arvak__db_transaction *tx, arvak_
       const char *text = lua_tolstring(L, index, &size);
       return arvak__db_transaction_set_text(tx, value, text, size);
     }
+    case LUA_TTABLE: return set_array(L, index, tx, value);
     default: return true; /* nil */
   }
 }
 
-/* tx:add(sql, values…) */
+/* tx:add(sql, values…): a list becomes an array, as PostgreSQL writes them; its n is its size where it has nils. */
 static int transaction_add(lua_State *L) {
   transaction_box *box = check_transaction(L, 1);
   size_t size;

@@ -268,22 +268,13 @@ local function has_entry(self)
   return index ~= nil
 end
 
--- What is read of an entry is the batch's own, but for a circuit in it, which its owner could change.
-local function read_entry(self, index, entry)
-  local input = entries.read(entry, index, self.backend_id, inputs.blank(index))
-  if input and not input.source then return input end
-  local copy, problem = entries.copy(entry), nil
-  input, problem = entries.read(copy, index, self.backend_id)
-  if input then
-    input.index = index
-    return input
-  end
-  return { index = index, entry = copy },
-    errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
-end
-
 local function open_input(self, index, entry)
-  local input, err = read_entry(self, index, entry)
+  local input, problem, copy = entries.take(entry, index, self.backend_id, inputs.blank(index))
+  local err
+  if not input then
+    input, err = { index = index, entry = copy },
+      errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
+  end
   self.inputs:draw(input)
   self.places:take(self)
   err = err or self.skipped[index]

@@ -122,6 +122,16 @@ function M.read(entry, index, backend_id, submission)
   return submission
 end
 
+-- The same, for a batch: what is read is its own, also a circuit in it, which its owner could change. Or nil, what is
+-- wrong with it, and a copy of the entry.
+function M.take(entry, index, backend_id, submission)
+  local taken = M.read(entry, index, backend_id, submission)
+  if taken and not taken.source then return taken end
+  local copy = M.copy(entry)
+  local again, problem = M.read(copy, index, backend_id, submission)
+  return again, problem, copy
+end
+
 -- An entry that says what was read; where that failed, the entry that is in its place.
 function M.entry_of(submission)
   local circuit = submission.circuit

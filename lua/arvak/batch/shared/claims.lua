@@ -61,9 +61,12 @@ local function own_ahead(self, slot, row)
   self.goal = math.max(self.goal, slot)
 end
 
--- This worker has claimed a range.
+-- This worker has claimed a range. If it follows the last claim that is known, no other lies in between.
 function Claims:own_range(first, last)
   for slot = first, last do own_ahead(self, slot, true) end
+  if first == self.known_last + 1 then
+    self:add_claims { { first_slot = first, last_slot = last, is_mine = true } }
+  end
   self.is_drained = false
 end
 

@@ -4,7 +4,6 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local identities = require "arvak.batch.journal.identity"
-local shared_rows = require "arvak.batch.shared.rows"
 local sql = require "arvak.batch.shared.sql"
 
 local M = {}
@@ -104,7 +103,7 @@ local function look(self)
     { sql.read_claims, batch, self.claims.known_first, PAGE } }
   local slots, has_more = next_slots(self)
   if #slots > 0 then
-    list[#list + 1] = { sql.read_ends, batch, shared_rows.array(slots) }
+    list[#list + 1] = { sql.read_ends, batch, slots }
     places.ends = #list
   end
   self.places = places
@@ -166,7 +165,7 @@ local function settle(self)
       n = 7 }
     firsts[i], before = claim.first_slot, claim
   end
-  list[#list + 1] = { sql.read_settled, batch, shared_rows.array(firsts) }
+  list[#list + 1] = { sql.read_settled, batch, firsts }
   ask(self, "settle", "raw", list, function(outcome)
     self.claims:settle(outcome[#list])
     self.run:wake()
@@ -251,7 +250,7 @@ function Reading:claim()
   link:write("claim", true, function(transaction, seq)
     if is_free then
       transaction:add(sql.claim_free, member.worker, member.epoch, member.session, seq, size, claims.own_total,
-        shared_rows.array(claims:list_told()))
+        claims:list_told())
     else
       transaction:add(sql.claim_range, member.worker, member.epoch, member.session, seq, size, claims.own_total)
     end

@@ -94,11 +94,7 @@ end
 
 local function tell_how_to_retry(options)
   if not options.journal or options.retry_failed then return end
-  if text.is_postgres(options.journal) then
-    out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
-  else
-    out.note("To run what failed once more, add --retry-failed to the same command.")
-  end
+  out.note("To run what failed once more, add --retry-failed to the same command.")
 end
 
 local function tell_end(r, options)
@@ -132,10 +128,6 @@ end
 local function check_journal(options)
   text.check_database(options.journal, "--journal")
   if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
-  if options.retry_failed and options.journal and text.is_postgres(options.journal) then
-    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
-      .. "its name")
-  end
 end
 
 -- Whether the journal has an end for each of so many circuits, so that no server is needed.

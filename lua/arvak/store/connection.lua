@@ -6,6 +6,7 @@
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
+local modules = require "arvak.base.modules"
 local future = require "arvak.async.future"
 local strays = require "arvak.async.strays"
 
@@ -94,10 +95,9 @@ end
 -- The module of a kind; nil and an error. purpose: "a journal", for the message.
 local function load_module(kind, purpose)
   local about = M.kinds[kind]
-  local ok, module = core.protect(require, about.module)
-  if ok then return module end
-  local reason = tostring(module)
-  if string.find(reason, string.format("module '%s' not found", about.module), 1, true) then
+  local module, reason = modules.load(about.module)
+  if module then return module end
+  if not reason then
     reason = string.format("which is not here: it is built where the Debian package %s is installed", about.package)
   end
   return nil, errors.new("rpc",

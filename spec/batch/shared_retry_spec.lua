@@ -88,6 +88,22 @@ describe("retry_failed of a shared batch", function()
     assert.same({ 64, 2 }, { lab:runs() })
   end)
 
+  it("that dies leaves its circuits to a later program; who was told of the failure ends without them", function()
+    lab:restart(0.05)
+    lab.server:fault { job = "fail", count = 1 }
+    local slot
+    local r = lab:run(circuits(60), { on_result = function(index, _, err)
+      if not err then return end
+      slot = index
+      lab:sql(([[UPDATE arvak_item SET owner = 0, epoch = 0, state = 'claimed', job_id = NULL, error = NULL,
+        ended_at = NULL, ended_by = NULL WHERE batch = BATCH AND slot = %d]]):format(index))
+    end })
+    assert.same({ 59, 1 }, { r.success_count, r.failure_count })
+    assert.equal(1, lab:count(("slot = %d AND state = 'claimed' AND owner = 0"):format(slot)))
+    assert_whole(lab:run(circuits(60)), 60)
+    assert.same({ 61, 2 }, { lab:runs() })
+  end)
+
   it("looks first at a job whose result could not be fetched", function()
     lab.server:fault { rpc = "GetJobResult", status = "PERMISSION_DENIED", count = 3 }
     local r = lab:run_on(circuits(6), { transport = "unary" })

@@ -1547,7 +1547,7 @@ function stream:cancel() end
 ---@field lease? number of a shared batch: seconds without a sign of life after which others go on with this program's circuits, from 0.5 to 86400. Defaults to `30.0`.
 ---@field reconnect? number of a shared batch: seconds for which a lost database is tried again before the batch stops. Defaults to `300.0`.
 ---@field share? "all"|"mine" of a shared batch: the result, `on_result` and progress cover every circuit, whoever ran it, or only those that this program ran. Defaults to `"all"`.
----@field extend? boolean `true`: the journal may have been made for the first of these circuits only; it is the journal of all from then on. Defaults to `false`: then such a journal is refused.
+---@field extend? boolean of a batch with a journal. `true`: the journal may have been made for the first of these circuits only; it is the journal of all from then on. Of a shared batch these may also be the first of its circuits only. Defaults to `false`: then such a journal is refused.
 
 ---Options of `manager:submit_many`.
 ---@class arvak.submit_many_options
@@ -1736,7 +1736,8 @@ function batch_result:to_csv(path, options) end
 function batch_result:to_json(path) end
 
 ---Runs the failures once more. When a job was submitted and its outcome could not be read, the batch looks at that job
----first. It leaves out a circuit that may have been executed, unless `on_unknown` is `"resubmit"`.
+---first. It leaves out a circuit that may have been executed, unless `on_unknown` is `"resubmit"`. Of a shared batch other
+---programs may run meanwhile; a failure that another program runs again already is followed, not run twice.
 ---Errors: as `manager:execute_batch`.
 ---
 ---```lua

@@ -1,7 +1,6 @@
 -- How many circuits a shared batch has: programs with lists and iterators that end in other places, of this batch or of
 -- another one.
 -- SPDX-License-Identifier: Apache-2.0
-local arvak = require "arvak"
 local labs = require "spec.support.labs"
 
 local circuits, iterator = labs.circuits, labs.iterator
@@ -129,60 +128,5 @@ describe("the end of a shared batch", function()
     end })
     assert.matches("cannot be written: rows that are this program's were changed or removed by somebody else",
       tostring(err))
-  end)
-end)
-
-describe("a claim whose owner has not written its hash", function()
-  local lab = labs.new()
-  setup(function() lab:start() end)
-  teardown(function() lab:remove() end)
-  before_each(function() lab:open() end)
-  after_each(function() lab:close() end)
-
-  -- A living worker that has claimed the first slots, and does nothing more.
-  local function claim_first(hash)
-    lab:make_tables()
-    lab:restart(0.01)
-    lab:sql(([[INSERT INTO arvak_batch (name, format, backend_id, on_unknown, next_slot)
-        VALUES ('%s', 2, 'simulator', 'fail', 4);
-      INSERT INTO arvak_worker (batch, name, lease) VALUES (BATCH, 'slow', 3600);
-      INSERT INTO arvak_claim (batch, first_slot, last_slot, worker, hash)
-        SELECT batch, 1, 3, worker, %s FROM arvak_worker WHERE name = 'slow' AND batch = BATCH;
-      INSERT INTO arvak_item (batch, slot, owner, epoch, state)
-        SELECT batch, s, worker, 1, 'claimed' FROM arvak_worker, generate_series(1, 3) s
-        WHERE name = 'slow' AND batch = BATCH]]):format(lab.batch, hash and "'" .. hash .. "'" or "NULL"))
-  end
-
-  it("has that of the first program that goes on beyond it, with which another's circuits are refused", function()
-    claim_first()
-    local _, err = lab:run(iterator(circuits(20)), { timeout = 1 })
-    assert.equal("timeout", err.kind)
-    local sent = lab:runs()
-    assert.is_true(sent >= 17)
-    assert.equal(0, lab:count "state = 'intent'")
-    local r, refusal = lab:run(iterator(circuits(20, FOREIGN)))
-    assert.equal("failed", r.status)
-    assert.matches("is refused", tostring(refusal))
-    assert.equal(sent, (lab:runs()))
-    lab:sql "UPDATE arvak_worker SET lease = 0.5 WHERE name = 'slow'"
-    r = assert(lab:run(iterator(circuits(20)), { lease = 0.5 }))
-    assert.same({ "completed", 20 }, { r.status, r.success_count })
-    assert.equal(1, select(2, lab:runs()))
-  end)
-
-  it("keeps everything that follows from being sent while its row cannot be written", function()
-    claim_first()
-    local held <close> = lab:hold "SELECT 1 FROM arvak_claim WHERE first_slot = 1 AND batch = BATCH FOR UPDATE"
-    arvak.run(function()
-      local f = arvak.spawn(function() lab:run(iterator(circuits(20)), { lease = 60, timeout = 4 }) end)
-      lab:wait_for "SELECT COUNT(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-      for _ = 1, 10 do
-        assert.equal(0, (lab:runs()))
-        arvak.sleep(0.05)
-      end
-      held:release()
-      f:wait()
-    end)
-    assert.is_true((lab:runs()) >= 17)
   end)
 end)

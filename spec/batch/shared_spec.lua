@@ -286,6 +286,8 @@ describe("a batch that programs share", function()
     for why, options in pairs {
       ["lease: needs a journal in PostgreSQL"] = { lease = 3, journal = "run.db" },
       ["share: needs a journal"] = { share = "all" },
+      ["reconnect: needs a journal in PostgreSQL"] = { reconnect = 3, journal = "run.db" },
+      ["extend: needs a journal"] = { extend = true },
       ["lease: got 0.1, expected a number of seconds from 0.5"] = { journal = name(), lease = 0.1 },
       ['share: got "some", expected "all" or "mine"'] = { journal = name(), share = "some" },
       ["reconnect: got -1"] = { journal = name(), reconnect = -1 },

@@ -97,6 +97,47 @@ describe("a ledger in PostgreSQL", function()
     assert.equal(1, #ledgers.items(name, { label = "second" }))
   end)
 
+  it("writes what waited once the database is back, though no other job is noted", function()
+    local id = assert(client:submit_qasm(bell, "simulator", { label = "before" }))
+    ledgers.settle(client)
+    database:stop()
+    assert(client:submit_qasm(bell, "simulator", { label = "meanwhile" }))
+    helper.eventually(function() return client:stats().ledger.problem end, 60)
+    database:launch()
+    client:wait_for_job(id)
+    helper.eventually(function()
+      assert.equal("COMPLETED", assert(client:get_job_status(id)).state)   -- no news
+      return client:stats().ledger.waiting == 0
+    end, 60)
+    assert.truthy(ledgers.by_label(name).meanwhile)
+    assert.equal(0, client:stats().ledger.lost)
+  end)
+
+  it("writes what waited when its client is closed and the database is back", function()
+    database:stop()
+    local other = arvak.connect(server.address, { ledger = name })
+    assert(other:submit_qasm(bell, "simulator", { label = "meanwhile" }))
+    helper.eventually(function() return other:stats().ledger.problem end, 60)
+    database:launch()
+    other:close()
+    ledgers.rest()
+    helper.eventually(function() return ledgers.by_label(name).meanwhile end, 60)
+  end)
+
+  it("says how many notes are lost when its client is closed and the database is not", function()
+    local program = ([[
+      local arvak = require "arvak"
+      local client = arvak.connect(%q, { ledger = %q })
+      for i = 1, 3 do assert(client:submit_qasm("OPENQASM 3.0; qubit q; x q;", "simulator", i)) end
+      repeat arvak.poll(0.01) until client:stats().ledger.problem
+      client:close()
+      for _ = 1, 500 do if not arvak.poll(0.01) then break end end
+    ]]):format(server.address, database:name("postgres", { port = 1 }))
+    local result = ledgers.run(program)
+    assert.equal(0, result.code, result.err)
+    assert.matches("the client was closed while the database was away, and 3 notes are lost", result.err)
+  end)
+
   it("says that nobody has noted a job, or that the database is not there", function()
     local ledger, err = arvak.ledger(name)
     assert.is_nil(ledger)

@@ -29,16 +29,19 @@ function Lab:open()
 end
 
 function Lab:close()
+  if self.manager then self.manager:close() end
   self.client:close()
   self.server:stop()
-  self.client, self.server = nil, nil
+  self.manager, self.client, self.server = nil, nil, nil
   helper.assert_clean()
 end
 
 -- Another server, whose jobs take so long.
 function Lab:restart(job_latency)
+  if self.manager then self.manager:close() end
   self.client:close()
   self.server:stop()
+  self.manager = nil
   self.server = helper.start { job_latency = job_latency }
   self.client = arvak.connect(self.server.address)
 end
@@ -120,6 +123,14 @@ function Lab:run(circuits, options)
   end
   local manager <close> = arvak.batch_manager(self.client, { max_workers = workers })
   return manager:execute_batch(circuits, "simulator", all)
+end
+
+-- The same with a manager that lives until the end of the test, so that failures can be run again.
+function Lab:run_on(circuits, options)
+  self.manager = self.manager or arvak.batch_manager(self.client, { max_workers = 4 })
+  local all = { journal = self:name() }
+  for key, value in pairs(options or {}) do all[key] = value end
+  return self.manager:execute_batch(circuits, "simulator", all)
 end
 
 -- Programs side by side: what each was given back. programs: { circuits, options }.

@@ -430,6 +430,16 @@ local function check(self)
   return unknown
 end
 
+-- Workers that no program has are declared dead: those that have died, or were fenced off by a resync of their own
+-- that was carried out late.
+local function bury(self)
+  for worker in ipairs(self.workers) do
+    local is_alive
+    for _, program in ipairs(self.programs) do is_alive = is_alive or program.member.worker == worker end
+    if not is_alive then db.take_over(self, worker) end
+  end
+end
+
 -- A batch with disturbances for a while, and then to its end: how many circuits are unknown, and how many events it
 -- took.
 local function run_one(self)
@@ -446,13 +456,7 @@ local function run_one(self)
     assert(events < 200000, "it does not end")
     local name = names[self.random(#names)]
     if events < quiet_after or name == "advance" or name == "serve" then happen[name](self) end
-    if events == quiet_after then   -- those that have died are declared dead
-      for worker in ipairs(self.workers) do
-        local is_alive
-        for _, program in ipairs(self.programs) do is_alive = is_alive or program.member.worker == worker end
-        if not is_alive then db.take_over(self, worker) end
-      end
-    end
+    if events >= quiet_after and (events - quiet_after) % 500 == 0 then bury(self) end
   end
   return check(self), events
 end

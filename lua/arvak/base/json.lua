@@ -4,6 +4,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local errors = require "arvak.base.errors"
+local modules = require "arvak.base.modules"
 local text = require "arvak.base.text"
 
 local M = {}
@@ -16,9 +17,10 @@ local function load_decoder()
   if decoder and point == known_point then return decoder end
   if #point > 1 then return nil, "JSON cannot be read in a locale whose decimal point is " .. point end
   if core.is_closing() then return nil, "the Lua state is closing" end   -- nobody would free the decoder
-  local ok, cjson = core.protect(require, "cjson")
-  if not ok then
-    return nil, "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), which is not to be found here"
+  local cjson, reason = modules.load "cjson"
+  if not cjson then
+    return nil, "JSON needs the module cjson (Debian: lua-cjson; luarocks: lua-cjson), "
+      .. (reason or "which is not to be found here")
   end
   decoder, known_point = cjson.new(), point
   return decoder

@@ -83,7 +83,6 @@ local function check_options(options, method)
   if options.on_unknown ~= nil and options.on_unknown ~= "fail" and options.on_unknown ~= "resubmit" then
     check.misuse('on_unknown: got %s, expected "fail" or "resubmit"', core.describe(options.on_unknown))
   end
-  shared_options.check(options)
   local copy = {}
   for name, value in pairs(options) do copy[name] = value end
   return copy
@@ -99,15 +98,23 @@ local function retry(self, batch, r, options)
   local merged = {}
   for name, value in pairs(batch.options) do merged[name] = value end
   for name, value in pairs(check_options(options, "retry_failed")) do merged[name] = value end
-  if shared_options.is_shared(merged) then
-    check.misuse("retry_failed: journal: a shared batch runs its failures again under another name (batch=)")
+  shared_options.check(merged)
+  local is_shared = shared_options.is_shared(batch.options)
+  if is_shared and merged.journal ~= batch.options.journal then
+    check.misuse("retry_failed: journal: got another one, expected that of the batch, which has what failed")
   end
-  if merged.journal and not batch.identity then
+  if merged.journal and not is_shared and not batch.identity then
     check.misuse("retry_failed: journal: this batch had none, and a journal knows a batch by all its circuits")
   end
+  if not is_shared and shared_options.is_shared(merged) then
+    check.misuse("retry_failed: journal: got a name of PostgreSQL, expected that of the batch, which has what failed")
+  end
   local indexes = result.failed_indexes(r, merged.on_unknown)
+  local from = is_shared
+    and shared_source.again(r._entries, result.items_by_index(r), indexes, batch.backend_id, merged)
+    or source.from_list(r._entries, indexes)
   return execute(self, {
-    earlier = r.items, source = source.from_list(r._entries, indexes), backend_id = batch.backend_id, options = merged,
+    earlier = r.items, source = from, backend_id = batch.backend_id, options = merged,
     identity = batch.identity, is_retry = true, collector = result.collector_after(r, indexes),
   })
 end
@@ -163,6 +170,7 @@ function methods:execute_batch(circuits, backend_id, options)
   check_manager(self, "execute_batch")
   core.check_wait("execute_batch")
   options = check_options(options, "execute_batch")
+  shared_options.check(options)
   if backend_id ~= nil then check.text(backend_id, "backend_id") end
   local chain = options.journal and not shared_options.is_shared(options) and identities.chain(backend_id) or nil
   local list, draw = entries.check_circuits(circuits, backend_id, chain)

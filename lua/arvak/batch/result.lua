@@ -140,19 +140,26 @@ end
 -- The places of the inputs that retry_failed runs, or looks at where their job is known.
 function M.failed_indexes(r, on_unknown)
   local indexes = {}
-  for index, item in ipairs(r.items) do
+  for _, item in ipairs(r.items) do
     local is_unknown = item.err and item.err.maybe_executed and not item.job_id
-    if item.err and (on_unknown == "resubmit" or not is_unknown) then indexes[#indexes + 1] = index end
+    if item.err and (on_unknown == "resubmit" or not is_unknown) then indexes[#indexes + 1] = item.index end
   end
   return indexes
+end
+
+-- The items of r by their places among the inputs, which differ where a program has its own alone.
+function M.items_by_index(r)
+  local items = {}
+  for _, item in ipairs(r.items) do items[item.index] = item end
+  return items
 end
 
 -- A collector that starts with the items of r, but for these places, which will be told again.
 function M.collector_after(r, indexes)
   local collector, is_told_again = M.collector(true), {}
   for _, index in ipairs(indexes) do is_told_again[index] = true end
-  for index, item in ipairs(r.items) do
-    if not is_told_again[index] then collector:add(item, r._entries[index]) end
+  for _, item in ipairs(r.items) do
+    if not is_told_again[item.index] then collector:add(item, r._entries[item.index]) end
   end
   return collector
 end

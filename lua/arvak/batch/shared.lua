@@ -51,7 +51,7 @@ function M.new(run, name, source, backend_id)
   local options = run.options
   local parsed = assert(dsn.parse(name))
   local self = setmetatable({
-    run = run, state = "open", is_retry = false, keeps_jobs = true, source = source, backend_id = backend_id,
+    run = run, state = "open", is_retry = source.is_again, keeps_jobs = true, source = source, backend_id = backend_id,
     claims = source.claims, filling = new_group(), on_its_way = nil, workers = 1, mine = 0, others = 0,
     group = math.max(1, math.ceil(GROUP * run.max_workers)), counted = {}, stop_state = "none",
     linger = LINGER, sends = false,
@@ -73,7 +73,7 @@ end
 function Shared:open()
   local options = self.run.options
   local ok, err, is_refused = join.open(self.link, self.claims, { backend_id = self.backend_id,
-    extend = options.extend == true, on_unknown = options.on_unknown or "fail" })
+    extend = options.extend == true, is_again = self.source.is_again, on_unknown = options.on_unknown or "fail" })
   if ok then return true end
   self.run.is_refused = is_refused
   self.state = "failed"
@@ -346,6 +346,7 @@ function Shared:progress() return self.workers, self.mine end
 
 -- Another's input has ended: its row.
 function Shared:note_other(row)
+  if not self.source:is_of(row) then return self.reading:refuse_row(row.slot) end
   local entry = self.claims:note_end(row.slot)
   if entry == nil or not self.source.follows then return end
   local item = rows.item_of(row)

@@ -108,11 +108,7 @@ local function tell_how_to_retry(r, options)
       .. "the same command.", unknown)
   end
   if options.retry_failed or unknown == r.failure_count then return end
-  if database.is_postgres(options.journal) then
-    out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
-  else
-    out.note("To run what failed once more, add --retry-failed to the same command.")
-  end
+  out.note("To run what failed once more, add --retry-failed to the same command.")
 end
 
 local function tell_end(r, options)
@@ -149,12 +145,7 @@ local function check_journal(options)
     return
   end
   database.check(options.journal, "--journal")
-  if not database.is_postgres(options.journal) then
-    database.check_folder(options.journal)
-  elseif options.retry_failed then
-    ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
-      .. "its name")
-  end
+  if not database.is_postgres(options.journal) then database.check_folder(options.journal) end
 end
 
 -- Whether the journal has an end for each of so many circuits, so that no server is needed.

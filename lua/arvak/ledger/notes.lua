@@ -9,10 +9,13 @@
 --   busy       it has failed: a full disk, a lock           the same; its notes are lost
 --   busy       the guard has failed                         dead: the database is no ledger
 --   any        the database is lost, or cannot be opened    away: what was not written waits
---   away       a note, RETRY seconds later; at once where   busy, with a new connection
---              the connection had written before
+--   away       a note or a look, RETRY seconds later; at    busy, with a new connection
+--              once where the connection had written before
 --   any        the database lets nobody in                  dead
+--   away       close                                        dead: what waits is handed over to a new connection
 --   any        close, the end of the Lua state              dead: what waits is handed over, unless it was away or dead
+--
+-- A look is whatever the client hears of its jobs, and client:stats(): no timer of a ledger keeps a program alive.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local connections = require "arvak.store.connection"
@@ -42,6 +45,13 @@ local function note_trouble(self, message, lost)
   self._problem = self._place.hide(message)
   strays.say(string.format("the ledger %s: %s; client:stats().ledger counts what is not noted", self._place.shown,
     self._problem))
+end
+
+-- The client is closed, and nobody can ask it any more.
+local function say_lost(self, count)
+  self._lost = self._lost + count
+  strays.say(string.format("the ledger %s: the client was closed while the database was away, and %d notes are lost",
+    self._place.shown, count))
 end
 
 local function die(self, message)
@@ -132,6 +142,7 @@ local function on_failed(self, outcome, notes)
     self._waiting = table.move(self._waiting, 1, #self._waiting, #notes + 1, notes)
     return go_away(self, outcome.message)
   end
+  if is_gone and self._state == "dead" then return say_lost(self, #notes) end
   if outcome.statement == 1 and not self._is_ours and self._state == "busy" then
     self._lost = self._lost + #notes
     return ask_why(self, outcome.message)
@@ -170,6 +181,7 @@ function connect(self)
   local place = self._place
   local connection, err = connections.start(place.kind, place.where, place.options, function(_, failure)
     if not failure then return end
+    if self._left_waiting then return say_lost(self, self._left_waiting) end
     if failure.what == "auth" and self._state ~= "dead" then return die(self, failure.message) end
     go_away(self, failure.message)
   end)
@@ -187,6 +199,14 @@ function connect(self)
   return true
 end
 
+-- Tries again to reach a database that was away, when that is due.
+local function look(self)
+  if self._state == "away" and core.now() >= self._retry_at then
+    connect(self)
+    if self._state == "ready" and #self._waiting > 0 then hand_over(self) end
+  end
+end
+
 local function add(self, note)
   note.at = core.now()
   if self._state == "dead" then
@@ -195,7 +215,7 @@ local function add(self, note)
     note_trouble(self, string.format("%d notes wait to be written, no more are taken", MOST_WAITING), 1)
   else
     self._waiting[#self._waiting + 1] = note
-    if self._state == "away" and note.at >= self._retry_at then connect(self) end
+    look(self)
     if self._state == "ready" then hand_over(self) end
   end
 end
@@ -218,7 +238,7 @@ end
 
 -- The server has told a job's state.
 function Notes:seen(job_id, state)
-  if not known_states[state] or self._last[job_id] == state then return end
+  if not known_states[state] or self._last[job_id] == state then return look(self) end
   remember(self, job_id, state)
   add(self, { job_id = job_id, state = state })
 end
@@ -227,6 +247,7 @@ end
 
 -- For client:stats(): notes written, waiting, and lost, and the first trouble, or nil.
 function Notes:stats()
+  look(self)
   return { noted = self._noted, waiting = #self._waiting + self._under_way, lost = self._lost, problem = self._problem }
 end
 
@@ -236,7 +257,11 @@ function Notes:share() self._handles = self._handles + 1 end
 function Notes:close()
   self._handles = self._handles - 1
   if self._handles > 0 or self._state == "dead" then return end
-  if self._state == "away" then return die(self, "closed while the database was away") end
+  if self._state == "away" then
+    if #self._waiting == 0 then return die(self, "closed while the database was away") end
+    self._left_waiting = #self._waiting
+    if not connect(self) then return die(self, "closed while the database was away") end
+  end
   leave_rest(self)
   self._state = "dead"
   self._connection:leave(function() end)

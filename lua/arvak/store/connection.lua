@@ -6,6 +6,7 @@
 local core = require "arvak.core"
 local detached = require "arvak.async.detached"
 local errors = require "arvak.base.errors"
+local modules = require "arvak.base.modules"
 local future = require "arvak.async.future"
 local strays = require "arvak.async.strays"
 
@@ -91,30 +92,30 @@ end
 
 -- ---- opening
 
--- Why a module could not be loaded, and what to do, by what require has raised.
-local function find_remedy(about, raised)
-  if string.find(raised, "this Lua state has no require", 1, true) then
-    return string.format("which the host has not opened (arvak_store.h); it is built where the Debian package %s is "
-      .. "installed", about.package)
-  end
-  if string.find(raised, string.format("module '%s' not found", about.module), 1, true) then
+-- Why a module could not be loaded, and what to do. reason: as of modules.load.
+local function find_remedy(about, reason)
+  if not reason then
     return string.format("which was not built or is not on package.cpath: install the Debian package %s, build arvak "
       .. "once more and install it", about.package)
   end
-  local library = string.match(raised, "([^%s:]+): cannot open shared object file")
+  if string.find(reason, "this Lua state has no require", 1, true) then
+    return string.format("which the host has not opened (arvak_store.h); it is built where the Debian package %s is "
+      .. "installed", about.package)
+  end
+  local library = string.match(reason, "([^%s:]+): cannot open shared object file: No such file")
   if library then
     return string.format("which needs the library %s: install the Debian package %s", library, about.library)
   end
-  return string.format("which cannot be loaded: build arvak once more and install it (%s)", raised)
+  return string.format("which cannot be loaded: %s", reason)
 end
 
 -- The module of a kind; nil and an error. purpose: "a journal", for the message.
 local function load_module(kind, purpose)
   local about = M.kinds[kind]
-  local ok, module = core.protect(require, about.module)
-  if ok then return module end
+  local module, reason = modules.load(about.module)
+  if module then return module end
   return nil, errors.new("rpc", string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module,
-    find_remedy(about, tostring(module))))
+    find_remedy(about, reason)))
 end
 
 -- Whether there is the module of a kind: true, or nil and an error. For those who make files before they open one.

@@ -14,7 +14,8 @@
 -- part (the worker was taken over) makes everything own another's.
 --
 -- A program that may not extend the batch has to end where the batch ends. One that may is a part of a longer batch, or
--- makes it longer once everything up to the batch's end is settled.
+-- makes it longer once everything up to the batch's end is settled. One that runs failures again has nothing to draw:
+-- it tries to claim each of them once, as they have ended; what it does not get is others'.
 -- SPDX-License-Identifier: Apache-2.0
 local queue = require "arvak.base.queue"
 
@@ -35,7 +36,18 @@ function M.new(step, options)
     claims = queue.new(), known_first = 0, known_last = 0, goal = 0,
     own = {}, own_count = 0, held = {}, ready = queue.new(), told = {}, beyond = {}, unwanted = {},
     others = {}, other_count = 0, unread = queue.new(), unsettled = queue.new(), passed_to = 0, is_drained = false,
+    untried = queue.new(), cursor = 0,
   }, Claims)
+end
+
+-- Of a program that runs failures again. tries: slot, entry, and what it knows of them, in the order of the slots.
+function M.again(tries)
+  local last = tries[#tries] and tries[#tries].slot or 0
+  local self = M.new(nil, { own_total = last, extends = true, follows = true })
+  self.position, self.is_part, self.passed_to = last, true, math.maxinteger
+  self.known_first, self.known_last = math.maxinteger, math.maxinteger
+  for _, try in ipairs(tries) do self.untried:push(try) end
+  return self
 end
 
 -- ---- what the database says
@@ -106,6 +118,30 @@ function Claims:own_free(slot, row)
     self.held[#self.held + 1] = { slot = slot, entry = entry, row = row }
   else
     give(self, slot, entry, row)
+  end
+end
+
+-- What is to be claimed again, count at most: tries; or, where something is free, slots of others that may be that.
+function Claims:list_tries(count, is_free)
+  local untried, list = self.untried, {}
+  if not untried:is_empty() then
+    return table.move(untried, untried.first, math.min(untried.last, untried.first + count - 1), 1, list)
+  end
+  local others = is_free and self:list_others() or list
+  for _, slot in ipairs(others) do
+    if slot > self.cursor and #list < M.PAGE then list[#list + 1] = { slot = slot } end
+  end
+  self.cursor = #list == M.PAGE and list[#list].slot or 0
+  return list
+end
+
+-- They have been tried: what was not claimed is others'.
+function Claims:note_tried(list)
+  for _, try in ipairs(list) do
+    if try.entry ~= nil then
+      self.untried:pop()
+      self:give_back(try.slot, try.entry)
+    end
   end
 end
 
@@ -368,7 +404,7 @@ end
 
 -- Whether nothing is left of the batch for this program, once its own inputs have ended.
 function Claims:is_over()
-  if self:waiting() > 0 then return false end
+  if self:waiting() > 0 or not self.untried:is_empty() then return false end
   local is_end_known = is_at_end(self) and (self.total ~= nil or self.is_part)
   if not self.follows then return self.is_drained and (is_end_known or not (self.extends or is_at_end(self))) end
   return is_end_known and self.other_count == 0

@@ -65,6 +65,8 @@ end
 
 -- What stands in the way of this batch, or nil.
 local function find_obstacle(row, claims, options)
+  if not row then return "there is no such batch any more" end
+  if options.is_again then return nil end
   if row.backend_id ~= options.backend_id then
     return string.format("its backend is %s", row.backend_id or "named by each circuit")
   end
@@ -90,10 +92,14 @@ local function find_batch(link, claims, options)
   if format and format ~= sql.FORMAT then
     return nil, string.format("its format is %d, this library writes %d", format, sql.FORMAT)
   end
-  found, problem = link:ask("raw", { { sql.insert_batch, link.batch_name, sql.FORMAT, options.backend_id,
-    options.on_unknown, claims.own_total, n = 6 }, { sql.read_batch, link.batch_name } })
+  local list = { { sql.read_batch, link.batch_name } }
+  if not options.is_again then
+    table.insert(list, 1, { sql.insert_batch, link.batch_name, sql.FORMAT, options.backend_id, options.on_unknown,
+      claims.own_total, n = 6 })
+  end
+  found, problem = link:ask("raw", list)
   if not found then return nil, problem end
-  local row = found[2][1]
+  local row = found[#list][1]
   local obstacle = find_obstacle(row, claims, options)
   if obstacle then return nil, obstacle end
   link.batch = row.batch
@@ -104,7 +110,7 @@ local function join(link, claims, options)
   local ok, problem = look(link)
   if ok then ok, problem = find_batch(link, claims, options) end
   if not ok then return nil, problem end
-  ok, problem = link:ask("raw", link:join_statements { { sql.reopen, link.batch } })
+  ok, problem = link:ask("raw", link:join_statements(options.is_again and {} or { { sql.reopen, link.batch } }))
   if not ok then return nil, problem end
   link:note_joined(ok)
   return true
@@ -112,7 +118,7 @@ end
 
 -- Waits until this program has a row in the batch: true; nil, an error, and whether the batch is of others. A database
 -- that cannot be reached is an error at once; a connection that is lost on the way is made once more.
--- options: backend_id, on_unknown, extend.
+-- options: backend_id, on_unknown, extend, is_again.
 function M.open(link, claims, options)
   local ok, problem
   for _ = 1, TRIES do

@@ -1,4 +1,4 @@
--- The options of a batch that concern its sharing, checked.
+-- The options of a batch that need a journal, or one that is shared, checked.
 -- Invariant: an option that would do nothing is a mistake, and no message shows a password.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
@@ -47,6 +47,7 @@ function M.check(options)
   for name in pairs(M.names) do
     if options[name] ~= nil then check.misuse("%s: needs a journal in PostgreSQL (postgresql://...)", name) end
   end
+  if options.extend and options.journal == nil then check.misuse("extend: needs a journal, which it takes on") end
 end
 
 return M

@@ -5,6 +5,7 @@
 local core = require "arvak.core"
 local identities = require "arvak.batch.journal.identity"
 local sql = require "arvak.batch.shared.sql"
+local strays = require "arvak.async.strays"
 
 local M = {}
 
@@ -21,7 +22,7 @@ Reading.__index = Reading
 function M.new(shared)
   return setmetatable({
     shared = shared, link = shared.link, claims = shared.claims, source = shared.source, run = shared.run,
-    look_at = 0, pause = SOON, busy = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
+    look_at = 0, pause = SOON, busy = {}, is_said = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
     sweep_at = core.now() + shared.link.lease,
   }, Reading)
 end
@@ -112,18 +113,29 @@ end
 
 -- ---- those that are dead
 
+-- Says once of a dead worker why nobody can take its circuits over: its session cannot be ended from here.
+local function note_held_row(self, row)
+  if row.is_ended or self.is_said[row.worker] then return end
+  self.is_said[row.worker] = true
+  local session = row.pid and string.format("session %d of the user %s, which this user may not end", row.pid,
+    row.usename) or "a session that this user does not see"
+  strays.say(tostring(self.link:failure("waits for a dead worker", string.format("the row of %s is held by %s: let an "
+    .. "administrator end it with pg_terminate_backend", row.name, session))))
+end
+
 local function bury(self, now)
   local batch, worker, stood = self.link.batch, self.link.member.worker, self.link.member:stood_for(now)
   self.bury_at, self.sweep_at = now + math.max(0.2, self.link.lease / 4), now + self.link.lease
-  if self.is_held then
-    ask(self, "kill", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function() end)
-  end
   ask(self, "bury", "write", { { sql.declare_dead, batch, worker, stood + 0.0 }, { sql.free_items, batch } },
     function(outcome)
       if #outcome[2] == 0 then return end
       self.free, self.claims.is_drained, self.look_at = self.free + #outcome[2], false, 0
       self.run:wake()
     end)
+  if not self.is_held or is_busy(self, "kill") then return end
+  ask(self, "kill", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function(outcome)
+    for _, row in ipairs(outcome[1]) do note_held_row(self, row) end
+  end)
 end
 
 -- ---- the two ends
@@ -229,13 +241,27 @@ end
 local function on_free(self, outcome)
   local list = outcome[1]
   for i = 2, #list do self.claims:own_free(list[i].slot, list[i]) end
-  self.free = #list > 1 and self.free - (#list - 1) or 0
+  self.free = #list > 1 and math.max(0, self.free - (#list - 1)) or 0
 end
 
 local function on_claim(self, is_free, fate, outcome)
   if fate ~= "done" or not outcome then return end
   if is_free then on_free(self, outcome) else on_range(self, outcome) end
   self.run:wake()
+end
+
+-- What failed, and is to run again.
+local function claim_again(self, size)
+  local claims, member = self.claims, self.link.member
+  local list = claims:list_tries(size, self.free > 0)
+  self.free = 0
+  if #list == 0 then return end
+  self.link:write("claim", true, function(transaction, seq)
+    transaction:add(sql.claim_again, member.worker, member.epoch, member.session, seq, self.source:arrays_of(list))
+  end, function(fate, outcome)
+    if fate == "done" then claims:note_tried(list) end
+    on_claim(self, true, fate, outcome)
+  end)
 end
 
 -- Claims more slots, if the run wants some and there are any.
@@ -245,6 +271,7 @@ function Reading:claim()
   local short = math.max(self.source.wanted, ahead) - claims:waiting()
   self.source.wanted = 0
   if short <= 0 or claims.is_drained or claims.mismatch then return end
+  if self.source.is_again then return claim_again(self, short) end
   local is_free = self.free > 0
   local size = is_free and short or size_of_claim(self, short)
   link:write("claim", true, function(transaction, seq)
@@ -282,6 +309,9 @@ function Reading:find_change()
       .. "somebody else"))
   end)
 end
+
+-- This row is of another batch.
+function Reading:refuse_row(index) stop(self, identities.ANOTHER_CIRCUIT, index) end
 
 -- Finds the row that differs, where there is one, and stops the batch.
 function Reading:refuse()

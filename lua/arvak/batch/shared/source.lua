@@ -6,9 +6,14 @@ local core = require "arvak.core"
 local entries = require "arvak.streams.entries"
 local identities = require "arvak.batch.journal.identity"
 local claims = require "arvak.batch.shared.claims"
+local inputs = require "arvak.batch.inputs"
+local shared_rows = require "arvak.batch.shared.rows"
+local source = require "arvak.async.source"
 
 local M = {}
 
+-- What inputs.plan says of a failure, as the state from which it goes on.
+local next_states = { new = "claimed", attach = "submitted", again = "intent" }
 local UNREADABLE = "-"   -- in place of the hash of an entry that cannot be read
 
 local Source = {}
@@ -20,7 +25,7 @@ local function step(chain, hash) return core.sha256(chain .. hash) end
 function M.new(inner, backend_id, options)
   local self = setmetatable({
     inner = inner, backend_id = backend_id, follows = options.share ~= "mine", wanted = 0, rows = {},
-    slot_hashes = {}, raised = false, is_over = false, is_stopped = false, taken = 0, drawn = 0,
+    is_again = false, hashes = {}, slot_hashes = {}, raised = false, is_over = false, is_stopped = false, drawn = 0,
     own_total = inner.total or nil, total = false,
   }, Source)
   self.claims = claims.new(step, { own_total = self.own_total, extends = options.extend == true,
@@ -36,6 +41,45 @@ end
 local function hash_of(self, index, entry)
   local input = entries.read(entry, index, self.backend_id)
   return input and identities.hash(input) or UNREADABLE
+end
+
+-- From which state an item of an earlier run goes on, or nil where it is kept; and the state in which it is now.
+local function next_state(item, resubmits)
+  local state = inputs.journal_state(item)
+  local plan = inputs.plan({ state = state, job_id = item.job_id, err = item.err }, resubmits, true)
+  return next_states[plan], state
+end
+
+-- What of these inputs is run again: the entries of those that have failed, and their items, by index, in the order of
+-- indexes. options: of the batch.
+function M.again(entries_of, items, indexes, backend_id, options)
+  local tries = {}
+  local self = M.new(source.from_list {}, backend_id, options)
+  for _, index in ipairs(indexes) do
+    local item, entry = items[index], entries_of[index]
+    local next, state = next_state(item, options.on_unknown == "resubmit")
+    tries[#tries + 1] = { slot = index, entry = entry, state = state, job_id = item.job_id, next = next }
+    self.hashes[index] = hash_of(self, index, entry)
+  end
+  self.claims, self.is_again, self.follows = claims.again(tries), true, true
+  self.own_total, self.total, self.drawn = nil, #tries, #tries
+  return self
+end
+
+-- The arrays of a claim of tries.
+function Source:arrays_of(list)
+  local columns = { {}, {}, {}, {}, {} }
+  for i, try in ipairs(list) do
+    columns[1][i], columns[2][i], columns[3][i] = try.slot, try.state, try.job_id
+    columns[4][i], columns[5][i] = try.next, self.hashes[try.slot]
+  end
+  for i, column in ipairs(columns) do columns[i] = shared_rows.array(column, #list) end
+  return table.unpack(columns)
+end
+
+-- Whether another's row is of this program's circuit, where that was not compared before.
+function Source:is_of(row)
+  return not self.is_again or not row.circuit_hash or row.circuit_hash == self.hashes[row.slot]
 end
 
 local function note_source_end(self)

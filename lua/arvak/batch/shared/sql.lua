@@ -105,6 +105,12 @@ M.read_held = "SELECT " .. item_columns .. [[ FROM arvak_item WHERE batch = $1 A
 local me = [[WITH me AS (UPDATE arvak_worker SET seq = $4::bigint, seen_at = clock_timestamp()
     WHERE worker = $1 AND epoch = $2 AND session = $3 AND seq = $4::bigint - 1 RETURNING worker, epoch, batch), ]]
 
+-- A first row with slot NULL says that the worker holds; then what was taken.
+local taken_rows = [[SELECT NULL AS slot, NULL AS circuit_id, NULL AS circuit_hash, NULL AS state, NULL AS attempts,
+    NULL AS job_id, NULL AS counts, NULL AS shots, NULL AS execution_time_ms, NULL AS metadata_json, NULL AS error,
+    NULL AS sent_at, NULL AS ended_at, NULL AS reading, NULL AS raw_counts FROM me
+  UNION ALL SELECT ]] .. item_columns .. [[ FROM taken]]
+
 -- The next range of slots. worker, epoch, session, seq, how many, the last slot of this program (or NULL)
 -- One row where the worker holds: first_slot and last_slot are NULL when there is nothing left.
 M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
@@ -122,17 +128,27 @@ M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
 
 -- Free items. worker, epoch, session, seq, how many, the last slot of this program (or NULL), slots that it does not
 -- take
--- A first row with slot NULL says that the worker holds.
 M.claim_free = me .. [[free AS (SELECT i.batch, i.slot FROM arvak_item i WHERE i.batch = (SELECT batch FROM me)
       AND i.owner = 0 AND ($6::bigint IS NULL OR i.slot <= $6::bigint)
       AND i.slot <> ALL ($7::bigint[])
     ORDER BY i.slot LIMIT $5::bigint FOR UPDATE OF i SKIP LOCKED),
   taken AS (UPDATE arvak_item SET owner = me.worker, epoch = me.epoch FROM free, me
     WHERE arvak_item.batch = free.batch AND arvak_item.slot = free.slot RETURNING arvak_item.*)
-  SELECT NULL AS slot, NULL AS circuit_id, NULL AS circuit_hash, NULL AS state, NULL AS attempts, NULL AS job_id,
-    NULL AS counts, NULL AS shots, NULL AS execution_time_ms, NULL AS metadata_json, NULL AS error, NULL AS sent_at,
-    NULL AS ended_at, NULL AS reading, NULL AS raw_counts FROM me
-  UNION ALL SELECT ]] .. item_columns .. [[ FROM taken]]
+  ]] .. taken_rows
+
+-- Items that have ended as this program knows it, and are to run again; or free ones of them. Others that were told of
+-- an end keep it. worker, epoch, session, seq, slots, the states and jobs with which they have ended, the states from
+-- which they go on, hashes
+M.claim_again = me .. [[taken AS (UPDATE arvak_item i SET owner = me.worker, epoch = me.epoch,
+      state = CASE WHEN i.owner = 0 THEN i.state ELSE v.next END,
+      job_id = CASE WHEN i.owner = 0 OR v.next = 'submitted' THEN i.job_id END,
+      error = CASE WHEN i.owner = 0 OR v.next = 'submitted' THEN i.error END,
+      ended_by = NULL, ended_at = NULL, is_passing = NULL
+    FROM me, unnest($5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[]) AS v(slot, state, job_id, next, hash)
+    WHERE i.batch = me.batch AND i.slot = v.slot AND (i.circuit_hash IS NULL OR i.circuit_hash = v.hash)
+      AND (i.owner = 0 OR (i.owner IS NULL AND i.state = v.state AND i.job_id IS NOT DISTINCT FROM v.job_id))
+    RETURNING i.*)
+  ]] .. taken_rows
 
 -- What the claims say of the way: batch, the first slot of the last claim that is known (or 0), how many rows
 M.read_claims = [[SELECT c.first_slot, c.last_slot, c.worker, c.hash FROM arvak_claim c
@@ -231,12 +247,17 @@ M.free_items = [[WITH lost AS (SELECT i.batch, i.slot FROM arvak_item i JOIN arv
   UPDATE arvak_item SET owner = 0, epoch = 0 FROM lost
   WHERE arvak_item.batch = lost.batch AND arvak_item.slot = lost.slot RETURNING arvak_item.slot]]
 
--- A session of a dead worker that holds its row, in the middle of what it was sending: batch, own worker
-M.end_sessions = [[SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN arvak_worker w
-    ON a.application_name = 'arvak ' || w.name
-  WHERE w.batch = $1 AND w.worker <> $2 AND w.state IN ('alive', 'leaving') AND a.usename = current_user
-    AND w.lease * 2 <= $3 AND w.seen_at < clock_timestamp() - make_interval(secs => w.lease * 2)
-    AND a.xact_start < clock_timestamp() - make_interval(secs => w.lease * 2)]]
+-- Whose transaction holds the row of a worker that has been silent for two leases, in the middle of what it was
+-- sending: the row names the transaction, the server's view the session; so neither a pooler nor a name is in the way.
+-- pid is NULL where this user does not see the session. batch, own worker, seconds for which the own connection stood
+M.end_sessions = [[WITH held AS (SELECT w.worker, w.name, a.pid, a.usename::text AS usename,
+      a.xact_start IS NULL OR a.xact_start < clock_timestamp() - make_interval(secs => w.lease * 2) AS is_old,
+      pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER') AS may_end
+    FROM arvak_worker w LEFT JOIN pg_stat_activity a ON a.backend_xid = w.xmax
+    WHERE w.batch = $1 AND w.worker <> $2 AND w.state IN ('alive', 'leaving') AND w.lease * 2 <= $3
+      AND w.seen_at < clock_timestamp() - make_interval(secs => w.lease * 2))
+  SELECT worker, name, pid, usename, CASE WHEN may_end THEN pg_terminate_backend(pid) END AS is_ended
+  FROM held WHERE is_old]]
 
 -- The last transaction of a worker, after its fence: batch, worker, epoch
 M.free_own = "UPDATE arvak_item SET owner = 0, epoch = 0 WHERE batch = $1 AND owner = $2 AND epoch = $3"

@@ -16,6 +16,7 @@ local BIT = values.BIT
 
 -- A value that a binding may keep: measured ones in variables of their own.
 local function keep(env, value, kind, name, node)
+  if value == values.MIXED then return value end
   if kind.kind == "bits" then
     local bits = { n = value.n }
     env:charge(node.at, value.n // 4)

@@ -368,10 +368,15 @@ local function to_array(value, kind, target, at)
   return list
 end
 
+local KEEPS_MIXED = { float = true, angle = true, duration = true, array = true }
+
 -- A value as one of another type, or a refusal.
 function M.convert(value, kind, target, at)
   if kind == target and not target.width then return value end
-  if value == M.MIXED then return value end
+  if value == M.MIXED then
+    if KEEPS_MIXED[target.kind] then return value end
+    M.refuse_measured(at)
+  end
   if target.kind == "array" then return to_array(value, kind, target, at) end
   if kind.kind == "array" then M.refuse(at, kind, target) end
   return CONVERT[target.kind](value, kind, target, at)

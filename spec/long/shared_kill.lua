@@ -6,14 +6,13 @@
 local arvak = require "arvak"
 local machines = require "spec.support.shared_machines"
 
-local function number(i, standard) return math.tointeger(tonumber(arg[i] or standard)) end
-local seed, kills, jobs, count = number(1, os.time()), number(2, 100), number(3, 2000), number(4, 4)
+local seed, kills = machines.number(1, os.time()), machines.number(2, 100)
+local jobs, count = machines.number(3, 2000), machines.number(4, 4)
 
 math.randomseed(seed)
 print(("seed %d"):format(seed))
 local all = machines.start { jobs = jobs, job_latency = 0.3, arguments = "workers=8 lease=1 iterator=1" }
-all.cluster:sql "CREATE DATABASE lab"
-all.name = all.cluster:name "lab"
+all:make_database()
 local living = {}
 for i = 1, count do living[i] = all:spawn() end
 local killed, since = 0, os.time()
@@ -26,13 +25,7 @@ while killed < kills do
   killed = killed + 1
   living[place] = all:spawn()
 end
-local told
-for _, process in ipairs(living) do
-  local r = machines.parse(machines.wait(process, 300))
-  assert(r.missing == 0, "a slot was not told of")
-  told = told or r.ends
-  assert(r.ends == told, "two processes tell different ends")
-end
+machines.assert_alike(living)
 local unknown, run_unknown = all:check()
 print(("%d kills of %d processes, %d jobs in %d s: every slot ended, none ran twice, %d unknown (%d of them ran)")
   :format(killed, count, jobs, os.time() - since, unknown, run_unknown))

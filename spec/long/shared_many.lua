@@ -8,8 +8,7 @@ local most, count = math.tointeger(tonumber(arg[1] or 100000)), math.tointeger(t
 -- The peak of each process, in MiB.
 local function run(jobs)
   local all = machines.start { jobs = jobs, job_latency = 0, arguments = "workers=32 lease=10 iterator=1" }
-  all.cluster:sql "CREATE DATABASE lab"
-  all.name = all.cluster:name "lab"
+  all:make_database()
   local since, processes, peak = os.time(), {}, 0
   for i = 1, count do processes[i] = all:spawn() end
   for _, process in ipairs(processes) do

@@ -7,14 +7,14 @@ local arvak = require "arvak"
 local machines = require "spec.support.shared_machines"
 local proxy = require "spec.support.proxy"
 
-local function number(i, standard) return math.tointeger(tonumber(arg[i] or standard)) end
-local seed, restarts, jobs, count = number(1, os.time()), number(2, 5), number(3, 2000), number(4, 4)
+local seed, restarts = machines.number(1, os.time()), machines.number(2, 5)
+local jobs, count = machines.number(3, 2000), machines.number(4, 4)
 
 math.randomseed(seed)
 print(("seed %d"):format(seed))
 local all = machines.start { jobs = jobs, job_latency = 0.4, arguments = "workers=8 lease=2 reconnect=120 iterator=1",
   fsync = true }
-all.cluster:sql "CREATE DATABASE lab"
+all:make_database()
 local between = proxy.start(all.cluster)
 local living = {}
 for i = 1, count do
@@ -44,13 +44,7 @@ for i = 1, restarts do
 end
 between:resume()
 assert(not machines.has_ended(living[1]), "the batch ended before the last restart: give it more jobs")
-local told
-for _, process in ipairs(living) do
-  local r = machines.parse(machines.wait(process, 300))
-  assert(r.missing == 0, "a slot was not told of")
-  told = told or r.ends
-  assert(r.ends == told, "two processes tell different ends")
-end
+machines.assert_alike(living)
 local unknown, run_unknown = all:check()
 print(("%d restarts, %d cuts, %d resets, %d commits that came late, %d stalls: every slot ended, none ran twice, "
   .. "%d unknown (%d of them ran)"):format(restarts, counts.cut, counts.reset, counts.part, counts.stall, unknown,

@@ -71,6 +71,26 @@ function M.parse(output)
     memory_kib = math.tointeger(tonumber(memory)) }
 end
 
+-- Waits for processes, each of which has told of every slot, and all the same.
+function M.assert_alike(processes)
+  local told
+  for _, process in ipairs(processes) do
+    local r = M.parse(M.wait(process, 300))
+    assert(r.missing == 0, "a slot was not told of")
+    told = told or r.ends
+    assert(r.ends == told, "two processes tell different ends")
+  end
+end
+
+-- A number of the command line, by default standard.
+function M.number(i, standard) return math.tointeger(tonumber(arg[i] or standard)) end
+
+-- The database that the processes use, unless they are given another name.
+function Machines:make_database()
+  self.cluster:sql "CREATE DATABASE lab"
+  self.name = self.cluster:name "lab"
+end
+
 -- How many jobs the server has for each circuit.
 function Machines:runs()
   local runs = {}

@@ -179,7 +179,10 @@ local function settle(self)
   end
   list[#list + 1] = { sql.read_settled, batch, firsts }
   ask(self, "settle", "raw", list, function(outcome)
-    self.claims:settle(outcome[#list])
+    local rows, claims = outcome[#list], self.claims
+    local total = rows[1] and rows[1].total
+    if total and not claims.total then claims:set_total(total) end   -- which may have cut a claim that was passed
+    if not claims.mismatch then claims:settle(rows) end
     self.run:wake()
   end)
 end

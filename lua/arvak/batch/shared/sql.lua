@@ -162,7 +162,8 @@ M.settle = [[UPDATE arvak_claim c SET hash = $4 FROM arvak_batch b
   WHERE c.batch = $1 AND c.first_slot = $2 AND c.hash IS NULL AND b.batch = $1 AND LEAST(c.last_slot, b.total) = $3
     AND ($5::bigint IS NULL OR EXISTS (SELECT 1 FROM arvak_claim p
       WHERE p.batch = $1 AND p.first_slot = $5::bigint AND p.hash = $6))]]
-M.read_settled = "SELECT first_slot, hash FROM arvak_claim WHERE batch = $1 AND first_slot = ANY ($2::bigint[])"
+M.read_settled = [[SELECT c.first_slot, c.hash, b.total FROM arvak_claim c JOIN arvak_batch b USING (batch)
+  WHERE c.batch = $1 AND c.first_slot = ANY ($2::bigint[])]]
 
 -- The circuits' hashes of a range that differs: batch, first, last
 M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND slot BETWEEN $2 AND $3

@@ -4,17 +4,12 @@
 local core = require "arvak.core"
 local attached = require "arvak.async.attached"
 local check = require "arvak.base.check"
-local client = require "arvak.client"
+local clients = require "arvak.client"
 local errors = require "arvak.base.errors"
 local export = require "arvak.results.export"
 local groups = require "arvak.async.groups"
-local journal = require "arvak.batch.reader"
 local leftovers = require "arvak.async.leftovers"
-local ledger = require "arvak.ledger.reader"
-local manager = require "arvak.batch.manager"
-local notes = require "arvak.ledger.notes"
 local pollable = require "arvak.async.pollable"
-local progress_bar = require "arvak.batch.progress_bar"
 local resilience = require "arvak.resilience"
 local statistics = require "arvak.results.statistics"
 local task = require "arvak.async.task"
@@ -36,16 +31,12 @@ local M = {
   future = groups.future,
   attach = attached.attach,
   pollable = pollable.pollable,
-  batch_manager = manager.batch_manager,
-  journal = journal.journal,
-  ledger = ledger.ledger,
   is_error = errors.is_error,
-  resilient = client.resilient,
+  resilient = clients.resilient,
   retry_policy = resilience.retry_policy,
   circuit_breaker = resilience.circuit_breaker,
   results = { merge = statistics.merge, scale = statistics.scale, distance = statistics.distance },
   export = export,
-  print_progress_bar = progress_bar.print_progress_bar,
   _leftovers = leftovers.sentinel,   -- held until the Lua state closes
   _counts = core.counts,   -- for our own tests: calls, tasks, waits and clients alive in this Lua state
 }
@@ -65,7 +56,9 @@ local function start_embedded()
   end
   local ok, devserver = pcall(require, "arvak.devserver")
   if not ok then
-    core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. tostring(devserver))
+    local reason = tostring(devserver)
+    if string.find(reason, "module 'arvak.devserver' not found", 1, true) then reason = "it is not on package.cpath" end
+    core.misuse('address: "embedded" needs the module arvak.devserver, which cannot be loaded: ' .. reason)
   end
   local server, reason = devserver.start { rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0 }
   if not server then core.misuse('address: the "embedded" server cannot start: ' .. tostring(reason)) end
@@ -74,13 +67,14 @@ end
 
 -- A client that is complete. server: ends with it, or nil.
 local function complete(made, options, server)
-  local adopted = client.adopt(made, server)
+  local adopted = clients.adopt(made, server)
   local ledger_name = options and rawget(options, "ledger")
   if ledger_name == nil then return adopted end
   local address = server and "embedded" or (core.check_client(adopted, "connect"))
+  local notes = require "arvak.ledger.notes"
   local ok, keeper = pcall(notes.open, ledger_name, address)
   if ok then
-    client.keep(adopted, keeper)
+    clients.keep(adopted, keeper)
     return adopted
   end
   adopted:close()
@@ -97,12 +91,55 @@ function M.connect(address, options)
   return complete(core.connect(server.address, options), options, server)
 end
 
-local kinds = {}
-for name, metatable in pairs(core.metatables) do
-  kinds[metatable] = string.match(name, "^arvak%.(.+)$")
-  local methods = metatable.methods or metatable.__index
-  if methods then check.seal(methods, metatable) end   -- arvak.circuit seals its own, when it is loaded
+-- Of a class whose module is not loaded yet there is nothing to seal; what is sealed stays as it is.
+local function seal_classes()
+  for _, metatable in pairs(core.metatables) do
+    local methods = metatable.methods or metatable.__index
+    if methods then check.seal(methods, metatable) end
+  end
 end
+
+-- ---- what most programs do not need: loaded when it is first called
+
+local used = {}
+
+local function use(module)
+  if not used[module] then seal_classes() end
+  used[module] = true
+  return module
+end
+
+function M.batch_manager(client, options)
+  local manager = require "arvak.batch.manager"
+  return use(manager).batch_manager(client, options)
+end
+
+function M.journal(path)
+  local reader = require "arvak.batch.reader"
+  return use(reader).journal(path)
+end
+
+function M.ledger(name)
+  local reader = require "arvak.ledger.reader"
+  return use(reader).ledger(name)
+end
+
+function M.database_name(name)
+  local dsn = require "arvak.base.dsn"
+  return dsn.describe(name)
+end
+
+function M.print_progress_bar(progress)
+  local bar = require "arvak.batch.progress_bar"
+  return bar.print_progress_bar(progress)
+end
+
+-- ----
+
+seal_classes()
+
+local kinds = {}
+for name, metatable in pairs(core.metatables) do kinds[metatable] = string.match(name, "^arvak%.(.+)$") end
 
 -- What of ours a value is: "client", "future", "stream", "job", "result", "backend", "error", or nil.
 function M.type(value)

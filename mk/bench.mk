@@ -3,7 +3,7 @@
 
 BENCHES   = $(BUILD)/bench/raw $(BUILD)/bench/wake $(BUILD)/bench/clock.so
 
-.PHONY: bench soak follow follow-run
+.PHONY: bench soak fairness follow follow-run
 
 #: make bench         our module beside plain gRPC, and where the difference goes; ROUNDS=7, PROFILE=0: no valgrind
 bench:
@@ -20,6 +20,18 @@ soak:
 $(BUILD)/bench/%: bench/%.c $(ARCHIVE)
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(ALL_CFLAGS) -Isrc/core $(ALL_LDFLAGS) -o $@ $(filter %.c %.a,$^) -Wl,--as-needed $(LIBS)
+
+# Whole Lua states in C.
+$(BUILD)/bench/fairness: bench/fairness.c $(ARCHIVE)
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(ALL_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.a,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
+
+#: make fairness      a plugin's latency beside others that wait or compute, and beside threads that use no arvak
+fairness:
+	@$(SETUP) build
+	@$(SUBMAKE) all $(BUILD)/bench/fairness
+	@$(RUN) $(BUILD)/bench/fairness
 
 $(BUILD)/bench/clock.so: bench/clock.c
 	@mkdir -p $(@D)

@@ -138,7 +138,7 @@ repeat:
 	@$(SUBMAKE) all tests
 	@$(RUN) tools/repeat.sh $(TESTS)
 
-#: make check-long    hours: SEED's random tests, 200 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
+#: make check-long    hours: SEED's random tests, 300 kills, the fuzzers for FUZZ_SECONDS=1800 each, and make repeat
 check-long: FUZZ_SECONDS = 1800
 CROWD       = CROWD_PLUGINS=50 CROWD_SECONDS=60
 check-long:
@@ -152,6 +152,8 @@ check-long:
 	@$(RUN) $(LUA) spec/long/inputs.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/waking.lua $(SEED)
 	@$(RUN) $(LUA) spec/long/kill.lua $(SEED)
+	@$(RUN) $(LUA) spec/long/shared_kill.lua $(SEED)
+	@for run in model outage stop many; do $(RUN) $(LUA) spec/long/shared_$$run.lua || exit 1; done
 	@$(RUN) $(LUA) spec/long/fuzz_circuits.lua $(SEED)
 	@$(RUN) ARVAK_ALL_PROGRAMS=1 tools/test.sh spec/circuit/programs_spec.lua
 	@for target in fuzz-lua fuzz-plugin fuzz repeat; do $(MAKE) --no-print-directory FUZZ_SECONDS=$(FUZZ_SECONDS) $$target || exit 1; done
@@ -186,6 +188,11 @@ $(BUILD)/test/lua/%_test: spec/lua/%_test.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PRO
 	@mkdir -p $(@D)
 	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core -Isrc/store $(ALL_LDFLAGS) -Wl,-E -o $@ \
 	  $(filter %.c %.o %.a,$^) $(shell $(PKG_CONFIG) --libs lua5.4) -lcmocka $(LIBS) $(STORE_LIBS)
+
+$(BUILD)/test/fuzz_host: spec/long/fuzz_host.c $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(TSAN_C) $(BUILD)/sources
+	@mkdir -p $(@D)
+	$(QUIET)$(CC) $(TEST_CFLAGS) $(LUA_CFLAGS) -Isrc/lua -Isrc/core $(ALL_LDFLAGS) -Wl,-E -o $@ $(filter %.c %.o,$^) \
+	  $(shell $(PKG_CONFIG) --libs lua5.4) $(LIBS)
 
 # What specs load to have connections die: spec/support/peer.lua, spec/support/proxy.lua.
 $(PEER) $(PROXY): $(BUILD)/test/%.so: spec/support/%.c $(BUILD)/flags

@@ -17,10 +17,11 @@ mkdir -p "$work"
 
 failed=0
 
-# in_chroot ROOT USER COMMAND
+# in_chroot ROOT USER COMMAND. Without /sys a first connection may fail: docs/internals/grpc.md, "Without /sys".
 in_chroot() {
   unshare --mount --pid --fork --kill-child sh -eu -c '
     mount -t proc proc "$1/proc"
+    mount -t sysfs -o ro sysfs "$1/sys"
     mount -t tmpfs tmpfs "$1/dev/shm"
     exec chroot "$1" runuser -l "$2" -c "$3"' sh "$@" </dev/null
 }

@@ -18,21 +18,24 @@ return {
   { "src/core", knows = { "src/grpc", "src/core/arvak.h", "src/core/clock", "src/core/policy", "src/core/timer" },
     outside = { "grpc", "protobuf" } },
 
+  -- What the modules that Lua loads share of a state that closes: one header.
+  { "src/closing", outside = { "lua" } },
+
   -- The stores: databases on threads of their own. They share the seam with the binding and nothing else.
   { "src/store/seam" },
   { "src/store/arvak_store.h" },
   { "src/store", knows = { "src/store/seam" } },
   { "src/store/sqlite", knows = { "src/store" }, outside = { "sqlite" } },
-  { "src/store/binding", knows = { "src/store/seam", "src/store" }, outside = { "lua" } },
+  { "src/store/binding", knows = { "src/closing", "src/store/seam", "src/store" }, outside = { "lua" } },
   { "src/store/postgres", knows = { "src/store" }, outside = { "libpq" } },
   { "src/store/postgres_module",
     knows = { "src/store/arvak_store.h", "src/store/postgres", "src/store/binding" } },
   { "src/store/sqlite_module", knows = { "src/store/arvak_store.h", "src/store/sqlite", "src/store/binding" } },
 
   -- The binding.
-  { "src/lua", knows = { "src/core/arvak.h", "src/store/seam" }, outside = { "lua" } },
+  { "src/lua", knows = { "src/core/arvak.h", "src/closing", "src/store/seam" }, outside = { "lua" } },
 
-  -- The dev server, which shares proto/ and src/grpc with the client and nothing else.
+  -- The dev server, which shares proto/, src/grpc and src/closing with the client and nothing else.
   { "src/devserver/base" },
   { "src/devserver/qasm" },
   { "src/devserver/simulator", knows = { "src/devserver/qasm" } },
@@ -43,8 +46,9 @@ return {
   { "src/devserver/service", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator",
     "src/devserver/jobs", "src/devserver/faults", "src/devserver/rpc" }, outside = { "grpc", "protobuf" } },
   { "src/devserver/main", knows = { "src/devserver/faults", "src/devserver/service" }, outside = { "grpc" } },
-  { "src/devserver/module", knows = { "src/devserver/base", "src/devserver/qasm", "src/devserver/simulator",
-    "src/devserver/jobs", "src/devserver/faults", "src/devserver/service" }, outside = { "lua" } },
+  { "src/devserver/module", knows = { "src/closing", "src/devserver/base", "src/devserver/qasm",
+    "src/devserver/simulator", "src/devserver/jobs", "src/devserver/faults", "src/devserver/service" },
+    outside = { "lua" } },
 
   -- The Lua layer.
   { "lua/arvak/base" },

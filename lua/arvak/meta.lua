@@ -204,6 +204,26 @@ function arvak.wrap(fn) end
 ---@return arvak.error|nil err
 function arvak.ledger(name) end
 
+---What the name of a journal or ledger is.
+---@class arvak.database_name
+---@field kind "sqlite"|"postgres" a file, or a PostgreSQL database that several machines can share
+---@field shown? string the name with `***` for each password
+---@field has_password? boolean whether a password stands in the name
+---@field problem? string of a database whose name cannot be read: why, without quoting it; `shown` and `has_password` are nil
+
+---Says what kind of database a name of a journal or ledger means, and gives it without its passwords. Opens nothing.
+---For programs that take such names from a command line, or write them to a log.
+---Raises: what is no text, an empty one.
+---
+---```lua
+---local name = arvak.database_name("postgresql://ada:secret@db.example/lab?batch=ansatz-7")
+---print(name.kind, name.shown, name.has_password)   --> postgres   postgresql://ada:***@db.example/lab   true
+---print(arvak.database_name("run.db").kind)         --> sqlite
+---```
+---@param name string what the options `journal` and `ledger` take
+---@return arvak.database_name
+function arvak.database_name(name) end
+
 ---Opens the journal of a batch for reading, and waits until it is open. Reading changes nothing in it.
 ---Errors: `in_use` when a batch is using it; `rpc` when there is no such file, or the file is no journal.
 ---

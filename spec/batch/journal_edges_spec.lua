@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local batches = require "spec.support.batches"
+local damages = require "spec.support.damages"
 local helper = require "spec.helper"
 
 local server, client, manager, path
@@ -167,6 +168,30 @@ describe("a journal at the edges", function()
     assert.is_true(execute(5).ok)
     os.remove(path)
     for line in io.popen("ls -l /proc/$PPID/fd"):lines() do assert.is_nil(line:find(path, 1, true)) end
+  end)
+
+  it("whose rows are out of order is refused by whoever reads it, and by nobody read for ever", function()
+    open()
+    assert.is_true(execute(300).ok)
+    damages.swap_pages(path, "completed")
+    local journal = assert(arvak.journal(path))
+    for _, state in ipairs { false, "completed" } do
+      local count = 0
+      local _, err = pcall(function()
+        for _ in journal:items(state or nil) do
+          count = count + 1
+          assert(count <= 300)
+        end
+      end)
+      assert.equal("rpc", err.kind)
+      assert.matches("it is damaged: row %d+ stands behind row %d+$", err.message)
+    end
+    journal:close()
+    local r = assert(execute(300, { timeout = helper.TEST_TIMEOUT }))
+    assert.equal("failed", r.status)
+    assert.matches("it is damaged: row %d+ stands behind row %d+$", r.err.message)
+    local _, err = manager:execute_batch(batches.bells(299), "simulator", { journal = path })
+    assert.matches("it is damaged: row %d+ stands behind row %d+$", err.message)
   end)
 
   it("that is damaged gives errors of ours, wherever the damage is", function()

@@ -288,3 +288,21 @@ describe("tools/setup.sh", function()
     assert.equal(2, status)
   end)
 end)
+
+describe("make", function()
+  -- Dry: nothing is built. The goals are those of the makes that targets start.
+  it("has a rule for all that its targets build", function()
+    local goals = {}
+    for _, path in ipairs { "Makefile", "mk/tests.mk", "mk/bench.mk" } do
+      for line in io.lines(path) do
+        local words = line:match("^\t@%$%(SUBMAKE%)(.*)") or ""
+        for goal in words:gmatch("build/%a+(/%S+)") do goals[#goals + 1] = "build" .. goal end
+        for goal in words:gmatch("%$%(BUILD%)(/%S+)") do goals[#goals + 1] = "build" .. goal end
+      end
+    end
+    assert.truthy(#goals >= 5)
+    local status, output = run("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -n -s SETUP=: "
+      .. table.concat(goals, " "))
+    assert.equal(0, status, output:sub(-500))
+  end)
+end)

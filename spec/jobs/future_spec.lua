@@ -139,7 +139,7 @@ describe("a job future", function()
     open { job_latency = 0.6 }
     assert.is_truthy(submit():result(TEST_TIMEOUT))
     local before = server:stats().calls.GetJobStatus
-    assert.is_true(before <= 16)
+    assert.is_true(before <= 26)
     assert.is_truthy(submit { poll_interval = 0.002 }:result(TEST_TIMEOUT))
     assert.is_true(server:stats().calls.GetJobStatus - before > before)
   end)

@@ -64,7 +64,7 @@ describe("a job that is polled", function()
     assert.equal(0, times[1])
     assert.is_true(times[2] > 0 and times[2] <= 0.002, times[2])
     for i = 3, 10 do
-      assert.near(1.5, (times[i + 1] - times[i]) / (times[i] - times[i - 1]), 1e-6)
+      assert.near(1.3, (times[i + 1] - times[i]) / (times[i] - times[i - 1]), 1e-6)
     end
     assert.near(INTERVAL, times[30] - times[29], 1e-6)
     assert.equal(times[30], times[31])   -- the result is fetched at once
@@ -294,6 +294,16 @@ describe("a job of a client whose jobs took as long before", function()
         assert.is_true(took[i] <= 1.1 * seconds + 0.001, ("%g s: the %dth took %g"):format(seconds, i, took[i]))
         assert.is_true(looks[i] <= 6, looks[i])
       end
+    end
+  end)
+
+  it("is found in time again once jobs take less, though each look at the learned time confirms it", function()
+    local rules = new_rules { durations = durations.new() }
+    run(rules, 0.033, 20)
+    local took, looks = run(rules, 0.02, 60)
+    for i = 50, 60 do
+      assert.is_true(took[i] <= 0.0225, ("the %dth took %g"):format(i, took[i]))
+      assert.is_true(looks[i] <= 6, looks[i])
     end
   end)
 

@@ -13,13 +13,13 @@ local function submit()
   return assert(client:submit_qasm(bell, "simulator", 10))
 end
 
--- How many status polls the schedule allows in seconds: at once, then after 1.1 ms times 1.5 up to the interval, within
+-- How many status polls the schedule allows in seconds: at once, then after 1.1 ms times 1.3 up to the interval, within
 -- 20 %.
 local function most_polls(seconds, interval)
   local polls, at, delay = 1, 0, 0.0011
   while at <= seconds do
     at = at + 0.8 * math.min(delay, interval)
-    delay = math.min(1.5 * delay, interval)
+    delay = math.min(1.3 * delay, interval)
     polls = polls + 1
   end
   return polls

@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
 local command = require "spec.support.command"
+local damages = require "spec.support.damages"
 local helper = require "spec.helper"
 local ledgers = require "spec.support.ledgers"
 local stores = require "spec.support.stores"
@@ -42,6 +43,20 @@ describe("a ledger", function()
       seen_at = 1700000260.25 }, list[1])
     assert.same({ "vqe", nil, "bell" }, { list[1].label, list[2].label, list[3].label })
     assert.equal(3, #list)
+  end)
+
+  it("whose jobs are out of order is refused, and not read for ever", function()
+    add(2000)
+    damages.swap_pages(name, "many")
+    local ledger <close> = assert(arvak.ledger(name))
+    local count = 0
+    local _, err = pcall(function()
+      for _ in ledger:items() do
+        count = count + 1
+        assert(count <= 2003)
+      end
+    end)
+    assert.matches("it is damaged: its jobs are out of order$", err.message)
   end)
 
   it("of format 1 is written on", function()

@@ -4,6 +4,6 @@
 local model = require "spec.support.shared_model"
 
 local seed = math.tointeger(tonumber(arg[1] or os.time()))
-local unknown, events = model.run(seed, math.tointeger(tonumber(arg[2] or 500)))
-print(("seed %d: %d events, %d circuits unknown, none sent twice, every end told once and alike")
-  :format(seed, events, unknown))
+local unknown, events, refused = model.run(seed, math.tointeger(tonumber(arg[2] or 500)))
+print(("seed %d: %d events, %d circuits unknown, none sent twice, every end told once and alike; %d programs with "
+  .. "other circuits refused, none mixed in"):format(seed, events, unknown, refused))

@@ -19,7 +19,7 @@ describe("a cluster of the specs", function()
     assert.equal("2", cluster:sql("SELECT count(*) FROM kept"))
   end)
 
-  -- A program that starts a cluster, says where, and then does what it is given.
+  -- A program that starts a cluster, says where, and then does what it is given. Those that ended before are swept.
   local function run(rest)
     local program = [[
       local c = require("spec.support.cluster").start()
@@ -37,6 +37,33 @@ describe("a cluster of the specs", function()
       local folder, pid = run(rest)
       helper.eventually(function() return clusters.is_over(pid) end, 60)
       os.execute("rm -rf " .. folder)
+    end
+  end)
+
+  local function is_there(path) return os.execute("test -e " .. path) == true end
+
+  it("is removed by the next one when its program was killed, even frozen, and else by nobody", function()
+    local dead = run("os.execute('kill -KILL $PPID')")
+    local frozen, pid = run("c:freeze() os.execute('kill -KILL $PPID')")
+    clusters.start():remove()
+    helper.eventually(function() return clusters.is_over(pid) end, 60)
+    clusters.start():remove()                    -- a server that was just ending may have written once more
+    assert.is_false(is_there(dead))
+    assert.is_false(is_there(frozen))
+    assert.equal("2", cluster:sql("SELECT count(*) FROM kept"))
+  end)
+
+  it("is left alone by others while nobody knows its owner, or the owner is of another namespace", function()
+    for _, owner in ipairs({ "", "pid:[1] 999999999 1\n" }) do
+      local folder = cluster.folder:gsub("[^/]*$", "arvak-cluster-of-others")
+      assert(os.execute("mkdir " .. folder))
+      local file = assert(io.open(folder .. "/owner", "w"))
+      file:write(owner)
+      file:close()
+      clusters.start():remove()
+      local was_there = is_there(folder)
+      os.execute("rm -rf " .. folder)
+      assert.is_true(was_there)
     end
   end)
 end)

@@ -108,11 +108,12 @@ static inline int64_t read_integer(arvak__db_store *store, const char *sql) {
   return value;
 }
 
-/* A file that does not exist, in a folder of the test's own. */
+/* A file that does not exist, in a folder of the test's own. The runner removes it, even if the test is killed. */
 static inline const char *new_file(char *path, size_t size, const char *name) {
   static char folder[64];
   if (!folder[0]) {
-    strcpy(folder, "/tmp/arvak-store-XXXXXX");
+    const char *top = getenv("TEST_RESULTS");
+    snprintf(folder, sizeof folder, "%s/arvak-store-XXXXXX", top && strlen(top) < 40 ? top : "/tmp");
     assert_non_null(mkdtemp(folder));
   }
   snprintf(path, size, "%s/%s", folder, name);

@@ -1,7 +1,7 @@
 -- A real PostgreSQL for specs: a cluster of Debian's packages in a temporary folder, on a unix socket, and for TLS on a
 -- free port of 127.0.0.1 as well. The server is a child of this process and is told to quit when this process ends,
--- however it ends, so nothing is left running after a spec that fails or is killed. Started by root, it runs as an
--- ordinary user, since PostgreSQL refuses root.
+-- however it ends, so nothing is left running after a spec that fails or is killed; the folder that such a spec leaves
+-- is removed when the next cluster starts. Started by root, it runs as an ordinary user, since PostgreSQL refuses root.
 --   local c = cluster.start({ fsync = true, settings = { max_connections = 20 } })
 --   c:sql("CREATE TABLE t (k int)")  ...  c:restart("immediate")  ...  c:remove()
 -- SPDX-License-Identifier: Apache-2.0
@@ -15,6 +15,7 @@ local START_TIMEOUT = 60.0   -- seconds; a server that recovers on a busy machin
 local SIGNALS = { smart = "TERM", fast = "INT", immediate = "QUIT" }
 local PORT = 5432            -- only a part of the socket's name, where there is no TCP
 local PORTS_TRIED = 5        -- a free port may be taken before the server has it
+local FOLDERS = (os.getenv("TMPDIR") or "/tmp") .. "/arvak-cluster-"
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -55,6 +56,52 @@ local function write(path, text)
   file:close()
 end
 
+local function read_file(path)
+  local file = io.open(path)
+  local text = file and file:read("a")
+  if file then file:close() end
+  return text
+end
+
+-- A process's id, its state, and when it began; nothing where there is none.
+local function stat_of(pid)
+  local id, rest = (read_file(("/proc/%s/stat"):format(pid)) or ""):match("^(%d+) .*%) (.*)$")
+  local fields = {}
+  for field in (rest or ""):gmatch("%S+") do fields[#fields + 1] = field end
+  return id, fields[1], fields[20]
+end
+
+-- Whether a process has ended, even if nobody has waited for it: in a container there may be nobody who does.
+function M.is_over(pid)
+  local id, state = stat_of(pid)
+  return not id or state == "Z"
+end
+
+-- A server that was frozen when its program was killed has not heard that it is to quit. The owner's name goes last, so
+-- that what cannot be removed yet is found again.
+local function remove_dead(folder)
+  local pid = (read_file(folder .. "/data/postmaster.pid") or ""):match("^%d+")
+  local command = pid and read_file(("/proc/%s/cmdline"):format(pid))
+  if command and command:find(folder, 1, true) then setmetatable({ pid = pid }, Cluster):resume() end
+  read(("rm -rf %s && rm -rf %s"):format(quote(folder .. "/data"), quote(folder)))
+end
+
+-- A folder of our own, with the name of its owner: a process's namespace, its id there, and when it began. No folder is
+-- removed whose owner lives, or is of another namespace, where nobody can tell; or has not written its name yet.
+local function make_folder()
+  local namespace = must("readlink /proc/self/ns/pid")
+  for path in must(("ls -d %s*/owner 2>/dev/null; :"):format(quote(FOLDERS))):gmatch("[^\n]+") do
+    local of, pid, start = (read_file(path) or ""):match("^(%S+) (%d+) (%d+)\n$")
+    if of == namespace and (M.is_over(pid) or select(3, stat_of(pid)) ~= start) then
+      remove_dead(path:match("^(.*)/owner$"))
+    end
+  end
+  local folder = must("mktemp -d " .. quote(FOLDERS .. "XXXXXX"))
+  local pid, _, start = stat_of("self")
+  write(folder .. "/owner", ("%s %s %s\n"):format(namespace, pid, start))
+  return folder
+end
+
 local function free_port()
   local listener = assert(socket.bind("127.0.0.1", 0))
   local _, port = listener:getsockname()
@@ -83,7 +130,7 @@ function M.start(options)
   options = options or {}
   local prefix, user = find_user()
   local self = setmetatable({ programs = find_programs(), prefix = prefix }, Cluster)
-  self.folder = must("mktemp -d")
+  self.folder = make_folder()
   self.data = self.folder .. "/data"
   if user then must(("chown %s %s"):format(user, self.folder)) end
   must(("cd %s && %s%s/initdb -N -A trust -U arvak -E UTF8 --no-locale --wal-segsize=1 -D %s"):format(
@@ -114,19 +161,8 @@ local function status_of(self)
   return lines[8] and lines[8]:match("%S+")
 end
 
--- Whether a process has ended, even if nobody has waited for it: in a container there may be nobody who does.
-function M.is_over(pid)
-  local file = io.open(("/proc/%s/stat"):format(pid))
-  local state = file and file:read("a"):match("^%d+ %b() (%a)") or "Z"
-  if file then file:close() end
-  return state == "Z"
-end
-
 function Cluster:log()
-  local file = assert(io.open(self.folder .. "/log"))
-  local text = file:read("a")
-  file:close()
-  return text
+  return assert(read_file(self.folder .. "/log"))
 end
 
 -- A program that ends without having stopped the server waits for it, in the finalizer of the pipe. This one is called
@@ -188,7 +224,7 @@ function Cluster:remove()
     self:resume()
     self:stop("immediate")
   end
-  must("rm -rf " .. self.folder)
+  must(("rm -rf %s/data && rm -rf %s"):format(self.folder, self.folder))
 end
 
 -- The name of a database of this cluster, as libpq reads it. more: parameters, such as user, host or port.

@@ -1,6 +1,7 @@
 -- Random events against the decisions of a shared batch (shared/claims.lua, shared/member.lua): a database, a server
 -- and a few programs in some lines each. Connections are cut with transactions in them, which are carried out late or
--- never; workers are declared dead at any moment, alive or not, and programs die; check says what must hold.
+-- never; workers are declared dead at any moment, alive or not, and programs die; some programs have other circuits.
+-- check says what must hold.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -69,8 +70,8 @@ function db.claim_free(model, worker, session, seq)
   return { rows = rows }
 end
 
--- All of it, or nothing.
-function db.turn(model, worker, session, seq, writes, hashes)
+-- All of it, or nothing. circuit(slot): of the program that writes.
+function db.turn(model, worker, session, seq, writes, circuit)
   if not fenced(model, worker, session, seq) then return { is_parted = true } end
   for slot in pairs(writes) do
     local item = model.items[slot]
@@ -80,18 +81,33 @@ function db.turn(model, worker, session, seq, writes, hashes)
     local item = model.items[slot]
     assert(not item.is_ended, "an end was written over")
     item.state, item.job = write.state, write.job
+    if write.state == "intent" then item.circuit = circuit(slot) end
     if write.is_end then item.owner, item.is_ended = nil, true end
   end
-  for _, claim in ipairs(model.claims) do claim.hash = hashes[claim.first_slot] or claim.hash end
   return {}
 end
 
-function db.read_claims(model, worker, after)
+-- Each claim after the one before has its hash.
+function db.settle(model, _, list)
+  local rows, agrees = {}, true
+  for _, passed in ipairs(list) do
+    for _, claim in ipairs(model.claims) do
+      local is_whole = passed.last_slot == math.min(claim.last_slot, model.total or math.huge)
+      if claim.first_slot == passed.first_slot then
+        if is_whole and agrees and not model.settles_nothing then claim.hash = claim.hash or passed.chain end
+        rows[#rows + 1] = { first_slot = claim.first_slot, hash = model.settles_nothing and passed.chain or claim.hash }
+        agrees = claim.hash == passed.chain
+      end
+    end
+  end
+  return { rows = rows }
+end
+
+function db.read_claims(model, _, after)
   local rows = {}
   for _, claim in ipairs(model.claims) do
     if claim.first_slot > after then
-      rows[#rows + 1] = { first_slot = claim.first_slot, last_slot = claim.last_slot, hash = claim.hash,
-        is_mine = claim.worker == worker }
+      rows[#rows + 1] = { first_slot = claim.first_slot, last_slot = claim.last_slot, hash = claim.hash }
     end
   end
   return { claims = rows, total = model.total }
@@ -122,7 +138,9 @@ end
 -- ---- a program
 
 local function new_program(model)
-  return { model = model, inputs = {}, ends = {}, dirty = {}, answers = {}, reads = 0,
+  local others_from = model.random(2) == 1 and model.others_from or SLOTS + 1
+  local function circuit(slot) return slot < others_from and slot or slot + 1000 end
+  return { model = model, circuit = circuit, inputs = {}, ends = {}, dirty = {}, answers = {}, reads = 0,
     member = member.new(30, 300, 0),
     claims = claims.new(function(chain, hash) return tostring((tonumber(chain) or 7) * 31 % 1000003 + hash) end,
       { follows = true }) }
@@ -176,7 +194,6 @@ end
 local function on_turn(self, answer)
   if answer.is_parted then return part(self) end
   self.member:commit()
-  self.claims:note_hashes(self.turn.firsts)
   finish_turn(self, self.turn.writes, true)
 end
 
@@ -196,7 +213,6 @@ local function on_resync(self, answer)
   if answer.is_parted then return part(self) end
   local kind, was_done = self.member:resync(answer.seq, answer.session)
   if kind == "turn" then
-    if was_done then self.claims:note_hashes(self.turn.firsts) end
     finish_turn(self, self.turn.writes, was_done)
   elseif kind == "claim" and was_done then
     local new = {}
@@ -241,11 +257,10 @@ local function draw(self)
   while self.claims:room() > 0 do
     if self.claims.position == SLOTS then
       assert(self.claims:end_source())
-      self.has_ended_source = true
       break
     end
     local slot = self.claims.position + 1
-    assert(self.claims:draw(slot, slot))
+    if not self.claims:draw(slot, self.circuit(slot)) then break end
   end
   while true do
     local slot, _, row = self.claims:take()
@@ -257,14 +272,11 @@ end
 local function write(self)
   if not self.member:is_free() then return end
   local worker = self.member.worker
-  if next(self.dirty) or next(self.claims.to_write) then
-    local firsts, hashes = self.claims:unwritten_hashes()
-    local by_first = {}
-    for i, first in ipairs(firsts) do by_first[first] = hashes[i] end
-    self.turn = { writes = self.dirty, firsts = firsts }
+  if next(self.dirty) then
+    self.turn = { writes = self.dirty }
     self.dirty = {}
     ask(self, "turn", function(answer) on_turn(self, answer) end, worker, self.member.session,
-      self.member:begin "turn", self.turn.writes, by_first)
+      self.member:begin "turn", self.turn.writes, self.circuit)
   elseif self.claims:waiting() == 0 then
     local name = self.model.random(2) == 1 and "claim_free" or "claim_range"
     ask(self, name, function(answer) on_claim(self, answer) end, worker, self.member.session,
@@ -275,7 +287,10 @@ end
 local function read(self)
   if self.member.state ~= "member" or self.reads > 0 then return end
   self.reads = 1
-  if self.has_ended_source and not self.claims.total then
+  if not self.claims.unsettled:is_empty() then
+    ask(self, "settle", function(answer) self.reads = 0; self.claims:settle(answer.rows) end, self.member.worker,
+      self.claims:list_unsettled(self.model.random(3)))
+  elseif self.claims:question() then
     ask(self, "end_iterator", function(answer) self.reads = 0; assert(self.claims:set_total(answer.total)) end,
       self.member.worker, SLOTS)
   elseif self.claims:needs_claims() or self.model.random(2) == 1 then
@@ -318,9 +333,20 @@ end
 
 local happen = {}
 
+-- A program that has found out that the batch has other circuits leaves it; another one comes.
+local function leave(self, place)
+  local program = self.programs[place]
+  program.is_dead = true
+  if program.member.worker then db.take_over(self, program.member.worker) end
+  self.programs[place] = new_program(self)
+  self.refused = self.refused + 1
+end
+
 function happen.advance(self)
-  local program = self.programs[self.random(PROGRAMS)]
+  local place = self.random(PROGRAMS)
+  local program = self.programs[place]
   self.clock = self.clock + 1
+  if program.claims.mismatch then return leave(self, place) end
   connect(program, self.clock)
   draw(program)
   hear(program)
@@ -395,9 +421,12 @@ local function check(self)
       assert(program.ends[slot] and program.ends[slot].state == item.state, "two programs tell different ends")
     end
   end
-  for slot, claim in ipairs(self.claims) do
-    assert(claim.first_slot > SLOTS or claim.hash or slot > 0)
+  local has_first, has_other = false, false
+  for slot = self.others_from, SLOTS do
+    has_first = has_first or self.items[slot].circuit == slot
+    has_other = has_other or self.items[slot].circuit == slot + 1000
   end
+  assert(not (has_first and has_other), "circuits of two batches were mixed")
   return unknown
 end
 
@@ -405,7 +434,8 @@ end
 -- took.
 local function run_one(self)
   self.programs, self.sessions, self.workers, self.claims, self.items, self.jobs = {}, {}, {}, {}, {}, {}
-  self.next_slot, self.total, self.clock = 1, nil, 0
+  self.next_slot, self.total, self.clock, self.refused = 1, nil, 0, 0
+  self.others_from = self.random(SLOTS)
   for i = 1, PROGRAMS do self.programs[i] = new_program(self) end
   local names = {}
   for name, weight in pairs(weights) do for _ = 1, weight do names[#names + 1] = name end end
@@ -427,16 +457,18 @@ local function run_one(self)
   return check(self), events
 end
 
--- So many batches with this seed. has_no_fence: writes are not fenced, which must show.
-function M.run(seed, batches, has_no_fence)
+-- So many batches with this seed: how many circuits are unknown, how many events there were, and how many programs were
+-- refused. breach: "fence", writes are not fenced; "settle", claims are not compared; both must show.
+function M.run(seed, batches, breach)
   math.randomseed(seed)
-  local model = setmetatable({ random = math.random, has_no_fence = has_no_fence }, Model)
-  local unknown, events = 0, 0
+  local model = setmetatable({ random = math.random, has_no_fence = breach == "fence",
+    settles_nothing = breach == "settle" }, Model)
+  local unknown, events, refused = 0, 0, 0
   for _ = 1, batches do
     local more_unknown, more = run_one(model)
-    unknown, events = unknown + more_unknown, events + more
+    unknown, events, refused = unknown + more_unknown, events + more, refused + model.refused
   end
-  return unknown, events
+  return unknown, events, refused
 end
 
 return M

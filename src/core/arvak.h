@@ -329,11 +329,13 @@ struct arvak_timer {
 };
 
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
-/* Cancels every call (they end as closed, their callbacks run), drains and releases. Bounded by 0.3 s. */
+/* Cancels every call (they end as closed, their callbacks run), drains and releases. Within 40 ms of the last step. */
 void arvak_loop_close(arvak_loop *loop);
 /* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
  * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
+/* When the last step was done with waiting, or a call was started since then. */
+int64_t arvak_loop_now_ns(const arvak_loop *loop);
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. In a fork it has no effect. */
 void arvak_loop_wake(arvak_loop *loop);
@@ -558,6 +560,7 @@ const char *arvak_call_address(const arvak_call *call); /* its client's, borrowe
 arvak_response *arvak_call_response(const arvak_call *call);
 /* Cancels all calls and streams on loop that were started with this owner. Reports those that have ended by then. */
 void arvak_loop_cancel_owned(arvak_loop *loop, const void *owner, arvak_kind kind);
+void arvak_loop_leave_owned(arvak_loop *loop, const void *owner, arvak_kind kind); /* reports them in the next step */
 
 /* ---- stream ----------------------------------------------------------------------------------------------------- */
 

@@ -22,7 +22,7 @@
 void arvak__attempt_open(arvak__attempt *attempt, arvak__cq *cq, int64_t now_ns) {
   attempt->opened_ns = now_ns;
   attempt->never_left = false;
-  attempt->channel = arvak__pool_pick(attempt->client->pool, cq);
+  attempt->channel = arvak__pool_pick(attempt->client->pool, cq, &attempt->is_crowded);
   if (attempt->rpc < ARVAK_WATCH_JOB) arvak__stats_count_attempt(&attempt->client->stats);
   grpc_metadata_array_init(&attempt->initial);
   grpc_metadata_array_init(&attempt->trailing);

@@ -25,6 +25,7 @@ typedef struct arvak__attempt {
   arvak__contact contact; /* what it says of its connection */
   int64_t opened_ns;
   arvak__channel *channel; /* borrowed from open to close */
+  bool is_crowded;         /* the channel: it may have to wait for a stream there */
   grpc_call *grpc; /* owned from open to close, as are the next three */
   grpc_metadata_array initial, trailing;
   grpc_slice details;

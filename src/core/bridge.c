@@ -113,7 +113,7 @@ int arvak__bridge_start(arvak__bridge *bridge) {
 }
 
 bool arvak__bridge_is_resting(const arvak__bridge *bridge) {
-  return bridge->thread && atomic_load(&bridge->thread->state) == RESTING;
+  return atomic_load(&bridge->thread->state) == RESTING;
 }
 
 static void set_state(arvak__bridge_thread *thread, thread_state state) {

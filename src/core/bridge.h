@@ -36,7 +36,7 @@ void arvak__bridge_signal(arvak__bridge *bridge); /* makes event_fd readable; th
 /* The owner will not come for events at once: from now on the thread waits for them. */
 void arvak__bridge_arm(arvak__bridge *bridge);
 /* Whether nobody waits for events inside gRPC: then the owner has to look. */
-bool arvak__bridge_is_resting(const arvak__bridge *bridge);
+bool arvak__bridge_is_resting(const arvak__bridge *bridge); /* which has a thread */
 /* Moves what has arrived to taken. Where that is nothing the thread waits from now on; and so does the owner, until_ns
  * at most, until event_fd is readable, unless it was already. */
 void arvak__bridge_take(arvak__bridge *bridge, int64_t until_ns);

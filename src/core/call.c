@@ -59,17 +59,22 @@ void arvak__call_unref(arvak_call *call) {
   if (--call->refs > 0) return;
   arvak_response_unref(call->exchange.response);
   arvak_client_unref(call->attempt.client);
-  arvak_retry_unref(call->retry);
-  arvak_breaker_unref(call->breaker);
+  if (call->retry) arvak_retry_unref(call->retry);
+  if (call->breaker) arvak_breaker_unref(call->breaker);
   free(call->attempt.message);
   free(call);
 }
 
 /* ---- the end ---- */
 
+/* Most calls never wait, and so have none. */
+static void stop_timer(arvak_call *call) {
+  if (call->timer.place != 0) arvak_loop_stop_timer(call->loop, &call->timer);
+}
+
 /* Nothing is held any more, and the outcome is there. */
 static void end(arvak_call *call, call_news *news) {
-  arvak_loop_stop_timer(call->loop, &call->timer);
+  stop_timer(call);
   call->state = CALL_ENDING;
   if (news->is_stepping) news->then = THEN_FINISH;
   else arvak__loop_post(call->loop, &call->posting);
@@ -86,7 +91,7 @@ static void finish(arvak_call *call) {
                           (arvak__traffic){sent, call->exchange.received_bytes});
   arvak__exchange_fini(&call->exchange);
   arvak__inbox_remove(&loop->inbox, &call->posting);
-  arvak__share_leave(call->place.share);
+  if (call->place.share) arvak__share_leave(call->place.share);
   arvak__loop_leave(loop, &call->member);
   call->refs--; /* the loop's; the transition has another */
   if (call->fn) call->fn(call, call->ud);
@@ -138,7 +143,7 @@ static void start_attempt(arvak_call *call) {
   int64_t cut = call->attempt_timeout_ns > 0 ? arvak__after_ns(now, call->attempt_timeout_ns) : ARVAK_NEVER;
   attempt->is_cut = cut < call->deadline_ns;
   attempt->deadline_ns = attempt->is_cut ? cut : call->deadline_ns;
-  arvak_loop_stop_timer(call->loop, &call->timer);
+  stop_timer(call);
   call->state = CALL_ACTIVE;
   call->outcome.attempts++;
   arvak__attempt_open(attempt, &call->loop->cq, now);
@@ -200,7 +205,7 @@ static void enter(arvak_call *call, call_news *news) {
 
 static void ask_for_headers(arvak_call *call, call_news *news) {
   if (call->deadline_ns == 0) call->deadline_ns = arvak__after_ns(call->loop->now_ns, call->timeout_ns);
-  arvak_loop_stop_timer(call->loop, &call->timer);
+  stop_timer(call);
   if (call->asks_headers && call->has_waited && !call->is_released) {
     call->state = CALL_ASKING;
     arvak__list_append(&call->loop->asking, &call->asking);
@@ -467,8 +472,10 @@ static void query_headers(arvak_call *call) {
 /* User code, which may do anything: what comes second is told only where the first has left the call as it was, and in
  * a fork the rest is the parent's. */
 static void tell(arvak_call *call, const call_news *news) {
-  if (news->changes.count > 0) arvak__breaker_report(call->breaker, &news->changes);
-  if (news->then == THEN_NOTHING || arvak__loop_is_foreign(call->loop)) return;
+  if (news->changes.count > 0) {
+    arvak__breaker_report(call->breaker, &news->changes);
+    if (arvak__loop_is_foreign(call->loop)) return;
+  }
   if (news->then == THEN_FINISH && call->state == CALL_ENDING) finish(call);
   else if (news->then == THEN_QUERY && call->state == CALL_QUERYING) query_headers(call);
   else if (news->then == THEN_REPORT_RETRY && call->state == CALL_SLEEPING)

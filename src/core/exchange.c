@@ -21,7 +21,7 @@ int arvak__exchange_init(arvak__exchange *exchange, arvak_client *client, const 
 
 void arvak__exchange_fini(arvak__exchange *exchange) {
   grpc_slice_unref(exchange->request);
-  arvak__headers_fini(&exchange->headers);
+  if (exchange->headers.own_count > 0) arvak__headers_fini(&exchange->headers);
 }
 
 enum { OP_COUNT = 6 };
@@ -79,7 +79,7 @@ void arvak__exchange_start(arvak__exchange *exchange, arvak__attempt *attempt, a
   fill_ops(exchange, attempt, ops);
   exchange->attempt = attempt;
   exchange->end_tag = tag;
-  if (arvak__channel_is_full(attempt->channel)) start_in_parts(exchange, attempt, cq, ops);
+  if (attempt->is_crowded) start_in_parts(exchange, attempt, cq, ops);
   else start_batch(attempt, cq, ops, OP_COUNT, tag);
 }
 

@@ -26,7 +26,7 @@ static void take_out(arvak__inbox *inbox, arvak__posting *posting) {
 }
 
 arvak__posting *arvak__inbox_take(arvak__inbox *inbox) {
-  if (arvak__inbox_size(inbox) == 0) return NULL;
+  if (atomic_load(&inbox->size) == 0) return NULL;
   pthread_mutex_lock(&inbox->mu);
   arvak__posting *first = (arvak__posting *)inbox->list.first;
   if (first) take_out(inbox, first);

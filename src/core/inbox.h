@@ -31,6 +31,5 @@ bool arvak__inbox_put(arvak__inbox *inbox, arvak__posting *posting); /* false: i
 arvak__posting *arvak__inbox_take(arvak__inbox *inbox);               /* the first, or NULL */
 /* Takes back a posting that nobody else will post any more. */
 void arvak__inbox_remove(arvak__inbox *inbox, arvak__posting *posting);
-static inline size_t arvak__inbox_size(const arvak__inbox *inbox) { return atomic_load(&inbox->size); }
 
 #endif

@@ -18,7 +18,7 @@ enum { CALLS_BEFORE_NEXT = 16 };
 enum { STREAMS_FOR_SURE = 100, FAILING = 1 << 20 };
 
 /* While a channel connects, somebody's queue must poll for it; a watch makes ours do so. It cannot be cancelled but
- * by its deadline, which therefore bounds how long closing a loop can take. */
+ * by its deadline, which therefore bounds how long closing a loop can wait. */
 #define WATCH_NS 40000000
 
 /* Between two times that a channel is told not to wait before it connects again. */
@@ -161,7 +161,7 @@ static arvak__channel *open_next(arvak__pool *pool, arvak__cq *cq) {
   return channel;
 }
 
-arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq) {
+arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq, bool *is_full) {
   pthread_mutex_lock(&pool->mu);
   arvak__channel *best = pick_least_busy(pool);
   if (!best) {
@@ -172,6 +172,7 @@ arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq) {
     if (opened && (!best || best->outstanding >= STREAMS_FOR_SURE || !arvak__channel_is_ready(best))) best = opened;
   }
   best->outstanding++;
+  *is_full = best->outstanding > STREAMS_FOR_SURE;
   pthread_mutex_unlock(&pool->mu);
   return best;
 }
@@ -185,13 +186,6 @@ bool arvak__pool_connect(arvak__pool *pool, arvak__cq *cq) {
   bool ready = best && arvak__channel_is_ready(best);
   pthread_mutex_unlock(&pool->mu);
   return ready;
-}
-
-bool arvak__channel_is_full(arvak__channel *channel) {
-  pthread_mutex_lock(&channel->pool->mu);
-  bool is_full = channel->outstanding > STREAMS_FOR_SURE;
-  pthread_mutex_unlock(&channel->pool->mu);
-  return is_full;
 }
 
 void arvak__pool_release(arvak__channel *channel, arvak__contact contact, int64_t started_ns, int64_t now_ns) {

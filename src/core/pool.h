@@ -52,9 +52,9 @@ int arvak__pool_new(char *target, grpc_channel_credentials *credentials, grpc_ch
 void arvak__pool_close(arvak__pool *pool);
 void arvak__channel_args_free(grpc_channel_args *args); /* NULL is fine */
 
-/* Picks a channel for one attempt on cq and counts it as outstanding; opens one where that helps. Returns borrowed,
- * until arvak__pool_release. */
-arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq);
+/* Picks a channel for one attempt on cq and counts it as outstanding; opens one where that helps. *is_full: the attempt
+ * may have to wait for a stream. Returns borrowed, until arvak__pool_release. */
+arvak__channel *arvak__pool_pick(arvak__pool *pool, arvak__cq *cq, bool *is_full);
 /* As arvak_client_connect and arvak_client_hurry. */
 bool arvak__pool_connect(arvak__pool *pool, arvak__cq *cq);
 void arvak__pool_hurry(arvak__pool *pool);
@@ -66,7 +66,6 @@ typedef enum arvak__contact { CONTACT_ANSWERED, CONTACT_SILENT, CONTACT_BROKEN, 
  * gone without a word, and the next attempt goes elsewhere too. */
 void arvak__pool_release(arvak__channel *channel, arvak__contact contact, int64_t started_ns, int64_t now_ns);
 bool arvak__channel_is_ready(arvak__channel *channel);
-bool arvak__channel_is_full(arvak__channel *channel); /* an attempt on it may have to wait for a stream */
 
 /* How many channels there are, and how many in which state. */
 typedef struct arvak__pool_figures {

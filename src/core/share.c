@@ -37,13 +37,12 @@ void arvak_share_unref(arvak_share *share) {
 }
 
 arvak_share *arvak__share_join(arvak_share *share) {
-  if (share) share->calls++;
+  share->calls++;
   return arvak_share_ref(share);
 }
 
 /* Without calls none of its places waits, so nobody posts the offer any more; but it may be in the inbox. */
 void arvak__share_leave(arvak_share *share) {
-  if (!share) return;
   if (--share->calls == 0 && share->loop) arvak__inbox_remove(&share->loop->inbox, &share->offer);
   arvak_share_unref(share);
 }

@@ -62,7 +62,7 @@ void arvak__slots_release(arvak__slots *slots, const arvak__place *place);
 /* Takes a place out of the queue. False: it is not there any more, its slot is granted and on the way. */
 bool arvak__slots_unqueue(arvak__slots *slots, arvak__place *place);
 
-/* A call names the share, which may be NULL; its client outlives the call. Both in the loop's owner thread. */
+/* A call names the share, whose client outlives the call. Both in the loop's owner thread. */
 arvak_share *arvak__share_join(arvak_share *share);
 void arvak__share_leave(arvak_share *share);
 /* The share's loop is driven again: it stands in the round, if it waits. */

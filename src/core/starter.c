@@ -9,6 +9,7 @@
 #include "client.h"
 #include "headers.h"
 #include "outcome.h"
+#include "runtime.h"
 
 /* After this long without a call, a connection may have died unnoticed: see arvak__loop_catch_up. */
 #define IDLE_NS 50000
@@ -18,7 +19,7 @@
 static bool is_sound(const arvak_request *request, const arvak_call_options *options) {
   if (request->rpc >= ARVAK_WATCH_JOB) return false;
   if (request->rpc == ARVAK_SUBMIT_JOB && request->circuit_count != 1) return false;
-  return arvak__headers_are_sound(options);
+  return options->header_count == 0 || arvak__headers_are_sound(options);
 }
 
 static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
@@ -32,10 +33,12 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
   call->queue_timeout_ns = or_default(options->queue_timeout_ns, client->queue_timeout_ns);
   call->turn.left_ns = call->queue_timeout_ns;
   call->not_before_ns = options->not_before_ns;
-  call->place.share = arvak__share_join(options->share);
-  call->turn.rank = call->place.share ? &call->place.share->rank : NULL;
-  call->retry = arvak_retry_ref(options->retry);
-  call->breaker = arvak_breaker_ref(options->breaker);
+  if (options->share) {
+    call->place.share = arvak__share_join(options->share);
+    call->turn.rank = &call->place.share->rank;
+  }
+  if (options->retry) call->retry = arvak_retry_ref(options->retry);
+  if (options->breaker) call->breaker = arvak_breaker_ref(options->breaker);
   bool has_fn = client->headers.fn != NULL;
   call->asks_headers = options->asks_headers && !has_fn;
   call->fixed_header_count = has_fn ? options->header_count : options->fixed_header_count;
@@ -43,7 +46,8 @@ static void configure(arvak_call *call, const arvak_call_options *options) {
 
 int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request *request,
                      const arvak_call_options *options, arvak_call **out) {
-  if (arvak__loop_is_foreign(loop) || client->fork_generation != loop->fork_generation) return ARVAK_EFORKED;
+  unsigned generation = arvak__fork_generation();
+  if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
   if (loop->cq.closed) return ARVAK_ECLOSED;
   if (!is_sound(request, options)) return ARVAK_EINVAL;
   arvak_call *call = calloc(1, sizeof *call);
@@ -58,12 +62,12 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   }
   arvak_client_ref(client);
   configure(call, options);
-  arvak__call_attach(call, loop, options->owner);
   call->refs = out ? 2 : 1;
   call->started_ns = arvak__loop_begin(loop);
   if (loop->member_count == 0 && call->started_ns - loop->last_end_ns > IDLE_NS)
     arvak__loop_catch_up(loop, arvak__pool_channel_count(client->pool));
   arvak__loop_join(loop, &call->member);
+  arvak__call_attach(call, loop, options->owner);
   if (out) *out = call;
   arvak__call_move(call, EVENT_START);
   return ARVAK_OK;
@@ -99,8 +103,8 @@ arvak_response *arvak_call_response(const arvak_call *call) { return call->excha
 /* ---- headers that a call asks for ---- */
 
 arvak_call *arvak_loop_next_asking(arvak_loop *loop) {
-  arvak__link *first = arvak__loop_is_foreign(loop) ? NULL : loop->asking.first;
-  return first ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
+  arvak__link *first = loop->asking.first;
+  return first && !arvak__loop_is_foreign(loop) ? (arvak_call *)((char *)first - offsetof(arvak_call, asking)) : NULL;
 }
 
 int arvak_call_proceed(arvak_call *call, const arvak_header *headers, size_t count) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../closing/closing.h"
 #include "base/rpcs.h"
 #include "faults/faults.h"
 #include "jobs/jobs.h"
@@ -149,6 +150,7 @@ static void read_options(lua_State *L, server_options *options) {
 static int larvak_devserver_start(lua_State *L) {
   server_options options;
   char problem[512];
+  if (arvak__closing(L)) return luaL_error(L, "the Lua state is closing"); /* nobody would end it */
   read_options(L, &options);
   if (!options_check(&options, problem, sizeof problem)) return luaL_error(L, "%s", problem);
   larvak_devserver *box = lua_newuserdatauv(L, sizeof *box, 0);
@@ -161,8 +163,10 @@ static int larvak_devserver_start(lua_State *L) {
   return 2;
 }
 
+/* In a state that is closing it ends with its object, and nobody waits for it twice. */
 static int larvak_devserver_stop(lua_State *L) {
-  service_stop(check_server(L));
+  service *s = check_server(L);
+  if (!arvak__closing(L)) service_stop(s);
   return 0;
 }
 
@@ -170,6 +174,7 @@ static int larvak_devserver_restart(lua_State *L) {
   service *s = check_server(L);
   char problem[512];
   bool keep_jobs = false;
+  if (arvak__closing(L)) return luaL_error(L, "the Lua state is closing");
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
     for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
@@ -191,7 +196,8 @@ static int larvak_devserver_restart(lua_State *L) {
 
 static int larvak_devserver_gc(lua_State *L) {
   larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
-  service_free(box->service);
+  if (arvak__closing(L)) service_leave(box->service, arvak__closing_until_ns(L));
+  else service_free(box->service);
   box->service = NULL;
   return 0;
 }
@@ -199,7 +205,7 @@ static int larvak_devserver_gc(lua_State *L) {
 /* A closed variable still gives its figures. */
 static int larvak_devserver_close(lua_State *L) {
   larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
-  if (box->service) service_stop(box->service);
+  if (box->service && !arvak__closing(L)) service_stop(box->service);
   return 0;
 }
 
@@ -389,6 +395,7 @@ static const luaL_Reg functions[] = {{"start", larvak_devserver_start},
                                      {NULL, NULL}};
 
 int luaopen_arvak_devserver(lua_State *L) {
+  arvak__closing_open(L);
   luaL_newmetatable(L, SERVER);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);

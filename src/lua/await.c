@@ -7,6 +7,7 @@
 
 #include "attached.h"
 #include "bell.h"
+#include "closing.h"
 #include "guard.h"
 #include "interrupt.h"
 #include "misuse.h"
@@ -15,13 +16,14 @@
 #include "step.h"
 #include "work.h"
 
-bool larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
+larvak_waiting larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
   larvak_interrupt_check(L, state);
   if (state->hooks.depth > 0) larvak_misuse(L, "%s: a hook must not wait", method);
   larvak_task *task = state->tasks.current;
   if (!task) {
     if (state->step.is_running) larvak_misuse(L, "%s: cannot wait here, inside a step of the loop", method);
-    return larvak_attached_is_inside(L, state, method);
+    if (larvak_is_closing(L, state)) return WAITING_NOT;
+    return larvak_attached_is_inside(L, state, method) ? WAITING_ATTACHED : WAITING_BLOCKED;
   }
   if (L != task->innermost)
     larvak_misuse(L, "%s: cannot wait in a coroutine inside a task; make it with arvak.wrap(fn), "
@@ -29,7 +31,7 @@ bool larvak_await_check(lua_State *L, larvak_state *state, const char *method) {
   if (!lua_isyieldable(L))
     larvak_misuse(L, "%s: cannot wait here: the task is inside a C function that cannot be suspended "
                      "(such as table.sort, string.gsub or a finalizer)", method);
-  return false;
+  return larvak_is_closing(L, state) ? WAITING_NOT : WAITING_SUSPENDED;
 }
 
 /* ---- blocked ---- */
@@ -94,14 +96,14 @@ static int on_resume(lua_State *L, int status, lua_KContext ticket) {
 }
 
 /* In a canceled task a wait takes one turn of the loop, so that a task that tries again and again holds up nobody. */
-int larvak_await(lua_State *L, larvak_wait *wait, bool is_foreign) {
-  if (larvak_is_closing(L, wait->state)) {
+int larvak_await(lua_State *L, larvak_wait *wait, larvak_waiting waiting) {
+  if (waiting == WAITING_NOT) {
     larvak_wait_end(wait, REASON_CLOSING);
     return larvak_outcome_finish(L, wait);
   }
-  if (is_foreign) return larvak_attached_await(L, wait);
+  if (waiting == WAITING_ATTACHED) return larvak_attached_await(L, wait);
+  if (waiting == WAITING_BLOCKED) return await_blocking(L, wait);
   larvak_task *task = wait->state->tasks.current;
-  if (!task) return await_blocking(L, wait);
   if (L != task->co) larvak_guard_push(L, wait); /* a coroutine of arvak.wrap, which the task does not end with */
   larvak_wait_suspend(wait, task);
   return lua_yieldk(L, 0, (lua_KContext)larvak_wait_ticket(wait), on_resume);
@@ -164,13 +166,13 @@ static int await_stop_timer(lua_State *L) {
  * when canceled. */
 static int await_park(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  bool is_foreign = larvak_await_check(L, state, luaL_checkstring(L, 1));
+  larvak_waiting waiting = larvak_await_check(L, state, luaL_checkstring(L, 1));
   larvak_loop_get(L, state);
   luaL_checkstack(L, 10, NULL);
   larvak_wait *wait = larvak_wait_new(L, state);
   larvak_wait_note_ticket(L, wait, 3);
   if (!lua_isnoneornil(L, 2)) larvak_wait_start_timer(L, wait, lua_tonumber(L, 2));
-  return larvak_await(L, wait, is_foreign);
+  return larvak_await(L, wait, waiting);
 }
 
 static int await_check(lua_State *L) {

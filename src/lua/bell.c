@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../store/seam.h"
+#include "closing.h"
 #include "misuse.h"
 
 struct larvak_bell {
@@ -131,7 +132,8 @@ static int bell_gc(lua_State *L) {
 /* new_bell(): a bell of this state, which a store rings. */
 static int bell_new(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
-  if (state->is_closed) larvak_misuse(L, "the Lua state is closing");
+  bool is_closing = state->is_closed || larvak_closing(L); /* nobody would free it */
+  if (is_closing) larvak_misuse(L, "the Lua state is closing");
   arvak__bell_seam *seam = lua_newuserdatauv(L, sizeof *seam, 0);
   *seam = (arvak__bell_seam){.functions = &functions};
   luaL_setmetatable(L, ARVAK_BELL);

@@ -23,19 +23,17 @@ static void read_breaker(lua_State *L, int index, larvak_call_policies *out) {
 
 void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out) {
   read_breaker(L, index, out);
-  if (out->has_breaker) larvak_quota_policies(L, client->limits, "breaker");
+  if (out->has_breaker && client->limits) larvak_quota_policies(L, client->limits, "breaker");
   out->has_retry = larvak_taken_field(L, index, "retry") != LUA_TNIL;
-  if (out->has_retry) larvak_quota_policies(L, client->limits, "retry");
+  if (out->has_retry && client->limits) larvak_quota_policies(L, client->limits, "retry");
   if (out->has_retry)
     out->retry = larvak_retry_read(L, -1, "retry", client->core ? arvak_client_address(client->core) : NULL);
 }
 
-arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, const larvak_client *client) {
-  return policies->has_retry ? policies->retry : client->retry;
-}
-
-arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client) {
-  return policies->has_breaker ? policies->breaker : client->breaker;
+void larvak_call_policies_set(const larvak_call_policies *policies, const larvak_client *client,
+                              arvak_call_options *out) {
+  out->retry = policies->has_retry ? policies->retry : client->retry;
+  out->breaker = policies->has_breaker ? policies->breaker : client->breaker;
 }
 
 /* check_policies(options): raises what is wrong with the keys retry and breaker. */

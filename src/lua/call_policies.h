@@ -16,8 +16,9 @@ typedef struct larvak_call_policies {
 
 /* The keys retry and breaker of the options at index; what holds them stays on the stack. */
 void larvak_call_policies_read(lua_State *L, int index, const larvak_client *client, larvak_call_policies *out);
-arvak_retry *larvak_call_policies_retry(const larvak_call_policies *policies, const larvak_client *client);
-arvak_breaker *larvak_call_policies_breaker(const larvak_call_policies *policies, const larvak_client *client);
+/* Those of the call, or the client's where it names none. */
+void larvak_call_policies_set(const larvak_call_policies *policies, const larvak_client *client,
+                              arvak_call_options *out);
 void larvak_call_policies_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "closing.h"
 #include "interrupt.h"
 #include "misuse.h"
 #include "names.h"
@@ -32,13 +33,15 @@ larvak_client *larvak_client_push(lua_State *L) {
   return client;
 }
 
+int larvak_client_refuse(lua_State *L, int index, const char *method) {
+  if (luaL_testudata(L, index, LARVAK_CLIENT)) return larvak_misuse(L, "%s: the client is closed", method);
+  return larvak_misuse(L, "%s: got %s as the client, expected client:%s(...)", method, larvak_describe(L, index),
+                       method);
+}
+
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method) {
   larvak_client *client = luaL_testudata(L, index, LARVAK_CLIENT);
-  if (!client) {
-    larvak_misuse(L, "%s: got %s as the client, expected client:%s(...)", method, larvak_describe(L, index), method);
-    return NULL; /* not reached */
-  }
-  if (!client->core) larvak_misuse(L, "%s: the client is closed", method);
+  if (!client || !client->core) larvak_client_refuse(L, index, method);
   return client;
 }
 
@@ -50,12 +53,15 @@ static void drop_policies(larvak_client *client) {
   client->breaker = NULL;
 }
 
-static void close_handle(larvak_client *client) {
+/* As the state closes nothing is stepped any more: that would begin what has to be waited for in its end. */
+static void close_handle(lua_State *L, larvak_client *client) {
   arvak_client *core = client->core;
   client->core = NULL;
   if (!core) return;
   arvak_loop *loop = client->state->loop;
-  if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
+  bool is_closing = larvak_is_closing(L, client->state);
+  if (loop && is_closing) arvak_loop_leave_owned(loop, client, ARVAK_KIND_CLOSED);
+  else if (loop) arvak_loop_cancel_owned(loop, client, ARVAK_KIND_CLOSED);
   larvak_work_changed(client->state);
   arvak_client_unref(core);
 }
@@ -63,14 +69,14 @@ static void close_handle(larvak_client *client) {
 /* close(): idempotent, never waits. */
 static int client_close(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  close_handle(client);
+  close_handle(L, client);
   drop_policies(client);
   return 0;
 }
 
 static int client_gc(lua_State *L) {
   larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  close_handle(client);
+  close_handle(L, client);
   drop_policies(client);
   larvak_quota_unref(client->limits);
   client->limits = NULL;
@@ -128,7 +134,8 @@ static int client_keeper(lua_State *L) {
 /* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
 static int client_check(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
-  int64_t timeout_ns = arvak_client_timeout_ns(client->core), most_ns = client->limits->most.max_timeout_ns;
+  int64_t timeout_ns = arvak_client_timeout_ns(client->core);
+  int64_t most_ns = client->limits ? client->limits->most.max_timeout_ns : 0;
   lua_Number timeout = (lua_Number)(most_ns > 0 && most_ns < timeout_ns ? most_ns : timeout_ns) * 1e-9;
   lua_pushstring(L, arvak_client_address(client->core)); /* may run a finalizer that closes the client */
   lua_pushnumber(L, timeout);
@@ -140,19 +147,20 @@ static void push_seconds(lua_State *L, int64_t ns) {
   else lua_pushnumber(L, (lua_Number)HUGE_VAL);
 }
 
-/* limit_wait(client, max_wait | nil): how long the client's plugin may wait for a job, or nil; raises for more. And the
- * longest timeout and queue_timeout of its calls. */
+/* limit_wait(client, max_wait | nil): how long the client's user may wait for a job, or nil; raises for more than a
+ * host allows a plugin. And the longest timeout and queue_timeout of a plugin's calls. */
 static int client_limit_wait(lua_State *L) {
   /* That the client has been closed meanwhile is an outcome of the wait, and no misuse. */
   const larvak_client *client = luaL_checkudata(L, 1, LARVAK_CLIENT);
-  const arvak_lua_limits most = client->limits ? client->limits->most : (arvak_lua_limits){0};
   lua_settop(L, 2);
   int64_t given = larvak_option_seconds(L, 2, "max_wait");
-  int64_t counts = larvak_quota_time(L, "max_wait", given, 0, most.max_wait_ns);
+  if (!client->limits) return 1;
+  const arvak_lua_limits *most = &client->limits->most;
+  int64_t counts = larvak_quota_time(L, "max_wait", given, 0, most->max_wait_ns);
   if (counts == given) lua_pushvalue(L, 2);
   else push_seconds(L, counts);
-  push_seconds(L, most.max_timeout_ns);
-  push_seconds(L, most.max_queue_timeout_ns);
+  push_seconds(L, most->max_timeout_ns);
+  push_seconds(L, most->max_queue_timeout_ns);
   return 3;
 }
 
@@ -181,7 +189,8 @@ static int client_refusal(lua_State *L) {
 /* warm(client): makes it connect if it does not; true when a connection is ready. */
 static int client_warm(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "wait_for_ready");
-  lua_pushboolean(L, arvak_client_connect(client->core, larvak_loop_get(L, client->state)));
+  arvak_loop *loop = larvak_loop_get(L, client->state);
+  lua_pushboolean(L, !larvak_is_closing(L, client->state) && arvak_client_connect(client->core, loop));
   return 1;
 }
 

@@ -16,7 +16,7 @@ typedef struct larvak_client {
   bool is_counted;
   bool has_functions; /* api_key or metadata is a function */
   bool is_shared;     /* pushed by a host: others use the same client */
-  larvak_quota *limits; /* shared with its views; there as long as core is, and after that */
+  larvak_quota *limits; /* shared with its views; NULL of a client that no host has pushed */
   arvak_retry *retry; /* shared, or NULL; what calls get that name no other, as the next */
   arvak_breaker *breaker;
 } larvak_client;
@@ -27,6 +27,7 @@ enum { LARVAK_CLIENT_ASYNC = 1, LARVAK_CLIENT_API_KEY, LARVAK_CLIENT_METADATA, L
 
 larvak_client *larvak_client_push(lua_State *L); /* borrowed from the stack; closed, for the caller to fill */
 larvak_client *larvak_client_check(lua_State *L, int index, const char *method); /* raises when closed */
+int larvak_client_refuse(lua_State *L, int index, const char *method); /* raises: it is closed, or no client */
 void larvak_client_open(lua_State *L); /* functions for the Lua layer, into the table on top */
 
 #endif

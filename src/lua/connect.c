@@ -9,9 +9,9 @@
 #include "breaker.h"
 #include "client.h"
 #include "client_options.h"
+#include "closing.h"
 #include "errors.h"
 #include "headers.h"
-#include "interrupt.h"
 #include "quota.h"
 #include "misuse.h"
 #include "options.h"
@@ -73,7 +73,7 @@ static int client_has_retry(lua_State *L) {
 static int client_breaker(lua_State *L) {
   const larvak_client *client = larvak_client_check(L, 1, "breaker");
   larvak_misuse_check_count(L, "breaker", lua_gettop(L), 2, 1, "");
-  bool is_hosts = client->limits->is_guest && client->breaker == arvak_client_breaker(client->core);
+  bool is_hosts = client->limits && client->breaker == arvak_client_breaker(client->core);
   arvak_lua_breaker_use use = is_hosts ? client->limits->most.breaker : ARVAK_LUA_BREAKER_MOVE;
   larvak_breaker_push(L, use == ARVAK_LUA_BREAKER_NONE ? NULL : client->breaker, use == ARVAK_LUA_BREAKER_SEE);
   return 1;
@@ -95,7 +95,7 @@ static int client_view(lua_State *L) {
   luaL_checkstack(L, 20, NULL);
   check_policies(L, "resilient");
   lua_settop(L, 2);
-  limit_policies(L, client);
+  if (client->limits) limit_policies(L, client);
   larvak_client *view = larvak_client_push(L);
   view->has_functions = client->has_functions;
   for (int uv = LARVAK_CLIENT_API_KEY; uv <= LARVAK_CLIENT_KEEPER; uv++) {
@@ -105,7 +105,7 @@ static int client_view(lua_State *L) {
   if (view->has_functions) larvak_headers_note_client(L, 3);
   if (!client->core) return larvak_misuse(L, "resilient: the client is closed"); /* by a finalizer */
   view->core = arvak_client_ref(client->core);
-  view->limits = larvak_quota_ref(client->limits);
+  if (client->limits) view->limits = larvak_quota_ref(client->limits);
   view->retry = arvak_retry_ref(client->retry);
   view->breaker = arvak_breaker_ref(client->breaker);
   take_policies(L, 2, view, arvak_client_address(view->core));
@@ -122,9 +122,10 @@ static int raise_refusal(lua_State *L, const arvak_client_options *options, cons
   return larvak_misuse(L, "%s, got %s", reason, larvak_describe(L, -1));
 }
 
-/* check_connect(): raises where the host lets nothing connect. */
+/* check_connect(): raises where the host lets nothing connect. A server in this process takes its time to start. */
 static int connect_check(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
+  larvak_interrupt_check(L, state);
   if (larvak_is_closing(L, state)) larvak_misuse(L, "connect: the Lua state is closing");
   if (state->limits.has_no_connect)
     larvak_misuse(L, "connect: the host lets this plugin make no clients; use the one that it was given");
@@ -154,7 +155,6 @@ static int client_connect(lua_State *L) {
   }
   if (status == ARVAK_ENOMEM) return larvak_no_memory(L);
   if (status != ARVAK_OK) return raise_refusal(L, &options, reason);
-  client->limits = larvak_quota_new(L, client->state, client->core, NULL);
   lua_pushvalue(L, 3);
   return 1;
 }
@@ -174,7 +174,6 @@ void larvak_client_adopt(lua_State *L, arvak_client *core, const arvak_lua_limit
   larvak_upcall_push(L, UPCALL_ADOPT);
   larvak_client *client = larvak_client_push(L);
   client->limits = larvak_quota_new(L, client->state, core, limits);
-  client->limits->is_guest = true;
   if (limits) limit_state(client->state, limits);
   client->core = arvak_client_ref(core);
   client->retry = arvak_retry_ref(arvak_client_retry(core));

@@ -76,7 +76,9 @@ bool arvak_lua_interrupted(const arvak_lua_handle *handle) {
   return deadline != ARVAK_NEVER && arvak_now_ns() >= deadline;
 }
 
-int64_t larvak_handle_deadline_ns(const arvak_lua_handle *handle) { return atomic_load(&handle->deadline_ns); }
+int64_t larvak_handle_due_ns(const arvak_lua_handle *handle) {
+  return atomic_load(&handle->is_interrupted) ? 0 : atomic_load(&handle->deadline_ns);
+}
 
 void larvak_handle_get_reason(arvak_lua_handle *handle, char *reason, size_t size) {
   pthread_mutex_lock(&handle->mu);

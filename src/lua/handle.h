@@ -12,7 +12,8 @@
 arvak_lua_handle *larvak_handle_new(void); /* owned; NULL: out of memory */
 /* The state's loop, borrowed until the next call; NULL: there is none (any more). */
 void larvak_handle_set_loop(arvak_lua_handle *handle, arvak_loop *loop);
-int64_t larvak_handle_deadline_ns(const arvak_lua_handle *handle);
+/* When the state is interrupted: 0 it is already, its deadline, or ARVAK_NEVER. */
+int64_t larvak_handle_due_ns(const arvak_lua_handle *handle);
 /* Copies the reason of the interrupt, cut to size bytes with the NUL. */
 void larvak_handle_get_reason(arvak_lua_handle *handle, char *reason, size_t size);
 void larvak_handle_count(arvak_lua_handle *handle, const arvak_lua_stats *more); /* adds to the figures */

@@ -68,7 +68,6 @@ static bool read_key(lua_State *L, arvak_header *header) {
 
 bool larvak_headers_add(lua_State *L, larvak_client *client, arvak_rpc rpc, const arvak_header **headers,
                         size_t *count) {
-  if (!client->has_functions) return true;
   size_t given_count;
   arvak_header key;
   if (!call_function(L, client, rpc, LARVAK_CLIENT_METADATA, "metadata")) return false;

@@ -76,7 +76,6 @@ void larvak_hooks_free(larvak_state *state) {
 
 /* Setting a field that exists to nil allocates nothing. */
 static void bury(lua_State *L, larvak_state *state) {
-  if (!state->hooks.dead) return;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
   while (state->hooks.dead) {
     larvak_hook *hook = state->hooks.dead;
@@ -183,7 +182,7 @@ void larvak_hooks_tell(lua_State *L, larvak_state *state) {
     free(event);
     if (status != LUA_OK) lua_error(L);
   }
-  bury(L, state);
+  if (state->hooks.dead) bury(L, state);
 }
 
 /* ---- functions that must not wait ---- */

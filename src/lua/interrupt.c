@@ -10,7 +10,6 @@
 #include <lualib.h>
 #include <string.h>
 
-#include "closing.h"
 #include "errors.h"
 #include "handle.h"
 #include "misuse.h"
@@ -36,8 +35,8 @@ bool larvak_interrupt_is_set(larvak_state *state) {
 
 int64_t larvak_interrupt_due_ns(larvak_state *state) {
   if (!state->handle) return ARVAK_NEVER;
-  if (larvak_interrupt_is_set(state)) return state->interrupt.is_carried_out ? ARVAK_NEVER : 0;
-  return larvak_handle_deadline_ns(state->handle);
+  if (state->interrupt.is_carried_out && larvak_interrupt_is_set(state)) return ARVAK_NEVER;
+  return larvak_handle_due_ns(state->handle);
 }
 
 /* ---- the hook ---- */
@@ -134,10 +133,6 @@ int larvak_interrupt_raise(lua_State *L, larvak_state *state) {
 void larvak_interrupt_check(lua_State *L, larvak_state *state) {
   if (larvak_interrupt_is_set(state)) larvak_interrupt_raise(L, state);
 }
-
-/* ---- closing ---- */
-
-bool larvak_is_closing(lua_State *L, const larvak_state *state) { return state->is_closed || larvak_closing(L); }
 
 /* ---- for hosts ---- */
 

@@ -18,9 +18,6 @@ int larvak_interrupt_raise(lua_State *L, larvak_state *state); /* in any case; a
 /* Arms L, if it is set: a coroutine in it has raised the error, and it may go on. */
 void larvak_interrupt_arm(lua_State *L, larvak_state *state);
 
-/* Whether this is a finalizer below which nothing runs: the Lua state closes, or its host collects between two calls.
- * Nothing waits there. */
-bool larvak_is_closing(lua_State *L, const larvak_state *state);
 void larvak_interrupt_clear(lua_State *L, larvak_state *state); /* takes it back, and restores the hooks */
 void larvak_interrupt_set_hook_interval(larvak_state *state, int interval_ms);
 void larvak_interrupt_open(lua_State *L); /* a table in the registry */

@@ -71,14 +71,14 @@ static int tell_keeper(lua_State *L, const larvak_wait *wait, int count) {
 static int push_outcome(lua_State *L) {
   larvak_wait *wait = lua_touserdata(L, 1);
   arvak_call *call = wait->call;
-  if (wait->charge.limits && arvak_call_response(call)) note_jobs(L, wait->charge.limits, arvak_call_response(call));
   const arvak_outcome *outcome = arvak_call_outcome(call);
+  arvak_response *response = arvak_call_response(call);
+  if (wait->charge.limits && response) note_jobs(L, wait->charge.limits, response);
   if (outcome->kind != ARVAK_KIND_NONE) {
     lua_pushnil(L);
     push_failure(L, call, outcome);
     return tell_keeper(L, wait, 2);
   }
-  arvak_response *response = arvak_call_response(call);
   if (is_refusal(response)) {
     lua_pushnil(L);
     push_refusal(L, call, response);
@@ -173,7 +173,7 @@ static int finish_refused(lua_State *L, larvak_wait *wait) {
 }
 
 int larvak_outcome_finish(lua_State *L, larvak_wait *wait) {
-  if (wait->reason == REASON_INTERRUPTED || larvak_interrupt_is_set(wait->state)) return finish_interrupted(L, wait);
+  if (wait->reason == REASON_INTERRUPTED) return finish_interrupted(L, wait);
   if (wait->reason == REASON_CLOSING) return finish_closing(L, wait);
   if (wait->reason == REASON_CANCELED) return finish_canceled(L, wait);
   if (wait->reason == REASON_REFUSED) return finish_refused(L, wait);
@@ -221,9 +221,9 @@ static int report(lua_State *L) {
 /* An end that cannot be told for want of memory is told again; any other error there goes to whoever drives the loop.
  * Not reentrant: a finalizer that runs meanwhile and comes here leaves its own to the loop below it. */
 void larvak_outcomes_report(lua_State *L, larvak_state *state) {
-  larvak_hooks_tell(L, state); /* before the calls that caused it end */
-  if (state->is_reporting) return;
-  for (larvak_wait *wait; (wait = larvak_waits_pop_ended(state));) {
+  if (state->hooks.events || state->hooks.dead) larvak_hooks_tell(L, state); /* before the calls that caused it end */
+  while (state->waits.ended.first && !state->is_reporting) {
+    larvak_wait *wait = larvak_waits_pop_ended(state);
     state->is_reporting = true;
     lua_pushcfunction(L, report);
     lua_pushlightuserdata(L, wait);

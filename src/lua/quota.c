@@ -80,7 +80,6 @@ static bool is_protected(const larvak_quota *limits, arvak_client *core, const c
 
 void larvak_quota_headers(lua_State *L, const larvak_quota *limits, arvak_client *core, const arvak_header *headers,
                           size_t count) {
-  if (!limits->is_guest) return;
   for (size_t i = 0; i < count; i++)
     if (is_protected(limits, core, headers[i].name))
       larvak_misuse(L, "metadata[\"%s\"]: this header belongs to the host, not to a plugin", headers[i].name);
@@ -163,7 +162,7 @@ void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more) {
 
 void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future) {
   size_t bytes = load->bytes + load->other_bytes;
-  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, load->bytes, 0, is_future};
+  *charge = (larvak_charge){larvak_quota_ref(limits), bytes, 0, is_future};
   limits->calls++;
   limits->request_bytes += bytes;
   limits->futures += is_future;
@@ -180,7 +179,6 @@ bool larvak_quota_hold(larvak_charge *charge, size_t size) {
 
 void larvak_quota_end(larvak_charge *charge) {
   larvak_quota *limits = charge->limits;
-  if (!limits) return;
   limits->calls--;
   limits->request_bytes -= charge->request_bytes;
   limits->answer_bytes -= charge->answer_bytes;

@@ -1,5 +1,5 @@
 /* larvak_quota: what a host lets a plugin do with a client, and what the plugin does now. One for the handle that was
- * pushed and its views; a client that the plugin has connected itself has one without limits. Counted; of one state.
+ * pushed and its views; a client that no host has pushed has none. Counted; of one state.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef LARVAK_QUOTA_H
 #define LARVAK_QUOTA_H
@@ -13,7 +13,6 @@
 
 typedef struct larvak_quota {
   int refs;
-  bool is_guest; /* of a client that the host has pushed */
   arvak_lua_limits most;
   char *names; /* owned: the protected names, each with its NUL, and a NUL at the end */
   arvak_share *share;
@@ -60,13 +59,13 @@ void larvak_quota_count(larvak_quota *limits, const arvak_lua_stats *more); /* i
 /* What a call holds of its limits; embedded in its wait. Zero: nothing. */
 typedef struct larvak_charge {
   larvak_quota *limits; /* shared */
-  size_t request_bytes, circuit_bytes, answer_bytes; /* circuit_bytes: those of request_bytes */
+  size_t request_bytes, answer_bytes;
   bool is_future;
 } larvak_charge;
 
 void larvak_quota_begin(larvak_quota *limits, larvak_charge *charge, const larvak_load *load, bool is_future);
 bool larvak_quota_hold(larvak_charge *charge, size_t size); /* an answer that has come; false: it is too much */
-void larvak_quota_end(larvak_charge *charge);               /* gives all of it back */
+void larvak_quota_end(larvak_charge *charge);               /* gives all of it back; limits is NULL then */
 
 /* Jobs that this state has submitted, where it may cancel no others. May raise for want of memory. */
 void larvak_quota_note_job(lua_State *L, larvak_quota *limits, const char *job_id);

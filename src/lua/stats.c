@@ -39,7 +39,7 @@ static void set_policies(lua_State *L, const larvak_client *client) {
     lua_pushnumber(L, tokens);
     lua_setfield(L, -2, "tokens");
   }
-  bool is_hidden = client->limits->is_guest && client->limits->most.breaker == ARVAK_LUA_BREAKER_NONE &&
+  bool is_hidden = client->limits && client->limits->most.breaker == ARVAK_LUA_BREAKER_NONE &&
                    client->breaker == arvak_client_breaker(client->core);
   if (!client->breaker || is_hidden) return;
   arvak_breaker_info info;
@@ -83,7 +83,7 @@ static void set_pace(lua_State *L, const arvak_client_stats *stats) {
 static int client_stats(lua_State *L) {
   larvak_client *client = larvak_client_check(L, 1, "stats");
   larvak_misuse_check_count(L, "stats", lua_gettop(L), 2, 1, "");
-  if (client->limits->most.has_own_stats) return push_own(L, client);
+  if (client->limits && client->limits->most.has_own_stats) return push_own(L, client);
   arvak_client_stats stats;
   arvak_latency latencies[ARVAK_WATCH_JOB];
   arvak_client_get_stats(client->core, &stats); /* all of it before a table is made: that may close the client */

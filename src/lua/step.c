@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bell.h"
+#include "closing.h"
 #include "errors.h"
 #include "handle.h"
 #include "headers.h"
@@ -21,12 +22,12 @@
 
 static int deliver(lua_State *L) {
   larvak_state *state = lua_touserdata(L, 1);
-  larvak_headers_give(L, state);
+  if (arvak_loop_next_asking(state->loop)) larvak_headers_give(L, state);
   larvak_outcomes_report(L, state);
-  larvak_tasks_report(L, state);
+  if (state->tasks.unreported) larvak_tasks_report(L, state);
   larvak_tasks_run(L, state);
-  larvak_tasks_report(L, state);
-  larvak_hooks_tell(L, state); /* of calls that tasks made, and lets go of those whose last call has ended */
+  if (state->tasks.unreported) larvak_tasks_report(L, state);
+  if (state->hooks.events || state->hooks.dead) larvak_hooks_tell(L, state); /* of calls that tasks made */
   return 0;
 }
 
@@ -44,17 +45,18 @@ static void raise_forked(lua_State *L, larvak_state *state) {
 }
 
 bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns) {
-  arvak_loop *loop = larvak_loop_get(L, state);
+  arvak_loop *loop = state->loop;
   luaL_checkstack(L, 4, "stepping");
   state->step.is_running = true;
   bool has_news = larvak_has_ready(state);
   int64_t interrupt_ns = larvak_interrupt_due_ns(state);
   int64_t start = arvak_now_ns();
   int ran = arvak_loop_step(loop, has_news ? 0 : interrupt_ns < until_ns ? interrupt_ns : until_ns);
-  if (state->handle) larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = arvak_now_ns() - start});
   if (ran == ARVAK_EFORKED) raise_forked(L, state);
-  answer_bells(state);
-  larvak_waits_interrupt(state);
+  int64_t waiting_ns = arvak_loop_now_ns(loop) - start;
+  if (state->bells.first) answer_bells(state);
+  if (larvak_interrupt_is_set(state)) larvak_waits_interrupt(state);
+  larvak_handle_count(state->handle, &(arvak_lua_stats){.waiting_ns = waiting_ns});
   lua_pushcfunction(L, deliver);
   lua_pushlightuserdata(L, state);
   int status = lua_pcall(L, 1, 0, 0);
@@ -123,6 +125,7 @@ static int step_once(lua_State *L) {
   larvak_step_check(L, state);
   if (larvak_is_closing(L, state)) return 0;
   double seconds = luaL_checknumber(L, 1);
+  larvak_loop_get(L, state);
   int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
   int mask_before = lua_gethookmask(state->main);
   bool has_news;
@@ -135,16 +138,18 @@ static int step_once(lua_State *L) {
   return 0;
 }
 
-/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. */
+/* drive(): steps until a task ends, nothing is left that could happen, or a tenth of a second is over. In a state that
+ * is interrupted it waits for nothing: the step is for those who are resumed to raise. */
 static int step_drive(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_step_check(L, state);
   if (larvak_is_closing(L, state)) larvak_misuse(L, "the Lua state is closing");
-  int64_t until = arvak_now_ns() + larvak_step_air_ns(state);
+  int64_t until = arvak_now_ns() + (larvak_interrupt_is_set(state) ? 0 : larvak_step_air_ns(state));
   uint64_t ends = state->tasks.end_count;
+  arvak_loop *loop = larvak_loop_get(L, state);
   do larvak_step(L, state, until);
-  while (state->tasks.end_count == ends && !larvak_is_idle(state) && arvak_now_ns() < until &&
-         !larvak_interrupt_is_set(state));
+  while (state->tasks.end_count == ends && !state->interrupt.is_carried_out && !larvak_is_idle(state) &&
+         arvak_loop_now_ns(loop) < until);
   larvak_step_breathe(L, state, state->step.drive_mask);
   state->step.drive_mask = lua_gethookmask(state->main);
   return 0;

@@ -13,8 +13,8 @@
 
 /* The same, or the interval at which the host wants the count hook to run. */
 int64_t larvak_step_air_ns(const larvak_state *state);
-/* One step: delivers what the core has, waiting until until_ns at most, then runs every task that is ready now. True:
- * there was something to do. */
+/* One step of the state's loop, which is there: delivers what the core has, waiting until until_ns at most, then runs
+ * every task that is ready now. True: there was something to do. */
 bool larvak_step(lua_State *L, larvak_state *state, int64_t until_ns);
 void larvak_step_check(lua_State *L, larvak_state *state); /* raises where the loop must not be stepped */
 /* Raises when the host has interrupted the state; runs the count hook where the host wants that; lets a pending debug

@@ -10,11 +10,11 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
+#include "closing.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
 #include "hooks.h"
-#include "interrupt.h"
 #include "quota.h"
 #include "misuse.h"
 #include "names.h"
@@ -73,19 +73,19 @@ static int stream_gc(lua_State *L) {
 static void read_options(lua_State *L, int index, const larvak_client *client, arvak_request *request,
                          arvak_call_options *out, larvak_call_policies *policies) {
   const larvak_quota *limits = client->limits;
+  int64_t most_ns = limits ? limits->most.max_wait_ns : 0;
   if (lua_isnoneornil(L, index)) {
-    out->timeout_ns = limits->most.max_wait_ns;
+    out->timeout_ns = most_ns;
     return;
   }
   larvak_call_policies_read(L, index, client, policies);
   larvak_taken_field(L, index, "chunk_size");
   request->chunk_size = (uint32_t)larvak_option_integer(L, -1, "chunk_size", 0, 0, UINT32_MAX);
   larvak_taken_field(L, index, "timeout");
-  out->timeout_ns =
-      larvak_quota_time(L, "timeout", larvak_option_seconds(L, -1, "timeout"), 0, limits->most.max_wait_ns);
+  out->timeout_ns = larvak_quota_time(L, "timeout", larvak_option_seconds(L, -1, "timeout"), 0, most_ns);
   larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
-  if (client->core) larvak_quota_headers(L, limits, client->core, out->headers, out->header_count);
+  if (limits && client->core) larvak_quota_headers(L, limits, client->core, out->headers, out->header_count);
 }
 
 static raw_stream *push_raw(lua_State *L, larvak_client *client) {
@@ -137,23 +137,23 @@ static int stream_open(lua_State *L) {
   larvak_call_policies policies = {0};
   read_options(L, 4, client, &request, &options, &policies);
   if (larvak_is_closing(L, client->state)) return larvak_error_push_closed(L); /* nobody would free it */
-  const char *refusal = find_refusal(client->limits, request.rpc);
+  const char *refusal = client->limits ? find_refusal(client->limits, request.rpc) : NULL;
   if (refusal) return refuse(L, client->limits, request.rpc, refusal);
-  if (!larvak_headers_add(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
+  if (client->has_functions &&
+      !larvak_headers_add(L, client, request.rpc, &options.headers, &options.header_count)) return 2;
   raw_stream *raw = push_raw(L, client);
   larvak_work_watch(L, client->state);
   if (!client->core) return larvak_error_push_closed(L); /* by a finalizer, or a function that gives headers */
   options.ud = raw;
-  options.is_guest = client->limits->is_guest;
-  options.retry = larvak_call_policies_retry(&policies, client);
-  options.breaker = larvak_call_policies_breaker(&policies, client);
+  options.is_guest = client->limits != NULL;
+  larvak_call_policies_set(&policies, client, &options);
   int status = arvak_stream_start(loop, client->core, &request, &options, on_change, &raw->core);
   larvak_work_changed(client->state);
   if (status == ARVAK_EREFUSED) return push_refused(L, client, request.rpc, options.breaker);
   larvak_hooks_tell(L, client->state);
   if (status == ARVAK_OK) {
-    raw->limits = larvak_quota_ref(client->limits);
-    raw->limits->streams++;
+    raw->limits = client->limits ? larvak_quota_ref(client->limits) : NULL;
+    if (raw->limits) raw->limits->streams++;
     return 1;
   }
   lua_pushnil(L);
@@ -283,7 +283,7 @@ static int stream_cancel(lua_State *L) {
 static int stream_wait(lua_State *L) {
   raw_stream *raw = check(L);
   const char *method = luaL_checkstring(L, 2);
-  bool is_foreign = larvak_await_check(L, raw->state, method);
+  larvak_waiting waiting = larvak_await_check(L, raw->state, method);
   if (larvak_wait_find(raw->state, raw->ticket))
     return larvak_misuse(L, "%s: another task waits on this stream", method);
   if (raw->has_changed) {
@@ -297,7 +297,7 @@ static int stream_wait(lua_State *L) {
   larvak_wait_note_ticket(L, wait, 4);
   raw->ticket = larvak_wait_ticket(wait);
   if (!lua_isnoneornil(L, 3)) larvak_wait_start_timer(L, wait, lua_tonumber(L, 3));
-  return larvak_await(L, wait, is_foreign);
+  return larvak_await(L, wait, waiting);
 }
 
 void larvak_stream_open(lua_State *L) {

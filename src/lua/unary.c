@@ -9,6 +9,7 @@
 #include "await.h"
 #include "call_policies.h"
 #include "client.h"
+#include "closing.h"
 #include "entry.h"
 #include "errors.h"
 #include "headers.h"
@@ -59,6 +60,7 @@ typedef struct call_options {
 
 /* The host's longest times, in place of longer defaults as well. */
 static void limit_times(lua_State *L, const larvak_client *client, call_options *out) {
+  if (!client->limits) return;
   const arvak_lua_limits *most = &client->limits->most;
   int64_t standard = client->core ? arvak_client_timeout_ns(client->core) : 0;
   out->timeout_ns = larvak_quota_time(L, "timeout", out->timeout_ns, standard, most->max_timeout_ns);
@@ -120,7 +122,8 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
   larvak_call_policies_read(L, index, client, &out->policies);
   larvak_taken_field(L, index, "metadata");
   if (!lua_isnil(L, -1)) out->headers = larvak_option_headers(L, -1, 0, &out->header_count);
-  if (client->core) larvak_quota_headers(L, client->limits, client->core, out->headers, out->header_count);
+  if (client->limits && client->core)
+    larvak_quota_headers(L, client->limits, client->core, out->headers, out->header_count);
 }
 
 /* Reads the arguments of m, but for headers that functions give. False: pushed nil and an error. */
@@ -152,17 +155,22 @@ static bool read_arguments(lua_State *L, const method *m, larvak_client *client,
 static bool read_call(lua_State *L, const method *m, larvak_client *client, arvak_request *request,
                       arvak_circuit *circuit, call_options *options) {
   return read_arguments(L, m, client, request, circuit, options) &&
-         larvak_headers_add(L, client, m->rpc, &options->headers, &options->header_count);
+         (!client->has_functions ||
+          larvak_headers_add(L, client, m->rpc, &options->headers, &options->header_count));
 }
 
 /* ---- calls ---- */
 
+static size_t measure_circuits(const arvak_request *request) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < request->circuit_count; i++) bytes += strlen(request->circuits[i].qasm);
+  return bytes;
+}
+
 static void measure(const arvak_request *request, const call_options *options, larvak_load *out) {
   *out = (larvak_load){.rpc = request->rpc, .backend_id = request->id, .jobs = (int)request->circuit_count};
-  for (size_t i = 0; i < request->circuit_count; i++) {
-    out->bytes += strlen(request->circuits[i].qasm);
-    out->shots += request->circuits[i].shots;
-  }
+  out->bytes = measure_circuits(request);
+  for (size_t i = 0; i < request->circuit_count; i++) out->shots += request->circuits[i].shots;
   out->other_bytes = request->id ? strlen(request->id) : 0;
   for (size_t i = 0; i < options->header_count; i++)
     out->other_bytes += strlen(options->headers[i].name) + options->headers[i].value.size;
@@ -229,21 +237,23 @@ static void note(lua_State *L, larvak_wait *wait, const arvak_request *request, 
 static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_request *request, call_options *options,
                           bool is_future) {
   larvak_load load;
-  if (!client->core) { /* by a finalizer, or by a function that gives headers */
+  bool is_closed = !client->core; /* by a finalizer, or by a function that gives headers */
+  if (is_closed || larvak_is_closing(L, client->state)) {
     larvak_error_push_closed(L);
     return NULL;
   }
-  if (!admit(L, client, request, options, is_future, &load)) return NULL;
-  arvak_loop *loop = larvak_loop_get(L, client->state);
+  if (client->limits && !admit(L, client, request, options, is_future, &load)) return NULL;
   larvak_wait *wait = larvak_wait_new(L, client->state);
   wait->rpc = request->rpc;
+  wait->circuit_bytes = measure_circuits(request);
+  wait->may_have_cause = client->has_functions;
   note(L, wait, request, options);
   if (!client->core) { /* by a finalizer, meanwhile */
     larvak_wait_free(wait);
     larvak_error_push_closed(L);
     return NULL;
   }
-  larvak_quota_begin(client->limits, &wait->charge, &load, is_future);
+  if (client->limits) larvak_quota_begin(client->limits, &wait->charge, &load, is_future);
   arvak_call_options call = {.timeout_ns = options->timeout_ns,
                              .attempt_timeout_ns = options->attempt_timeout_ns,
                              .queue_timeout_ns = options->queue_timeout_ns,
@@ -251,15 +261,14 @@ static larvak_wait *start(lua_State *L, larvak_client *client, const arvak_reque
                              .header_count = options->header_count,
                              .fixed_header_count = options->fixed_header_count,
                              .asks_headers = client->has_functions,
-                             .retry = larvak_call_policies_retry(&options->policies, client),
-                             .breaker = larvak_call_policies_breaker(&options->policies, client),
-                             .share = client->limits->share,
+                             .share = client->limits ? client->limits->share : NULL,
                              .not_before_ns = options->not_before_ns,
-                             .is_guest = client->limits->is_guest,
+                             .is_guest = client->limits != NULL,
                              .owner = client,
                              .fn = larvak_wait_on_call_end,
                              .ud = wait};
-  int status = arvak_call_start(loop, client->core, request, &call, &wait->call);
+  larvak_call_policies_set(&options->policies, client, &call);
+  int status = arvak_call_start(client->state->loop, client->core, request, &call, &wait->call);
   if (status == ARVAK_OK) return wait;
   larvak_wait_free(wait);
   if (status == ARVAK_EFORKED) {
@@ -285,18 +294,20 @@ static larvak_wait *refuse_canceled(lua_State *L, larvak_state *state, arvak_rpc
 static int unary_call(lua_State *L) {
   const method *m = lua_touserdata(L, lua_upvalueindex(1));
   larvak_client *client = luaL_testudata(L, 1, LARVAK_CLIENT);
-  if (client && !client->core && lua_toboolean(L, lua_upvalueindex(2))) return larvak_error_push_closed(L);
-  client = larvak_client_check(L, 1, m->name);
-  bool is_foreign = larvak_await_check(L, client->state, m->name);
+  if (!client || !client->core) {
+    bool is_internal = client && lua_toboolean(L, lua_upvalueindex(2));
+    return is_internal ? larvak_error_push_closed(L) : larvak_client_refuse(L, 1, m->name);
+  }
+  larvak_waiting waiting = larvak_await_check(L, client->state, m->name);
   arvak_request request;
   arvak_circuit circuit;
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
   larvak_task *task = client->state->tasks.current;
-  bool is_canceled = (task && task->is_canceled) || larvak_is_closing(L, client->state);
+  bool is_canceled = (task && task->is_canceled) || waiting == WAITING_NOT;
   larvak_wait *wait = is_canceled ? refuse_canceled(L, client->state, m->rpc)
                                   : start(L, client, &request, &options, false);
-  return wait ? larvak_await(L, wait, is_foreign) : 2;
+  return wait ? larvak_await(L, wait, waiting) : 2;
 }
 
 /* The same, at once: a ticket, whose end is reported as call_end(ticket, value | nil, err); or nil and error. */
@@ -307,6 +318,7 @@ static int unary_start(lua_State *L) {
   arvak_circuit circuit;
   call_options options;
   if (!read_call(L, m, client, &request, &circuit, &options)) return 2;
+  larvak_loop_get(L, client->state);
   larvak_work_watch(L, client->state);
   larvak_wait *wait = start(L, client, &request, &options, true);
   larvak_work_changed(client->state); /* catching up with the connections may have brought ends of others */

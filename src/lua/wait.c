@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 #include "causes.h"
-#include "interrupt.h"
+#include "handle.h"
 #include "misuse.h"
 #include "ready.h"
 #include "work.h"
@@ -51,7 +51,7 @@ larvak_wait *larvak_wait_new(lua_State *L, larvak_state *state) {
   state->waits.count++;
   wait->at = WAIT_PENDING;
   wait->waiter = WAITER_CALLER;
-  wait->was_in_flight = wait->can_be_woken = wait->is_noted = false;
+  wait->was_in_flight = wait->can_be_woken = wait->is_noted = wait->may_have_cause = false;
   wait->rpc = ARVAK_RPC_COUNT;
   return wait;
 }
@@ -60,12 +60,10 @@ void larvak_wait_free(larvak_wait *wait) {
   larvak_state *state = wait->state;
   if (wait->timer.place) arvak_loop_stop_timer(state->loop, &wait->timer);
   if (wait->call) {
-    const arvak_outcome *outcome = arvak_call_outcome(wait->call);
-    bool may_have_cause = !outcome || outcome->kind == ARVAK_KIND_UNAUTHENTICATED;
-    if (may_have_cause) larvak_cause_drop(state->main, wait->call);
+    if (wait->may_have_cause) larvak_cause_drop(state->main, wait->call);
     arvak_call_release(wait->call);
   }
-  larvak_quota_end(&wait->charge);
+  if (wait->charge.limits) larvak_quota_end(&wait->charge);
   if (wait->task) wait->task->wait = NULL;
   wait->call = NULL;
   wait->task = NULL;
@@ -77,8 +75,10 @@ void larvak_wait_free(larvak_wait *wait) {
 }
 
 void larvak_waits_settle(larvak_state *state) {
-  for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++)
-    larvak_quota_end(&state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK].charge);
+  for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++) {
+    larvak_charge *charge = &state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK].charge;
+    if (charge->limits) larvak_quota_end(charge);
+  }
 }
 
 /* Finalizers that run after the loop's end find no wait any more. */
@@ -217,7 +217,6 @@ static void interrupt(larvak_wait *wait) {
 
 /* A future of the Lua layer's is nobody's wait; and who blocks is told by his step. */
 void larvak_waits_interrupt(larvak_state *state) {
-  if (!larvak_interrupt_is_set(state)) return;
   state->interrupt.is_carried_out = true;
   for (size_t i = 0; i < state->waits.block_count * WAITS_PER_BLOCK; i++) {
     larvak_wait *wait = &state->waits.blocks[i / WAITS_PER_BLOCK][i % WAITS_PER_BLOCK];
@@ -230,27 +229,24 @@ static uint64_t count_jobs(const arvak_response *response) {
   return response->rpc == ARVAK_SUBMIT_JOB ? 1 : response->rpc == ARVAK_SUBMIT_BATCH ? response->as.jobs.size : 0;
 }
 
-static void count(larvak_charge *charge, arvak_call *call) {
-  const arvak_outcome *outcome = arvak_call_outcome(call);
-  const arvak_response *response = arvak_call_response(call);
+static void count(const larvak_wait *wait, const arvak_outcome *outcome, const arvak_response *response) {
   arvak_lua_stats more = {.calls = 1,
                           .failures = outcome->kind != ARVAK_KIND_NONE,
                           .jobs = count_jobs(response),
-                          .bytes_sent = charge->circuit_bytes * (size_t)outcome->attempts,
+                          .bytes_sent = wait->circuit_bytes * (size_t)outcome->attempts,
                           .bytes_received = response ? arvak_response_size_bytes(response) : 0};
-  larvak_quota_count(charge->limits, &more);
+  larvak_handle_count(wait->state->handle, &more);
+  if (wait->charge.limits) larvak_stats_add(&wait->charge.limits->stats, &more);
 }
 
 /* An answer that is too much goes at once, but for the ids of jobs: somebody has to pay for these. */
 void larvak_wait_on_call_end(arvak_call *call, void *ud) {
   larvak_wait *wait = ud;
   const arvak_response *response = arvak_call_response(call);
-  bool is_held = true;
-  if (wait->charge.limits) {
-    count(&wait->charge, call);
-    bool is_submit = wait->rpc == ARVAK_SUBMIT_JOB || wait->rpc == ARVAK_SUBMIT_BATCH;
-    if (response && !is_submit) is_held = larvak_quota_hold(&wait->charge, arvak_response_size_bytes(response));
-  }
+  bool is_held = true, is_submit = wait->rpc == ARVAK_SUBMIT_JOB || wait->rpc == ARVAK_SUBMIT_BATCH;
+  count(wait, arvak_call_outcome(call), response);
+  if (wait->charge.limits && response && !is_submit)
+    is_held = larvak_quota_hold(&wait->charge, arvak_response_size_bytes(response));
   if (!is_held) {
     arvak_call_release(wait->call);
     wait->call = NULL;

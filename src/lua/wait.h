@@ -39,7 +39,9 @@ struct larvak_wait {
   bool was_in_flight;    /* canceled while its call was with gRPC */
   bool can_be_woken;     /* a ticket of it was given away, so an unpark may end it */
   bool is_noted;         /* whoever keeps notes of jobs is told what comes of its call */
+  bool may_have_cause;   /* functions give the headers of its call */
   arvak_call *call;      /* owned, or NULL for a park */
+  size_t circuit_bytes;  /* of its call's request */
   larvak_charge charge;  /* of its call, or nothing */
   larvak_task *task;     /* suspended on it, or NULL */
   int rpc;               /* of its call, or of the one that a canceled task would have made; ARVAK_RPC_COUNT: none */
@@ -72,7 +74,7 @@ void larvak_waits_push_back(larvak_state *state, larvak_wait *wait); /* first in
 /* The first of an attached loop's coroutines that go on: taken out, and told from now on. NULL: there is none, or its
  * coroutine has died. */
 larvak_wait *larvak_waits_pop_woken(larvak_state *state);
-/* Where the state is interrupted: ends the waits of all who are suspended, with their calls, so that they are resumed
+/* The state is interrupted: ends the waits of all who are suspended, with their calls, so that they are resumed
  * and raise. */
 void larvak_waits_interrupt(larvak_state *state);
 void larvak_waits_settle(larvak_state *state); /* gives back what calls hold of limits, while the loop is there */

@@ -11,7 +11,7 @@
 
 bool larvak_has_ready(const larvak_state *state) {
   return state->ready.first || state->waits.ended.first || state->tasks.unreported || state->hooks.events ||
-         larvak_bells_have_rung(state);
+         (state->bells.first && larvak_bells_have_rung(state));
 }
 
 int64_t larvak_due_ns(const larvak_state *state) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../closing/closing.h"
 #include "seam.h"
 #include "store.h"
 
@@ -361,7 +362,8 @@ static int store_abandon(lua_State *L) {
   store_box *box = check_store(L);
   arvak__db_store *store = box->store;
   box->store = NULL;
-  if (store) arvak__db_store_abandon(store);
+  if (store && arvak__closing(L)) arvak__db_store_abandon_until(store, arvak__closing_until_ns(L));
+  else if (store) arvak__db_store_abandon(store);
   return 0;
 }
 
@@ -462,6 +464,7 @@ int arvak__db_open_module(lua_State *L, const arvak__db_driver *driver) {
       {"add", transaction_add}, {"bytes", transaction_bytes}, {"count", transaction_count}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", module_open}, {NULL, NULL}};
   luaL_checkversion(L);
+  arvak__closing_open(L);
   lua_settop(L, 0);
   lua_pushlightuserdata(L, (void *)driver);
   lua_newtable(L);

@@ -5,7 +5,7 @@
  *  submit      queued        queued, refused     -                  -                   refused at once
  *  close       CLOSING       -                   -                  -                   -
  *  abandon     LEAVING       goes on for 50 ms   -                  -                   freed
- *  50 ms over  -             DETACHED            DETACHED           -                   -
+ *  wait over   -             DETACHED, goes on   DETACHED           -                   -
  *  thread ends -             ENDED               ENDED, then freed  freed by the thread -
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -186,7 +186,7 @@ static int64_t beat_due(arvak__db_store *store) {
 /* The next to be executed, if there is one. *is_over: there will be none. */
 static job *take_job(arvak__db_store *store, bool *is_over) {
   pthread_mutex_lock(&store->mu);
-  job *next = store->state <= STATE_CLOSING ? pop(&store->queue) : NULL;
+  job *next = store->state != STATE_LEAVING ? pop(&store->queue) : NULL;
   *is_over = !next && store->state != STATE_OPEN;
   pthread_mutex_unlock(&store->mu);
   return next;
@@ -405,13 +405,12 @@ void arvak__db_store_close(arvak__db_store *store) {
   if (is_open) arvak__db_control_interrupt_at(&store->control, arvak__db_after_ns(DB_CLOSE_NS));
 }
 
-/* Waits for the thread's end, for a moment; true: it has come. Else the thread frees the store. */
-static bool leave_thread(arvak__db_store *store) {
-  int64_t until = arvak__db_after_ns(DB_ABANDON_NS);
+/* Waits for the thread's end, until then; true: it has come. Else the thread frees the store. */
+static bool leave_thread(arvak__db_store *store, int64_t until) {
   struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
   pthread_mutex_lock(&store->mu);
-  if (store->state == STATE_CLOSING) { /* what is queued has this moment */
-    arvak__db_control_interrupt_at(&store->control, until);
+  if (store->state == STATE_CLOSING) { /* what is queued has this moment, whoever waits for it */
+    arvak__db_control_interrupt_at(&store->control, arvak__db_after_ns(DB_ABANDON_NS));
   } else if (store->state != STATE_ENDED) {
     store->state = STATE_LEAVING;
     arvak__db_control_interrupt_at(&store->control, 0);
@@ -429,13 +428,17 @@ static bool leave_thread(arvak__db_store *store) {
 }
 
 void arvak__db_store_abandon(arvak__db_store *store) {
+  arvak__db_store_abandon_until(store, arvak__db_after_ns(DB_ABANDON_NS));
+}
+
+void arvak__db_store_abandon_until(arvak__db_store *store, int64_t until_ns) {
   if (is_foreign(store)) {
     store->next_left = left;
     left = store;
     return;
   }
   if (store->has_thread) {
-    if (!leave_thread(store)) return;
+    if (!leave_thread(store, until_ns)) return;
     pthread_join(store->thread, NULL);
   }
   free_store(store);

@@ -46,6 +46,8 @@ void arvak__db_store_drop(arvak__db_store *store);
 void arvak__db_store_close(arvak__db_store *store);
 /* Takes the store: ends it at once, waits for DB_ABANDON_NS at most, and leaves the thread to itself if need be. */
 void arvak__db_store_abandon(arvak__db_store *store);
+/* The same, and waits until this time at most, of arvak__db_now_ns. */
+void arvak__db_store_abandon_until(arvak__db_store *store, int64_t until_ns);
 
 #define DB_CLOSE_NS INT64_C(5000000000)
 #define DB_ABANDON_NS INT64_C(50000000)

@@ -88,6 +88,9 @@ function Iterator:take()
   return self.drawn, entry
 end
 
+-- Whether an entry has been drawn that was not taken.
+function Iterator:has_next() return self.queue[self.first] ~= nil end
+
 function Iterator:is_exhausted()
   if not self.is_over or self.first <= self.last then return false end
   if not self.is_stopped and not self.raised then self.total = self.drawn end

@@ -71,7 +71,8 @@ local function hashes_in(connection, failed)
     if not page[i] then
       local found
       found, failed.problem = ask(connection, "raw", { table.pack(statements.read_hashes, last, PAGE) })
-      page, i = found and found[1] or {}, 1
+      failed.problem = failed.problem or rows.find_disorder(found[1], last)
+      page, i = not failed.problem and found[1] or {}, 1
     end
     local row = page[i]
     if not row then return nil end
@@ -199,8 +200,9 @@ local function ask_for_page(self, from)
   transaction:add(dialect.pages.all, from - 1, PAGE)
   self.connection:start(transaction, "read", function(outcome)
     self.is_reading = false
-    if not outcome.ok then
-      fail(self, "cannot be read", outcome)
+    local problem = not outcome.ok and outcome or rows.find_disorder(outcome[1], from - 1)
+    if problem then
+      fail(self, "cannot be read", problem)
     else
       local list, page = outcome[1], { from = from }
       for _, row in ipairs(list) do page[row.slot] = row end

@@ -110,7 +110,10 @@ end
 local function read_page(self, state, last)
   if self._shared then return self._shared:page(state, last, PAGE) end
   local pages = self._kind.is_early and dialect.early_pages or dialect.pages
-  return state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
+  local page = state and read(self, pages.of_state, last, state, PAGE) or read(self, pages.all, last, PAGE)
+  local disorder = rows.find_disorder(page, last)
+  if disorder then error(failure(self.path, "cannot be read", disorder), 0) end
+  return page
 end
 
 local function rows_of(self, state)

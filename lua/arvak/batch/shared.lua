@@ -62,7 +62,7 @@ function M.new(run, name, source, backend_id)
     on = {
       parted = function() self:note_parted() end, joined = function(state) self.reading:note_state(state) end,
       held = function(held) self.reading:note_held(held) end,
-      lost = function(err) self:fail(err) end,
+      lost = function(err) self:fail(err) end, changed = function() self.reading:find_change() end,
     },
   }
   self.reading = reading.new(self)
@@ -185,10 +185,16 @@ local function on_turn(self, group, fate)
   elseif fate == "refused" then
     take_back(self, group)
   else
-    self.claims:note_hashes(group.firsts)
     tell_group(self, group)
     self.run.cancels:take_over(group.reasons)
     while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
+  end
+end
+
+-- The batch has ended before this program, which is refused: what it had beyond was deleted.
+local function forget_beyond(self, group)
+  for index in pairs(group.changes) do
+    if index > self.claims.total then group.changes[index] = nil end
   end
 end
 
@@ -196,13 +202,9 @@ end
 local function fill(self, transaction, seq)
   local worker, batch, group = self.link.member, self.link.batch, self.filling
   self.filling, self.due_at = new_group(), nil
+  if self.claims.mismatch and self.claims.total then forget_beyond(self, group) end
   self.link:add_fence(transaction, seq, group.ended:count())
-  local firsts, hashes = self.claims:unwritten_hashes()
-  if #firsts > 0 then
-    transaction:add(sql.write_hashes, #firsts, batch, worker.worker, firsts, hashes)
-  end
   shared_rows.add_changes(transaction, group.changes, batch, worker.worker, worker.epoch)
-  group.firsts = firsts
   return group
 end
 
@@ -219,7 +221,7 @@ end
 -- more can come.
 local function is_due(self, now)
   local filling = self.filling
-  if filling.count == 0 then return #self.claims:unwritten_hashes() > 0 and self.claims:waiting() == 0 end
+  if filling.count == 0 then return false end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= (self.due_at or 0) or self.run.inputs.open_count <= waiting
     or not filling.reasons:is_empty() or filling.ended:count() >= self.run.max_workers
@@ -267,12 +269,12 @@ local function note_trouble(self, now)
   strays.say(tostring(self.link:failure("is away", self.link.last_problem)))
 end
 
--- What this program has claimed and does not have is for others.
-local function release_beyond(self)
-  for _, one in ipairs(self.claims:take_beyond()) do
-    local row = one.row
-    note(self, { index = one.slot, job_id = row and row.job_id }, { kind = "released", state = row and row.state
-      or "claimed" })
+-- What this program has claimed and does not go on with is for others, as it was.
+local function release_unwanted(self)
+  for _, one in ipairs(self.claims:take_unwanted()) do
+    local row = one.row or { state = "claimed" }
+    note(self, { index = one.slot, job_id = row.job_id }, { kind = "released", state = row.state,
+      err = row.error and rows.item_of(row).err })
   end
 end
 
@@ -288,7 +290,7 @@ function Shared:turn(now)
   self.sends = self.state == "open" and self.link:may_send()
   note_trouble(self, now)
   self.source:pull()
-  release_beyond(self)
+  release_unwanted(self)
   self.reading:turn(now)
   if self.claims.mismatch and not self.run.stopped_by then return self.reading:refuse() end
   if not self.link:is_free(now) then return end

@@ -65,11 +65,12 @@ local function is_plain_bit(expr)
     and is_plain_bit(expr[3])))
 end
 
--- A register, a bit or a variable that holds one, as the number that an operator computes with.
+-- A register, a bit or a variable that holds one, as the number that an operator computes with. The result may be
+-- negative: that of an unsigned type would wrap.
 local function as_number(expr, operator, context)
   local name, width = write(expr, context), expr[1] == "reg" and expr[3] or 1
   if expr[1] == "reg" then name = string.format("uint[%d](%s)", width, name) end
-  if grows[operator] then return string.format("uint[64](%s)", name) end
+  if grows[operator] then return string.format("int[64](%s)", name) end
   return expr[1] == "reg" and name or string.format("uint[1](%s)", name)
 end
 

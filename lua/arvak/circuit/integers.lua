@@ -1,6 +1,7 @@
 -- Integers and booleans that depend on measurement outcomes: what classical expressions of a circuit come to.
 -- A value is a list of functions (decisions.lua), the least significant bit first, and the sign that all bits above
--- have: { n, [1..n], sign }. So a value has no width of its own; casts give it one, and 64 bits bound it as in Lua.
+-- have: { n, [1..n], sign }. So a value is the integer itself and has no width of its own: a cast gives it one, and
+-- operations on integers wrap at 64 bits with a sign. An unsigned value of 64 bits is what a cast to it leaves.
 -- SPDX-License-Identifier: Apache-2.0
 local refuse = require "arvak.circuit.refuse"
 
@@ -18,9 +19,14 @@ end
 
 local constants = {}
 
--- The value of a Lua integer or boolean.
-function M.constant(number)
+-- The value of a Lua integer or boolean. is_unsigned: a negative one stands for itself and 2^64.
+function M.constant(number, is_unsigned)
   if number == true then number = 1 elseif not number then number = 0 end
+  if is_unsigned and number < 0 then
+    local value = { n = MAX_BITS, sign = 0 }
+    for i = 1, MAX_BITS do value[i] = number >> (i - 1) & 1 end
+    return value
+  end
   local known = constants[number]
   if known then return known end
   local value = { n = MAX_BITS - 1, sign = number < 0 and 1 or 0 }
@@ -44,15 +50,16 @@ end
 local function bit_of(value, i) return value[i + 1] or value.sign end
 M.bit_of = bit_of
 
--- The Lua integer that a value is when it depends on nothing measured; nil of others.
+-- The Lua integer that a value is when it depends on nothing measured; nil of others. And whether it is one of 2^63 or
+-- more, of which Lua's has the bits.
 local function known(value)
   if value.sign > 1 then return nil end
-  local number = value.sign == 1 and -1 << value.n or 0
+  local number = value.sign == 1 and value.n < MAX_BITS and -1 << value.n or 0
   for i = 1, value.n do
     if value[i] > 1 then return nil end
     number = number | value[i] << (i - 1)
   end
-  return number
+  return number, value.n == MAX_BITS
 end
 M.known = known
 
@@ -129,8 +136,9 @@ local function key_of(a, b)
 end
 
 local function by_cases(store, operation, a, b, memo)
-  local x, y = known(a), known(b)
-  if x and y then return M.constant(operation(x, y)) end
+  local x, is_x_large = known(a)
+  local y, is_y_large = known(b)
+  if x and y then return M.constant(operation(x, y, is_x_large, is_y_large)) end
   local key = key_of(a, b)
   if memo[key] then return memo[key] end
   memo.count = (memo.count or 0) + 1
@@ -148,11 +156,25 @@ local function cases(operation)
   return function(store, a, b) return by_cases(store, operation, a, b, {}) end
 end
 
-local function quotient(a, b)
-  if b == 0 then refuse("a division by zero, for some of what may be measured") end
+local function refuse_division() refuse("a division by zero, for some of what may be measured") end
+
+-- Of two that are not negative.
+local function unsigned_quotient(a, b)
+  if b < 0 then return math.ult(a, b) and 0 or 1 end
+  local q = (a >> 1) // b << 1
+  return math.ult(a - q * b, b) and q or q + 1
+end
+
+local function quotient(a, b, is_a_large, is_b_large)
+  if b == 0 then refuse_division() end
+  if is_a_large or is_b_large then return unsigned_quotient(a, b), true end
   local q = a // b
   if q < 0 and q * b ~= a then q = q + 1 end   -- toward zero
   return q
+end
+
+local function remainder(a, b, is_a_large, is_b_large)
+  return a - quotient(a, b, is_a_large, is_b_large) * b, is_a_large or is_b_large
 end
 
 local function power(a, b)
@@ -165,9 +187,24 @@ local function power(a, b)
   return result
 end
 
-local function shifted_right(a, by)
-  if by >= 64 then return a < 0 and -1 or 0 end
-  return a >> by | (a < 0 and ~(-1 >> by) or 0)
+-- By how many bits an integer is shifted.
+local function shift_of(by, is_large)
+  if is_large then return MAX_BITS end
+  if by < 0 then refuse("a shift by a negative number, for some of what may be measured") end
+  return by
+end
+
+local function shifted_left(a, by, _, is_by_large) return a << shift_of(by, is_by_large) end
+
+local function shifted_right(a, by, is_large, is_by_large)
+  by = shift_of(by, is_by_large)
+  if a >= 0 or is_large then return a >> by, true end
+  if by >= MAX_BITS then return -1 end
+  return a >> by | ~(-1 >> by)
+end
+
+local function bit_at(a, by, is_large, is_by_large)
+  return shifted_right(a, by, is_large, is_by_large) & 1
 end
 
 -- ---- expressions
@@ -178,11 +215,11 @@ local binary = {
   ["-"] = function(store, a, b) return bounded(sum(store, a, b, 1, true)) end,
   ["*"] = cases(function(a, b) return a * b end),
   ["/"] = cases(quotient),
-  ["%"] = cases(function(a, b) return a - quotient(a, b) * b end),
+  ["%"] = cases(remainder),
   ["**"] = cases(power),
-  ["<<"] = cases(function(a, b) return a << b end),
+  ["<<"] = cases(shifted_left),
   [">>"] = cases(shifted_right),
-  ["index"] = cases(function(a, b) return shifted_right(a, b) & 1 end),
+  ["index"] = cases(bit_at),
   ["=="] = function(store, a, b) return M.of_bit(is_equal(store, a, b)) end,
   ["!="] = function(store, a, b) return M.of_bit(store:negate(is_equal(store, a, b))) end,
   ["<"] = is_less,
@@ -202,9 +239,9 @@ end
 -- A value as one of a type: "bool", "bit" or "uint" of a width, "int" of a width.
 function M.cast(store, value, type, width)
   if type == "bool" then return M.of_bit(M.truth(store, value)) end
-  width = math.min(width or (type == "bit" and 1 or 32), MAX_BITS)
+  width = math.min(width or (type == "bit" and 1 or MAX_BITS), MAX_BITS)
   local bits = low_bits(value, width)
-  if type ~= "int" then return bounded(M.of_bits(bits, width)) end
+  if type ~= "int" then return M.of_bits(bits, width) end
   local signed = { n = width - 1, sign = bits[width] }
   table.move(bits, 1, width - 1, 1, signed)
   return trim(signed)
@@ -213,7 +250,7 @@ end
 local function inverted(store, value, width)
   local bits = low_bits(value, math.min(width, MAX_BITS))
   for i, f in ipairs(bits) do bits[i] = store:negate(f) end
-  return bounded(M.of_bits(bits, #bits))
+  return M.of_bits(bits, #bits)
 end
 
 local function popcount(store, value)

@@ -11,6 +11,7 @@ local environment = require "arvak.circuit.read.environment"
 local fault = require "arvak.circuit.read.fault"
 local flat = require "arvak.circuit.read.flat"
 local form = require "arvak.circuit.form"
+local rehearse = require "arvak.circuit.read.rehearse"
 local includes = require "arvak.circuit.read.includes"
 local scanner = require "arvak.circuit.read.scanner"
 local statements = require "arvak.circuit.read.statements"
@@ -124,7 +125,7 @@ function run_text(reading, env, words)
       blocks.run(env, words)
     end
     local alive = env:is_alive(at)
-    if alive == false then return skip_text(reading, words) end
+    if alive == false then return skip_text(reading, words, env.rehearse.start(env, false)) end
     if alive ~= true then
       local line, column = words:locate(words.at)
       local node = { at = at, position = words.outer or form.position(line, column) }
@@ -174,11 +175,12 @@ local function start(reading, options)
     form.declare_qubits(env.form, "$", options.physical_count)
   end
   env:push_exit("program")
-  env.call_subroutine = control.call
+  env.call_subroutine, env.rehearse = control.call, rehearse
   return env, words
 end
 
 local function finish(env, options)
+  rehearse.subroutines(env)
   local count = env.physical.count
   if count > 0 and not env.physical.base then form.declare_qubits(env.form, "$", count) end
   if options.physical_base and not options.physical_count then

@@ -3,6 +3,7 @@
 -- has ended.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
+local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local source = require "arvak.command.source"
@@ -21,7 +22,7 @@ local function escape(character) return ("\\%03o"):format(character:byte()) end
 local function quote(word)
   if word:find "^[%w_./:=,@%%+-]+$" then return word end
   if word:find "%c" then return "$'" .. word:gsub("[%c\\']", escape) .. "'" end
-  return "'" .. word:gsub("'", "'\\''") .. "'"
+  return text.shell_word(word)
 end
 
 local function same_command(arguments)
@@ -94,7 +95,7 @@ end
 
 local function tell_how_to_retry(options)
   if not options.journal or options.retry_failed then return end
-  if text.is_postgres(options.journal) then
+  if database.is_postgres(options.journal) then
     out.note("To run what failed once more, run those circuits with another batch= in the name of the journal.")
   else
     out.note("To run what failed once more, add --retry-failed to the same command.")
@@ -130,9 +131,14 @@ local function execute(client, inputs, backend, options)
 end
 
 local function check_journal(options)
-  text.check_database(options.journal, "--journal")
-  if options.extend and not options.journal then ends.usage "--extend: there is no --journal that could be extended" end
-  if options.retry_failed and options.journal and text.is_postgres(options.journal) then
+  if not options.journal then
+    if options.extend then ends.usage "--extend: there is no --journal that could be extended" end
+    return
+  end
+  database.check(options.journal, "--journal")
+  if not database.is_postgres(options.journal) then
+    database.check_folder(options.journal)
+  elseif options.retry_failed then
     ends.usage("--retry-failed: a journal in PostgreSQL keeps what failed: run those circuits with another batch= in "
       .. "its name")
   end
@@ -166,6 +172,7 @@ local function make_plan(inputs, backend, options)
   local journal, err
   if options.journal then journal, err = arvak.journal(options.journal) end
   if err and not is_new(err) then ends.fail(err) end
+  if err and not database.is_postgres(options.journal) then database.check_new(options.journal) end
   if not journal then return fresh_plan(inputs), 0 end
   local plan
   plan, err = journal:plan(inputs, backend, { on_unknown = options.on_unknown, extend = options.extend })

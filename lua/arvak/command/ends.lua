@@ -86,9 +86,26 @@ function M.fail(err, subject, file)
   error(setmetatable({ code = M.code_of(err), message = text, err = err, file = file }, Stop), 0)
 end
 
--- Lua raises this text, with the place where it was, at Ctrl-C.
+-- Lua raises this text, with the place where it was, at Ctrl-C. Others put their own before it.
 function M.is_interrupt(value)
   return type(value) == "string" and value:find "interrupted!$" ~= nil
+end
+
+local function pass_interrupt(ok, first, ...)
+  if not ok and M.is_interrupt(first) then error(first, 0) end
+  return ok, first, ...
+end
+
+-- pcall, but Ctrl-C ends the command wherever it comes.
+function M.try(f, ...) return pass_interrupt(pcall(f, ...)) end
+
+-- A module that the command needs; without it the command ends. remedy: what to do then.
+function M.load(name, remedy)
+  local ok, module = M.try(require, name)
+  if ok then return module end
+  local reason = tostring(module)
+  if reason:find(("module '%s' not found"):format(name), 1, true) then reason = "it is not installed" end
+  return M.stop(M.codes.failed, "the module %s cannot be loaded: %s", name, reason .. "\n" .. remedy)
 end
 
 function M.is_stop(value) return getmetatable(value) == Stop end

@@ -18,8 +18,11 @@ local function ids_of(options)
     if word ~= "-" then
       ids[#ids + 1] = word
     else
-      for id in io.read("a"):gmatch "%S+" do ids[#ids + 1] = id end
+      for id in source.input():gmatch "%S+" do ids[#ids + 1] = id end
     end
+  end
+  for _, id in ipairs(ids) do
+    if id == "" then ends.usage "got an empty text, expected the id of a job" end
   end
   if #ids == 0 then ends.usage "no job is named: standard input holds no id" end
   return ids

@@ -1,15 +1,15 @@
 -- arvak journal: what stands in the journal of a batch.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
+local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
-local text = require "arvak.command.text"
 
 local M = {}
 
 -- Opens the journal; ends the command when it cannot be read.
 function M.open(path)
-  text.check_database(path, "<name>")
+  database.check(path, "<name>")
   local journal, err = arvak.journal(path)
   if not journal then ends.fail(err) end
   return journal

@@ -2,6 +2,7 @@
 -- Invariant: a ledger that cannot be kept makes no command fail or wait.
 -- SPDX-License-Identifier: Apache-2.0
 local arvak = require "arvak"
+local database = require "arvak.command.database"
 local ends = require "arvak.command.ends"
 local out = require "arvak.command.out"
 local text = require "arvak.command.text"
@@ -34,13 +35,14 @@ function M.default()
   if not folder then return nil end
   local path = folder .. "/jobs.db"
   if exists(path) then return path end
-  local quoted = "'" .. folder:gsub("'", "'\\''") .. "'"
-  return os.execute("mkdir -p -m 700 -- " .. quoted .. " 2>/dev/null") and path or nil
+  return os.execute("mkdir -p -m 700 -- " .. text.shell_word(folder) .. " 2>/dev/null") and path or nil
 end
+
+local function has_store() return (ends.try(require, "arvak.store.sqlite")) end
 
 -- Options of a client with which its jobs are noted, where that is possible.
 function M.note_in_default(options)
-  local path = pcall(require, "arvak.store.sqlite") and M.default()
+  local path = has_store() and M.default()
   if path then options.ledger = path end
 end
 
@@ -101,10 +103,11 @@ end
 
 function M.jobs(options)
   local name = options.ledger or find_default()
-  if options.ledger then text.check_database(name, "--ledger") end
+  if options.ledger then database.check(name, "--ledger") end
   if not name then
     printers[options.format](function() end)
-    out.note "No job was submitted from here yet."
+    out.note(has_store() and "No job was submitted from here yet."
+      or "No job is noted, since arvak was built without SQLite: install libsqlite3-dev, build and install it again.")
     return ends.codes.ok
   end
   local ledger, err = arvak.ledger(name)

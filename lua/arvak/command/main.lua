@@ -18,13 +18,15 @@ local function parse(arguments, version)
   local root, commands = parser.new(version, columns_for_help(arguments))
   local ok, options = root:pparse(arguments)
   if ok then return options end
+  if tostring(options):find "^[^\n]*interrupted!\noriginal stack traceback" then error("interrupted!", 0) end
   local name = commands[arguments[1]] and " " .. arguments[1] or ""
   ends.usage("%s\nTry: arvak%s --help", (tostring(options):gsub("^%l", string.lower)), name)
 end
 
 local function is_same_file(a, b)
   if a == b then return true end
-  return os.execute(("test '%s' -ef '%s'"):format((a:gsub("'", "'\\''")), (b:gsub("'", "'\\''")))) == true
+  local text = require "arvak.command.text"
+  return os.execute(("test %s -ef %s"):format(text.shell_word(a), text.shell_word(b))) == true
 end
 
 -- Ends the command where its results would replace the journal or the ledger. A program is read whole before that.
@@ -49,7 +51,7 @@ local function prepare_output(options)
 end
 
 -- What the library says of a word that it does not take, "label: got …": raised at a line of ours, which handed it on.
-local REFUSED_WORD = "^[^\n]*/command/[%l_]+%.lua:%d+: ([%w_.]+: got [^\n]*)$"
+local REFUSED_WORD = "^[^\n]*/command/[%l_]+%.lua:%d+: ([%w_.%[%]]+: got [^\n]*)$"
 
 -- What was raised, with a traceback where it is a defect of ours.
 local function note(caught)
@@ -59,9 +61,14 @@ local function note(caught)
 end
 
 local function run(arguments, version)
+  if arguments[1] == "--version" then   -- before more is loaded
+    local out = require "arvak.command.out"
+    out.leave_with("arvak " .. version)
+  end
   local options = parse(arguments, version)
   options.arguments, options.version = arguments, version
   local out = prepare_output(options)
+  ends.load("arvak", "Install the libraries that it names, or build arvak once more and install it.")
   local commands = require "arvak.command.commands"
   local ok, code = xpcall(commands[options.command], note, options)
   if ok then
@@ -87,12 +94,21 @@ local function hint(code)
   if not out.is_quiet() then io.stderr:write("Try: ", ends.hints[code], "\n") end
 end
 
+local EBADF = 9
+local held = {}   -- files that stand for closed streams
+
+-- The next file that is opened, a database even, would become a standard stream that is closed. A file of /dev/null
+-- takes its place, in which reading, or writing, fails as in the stream.
+local function hold_closed()
+  for _, stream in ipairs { { io.stdin, "w" }, { io.stdout, "r" }, { io.stderr, "r" } } do
+    local _, _, code = stream[1]:seek()
+    if code == EBADF then held[#held + 1] = io.open("/dev/null", stream[2]) end
+  end
+end
+
 -- Runs the command with these arguments; does not return. version: of the library.
 return function(arguments, version)
-  if arguments[1] == "--version" then   -- before anything is loaded
-    print("arvak " .. version)
-    os.exit(0)
-  end
+  hold_closed()
   local ok, code = pcall(run, arguments, version)
   if not ok then code = complain(code) end
   io.stdout:flush()

@@ -56,6 +56,7 @@ function M.close()
   if target ~= io.stdout then check_write(target:close()) end
 end
 
+
 -- ---- standard error
 
 function M.set_quiet(value) is_quiet = value == true end
@@ -69,6 +70,16 @@ end
 
 -- Whoever quotes a name in the message need not mind what is in it.
 function M.complain(message) io.stderr:write("arvak: ", text.printable_lines(message), "\n") end
+
+-- Prints a text that is all there is to say, and leaves; raises nothing.
+function M.leave_with(line)
+  local ok, problem = pcall(function()
+    M.write(line, "\n")
+    M.close()
+  end)
+  if not ok then M.complain(tostring(problem)) end
+  os.exit(ok and ends.codes.ok or ends.codes.failed)
+end
 
 -- ---- colour
 

@@ -1,8 +1,8 @@
 -- The command line: every subcommand, option and word of help. The manual page and the completions are made from what
 -- stands here, so they cannot disagree with it.
 -- SPDX-License-Identifier: Apache-2.0
-local argparse = require "argparse"
 local ends = require "arvak.command.ends"
+local argparse = ends.load("argparse", "Install the Debian package lua-argparse, or: luarocks install argparse")
 local values = require "arvak.command.values"
 
 local M = {}
@@ -45,7 +45,7 @@ end
 local function add_circuit(command, backend)
   command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
   command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
-    :convert(values.whole(1)):argname "<n>"
+    :convert(values.shots):argname "<n>"
   command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0); 2 and 3 take only gates "
     .. "on one qubit."):convert(values.level):argname "<n>"
   add_param(command)
@@ -105,7 +105,7 @@ end
 function makers.watch(parser)
   local command = parser:command("watch", "Print each change of jobs until they have ended.")
   add_jobs(command)
-  command:option("--max-wait", "Seconds to watch (default: until they end)."):convert(values.seconds)
+  command:option("--max-wait", "Seconds to watch (default: until they end)."):convert(values.seconds_or_none)
     :argname "<seconds>"
   add_output(command, { "table", "json" }, "table")
   add_where(command)
@@ -267,6 +267,27 @@ local function join_names(command)
   end
 end
 
+-- argparse prints the help and leaves without a look at whether it could be written.
+local function check_help(command)
+  command._options[command._help_option_idx]:action(function()
+    local out = require "arvak.command.out"
+    out.leave_with(command:get_help())
+  end)
+end
+
+-- A message about a value begins with the option: argparse gives what the converter says.
+local function name_in_messages(command)
+  for _, option in ipairs(command._options) do
+    local convert = option._convert
+    if type(convert) == "function" then
+      option._convert = function(text)
+        local value, message = convert(text)
+        return value, message and option._aliases[#option._aliases] .. ": " .. message
+      end
+    end
+  end
+end
+
 -- Options are listed below, so the usage names the arguments alone.
 local function usage_of(command)
   local words = {}
@@ -291,9 +312,10 @@ function M.new(version, columns)
     :help_max_width(math.min(columns, 100)):help_description_margin(columns < 70 and 8 or 30):command_target "command"
     :epilog("Exit codes:\n" .. M.exit_codes() .. "\n\narvak <command> --help says more. man arvak has it all.")
   parser:flag("--version", "Print the version."):action(function()
-    print("arvak " .. version)
-    os.exit(0)
+    local out = require "arvak.command.out"
+    out.leave_with("arvak " .. version)
   end)
+  check_help(parser)
   parser:option("--color", "Colour: auto, always or never."):choices { "auto", "always", "never" }:default "auto"
     :argname "<when>"
   local commands = {}
@@ -303,6 +325,8 @@ function M.new(version, columns)
     command:usage(("Usage: arvak %s [options]%s"):format(name, usage_of(command)))
     command:epilog("Examples:\n  " .. table.concat(examples, "\n  "))
     join_names(command)
+    name_in_messages(command)
+    check_help(command)
     commands[name] = { command = command, examples = examples }
   end
   return parser, commands

@@ -3,7 +3,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
-local DEFAULT_COLUMNS = 80
+local DEFAULT_COLUMNS, MOST_COLUMNS = 80, 10000
 
 local known = {}   -- file descriptor → whether it is a terminal; columns
 
@@ -19,7 +19,7 @@ end
 
 local function ask_columns()
   local given = math.tointeger(tonumber(env "COLUMNS"))
-  if given and given >= 20 then return given end
+  if given and given >= 20 then return math.min(given, MOST_COLUMNS) end
   if not M.is_terminal(1) then return nil end
   local pipe <close> = io.popen("stty size <&2 2>/dev/null")
   local columns = pipe and math.tointeger(tonumber((pipe:read "a"):match "^%d+ (%d+)"))

@@ -22,14 +22,14 @@ local function key_of(path)
 end
 
 function M.serve(options)
-  local devserver = require "arvak.devserver"
+  local devserver = ends.load("arvak.devserver", "Build arvak once more and install it.")
   local settings = { address = not options.unix and DEFAULT_ADDRESS or nil, api_key = key_of(options.api_key_file) }
   for _, option in ipairs(parser.server_options) do
     local name = option[1]:gsub("-", "_")
     if options[name] ~= nil then settings[name] = options[name] end
   end
   if #options.fault > 0 then settings.faults = options.fault end
-  local ok, server, message = pcall(devserver.start, settings)
+  local ok, server, message = ends.try(devserver.start, settings)
   if not ok then ends.usage("serve: %s", (tostring(server):gsub("^[^\n]-:%d+: ", ""))) end
   if not server then ends.stop(ends.codes.failed, "serve: %s", message) end
   out.write("listening on ", server.address, "\n")

@@ -1,4 +1,4 @@
--- Texts of others, made safe for a terminal and for JSON, and JSON read with lua-cjson.
+-- Texts of others, made safe for a terminal, a shell and JSON, and JSON read with lua-cjson.
 -- Invariant: what comes out is printable, or valid JSON, whatever came in.
 -- SPDX-License-Identifier: Apache-2.0
 local ends = require "arvak.command.ends"
@@ -39,26 +39,10 @@ end
 -- The same of each of its lines.
 function M.printable_lines(text) return (text:gsub("[^\n\t]+", M.printable)) end
 
--- ---- names of databases
+-- ---- for a shell
 
--- Whether a name is one of PostgreSQL's, or is meant as one, and is no file's.
-function M.is_postgres(name)
-  return name:lower():find "^%s*[%w:+.-]*postgres[%w:+.-]*:/" ~= nil or name:find "^%s*%a[%w_]*%s*=" ~= nil
-end
-
-local function decode(name)
-  return (name:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
-end
-
--- Ends the command when the name of a database holds a password: every user of the machine sees command lines.
-function M.check_database(name, option)
-  if not name or not M.is_postgres(name) then return end
-  local before, authority = name:match "^[^?]*", name:match "://([^/]*)" or ""
-  if before:find ":/+[^@]*:[^@]*@" or authority:find ":[^@]*@" or decode(name):lower():find "password%s*=" then
-    ends.usage("%s: the name of the database holds a password, which others can see: put it into $PGPASSWORD, "
-      .. "~/.pgpass or a service file", option)
-  end
-end
+-- The text as a word of a command line.
+function M.shell_word(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
 -- ---- JSON
 
@@ -111,8 +95,8 @@ end
 
 -- The value of a JSON text, or nil and a message.
 function M.decode(source)
-  local cjson = require "cjson"
-  local ok, value = pcall(cjson.decode, source)
+  local cjson = ends.load("cjson", "Install the Debian package lua-cjson, or: luarocks install lua-cjson")
+  local ok, value = ends.try(cjson.decode, source)
   if not ok then return nil, "not valid JSON: " .. tostring(value) end
   return tidy(value)
 end

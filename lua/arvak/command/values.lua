@@ -1,16 +1,21 @@
 -- Words of the command line as values: numbers, and expressions over pi as OpenQASM writes them.
 -- Invariant: each function gives a value, or nil and a message that quotes the word and says what was expected.
 -- SPDX-License-Identifier: Apache-2.0
+local ends = require "arvak.command.ends"
+
 local M = {}
 
--- A converter for whole numbers from this one on.
-function M.whole(least)
+-- A converter for whole numbers from this one on, to the other one if it is given.
+function M.whole(least, most)
   return function(text)
     local value = math.tointeger(tonumber(text))
-    if value and value >= least then return value end
-    return nil, ("got '%s', expected a whole number from %d on"):format(text, least)
+    if value and value >= least and value <= (most or value) then return value end
+    return nil, ("got '%s', expected a whole number from %d %s"):format(text, least, most and "to " .. most or "on")
   end
 end
+
+M.MOST_SHOTS = 4294967295   -- that the protocol has a number for
+M.shots = M.whole(1, M.MOST_SHOTS)
 
 function M.level(text)
   local value = math.tointeger(tonumber(text))
@@ -26,8 +31,14 @@ end
 
 function M.seconds(text)
   local value = tonumber(text)
-  if value and value >= 0 and value < math.huge then return value end
-  return nil, ("got '%s', expected seconds"):format(text)
+  if value and value > 0 and value < math.huge then return value end
+  return nil, ("got '%s', expected a number of seconds above 0"):format(text)
+end
+
+-- The same, where 0 is to look once.
+function M.seconds_or_none(text)
+  if tonumber(text) == 0 then return 0 end
+  return M.seconds(text)
 end
 
 -- ---- jobs
@@ -136,7 +147,7 @@ end
 function M.expression(text)
   local value = tonumber(text)
   if not value and #text <= MAX_LENGTH then
-    local ok, found = pcall(evaluate, text)
+    local ok, found = ends.try(evaluate, text)
     value = ok and found or nil
   end
   if value and value == value and value > -math.huge and value < math.huge then return value end
@@ -152,12 +163,29 @@ function M.parameter(text)
   return nil, ("got '%s', expected name=number, such as theta=0.5 or theta=pi/2"):format(text)
 end
 
+-- The most circuits of one batch, so that a typing mistake takes no machine down: they are all in memory.
+M.MOST_CIRCUITS = 1000000
+
+-- What is wrong with the numbers of a sweep, or nil.
+local function find_fault(from, to, count)
+  if not count or count < 1 or count > M.MOST_CIRCUITS then
+    return ("expected a count from 1 to %d"):format(M.MOST_CIRCUITS)
+  end
+  if (to - from) - (to - from) ~= 0 then return "expected numbers that are less far apart" end
+  if to == from and count > 1 then return "expected two different numbers, or a count of 1" end
+end
+
 function M.sweep(text)
-  local name, from, to, count = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):(%d+)$"
-  if name then from, to, count = M.expression(from), M.expression(to), math.tointeger(tonumber(count)) end
-  local span = from and to and to + 0.0 - from
-  if span and span - span == 0 and count and count >= 1 then return { name, from + 0.0, to + 0.0, count } end
-  return nil, ("got '%s', expected name=from:to:count, such as theta=0:2*pi:64"):format(text)
+  local name, first, last, word = text:match "^([%a_][%w_]*)=([^:]+):([^:]+):([^:]+)$"
+  local from, to = name and M.expression(first), name and M.expression(last)
+  if not (from and to) then
+    return nil, ("got '%s', expected name=from:to:count, such as theta=0:2*pi:64"):format(text)
+  end
+  from, to = from + 0.0, to + 0.0
+  local count = math.tointeger(tonumber(word))
+  local fault = find_fault(from, to, count)
+  if fault then return nil, ("got '%s', %s"):format(text, fault) end
+  return { name, from, to, count }
 end
 
 return M

@@ -4,6 +4,7 @@
 local arvak = require "arvak"
 local ends = require "arvak.command.ends"
 local ledger = require "arvak.command.ledger"
+local values = require "arvak.command.values"
 
 local M = {}
 
@@ -57,9 +58,8 @@ local function profile_value(name, value, path, at)
   end
   if profile_names[name] == "file" then return profile_file(value, path) end
   if profile_names[name] == "text" then return value end
-  local number = math.tointeger(tonumber(value))
-  if number and number >= 1 then return number end
-  return ends.usage("%s: %s: got '%s', expected a whole number from 1 on", at, name, value)
+  local number, problem = values.shots(value)
+  return number or ends.usage("%s: %s: %s", at, name, problem)
 end
 
 local function read_profile(name)
@@ -67,7 +67,8 @@ local function read_profile(name)
   if not name:find "^[%w_.-]+$" then ends.usage("--profile: got '%s', expected letters, digits, _ . -", name) end
   local path = profile_path(name)
   local profile, count = {}, 0
-  for line in (read_file(path, "--profile") .. "\n"):gmatch "(.-)\r?\n" do
+  local text = read_file(path, "--profile"):gsub("^\u{FEFF}", "")
+  for line in (text .. "\n"):gmatch "(.-)\r?\n" do
     count = count + 1
     local at = ("%s:%d"):format(path, count)
     local key, value = line:match "^%s*([%w_]+)%s*=%s*(.-)%s*$"
@@ -132,7 +133,7 @@ function M.connect(settings, notes)
   end
   local options = { api_key = settings.api_key, tls = settings.tls, timeout = settings.timeout, retry = true }
   if notes and settings.address ~= "embedded" then ledger.note_in_default(options) end
-  local ok, client = pcall(arvak.connect, settings.address, options)
+  local ok, client = ends.try(arvak.connect, settings.address, options)
   if not ok then ends.usage("%s", (tostring(client):gsub("^[^\n]-:%d+: ", ""))) end
   return client
 end

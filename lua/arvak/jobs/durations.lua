@@ -5,7 +5,8 @@
 local M = {}
 
 local SAMPLES, RECOUNT = 16, 8   -- jobs remembered; how many new ones change what is typical
-local SHARE = 0.97               -- of the time until a job's end was seen, where nobody looked shortly before
+local SHARE = 0.9                -- of the time until a job's end was seen, where nobody looked shortly before: so what
+                                 -- is learned too long soon falls to the truth, at the price of a look or two
 
 local Durations = {}
 Durations.__index = Durations

@@ -27,7 +27,7 @@ local JITTER = 0.2                              -- share of a pause
 local EARLY = 0.25                              -- of the time that jobs usually take
 local LEAST_DELAY = 0.0005                      -- seconds, around the time when a job is expected to end
 local RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
-M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.5, 1.0   -- seconds, factor, seconds
+M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.3, 1.0   -- seconds, factor, seconds
 
 -- ---- what answers mean
 
@@ -174,11 +174,11 @@ setmetatable(on.over, { __index = function() return stay_over end })
 -- Begins to follow a job: the time of the first look. followed: any table with the job's job_id; the fields _step,
 -- _delay, _stuck, _seen and _pending of it are kept here. _ends_at, a time, and _since, when the job was submitted, are
 -- read, where they are set.
--- first: seconds before the first look (0); delay: between it and the next one (FIRST_DELAY).
+-- first: seconds before the first look, or nil; delay: between it and the next one (FIRST_DELAY).
 function M.start(followed, rules, now, first, delay)
-  first = first or 0
   followed._step, followed._delay, followed._stuck = "look", math.min(delay or M.FIRST_DELAY, rules.interval), nil
-  return math.min(now + M.jittered(first, rules.random), followed._ends_at or math.huge)
+  local at = first and now + M.jittered(first, rules.random) or now
+  return math.min(at, followed._ends_at or math.huge)
 end
 
 -- After an event ("status" and the job, "result" and the result, "error" and the error), what is next:

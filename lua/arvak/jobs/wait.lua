@@ -33,16 +33,18 @@ function M.check_options(options, method)
   if options.on_progress ~= nil then check.callable(options.on_progress, "on_progress") end
 end
 
--- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each), on_progress,
--- and the longest timeout and queue_timeout that the client's host allows.
+-- The rules of jobs/poll.lua for these options, and what the calls need besides: calls (options of each, or nil),
+-- on_progress, and the longest timeout and queue_timeout that the client's host allows, where it allows not any.
 -- target and timeout are those of the client.
 function M.rules(client, target, timeout, options)
+  local calls = options and check.pick_call_options(options)
+  if calls and next(calls) == nil then calls = nil end
   options = options or {}
   local max_wait, longest, longest_queue = core.limit_wait(client, options.max_wait)
   return {
     target = target, interval = options.poll_interval or poll.POLL_INTERVAL,
     patience = options.timeout or timeout, max_wait = max_wait ~= math.huge and max_wait or nil,
-    on_progress = options.on_progress, durations = durations.of(client), calls = check.pick_call_options(options),
+    on_progress = options.on_progress, durations = durations.of(client), calls = calls,
     longest = longest, longest_queue = longest_queue,
   }
 end
@@ -56,9 +58,9 @@ function M.end_time(rules, now) return rules.max_wait and now + rules.max_wait e
 function M.call_options(rules, ends_at)
   if not ends_at then return rules.calls end
   local left = math.max(ends_at - core.now(), 0.001)
-  local options = check.pick_call_options(rules.calls)
-  options.timeout = math.min(options.timeout or left, left, rules.longest)
-  options.queue_timeout = math.min(options.queue_timeout or left, left, rules.longest_queue)
+  local options = rules.calls and check.pick_call_options(rules.calls) or {}
+  options.timeout = math.min(options.timeout or left, left, rules.longest or left)
+  options.queue_timeout = math.min(options.queue_timeout or left, left, rules.longest_queue or left)
   return options
 end
 
@@ -75,7 +77,7 @@ local steps = {}
 function steps.look(wait, rules)
   local job, err = core.try.get_job_status(wait.client, wait.job_id, M.call_options(rules, wait._ends_at))
   if not job then return "error", err end
-  M.report_progress(rules, job)
+  if rules.on_progress then M.report_progress(rules, job) end
   return "status", job
 end
 
@@ -91,15 +93,15 @@ function steps.chunks(wait, rules)
   return "result", result
 end
 
-local function follow(wait, rules)
-  local step, at, err = "look", poll.start(wait, rules, core.now()), nil
+local function follow(wait, rules, now)
+  local step, at, err = "look", poll.start(wait, rules, now), nil
   while step ~= "end" do
     local slept, canceled = true, nil
-    local pause = at - core.now()
-    if pause > 0 then slept, canceled = task.pause(pause) end
+    if at > now then slept, canceled = task.pause(at - now) end
     if not slept then return nil, canceled end
     local event, value = steps[step](wait, rules)
-    step, at, err = poll.decide(wait, rules, core.now(), event, value)
+    now = core.now()
+    step, at, err = poll.decide(wait, rules, now, event, value)
   end
   return at, err
 end
@@ -107,9 +109,9 @@ end
 -- Waits for a job and fetches its result: result, or nil and an error. That the client has been closed meanwhile is an
 -- outcome here, and no misuse. way: of reading it, as of program.lua, or nil. submitted_at: a time, where it is known.
 function M.wait_for_job(client, target, timeout, job_id, options, way, submitted_at)
-  local rules = M.rules(client, target, timeout, options)
-  local wait = { client = client, job_id = job_id, _since = submitted_at, _ends_at = M.end_time(rules, core.now()) }
-  local result, err = follow(wait, rules)
+  local rules, now = M.rules(client, target, timeout, options), submitted_at or core.now()
+  local wait = { client = client, job_id = job_id, _since = submitted_at, _ends_at = M.end_time(rules, now) }
+  local result, err = follow(wait, rules, now)
   if result then result, err = program.read(result, way) end
   if result then return result end
   err.job_id = err.job_id or job_id

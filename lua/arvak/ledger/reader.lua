@@ -121,6 +121,10 @@ local function next_page(self, filter, before)
     .. string.format(" ORDER BY n DESC LIMIT %d", PAGE)
   local rows, err = query(self._place, self._connection, dialect.mark(sql), values)
   if not rows then error(err, 0) end
+  for _, row in ipairs(rows) do
+    if before and row.n >= before then error(failure(self._place, "it is damaged: its jobs are out of order"), 0) end
+    before = row.n
+  end
   return rows
 end
 

@@ -17,10 +17,10 @@ local CONNECT_TIMEOUT = 10.0   -- seconds, as the modules have it
 local CLOSE_TIMEOUT = 5.0      -- seconds in which a store ends what it has been given
 local GRACE = 1.0              -- seconds that a thread may be late
 
--- The kinds of databases: the module, its database, and the Debian package with which the module is built.
+-- The kinds of databases: the module, its database, and the Debian packages with which the module is built and runs.
 M.kinds = {
-  sqlite = { module = "arvak.store.sqlite", name = "SQLite", package = "libsqlite3-dev" },
-  postgres = { module = "arvak.store.postgres", name = "PostgreSQL", package = "libpq-dev" },
+  sqlite = { module = "arvak.store.sqlite", name = "SQLite", package = "libsqlite3-dev", library = "libsqlite3-0" },
+  postgres = { module = "arvak.store.postgres", name = "PostgreSQL", package = "libpq-dev", library = "libpq5" },
 }
 
 -- ---- outcomes
@@ -91,17 +91,30 @@ end
 
 -- ---- opening
 
+-- Why a module could not be loaded, and what to do, by what require has raised.
+local function find_remedy(about, raised)
+  if string.find(raised, "this Lua state has no require", 1, true) then
+    return string.format("which the host has not opened (arvak_store.h); it is built where the Debian package %s is "
+      .. "installed", about.package)
+  end
+  if string.find(raised, string.format("module '%s' not found", about.module), 1, true) then
+    return string.format("which was not built or is not on package.cpath: install the Debian package %s, build arvak "
+      .. "once more and install it", about.package)
+  end
+  local library = string.match(raised, "([^%s:]+): cannot open shared object file")
+  if library then
+    return string.format("which needs the library %s: install the Debian package %s", library, about.library)
+  end
+  return string.format("which cannot be loaded: build arvak once more and install it (%s)", raised)
+end
+
 -- The module of a kind; nil and an error. purpose: "a journal", for the message.
 local function load_module(kind, purpose)
   local about = M.kinds[kind]
   local ok, module = core.protect(require, about.module)
   if ok then return module end
-  local reason = tostring(module)
-  if string.find(reason, string.format("module '%s' not found", about.module), 1, true) then
-    reason = string.format("which is not here: it is built where the Debian package %s is installed", about.package)
-  end
-  return nil, errors.new("rpc",
-    string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module, reason))
+  return nil, errors.new("rpc", string.format("%s in %s needs the module %s, %s", purpose, about.name, about.module,
+    find_remedy(about, tostring(module))))
 end
 
 -- Whether there is the module of a kind: true, or nil and an error. For those who make files before they open one.

@@ -599,7 +599,9 @@ static void it_stops_within_a_second_whatever_is_open(void **state) {
 static void servers_leave_nothing_behind(void **state) {
   (void)state;
   server_options options = unlimited();
-  options.unix_path = "/tmp/arvak-devserver-test.sock";
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/arvak-devserver-test-%d.sock", (int)getpid());
+  options.unix_path = path;
   int before = 0;
   for (int i = 0; i < 5; i++) {
     start_with(options, NULL);

@@ -307,7 +307,7 @@ function M:eval(node, world, scope)
   return (evals[node.kind] or fail("a %s has no value", node.kind))(self, node, world, scope)
 end
 
-function evals.literal(run, node) return run.version == 2 and node.value + 0.0 or node.value end
+function evals.literal(run, node) return run.version == 2 and values.number(node.value) + 0.0 or node.value end
 function evals.bits(_, node) return values.parse_bits(node.text) end
 
 local function read(entry, world, name)

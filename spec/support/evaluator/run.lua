@@ -236,10 +236,9 @@ end
 
 function steps.switch(run, node, world, scope)
   return run:with_value(node.of, world, scope, function(w, value)
-    local wanted = values.integer(value)
     for _, case in ipairs(node.cases) do
       for _, label in ipairs(case.labels) do
-        if values.whole(run:eval(label, w, scope)) == wanted then return run:inner_block(case.body, w, scope) end
+        if values.binary["=="](value, run:eval(label, w, scope)) then return run:inner_block(case.body, w, scope) end
       end
     end
     return node.default and run:inner_block(node.default, w, scope) or { w }

@@ -13,9 +13,19 @@ local units = { ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ["μs"] = 1e-6, ms = 1e-3,
 
 local function fail(at, message) error({ evaluator = ("at %d: %s"):format(at, message) }, 0) end
 
+-- An integer by its digits: Lua's, a uint of 64 bits, or a number with a point where it is even greater.
 local function whole(text, base, at)
-  local digits = text:gsub("_", "")
-  return math.tointeger(tonumber(digits, base)) or fail(at, "a number that is none")
+  local high, low, real = 0, 0, 0.0   -- high and low: 32 bits each
+  for digit in text:gsub("_", ""):lower():gmatch "." do
+    local value = ("0123456789abcdef"):find(digit, 1, true)
+    if not value or value > base then fail(at, "a number that is none") end
+    low, real = low * base + value - 1, real * base + value - 1
+    high = math.min(high * base + (low >> 32), 1 << 32)
+    low = low & 0xffffffff
+  end
+  if high == 1 << 32 then return real end
+  local bits = high << 32 | low
+  return bits >= 0 and bits or { whole = bits, base = "uint", width = 64 }
 end
 
 local prefixes = { x = 16, X = 16, o = 8, O = 8, b = 2, B = 2 }
@@ -30,11 +40,11 @@ local function number(text, at)
   if not shape and not plain then return end
   local value
   if shape then value = tonumber((shape:gsub("_", ""))) + 0.0
-  else value = tonumber((plain:gsub("_", ""))) end
+  else value = whole(plain, 10, at) end
   if not value then fail(at, "a number that is none") end
   behind = at + #(shape or plain)
   local unit, after = text:match("^%s*([%w_\x80-\xff]+)()", behind)
-  if unit and units[unit] then return "time", value * units[unit], after end
+  if unit and units[unit] and type(value) == "number" then return "time", value * units[unit], after end
   if text:find("^[%a_\x80-\xff]", behind) then return "junk", text:match("^[%w_\x80-\xff]+", behind), behind + 1 end
   return "number", value, behind
 end

@@ -1,6 +1,7 @@
 -- The slow evaluator's classical values: Lua integers, floats and booleans, bits as { n = , [1] = bit 0, … }, and
--- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width; integers of so many bits as { whole = ,
--- base = "int" or "uint", width = }, and others as Lua's.
+-- angles of so many bits as { turns = , width = }, turns in 2 pi / 2^width; integers as { whole = , base = "int" or
+-- "uint", width = }, and those of type int[64], as int and literals are, as Lua's. whole is Lua's integer of those
+-- bits.
 -- SPDX-License-Identifier: Apache-2.0
 local M = {}
 
@@ -26,11 +27,11 @@ function M.parse_bits(text)
   return r
 end
 
--- A number: bits are unsigned, angles are in radians.
+-- A number: bits are unsigned, angles are in radians. What no integer of Lua's holds is one with a point.
 function M.number(v)
   if type(v) == "number" then return v end
   if type(v) == "boolean" then return v and 1 or 0 end
-  if M.is_sized(v) then return v.whole end
+  if M.is_sized(v) then return v.base == "uint" and v.whole < 0 and v.whole + 2.0 ^ 64 or v.whole end
   if M.is_angle(v) then return v.turns / 2.0 ^ v.width * 2 * math.pi end
   if not M.is_bits(v) then fail("a value that is no number") end
   if v.n > 62 then error({ evaluator = ("a register of %d bits as a number"):format(v.n), is_limit = true }, 0) end
@@ -39,9 +40,12 @@ function M.number(v)
   return r
 end
 
+-- The 64 bits of an integer, as Lua's. A point and what is behind it are cut off.
 function M.integer(v)
+  if M.is_sized(v) then return v.whole end
   v = M.number(v)
   if math.type(v) == "integer" then return v end
+  if v >= 2.0 ^ 63 and v < 2.0 ^ 64 then v = v - 2.0 ^ 64 end
   return math.tointeger(v < 0 and math.ceil(v) or math.floor(v)) or fail("%s is no integer", v)
 end
 
@@ -79,8 +83,9 @@ end
 -- v as a value of a type { base, n }.
 function M.convert(v, base, n)
   if base == "int" or base == "uint" then
-    local value = wrap(M.integer(v), n or 64, base == "int")
-    return n and n < 64 and { whole = value, base = base, width = n } or value
+    n = n or 64
+    local value = wrap(M.integer(v), n, base == "int")
+    return (n < 64 or base == "uint") and { whole = value, base = base, width = n } or value
   end
   if base == "bool" then return M.truth(v) end
   if base == "float" or base == "duration" or base == "stretch" then return M.number(v) + 0.0 end
@@ -102,31 +107,9 @@ end
 
 local function both_bits(a, b) return M.is_bits(a) and M.is_bits(b) end
 
-local function bitwise(op)
-  return function(a, b)
-    local r = op(M.whole(a), M.whole(b))
-    if both_bits(a, b) then
-      if a.n ~= b.n then fail("%d bits with %d", a.n, b.n) end
-      return M.bits(r, a.n)
-    end
-    return r   -- beside an integer a register is one, too
-  end
-end
-
-local function shift(op)
-  return function(a, b)
-    local by = M.whole(b)
-    if by < 0 then fail("a shift by %d", by) end
-    if M.is_bits(a) then return M.bits(op(M.number(a), by), a.n) end
-    return op(M.whole(a), by)
-  end
-end
-
-local function truncate(a, b)
-  if b == 0 then fail("division by zero") end
-  local q = a // b
-  if q * b ~= a and (a < 0) ~= (b < 0) then q = q + 1 end
-  return q
+local function bits_like(a, b, op)
+  if a.n ~= b.n then fail("%d bits with %d", a.n, b.n) end
+  return M.bits(op(M.number(a), M.number(b)), a.n)
 end
 
 local function both_whole(a, b) return math.type(a) == "integer" and math.type(b) == "integer" end
@@ -139,37 +122,72 @@ end
 local function power(a, b)
   a, b = M.number(a), M.number(b)
   if not both_whole(a, b) or b < 0 then return finite((a + 0.0) ^ b) end
-  local r = 1
-  for _ = 1, math.min(b, 64) do r = r * a end
-  return r
+  local real, r = (a + 0.0) ^ b, 1
+  if math.abs(real) >= 2.0 ^ 63 and (real < 0 or real >= 2.0 ^ 64) then return finite(real) end
+  for _ = 1, b do r = r * a end
+  return real >= 2.0 ^ 63 and { whole = r, base = "uint", width = 64 } or r
 end
 
+-- Numbers of which one has a point.
 local plain = {
-  ["+"] = function(a, b) return finite(M.number(a) + M.number(b)) end,
-  ["-"] = function(a, b) return finite(M.number(a) - M.number(b)) end,
-  ["*"] = function(a, b) return finite(M.number(a) * M.number(b)) end,
-  ["/"] = function(a, b)
-    a, b = M.number(a), M.number(b)
-    if both_whole(a, b) then return truncate(a, b) end
-    return finite(a / b)
-  end,
-  ["%"] = function(a, b)
-    a, b = M.number(a), M.number(b)
-    if both_whole(a, b) then return a - truncate(a, b) * b end
-    return finite(math.fmod(a, b))
-  end,
-  ["**"] = power,
-  ["=="] = function(a, b) return M.number(a) == M.number(b) end,
-  ["!="] = function(a, b) return M.number(a) ~= M.number(b) end,
-  ["<"] = function(a, b) return M.number(a) < M.number(b) end,
-  ["<="] = function(a, b) return M.number(a) <= M.number(b) end,
-  [">"] = function(a, b) return M.number(a) > M.number(b) end,
-  [">="] = function(a, b) return M.number(a) >= M.number(b) end,
-  ["&"] = bitwise(function(a, b) return a & b end),
-  ["|"] = bitwise(function(a, b) return a | b end),
-  ["^"] = bitwise(function(a, b) return a ~ b end),
-  ["<<"] = shift(function(a, b) return a << b end),
-  [">>"] = shift(function(a, b) return a < 0 and ~(~a >> b) or a >> b end),   -- of int: the sign moves in
+  ["+"] = function(a, b) return finite(a + b) end,
+  ["-"] = function(a, b) return finite(a - b) end,
+  ["*"] = function(a, b) return finite(a * b) end,
+  ["/"] = function(a, b) return b ~= 0 and finite(a / b) or fail("division by zero") end,
+  ["%"] = function(a, b) return b ~= 0 and finite(math.fmod(a, b)) or fail("division by zero") end,
+  ["=="] = function(a, b) return a == b end,
+  ["!="] = function(a, b) return a ~= b end,
+  ["<"] = function(a, b) return a < b end,
+  ["<="] = function(a, b) return a <= b end,
+  [">"] = function(a, b) return a > b end,
+  [">="] = function(a, b) return a >= b end,
+}
+
+-- Quotient and rest of two integers without a sign: bit by bit, as on paper.
+local function divide_unsigned(a, b)
+  local quotient, rest = 0, 0
+  for i = 63, 0, -1 do
+    local is_long = rest < 0
+    rest = rest << 1 | a >> i & 1
+    if is_long or not math.ult(rest, b) then quotient, rest = quotient | 1 << i, rest - b end
+  end
+  return quotient, rest
+end
+
+-- Quotient and rest of two integers: toward zero.
+local function divide(a, b, is_unsigned)
+  if b == 0 then fail("division by zero") end
+  if is_unsigned then return divide_unsigned(a, b) end
+  local quotient, rest = divide_unsigned(math.abs(a), math.abs(b))
+  return (a < 0) == (b < 0) and quotient or -quotient, a < 0 and -rest or rest
+end
+
+local function less(a, b, is_unsigned)
+  if is_unsigned then return math.ult(a, b) end
+  return a < b
+end
+
+-- Two integers of one type, as Lua's of their bits.
+local whole = {
+  ["+"] = function(a, b) return a + b end,
+  ["-"] = function(a, b) return a - b end,
+  ["*"] = function(a, b) return a * b end,
+  ["/"] = function(a, b, is_unsigned) return (divide(a, b, is_unsigned)) end,
+  ["%"] = function(a, b, is_unsigned) return select(2, divide(a, b, is_unsigned)) end,
+  ["&"] = function(a, b) return a & b end,
+  ["|"] = function(a, b) return a | b end,
+  ["^"] = function(a, b) return a ~ b end,
+  ["=="] = function(a, b) return a == b end,
+  ["!="] = function(a, b) return a ~= b end,
+  ["<"] = function(a, b, is_unsigned) return less(a, b, is_unsigned) end,
+  [">"] = function(a, b, is_unsigned) return less(b, a, is_unsigned) end,
+  ["<="] = function(a, b, is_unsigned) return not less(b, a, is_unsigned) end,
+  [">="] = function(a, b, is_unsigned) return not less(a, b, is_unsigned) end,
+}
+
+local shifts = {
+  ["<<"] = function(a, by) return a << by end,
+  [">>"] = function(a, by, is_unsigned) return a < 0 and not is_unsigned and ~(~a >> by) or a >> by end,
 }
 
 local ring = { ["+"] = true, ["-"] = true, ["&"] = true, ["|"] = true, ["^"] = true }
@@ -185,43 +203,85 @@ local function of_angles(sign, a, b)
   local width = M.is_angle(a) and a.width or b.width
   local function turns(v) return angle(v, width).turns end
   local function wrapped(value) return { turns = value & (1 << width) - 1, width = width } end
-  if compares[sign] then return plain[sign](turns(a), turns(b)) end
-  if ring[sign] then return wrapped(plain[sign](turns(a), turns(b))) end
-  if sign == "/" and M.is_angle(a) and M.is_angle(b) then return plain["/"](a.turns, b.turns) end
+  if compares[sign] then return whole[sign](turns(a), turns(b)) end
+  if ring[sign] then return wrapped(whole[sign](turns(a), turns(b))) end
+  if sign == "/" and M.is_angle(a) and M.is_angle(b) then return whole["/"](a.turns, b.turns) end
   if with_integers[sign] and M.is_angle(a) and whole_or_bits(b) then
-    return wrapped(plain[sign](a.turns, M.integer(b)))
+    return wrapped((whole[sign] or shifts[sign])(a.turns, M.integer(b)))
   end
   if sign == "*" and whole_or_bits(a) then return wrapped(M.integer(a) * b.turns) end
-  return plain[sign](a, b)
+  if sign == "**" then return power(a, b) end
+  if not plain[sign] then fail("%s of an angle", sign) end
+  return plain[sign](M.number(a), M.number(b))
 end
 
--- The type of an operation of integers, or nil where it has no size: as in C, the wider one, and uint of two that are
--- equally wide.
-local function common(sign, a, b)
-  if sign == "<<" or sign == ">>" then return M.is_sized(a) and a or nil end
-  if sign == "**" or not (M.is_sized(a) and M.is_sized(b)) then return nil end
+local function type_of(v)
+  if M.is_sized(v) then return v end
+  return { base = "int", width = 64 }
+end
+
+-- The type of an operation of integers: as in C, the wider one, and uint of two that are equally wide.
+local function common(a, b)
   if a.width ~= b.width then return a.width > b.width and a or b end
   return a.base == "uint" and a or b
 end
 
+local function shift(sign, a, b)
+  local by = M.whole(b)
+  if by < 0 then fail("a shift by %d", by) end
+  if by > 64 then by = 64 end
+  if M.is_bits(a) then return M.bits(shifts[sign](M.number(a), by), a.n) end
+  local kind = type_of(a)
+  return M.convert(shifts[sign](M.integer(a), by, kind.base == "uint"), kind.base, kind.width)
+end
+
+local function is_negative(v)
+  if M.is_sized(v) then return v.base == "int" and v.whole < 0 end
+  return math.type(v) == "integer" and v < 0
+end
+
+local function is_plain(v) return math.type(v) == "float" end
+
 local function of_integers(sign, a, b)
-  local result = plain[sign](a, b)
-  local kind = math.type(result) == "integer" and common(sign, a, b)
-  return kind and M.convert(result, kind.base, kind.width) or result
+  local kind = common(type_of(a), type_of(b))
+  if compares[sign] and (M.is_bits(a) and is_negative(b) or M.is_bits(b) and is_negative(a)) then
+    return whole[sign](is_negative(a) and -1 or 0, is_negative(b) and -1 or 0)   -- bits are never below 0
+  end
+  local function bits_of(v) return wrap(M.integer(v), kind.width, kind.base == "int") end
+  local result = whole[sign](bits_of(a), bits_of(b), kind.base == "uint")
+  if compares[sign] then return result end
+  return M.convert(result, kind.base, kind.width)
+end
+
+local bitwise = { ["&"] = true, ["|"] = true, ["^"] = true }
+
+local function of_numbers(sign, a, b)
+  if sign == "**" then return power(a, b) end
+  if sign == "<<" or sign == ">>" then return shift(sign, a, b) end
+  if bitwise[sign] and both_bits(a, b) then return bits_like(a, b, whole[sign]) end
+  if not is_plain(a) and not is_plain(b) then return of_integers(sign, a, b) end
+  if bitwise[sign] then return of_integers(sign, M.whole(a), M.whole(b)) end
+  return plain[sign](M.number(a), M.number(b))
 end
 
 M.binary = {}
-for sign in pairs(plain) do
-  M.binary[sign] = function(a, b)
-    if M.is_angle(a) or M.is_angle(b) then return of_angles(sign, a, b) end
-    return of_integers(sign, a, b)
+for _, signs in ipairs { whole, shifts, { ["**"] = power } } do
+  for sign in pairs(signs) do
+    M.binary[sign] = function(a, b)
+      if M.is_list(a) or M.is_list(b) then fail("%s of an array", sign) end
+      if M.is_angle(a) or M.is_angle(b) then return of_angles(sign, a, b) end
+      return of_numbers(sign, a, b)
+    end
   end
 end
 
 local function like(a, value) return M.is_sized(a) and M.convert(value, a.base, a.width) or value end
 
 M.unary = {
-  ["-"] = function(a) return M.is_angle(a) and of_angles("-", 0, a) or like(a, -M.number(a)) end,
+  ["-"] = function(a)
+    if M.is_angle(a) then return of_angles("-", 0, a) end
+    return like(a, -(M.is_sized(a) and a.whole or M.number(a)))
+  end,
   ["+"] = function(a) return a end,
   ["!"] = function(a) return not M.truth(a) end,
   ["~"] = function(a)
@@ -255,6 +315,7 @@ M.functions = {
   abs = function(a) return math.abs(M.number(a)) end,
   popcount = function(a)
     local v, r = M.is_angle(a) and a.turns or M.integer(a), 0
+    if M.is_sized(a) then v = wrap(v, a.width) end
     while v ~= 0 do r, v = r + (v & 1), v >> 1 end
     return r
   end,

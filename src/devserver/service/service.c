@@ -136,6 +136,70 @@ void service_free(service *s) {
   free(s);
 }
 
+/* ---- left to a thread ---- */
+
+/* Of whoever leaves a service and of the thread that ends it; the last of the two frees it. */
+typedef struct leaving {
+  service *left;
+  pthread_mutex_t mu;
+  pthread_cond_t ended; /* mu: is_over has become true */
+  bool is_over;         /* mu: one of the two is done with it */
+} leaving;
+
+static leaving *leaving_new(service *s) {
+  leaving *l = calloc(1, sizeof *l);
+  if (!l) return NULL;
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&l->ended, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  pthread_mutex_init(&l->mu, NULL);
+  l->left = s;
+  return l;
+}
+
+static void leaving_free(leaving *l) {
+  pthread_cond_destroy(&l->ended);
+  pthread_mutex_destroy(&l->mu);
+  free(l);
+}
+
+/* With mu held. */
+static void leaving_done(leaving *l) {
+  bool is_last = l->is_over;
+  l->is_over = true;
+  pthread_cond_signal(&l->ended);
+  pthread_mutex_unlock(&l->mu);
+  if (is_last) leaving_free(l);
+}
+
+static void *end_left(void *ud) {
+  leaving *l = ud;
+  service_free(l->left);
+  pthread_mutex_lock(&l->mu);
+  leaving_done(l);
+  return NULL;
+}
+
+void service_leave(service *s, int64_t until_ns) {
+  if (!s || getpid() != s->pid) return;
+  pthread_t thread;
+  leaving *l = leaving_new(s);
+  if (!l || pthread_create(&thread, NULL, end_left, l) != 0) {
+    if (l) leaving_free(l);
+    service_free(s);
+    return;
+  }
+  pthread_detach(thread);
+  struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000)};
+  pthread_mutex_lock(&l->mu);
+  for (int status = 0; !l->is_over && status == 0;) status = pthread_cond_timedwait(&l->ended, &l->mu, &until);
+  leaving_done(l);
+}
+
+/* ---- figures ---- */
+
 const char *service_address(const service *s) {
   const char *tcp = listener_address(s->listener);
   return *tcp ? tcp : listener_unix_address(s->listener);

@@ -1,5 +1,6 @@
 -- What a row of a journal says, and what is written into one.
--- Invariant: a row that cannot be understood becomes an item with an error, and never raises.
+-- Invariant: a row that cannot be understood becomes an item with an error, and never raises. Rows out of order are
+-- noticed, so that who reads page after page comes to an end.
 -- SPDX-License-Identifier: Apache-2.0
 local errors = require "arvak.base.errors"
 local json = require "arvak.base.json"
@@ -74,6 +75,16 @@ local function decode_result(row, way)
     job_id = row.job_id, counts = counts, shots = shots, raw_counts = raw_counts,
     execution_time_ms = math.tointeger(tonumber(row.execution_time_ms)), metadata_json = row.metadata_json or "",
   }, way)
+end
+
+-- Why these are not the rows after a slot in ascending order, which only a damaged file gives: a message, or nil.
+function M.find_disorder(list, last)
+  for _, row in ipairs(list) do
+    if math.type(row.slot) ~= "integer" or row.slot <= last then
+      return string.format("it is damaged: row %s stands behind row %d", row.slot, last)
+    end
+    last = row.slot
+  end
 end
 
 -- A row as an item: index, id, state, circuit_hash, attempts, job_id, result or err, sent_at, ended_at; of a circuit

@@ -1,17 +1,20 @@
 -- Which slots of a shared batch this program draws, sends and waits for. Pure: what the database says is passed in.
 -- Invariant: slots are drawn in order, each once; a slot is ready to be sent only when the batch holds it for this
--- worker and all circuits up to the end of its claim have been compared with what other programs drew.
+-- worker, and the database has this program's hash for every claim up to the end of the slot's own.
 --
 --   a slot is        when                                       until
 --   unclaimed        no program has claimed it                  a claim reaches over it
 --   claimed          a claim is known, it was not drawn yet     it is drawn
---   held             drawn, own, its claim's end not reached    the claim's end was compared: ready
+--   held             drawn, own, and not all is compared yet    its claim and those before it are settled: ready
 --   ready            it may be given to the run                 take: it is the run's
 --   other            drawn, and another's or nobody's           its row has ended, or it is claimed here (ready)
---   stuck            own, and ended here before                 this program ends
+--   told             own, and told of here before               it is let go, and not claimed here again
 --   beyond           own, and this program has no such circuit  it is let go, or deleted with the batch's end
 --
 -- part (the worker was taken over) makes everything own another's.
+--
+-- A program that may not extend the batch has to end where the batch ends. One that may is a part of a longer batch, or
+-- makes it longer once everything up to the batch's end is settled.
 -- SPDX-License-Identifier: Apache-2.0
 local queue = require "arvak.base.queue"
 
@@ -23,22 +26,21 @@ local Claims = {}
 Claims.__index = Claims
 
 -- step(chain, hash): the hash of all circuits so far. options: own_total, how many circuits this program has, where it
--- knows; total, how many the batch has, where that is known; may_be_prefix, whether this program may have fewer;
--- follows, whether it is told of others' ends.
+-- knows; extends, whether this program may have fewer or more than the batch; follows, whether it is told of others'
+-- ends.
 function M.new(step, options)
   return setmetatable({
-    step = step, own_total = options.own_total, total = options.total, may_be_prefix = options.may_be_prefix,
-    follows = options.follows, position = 0, chain = "", hashes = {},
+    step = step, own_total = options.own_total, total = nil, extends = options.extends == true,
+    follows = options.follows, is_part = false, has_more = false, position = 0, chain = "", hashes = {},
     claims = queue.new(), known_first = 0, known_last = 0, goal = 0,
-    own = {}, own_count = 0, held = {}, ready = queue.new(), stuck = {}, beyond = {},
-    others = {}, other_count = 0, unread = queue.new(), pending = {}, pending_count = 0, to_write = {},
-    is_drained = false,
+    own = {}, own_count = 0, held = {}, ready = queue.new(), told = {}, beyond = {}, unwanted = {},
+    others = {}, other_count = 0, unread = queue.new(), unsettled = queue.new(), passed_to = 0, is_drained = false,
   }, Claims)
 end
 
 -- ---- what the database says
 
--- Claims, in the order of their slots: first_slot, last_slot, hash, is_mine.
+-- Claims, in the order of their slots: first_slot, last_slot, hash.
 function Claims:add_claims(rows)
   for _, row in ipairs(rows) do
     if row.first_slot > self.known_first then
@@ -62,13 +64,26 @@ end
 -- This worker has claimed a range. If it follows the last claim that is known, no other lies in between.
 function Claims:own_range(first, last)
   for slot = first, last do own_ahead(self, slot, true) end
-  if first == self.known_last + 1 then
-    self:add_claims { { first_slot = first, last_slot = last, is_mine = true } }
-  end
+  if first == self.known_last + 1 then self:add_claims { { first_slot = first, last_slot = last } } end
   self.is_drained = false
 end
 
 local function give(self, slot, entry, row) self.ready:push { slot = slot, entry = entry, row = row } end
+
+-- The slots up to this one may be sent: no claim before it waits to be compared.
+local function settled_to(self)
+  local claim = self.unsettled:peek()
+  return claim and claim.first_slot - 1 or self.passed_to
+end
+
+local function release_held(self)
+  if #self.held == 0 then return end
+  local last, held = settled_to(self), {}
+  for _, one in ipairs(self.held) do
+    if one.slot <= last then give(self, one.slot, one.entry, one.row) else held[#held + 1] = one end
+  end
+  self.held = held
+end
 
 local function drop_other(self, slot)
   local entry = self.others[slot]
@@ -81,10 +96,11 @@ end
 -- This worker has claimed a slot that was free: what its row says.
 function Claims:own_free(slot, row)
   if slot > self.position then return own_ahead(self, slot, row) end
-  local entry, claim = drop_other(self, slot), self.claims:peek()
+  local entry = drop_other(self, slot)
   if entry == nil then
-    self.stuck[slot] = true
-  elseif claim and slot >= claim.first_slot then
+    self.told[slot] = true
+    self.unwanted[#self.unwanted + 1] = { slot = slot, row = row }
+  elseif slot > settled_to(self) then
     self.held[#self.held + 1] = { slot = slot, entry = entry, row = row }
   else
     give(self, slot, entry, row)
@@ -116,22 +132,97 @@ end
 -- Another's slot has ended: its entry, or nil when that was known.
 function Claims:note_end(slot) return drop_other(self, slot) end
 
+-- ---- the two ends
+
 -- Whether this program's end fits the batch: true, or nil.
 local function check_end(self)
-  if not self.total or not self.own_total or self.own_total == self.total then return true end
-  if self.own_total < self.total and self.may_be_prefix then return true end
-  self.mismatch = { own_total = self.own_total, total = self.total }
+  local own, total = self.own_total, self.total
+  if not total or not own or own == total then return true end
+  if self.extends then
+    self.is_part = own < total
+    return true
+  end
+  self.mismatch = { own_total = own, total = total }
   return nil
 end
+
+-- The end of a claim: true, or nil when it is another's batch.
+local function pass(self, claim)
+  self.claims:pop()
+  if claim.hash and claim.hash ~= self.chain then
+    self.mismatch = { first = claim.first_slot, last = claim.last_slot, hashes = self.hashes }
+    return nil
+  end
+  if not claim.hash then
+    self.unsettled:push { first_slot = claim.first_slot, last_slot = self.position, chain = self.chain,
+      hashes = self.hashes }
+  end
+  self.hashes, self.passed_to = {}, self.position
+  release_held(self)
+  return true
+end
+
+-- This program has no more circuits. A claim that reaches beyond ends here with the batch; as a part of the batch this
+-- program cannot compare it.
+local function end_here(self)
+  local claim = self.claims:peek()
+  if self.total == self.own_total then
+    if claim and self.position >= claim.first_slot then return pass(self, claim) end
+  elseif self.extends then
+    self.passed_to = self.position
+    release_held(self)
+  end
+  return true
+end
+
+local function is_at_end(self) return self.own_total ~= nil and self.position >= self.own_total end
 
 -- How many circuits the batch has: true, or nil when this program has another number.
 function Claims:set_total(total)
   self.total = total
-  if not self.own_total and self.position > total then
-    self.mismatch = { own_total = self.position, is_at_least = true, total = total }
+  if self.position > total then
+    self.mismatch = { own_total = self.position, is_at_least = not is_at_end(self), total = total }
+    return nil
   end
-  return self.mismatch == nil and check_end(self) or nil
+  if not check_end(self) then return nil end
+  return not is_at_end(self) or end_here(self)
 end
+
+-- What this program has to tell the batch of its end, or nil: "end", that it is here; "last", the same, unless the
+-- batch goes on; "more", that there is more than the batch has. A program that may be a part of the batch says its end
+-- last, since others may have more.
+function Claims:question()
+  if self.mismatch then return nil end
+  if self.total then
+    local has_more = self.has_more or (self.own_total and self.own_total > self.total)
+    return has_more and self.extends and self.position == self.total and self.unsettled:is_empty() and "more" or nil
+  end
+  if not is_at_end(self) or self.is_part then return nil end
+  if not self.extends then return "end" end
+  local is_last = self:waiting() == 0 and (self.other_count == 0 or not self.follows)
+  return is_last and "last" or nil
+end
+
+-- Whether it is to be looked whether the iterator has more than the batch.
+function Claims:is_at_total()
+  return self.extends and self.total == self.position and not self.own_total and not self.has_more
+    and (self.follows or self.is_drained)
+end
+
+-- The iterator has more.
+function Claims:note_more() self.has_more = true end
+
+-- The batch goes on beyond its former end, which is where this program is. total: its new end, or nil.
+function Claims:grow(total)
+  if total == self.total then return end
+  self.claims = queue.new()   -- what was claimed beyond that end was cut
+  self.known_first, self.known_last = self.total, self.total
+  self.total, self.has_more, self.is_drained = total, false, false
+  check_end(self)
+end
+
+-- The batch has not ended with this program.
+function Claims:note_part() self.is_part = true end
 
 -- ---- drawing
 
@@ -148,44 +239,13 @@ function Claims:room()
     end
   end
   if self.total and self.position >= self.total then   -- does the iterator end here, too?
-    return (self.follows or self.own_count > 0) and 1 or 0
+    return not self.extends and (self.follows or self.own_count > 0) and 1 or 0
   end
-  return math.min(last - self.position, M.PAGE)
+  return math.min(last - self.position, M.PAGE, (self.total or math.huge) - self.position)
 end
 
 -- Whether more claims have to be read before more is drawn.
 function Claims:needs_claims() return self.known_last < self.goal end
-
-local function release_held(self)
-  for _, one in ipairs(self.held) do give(self, one.slot, one.entry, one.row) end
-  self.held = {}
-end
-
--- The end of a claim: true, or nil when it is another's batch.
-local function pass(self, claim)
-  self.claims:pop()
-  if claim.hash and claim.hash ~= self.chain then
-    self.mismatch = { first = claim.first_slot, last = claim.last_slot, hashes = self.hashes }
-    return nil
-  elseif not claim.hash and claim.is_mine then
-    self.to_write[claim.first_slot] = self.chain
-  elseif not claim.hash then
-    self.pending[claim.first_slot] = self.chain
-    self.pending_count = self.pending_count + 1
-  end
-  self.hashes = {}
-  release_held(self)
-  return true
-end
-
--- This program has no more circuits: the end of a claim that reaches beyond is here, unless it is that of others.
-local function end_here(self)
-  local claim = self.claims:peek()
-  local is_prefix = self.total and self.own_total < self.total
-  if claim and self.position >= claim.first_slot and not is_prefix then return pass(self, claim) end
-  release_held(self)
-  return true
-end
 
 -- The next circuit was drawn: true, or nil when the batch is another's (mismatch says where).
 function Claims:draw(entry, hash)
@@ -219,45 +279,43 @@ function Claims:end_source()
   return check_end(self) and end_here(self)
 end
 
--- What this worker has claimed beyond its program's end, where the batch goes on: slots and rows, for others.
-function Claims:take_beyond()
-  if #self.beyond == 0 or not self.total then return {} end
-  local list = self.beyond
+-- What this worker has claimed and does not go on with, for others: slots and rows. What it has beyond its program's
+-- end waits until the batch's end is known, with which it may be deleted.
+function Claims:take_unwanted()
+  local list = self.unwanted
+  if #list > 0 then self.unwanted = {} end
+  if #self.beyond == 0 or not (self.total or self.is_part) then return list end
+  if self.total ~= self.own_total then table.move(self.beyond, 1, #self.beyond, #list + 1, list) end
   self.beyond = {}
-  return self.total > self.own_total and list or {}   -- what is beyond the batch's end is deleted
+  return list
 end
 
 -- ---- the chain of hashes
 
--- Claims that had no hash, looked at again. Gives those that are left without one, for ever: first_slot and hash.
-function Claims:compare_pending(rows)
-  local left = {}
-  for _, row in ipairs(rows) do
-    local chain = self.pending[row.first_slot]
-    if chain and row.hash and row.hash ~= chain then
-      self.mismatch = self.mismatch or { first = row.first_slot, last = row.last_slot, hashes = {} }
-    elseif chain and not row.hash and row.is_left then
-      left[#left + 1] = { first_slot = row.first_slot, hash = chain }
-    end
-    if chain and row.hash then
-      self.pending[row.first_slot], self.pending_count = nil, self.pending_count - 1
-    end
-  end
-  return left
+-- The first claims that were passed and had no hash, count at most: first_slot, last_slot, and the chain that this
+-- program would write. Whoever comes first writes it, one after the other: a claim is written only when those before it
+-- have this program's hash.
+function Claims:list_unsettled(count)
+  local unsettled = self.unsettled
+  return table.move(unsettled, unsettled.first, math.min(unsettled.last, unsettled.first + count - 1), 1, {})
 end
 
--- Own hashes to be written, and that they were: none while nobody knows whether the batch ends where this program does.
-function Claims:unwritten_hashes()
-  local firsts, hashes = {}, {}
-  if self.own_total and not self.total then return firsts, hashes end
-  for first, hash in pairs(self.to_write) do
-    firsts[#firsts + 1], hashes[#hashes + 1] = first, hash
+-- What these claims have now: first_slot, hash. True, or nil when it is another's batch.
+function Claims:settle(rows)
+  local found = {}
+  for _, row in ipairs(rows) do found[row.first_slot] = row.hash end
+  while true do
+    local claim = self.unsettled:peek()
+    local hash = claim and found[claim.first_slot]
+    if not hash then break end
+    if hash ~= claim.chain then
+      self.mismatch = { first = claim.first_slot, last = claim.last_slot, hashes = claim.hashes }
+      return nil
+    end
+    self.unsettled:pop()
   end
-  return firsts, hashes
-end
-
-function Claims:note_hashes(firsts)
-  for _, first in ipairs(firsts) do self.to_write[first] = nil end
+  release_held(self)
+  return true
 end
 
 -- ---- taking
@@ -268,13 +326,22 @@ function Claims:take()
   if one then return one.slot, one.entry, one.row end
 end
 
+-- Slots that were let go since they had been told of here.
+function Claims:list_told()
+  local list = {}
+  for slot in pairs(self.told) do list[#list + 1] = slot end
+  return list
+end
+
 -- Own slots that the run has not taken.
 function Claims:waiting() return self.own_count + #self.held + self.ready:count() end
 
 -- Whether a slot is own, and the run has not taken it.
 function Claims:is_own(slot)
-  if self.own[slot] or self.stuck[slot] then return true end
-  for _, one in ipairs(self.beyond) do if one.slot == slot then return true end end
+  if self.own[slot] then return true end
+  for _, list in ipairs { self.beyond, self.unwanted } do
+    for _, one in ipairs(list) do if one.slot == slot then return true end end
+  end
   for _, one in ipairs(self.held) do if one.slot == slot then return true end end
   for i = self.ready.first, self.ready.last do if self.ready[i].slot == slot then return true end end
   return false
@@ -294,19 +361,15 @@ function Claims:part()
     if not one then break end
     self:give_back(one.slot, one.entry)
   end
-  self.own, self.own_count, self.held, self.stuck, self.beyond, self.is_drained = {}, 0, {}, {}, {}, false
-  for i = self.claims.first, self.claims.last do self.claims[i].is_mine = false end
-  for first, chain in pairs(self.to_write) do
-    self.pending[first], self.pending_count = chain, self.pending_count + 1
-  end
-  self.to_write = {}
+  self.own, self.own_count, self.held, self.beyond, self.unwanted, self.is_drained = {}, 0, {}, {}, {}, false
 end
 
 -- Whether nothing is left of the batch for this program, once its own inputs have ended.
 function Claims:is_over()
   if self:waiting() > 0 then return false end
-  if not self.follows then return self.is_drained end
-  return self.own_total ~= nil and self.position >= self.own_total and self.other_count == 0
+  local is_end_known = is_at_end(self) and (self.total ~= nil or self.is_part)
+  if not self.follows then return self.is_drained and (is_end_known or not (self.extends or is_at_end(self))) end
+  return is_end_known and self.other_count == 0
 end
 
 return M

@@ -72,10 +72,11 @@ local function find_obstacle(row, claims, options)
     return string.format('its on_unknown is "%s", which is the same for all its programs', row.on_unknown)
   end
   local own, total = claims.own_total, row.total
-  if own and row.last_begun and row.last_begun > own and not total then
-    return string.format("it has at least %d circuits, these are %d", row.last_begun, own)
+  if not own or options.extend or own == total then return nil end
+  if not total then
+    return row.last_begun and row.last_begun > own
+      and string.format("it has at least %d circuits, these are %d", row.last_begun, own) or nil
   end
-  if not own or not total or own == total or options.extend then return nil end
   if own < total then
     return string.format("it has %d circuits, these are %d; extend = true takes part in the first of them", total, own)
   end
@@ -99,26 +100,11 @@ local function find_batch(link, claims, options)
   return true
 end
 
--- The statements before the worker's row. Each stands for itself, so that nobody who stops here holds the batch's row.
-local function statements_before(batch, claims, options)
-  local list = {}
-  if claims.own_total then
-    list[1] = { sql.set_total, batch, claims.own_total, options.extend }
-    for _, statement in ipairs { sql.cut_items, sql.cut_claims, sql.shorten_claims } do
-      list[#list + 1] = { statement, batch }
-    end
-  elseif options.extend then
-    list[1] = { sql.open_total, batch }
-  end
-  list[#list + 1] = { sql.reopen, batch }
-  return list
-end
-
 local function join(link, claims, options)
   local ok, problem = look(link)
   if ok then ok, problem = find_batch(link, claims, options) end
   if not ok then return nil, problem end
-  ok, problem = link:ask("raw", link:join_statements(statements_before(link.batch, claims, options)))
+  ok, problem = link:ask("raw", link:join_statements { { sql.reopen, link.batch } })
   if not ok then return nil, problem end
   link:note_joined(ok)
   return true

@@ -17,13 +17,14 @@ local CONNECT_TIMEOUT = 10.0
 local SHORTEST, LONGEST = 2.0, 30.0   -- seconds that a statement may take: a lease, within these
 local BEATS = 4                       -- in a lease
 local QUIET_LEASES, QUIET = 10, 300.0 -- without a turn of the loop for so long, a worker is taken for dead
+local CHANGED = "22012"               -- a division by zero: a statement did not find the rows that are this worker's
 local RETRY = 0.2                     -- seconds until a write that was rolled back is tried again
 
 local Link = {}
 Link.__index = Link
 
 -- spec: name (of dsn), batch_name, lease, reconnect, worker_name, wake; on: parted(), joined(state), held(rows),
--- lost(err).
+-- lost(err), changed().
 function M.new(spec)
   local self = setmetatable({ inbox = queue.new(), generation = 0, pending = nil, not_before = 0, is_asking = false },
     Link)
@@ -212,7 +213,7 @@ end
 
 local function is_fenced(write, outcome)
   if outcome.ok then return write.is_claim and #outcome[1] == 0 end
-  return outcome.code == "22012" and outcome.statement == 1
+  return outcome.code == CHANGED and outcome.statement == 1
 end
 
 -- Only these end well when they are tried again.
@@ -233,6 +234,9 @@ local function on_written(self, write, outcome)
     lose(self, outcome)
   elseif outcome.what == "timeout" or outcome.what == "busy" or passing[outcome.code] then
     self.not_before, self.last_problem = core.now() + RETRY, outcome
+  elseif outcome.code == CHANGED then
+    self.not_before = core.now() + RETRY
+    self.on.changed()
   else
     self.on.lost(self:failure("cannot be written", outcome))
   end

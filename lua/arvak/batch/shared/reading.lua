@@ -9,6 +9,7 @@ local sql = require "arvak.batch.shared.sql"
 local M = {}
 
 local SOON, LATE = 0.1, 0.5   -- seconds between two looks: when something has come, and at most
+local SETTLED = 16            -- claims that are compared together
 local PAGE = 256              -- rows of a look
 local AHEAD = 1 / 2           -- of max_workers: slots that are claimed before there are places
 local CLAIM = 1               -- of max_workers: slots of one claim
@@ -51,13 +52,6 @@ function Reading:note_state(row)
   self.look_at = 0
 end
 
-local function add_claims(self, list)
-  local worker = self.link.member.worker
-  for _, row in ipairs(list) do row.is_mine = row.worker == worker end
-  self.claims:add_claims(list)
-  return #list
-end
-
 -- The slots whose ends are looked for next, and whether there are more.
 local function next_slots(self)
   local slots = self.claims:take_unread(PAGE)
@@ -91,13 +85,9 @@ local function on_look(self, outcome, has_more)
   local now, places = core.now(), self.places
   self:note_state(outcome[1][1])
   note_workers(self, outcome[2], now)
-  local found = add_claims(self, outcome[3])
+  local found = #outcome[3]
+  self.claims:add_claims(outcome[3])
   if found == PAGE then has_more = true end
-  if places.pending then
-    for _, left in ipairs(self.claims:compare_pending(outcome[places.pending])) do
-      ask(self, "fill", "raw", { { sql.fill_hash, self.link.batch, left.first_slot, left.hash } }, function() end)
-    end
-  end
   for _, row in ipairs(places.ends and outcome[places.ends] or {}) do
     self.shared:note_other(row)
     found = found + 1
@@ -111,14 +101,6 @@ local function look(self)
   local batch, places = self.link.batch, {}
   local list = { { sql.read_state, batch }, { sql.read_workers, batch },
     { sql.read_claims, batch, self.claims.known_first, PAGE } }
-  if self.claims.pending_count > 0 then
-    local firsts = {}
-    for first in pairs(self.claims.pending) do
-      if #firsts < PAGE then firsts[#firsts + 1] = first end
-    end
-    list[#list + 1] = { sql.read_pending, batch, firsts }
-    places.pending = #list
-  end
   local slots, has_more = next_slots(self)
   if #slots > 0 then
     list[#list + 1] = { sql.read_ends, batch, slots }
@@ -134,7 +116,7 @@ local function bury(self, now)
   local batch, worker, stood = self.link.batch, self.link.member.worker, self.link.member:stood_for(now)
   self.bury_at, self.sweep_at = now + math.max(0.2, self.link.lease / 4), now + self.link.lease
   if self.is_held then
-    ask(self, "end", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function() end)
+    ask(self, "kill", "raw", { { sql.end_sessions, batch, worker, stood + 0.0 } }, function() end)
   end
   ask(self, "bury", "write", { { sql.declare_dead, batch, worker, stood + 0.0 }, { sql.free_items, batch } },
     function(outcome)
@@ -144,18 +126,48 @@ local function bury(self, now)
     end)
 end
 
--- ---- the end of an iterator
+-- ---- the two ends
 
-local function end_iterator(self)
-  local batch = self.link.batch
-  ask(self, "total", "raw", { { sql.end_iterator, batch, self.claims.own_total }, { sql.cut_items, batch },
-    { sql.cut_claims, batch }, { sql.shorten_claims, batch }, { sql.read_state, batch } }, function(outcome)
-    self.has_cut = true
-    local row, claims = outcome[5][1], self.claims
-    self:note_state(row)
-    if not row.total then
-      claims.mismatch = { own_total = claims.own_total, total = claims.own_total + 1, has_more = true }
-    end
+-- What the batch says to the end of this program.
+local function on_end(self, question, row)
+  local claims = self.claims
+  if question == "more" then
+    claims:grow(row.total)
+  elseif not row.total and question == "last" then
+    claims:note_part()
+  elseif not row.total then
+    claims.mismatch = { own_total = claims.own_total, total = claims.own_total + 1, has_more = true }
+  end
+  self:note_state(row)
+  self.run:wake()
+end
+
+local function tell_end(self, question)
+  local batch, claims = self.link.batch, self.claims
+  local list = { { sql.cut_items, batch }, { sql.cut_claims, batch }, { sql.shorten_claims, batch },
+    { sql.read_state, batch } }
+  if question == "more" then
+    table.insert(list, 4, { sql.extend, batch, claims.total, claims.own_total, n = 4 })
+  elseif question == "last" then
+    table.insert(list, 1, { sql.end_part, batch, claims.own_total, self.link.member.worker })
+  else
+    table.insert(list, 1, { sql.end_batch, batch, claims.own_total })
+  end
+  ask(self, "end", "raw", list, function(outcome) on_end(self, question, outcome[5][1]) end)
+end
+
+-- Claims that this program has passed before anybody: nothing of them, or of what follows, is sent before they have its
+-- hash.
+local function settle(self)
+  local batch, list, firsts, before = self.link.batch, {}, {}, {}
+  for i, claim in ipairs(self.claims:list_unsettled(SETTLED)) do
+    list[i] = { sql.settle, batch, claim.first_slot, claim.last_slot, claim.chain, before.first_slot, before.chain,
+      n = 7 }
+    firsts[i], before = claim.first_slot, claim
+  end
+  list[#list + 1] = { sql.read_settled, batch, firsts }
+  ask(self, "settle", "raw", list, function(outcome)
+    self.claims:settle(outcome[#list])
     self.run:wake()
   end)
 end
@@ -163,7 +175,7 @@ end
 -- Own slots lie beyond the claims that are known.
 local function read_way(self)
   ask(self, "way", "read", { { sql.read_claims, self.link.batch, self.claims.known_first, PAGE } }, function(outcome)
-    add_claims(self, outcome[1])
+    self.claims:add_claims(outcome[1])
     self.run:wake()
   end)
 end
@@ -171,8 +183,9 @@ end
 -- Asks what is due.
 function Reading:turn(now)
   if not self.link:is_up() then return end
-  local is_at_end = self.claims.own_total and not self.source.own_total and not self.has_cut
-  if is_at_end and not is_busy(self, "total") then end_iterator(self) end
+  local question = self.claims:question()
+  if question and not is_busy(self, "end") then tell_end(self, question) end
+  if not self.claims.unsettled:is_empty() and not is_busy(self, "settle") then settle(self) end
   if self.claims:needs_claims() and not is_busy(self, "way") then read_way(self) end
   if now >= self.look_at and not is_busy(self, "look") then look(self) end
   local is_due = self.expired and now >= self.bury_at or now >= self.sweep_at   -- items that were locked before
@@ -235,8 +248,12 @@ function Reading:claim()
   local is_free = self.free > 0
   local size = is_free and short or size_of_claim(self, short)
   link:write("claim", true, function(transaction, seq)
-    transaction:add(is_free and sql.claim_free or sql.claim_range, member.worker, member.epoch, member.session, seq,
-      size, claims.own_total)
+    if is_free then
+      transaction:add(sql.claim_free, member.worker, member.epoch, member.session, seq, size, claims.own_total,
+        claims:list_told())
+    else
+      transaction:add(sql.claim_range, member.worker, member.epoch, member.session, seq, size, claims.own_total)
+    end
   end, function(fate, outcome) on_claim(self, is_free, fate, outcome) end)
 end
 
@@ -250,6 +267,20 @@ end
 local function count_of(mismatch)
   return string.format("it has %s%d circuits, these are %s%d", mismatch.has_more and "at least " or "", mismatch.total,
     mismatch.is_at_least and "at least " or "", mismatch.own_total)
+end
+
+-- A write did not find the rows that are this worker's: they were cut with the end of the batch, or somebody else has
+-- changed them.
+function Reading:find_change()
+  if is_busy(self, "change") or self.claims.mismatch then return end
+  ask(self, "change", "raw", { { sql.read_state, self.link.batch } }, function(outcome)
+    local row = outcome[1][1]
+    if row then self:note_state(row) end
+    self.run:wake()
+    if self.claims.mismatch or self.run.stopped_by then return end
+    self.shared:fail(self.link:failure("cannot be written", "rows that are this program's were changed or removed by "
+      .. "somebody else"))
+  end)
 end
 
 -- Finds the row that differs, where there is one, and stops the batch.

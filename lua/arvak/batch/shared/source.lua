@@ -23,7 +23,7 @@ function M.new(inner, backend_id, options)
     slot_hashes = {}, raised = false, is_over = false, is_stopped = false, taken = 0, drawn = 0,
     own_total = inner.total or nil, total = false,
   }, Source)
-  self.claims = claims.new(step, { own_total = self.own_total, may_be_prefix = options.extend == true,
+  self.claims = claims.new(step, { own_total = self.own_total, extends = options.extend == true,
     follows = self.follows })
   self.total = self.follows and self.own_total or false
   inner.wake = function()
@@ -38,12 +38,23 @@ local function hash_of(self, index, entry)
   return input and identities.hash(input) or UNREADABLE
 end
 
+local function note_source_end(self)
+  if not self.claims.own_total and self.inner:is_exhausted() and self.inner.total then self.claims:end_source() end
+end
+
+-- The batch ends here: does the iterator?
+local function look_beyond(self)
+  self.inner:want(1)
+  if self.inner:has_next() then return self.claims:note_more() end
+  note_source_end(self)
+end
+
 -- Draws as far as claims reach. The mismatch of the claims says when these are not the circuits of the batch.
 function Source:pull()
   if self.is_stopped then return end
   local all = self.claims
   local room = all:room()
-  if room == 0 then return end
+  if room == 0 then return all:is_at_total() and look_beyond(self) end
   self.inner:want(room)
   while room > 0 do
     local index, entry = self.inner:take()
@@ -53,7 +64,7 @@ function Source:pull()
     if not all:draw(entry, hash) then return end
     room = room - 1
   end
-  if room > 0 and not all.own_total and self.inner:is_exhausted() and self.inner.total then all:end_source() end
+  if room > 0 then note_source_end(self) end
   if self.follows then self.drawn, self.total = all.position, all.total or all.own_total or false end
 end
 

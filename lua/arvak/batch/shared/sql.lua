@@ -65,22 +65,9 @@ M.read_format = "SELECT format FROM arvak_batch ORDER BY name = $1 DESC, format 
 M.insert_batch = [[INSERT INTO arvak_batch (name, format, backend_id, on_unknown, total) VALUES ($1, $2, $3, $4, $5)
   ON CONFLICT (name) DO NOTHING]]
 M.read_batch = [[SELECT batch, backend_id, on_unknown, total, next_slot,
-  (SELECT i.slot FROM arvak_item i WHERE i.batch = arvak_batch.batch AND i.state <> 'claimed'
-    ORDER BY i.slot DESC LIMIT 1) AS last_begun,
+  (SELECT i.slot FROM arvak_item i WHERE i.batch = arvak_batch.batch
+    AND (i.state <> 'claimed' OR i.circuit_hash IS NOT NULL) ORDER BY i.slot DESC LIMIT 1) AS last_begun,
   EXTRACT(EPOCH FROM created_at)::bigint AS created_at FROM arvak_batch WHERE name = $1]]
-
--- What was begun beyond an end shows that the batch goes on there: whoever ends before it is of another batch.
-local nothing_beyond = [[NOT EXISTS (SELECT 1 FROM arvak_item i
-  WHERE i.batch = $1 AND i.slot > $2::bigint AND i.state <> 'claimed')]]
-
--- batch, the program's total, whether it may extend: a list says how many circuits there are, where nobody has yet, or
--- where it may extend.
-M.set_total = [[UPDATE arvak_batch SET total = $2::bigint, next_slot = LEAST(next_slot, COALESCE(total, next_slot) + 1)
-  WHERE batch = $1 AND (total IS NULL OR ($3::boolean AND total < $2::bigint)) AND ]] .. nothing_beyond
-
--- batch: an iterator that may extend has more circuits than the batch had, nobody knows how many.
-M.open_total = [[UPDATE arvak_batch SET next_slot = LEAST(next_slot, total + 1), total = NULL
-  WHERE batch = $1 AND total IS NOT NULL]]
 
 -- batch, name, lease
 M.insert_worker = [[INSERT INTO arvak_worker (batch, name, lease) VALUES ($1, $2, $3) RETURNING worker]]
@@ -133,10 +120,12 @@ M.claim_range = me .. [[b AS (SELECT b.batch, b.next_slot, b.total,
   SELECT b.total, CASE WHEN b.last_slot >= b.next_slot THEN b.next_slot END AS first_slot,
     CASE WHEN b.last_slot >= b.next_slot THEN b.last_slot END AS last_slot FROM b]]
 
--- Free items. worker, epoch, session, seq, how many, the last slot of this program (or NULL)
+-- Free items. worker, epoch, session, seq, how many, the last slot of this program (or NULL), slots that it does not
+-- take
 -- A first row with slot NULL says that the worker holds.
 M.claim_free = me .. [[free AS (SELECT i.batch, i.slot FROM arvak_item i WHERE i.batch = (SELECT batch FROM me)
       AND i.owner = 0 AND ($6::bigint IS NULL OR i.slot <= $6::bigint)
+      AND i.slot <> ALL ($7::bigint[])
     ORDER BY i.slot LIMIT $5::bigint FOR UPDATE OF i SKIP LOCKED),
   taken AS (UPDATE arvak_item SET owner = me.worker, epoch = me.epoch FROM free, me
     WHERE arvak_item.batch = free.batch AND arvak_item.slot = free.slot RETURNING arvak_item.*)
@@ -149,38 +138,52 @@ M.claim_free = me .. [[free AS (SELECT i.batch, i.slot FROM arvak_item i WHERE i
 M.read_claims = [[SELECT c.first_slot, c.last_slot, c.worker, c.hash FROM arvak_claim c
   WHERE c.batch = $1 AND c.first_slot > $2 ORDER BY c.first_slot LIMIT $3]]
 
--- Claims that had no hash yet: batch, their first slots
-M.read_pending = [[SELECT c.first_slot, c.last_slot, c.hash,
-    NOT EXISTS (SELECT 1 FROM arvak_worker w WHERE w.worker = c.worker AND w.state IN ('alive', 'leaving')) AS is_left
-  FROM arvak_claim c WHERE c.batch = $1 AND c.first_slot = ANY ($2::bigint[])]]
-
--- A claim that a dead worker has left without a hash: batch, first slot, hash
-M.fill_hash = "UPDATE arvak_claim SET hash = $3 WHERE batch = $1 AND first_slot = $2 AND hash IS NULL"
+-- A claim that this program has passed and that had no hash gets its own, if there is still none, and if the one
+-- before has its hash: so all hashes of a batch are of the same circuits. Outside a turn, so that no transaction that
+-- waits for its client holds a claim's row. batch, first slot, last one, hash; of the claim before, which may have been
+-- without, first slot and hash (or NULL)
+M.settle = [[UPDATE arvak_claim c SET hash = $4 FROM arvak_batch b
+  WHERE c.batch = $1 AND c.first_slot = $2 AND c.hash IS NULL AND b.batch = $1 AND LEAST(c.last_slot, b.total) = $3
+    AND ($5::bigint IS NULL OR EXISTS (SELECT 1 FROM arvak_claim p
+      WHERE p.batch = $1 AND p.first_slot = $5::bigint AND p.hash = $6))]]
+M.read_settled = "SELECT first_slot, hash FROM arvak_claim WHERE batch = $1 AND first_slot = ANY ($2::bigint[])"
 
 -- The circuits' hashes of a range that differs: batch, first, last
 M.read_hashes = [[SELECT slot, circuit_hash FROM arvak_item WHERE batch = $1 AND slot BETWEEN $2 AND $3
   AND circuit_hash IS NOT NULL ORDER BY slot]]
 
--- An iterator has ended: batch, its total. Then, each by itself, what was claimed beyond; all can be repeated.
-M.end_iterator = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL AND " .. nothing_beyond
+-- What was begun or compared beyond an end shows that the batch goes on there: whoever ends before it is of another
+-- batch, or a part of this one.
+local nothing_beyond = [[NOT EXISTS (SELECT 1 FROM arvak_item i WHERE i.batch = $1 AND i.slot > $2::bigint
+    AND (i.state <> 'claimed' OR i.circuit_hash IS NOT NULL))
+  AND NOT EXISTS (SELECT 1 FROM arvak_claim c
+    WHERE c.batch = $1 AND c.last_slot > $2::bigint AND c.hash IS NOT NULL)]]
+
+-- A program has no more circuits: batch, its total.
+M.end_batch = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL AND " .. nothing_beyond
+
+-- The same of one that may be a part of the batch: not where another has claimed more. batch, its total, worker
+M.end_part = M.end_batch .. [[ AND NOT EXISTS (SELECT 1 FROM arvak_item i
+  WHERE i.batch = $1 AND i.slot > $2::bigint AND i.owner > 0 AND i.owner <> $3)]]
+
+-- A program that may extend the batch has more circuits: batch, the total that it has seen, the new one (or NULL)
+M.extend = [[UPDATE arvak_batch SET total = $3::bigint, next_slot = LEAST(next_slot, $2::bigint + 1)
+  WHERE batch = $1 AND total = $2::bigint]]
+
+-- What was claimed beyond the batch's end, each by itself; all can be repeated. batch
 M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total
-  AND i.state = 'claimed']]
+  AND i.state = 'claimed' AND i.circuit_hash IS NULL]]
 M.cut_claims = [[DELETE FROM arvak_claim c USING arvak_batch b WHERE b.batch = $1 AND c.batch = $1
   AND c.first_slot > b.total]]
-M.shorten_claims = [[UPDATE arvak_claim c SET last_slot = b.total FROM arvak_batch b WHERE b.batch = $1 AND c.batch = $1
+M.shorten_claims = [[UPDATE arvak_claim c SET last_slot = b.total, hash = NULL FROM arvak_batch b
+  WHERE b.batch = $1 AND c.batch = $1
   AND c.last_slot > b.total]]
-M.read_total = "SELECT total, next_slot FROM arvak_batch WHERE batch = $1"
 
 -- ---- what a turn writes, after the fence: each changes as many rows as it was given, or the transaction fails
 
 local function counted(update)
   return string.format("WITH v AS (%s RETURNING 1) SELECT 1 / (COUNT(*) = $1)::int AS held FROM v", update)
 end
-
--- how many, batch, worker, first slots, hashes
-M.write_hashes = counted [[UPDATE arvak_claim c SET hash = v.hash
-  FROM unnest($4::bigint[], $5::text[]) AS v(slot, hash)
-  WHERE c.batch = $2 AND c.worker = $3 AND c.first_slot = v.slot]]
 
 local held = "i.batch = $2 AND i.slot = v.slot AND i.owner = $3 AND i.epoch = $4"
 

@@ -132,6 +132,14 @@ local function angles_of(env, gate, node)
   return angles
 end
 
+-- Calls visit with each argument of an application that its gate uses.
+function M.visit_arguments(env, node, visit)
+  local free = unused[M.find(env, node[2])]
+  for i, argument in ipairs(node[3]) do
+    if not (free and free[i]) then visit(argument) end
+  end
+end
+
 -- ---- modifiers
 
 local function control_count(env, modifier)
@@ -147,6 +155,7 @@ local function exponent(env, modifier)
   env.divides_exactly = true
   local value, kind = evaluate.evaluate(env, modifier[2])
   env.divides_exactly = false
+  values.check_size(value, kind, modifier.at)
   if kind.kind ~= "int" and kind.kind ~= "uint" then value = values.real(value, kind, modifier.at) end
   if type(value) == "table" then values.need(modifier.at, value, "the exponent") end
   return math.tointeger(value) or value

@@ -153,6 +153,7 @@ local function array_literal(env, set, target, node, dimension, list)
       if member[1] ~= "set" then fault.raise(member.at, "expected the values of a dimension in braces") end
       array_literal(env, member, target, node, dimension + 1, list)
     else
+      evaluate.check_literal(member, target.base)
       local value, kind = evaluate.evaluate(env, member)
       list[#list + 1] = values.convert(value, kind, target.base, member.at)
     end
@@ -168,6 +169,7 @@ function M.value(env, node, target, statement)
     end
     return array_literal(env, node, target, statement, 1, {})
   end
+  evaluate.check_literal(node, target)
   local value, kind
   if node[1] == "measure" then
     value, kind = measured(env, node, statement)
@@ -212,7 +214,8 @@ local function check_input(kind, value, at, name)
   local whole = math.tointeger(value)
   if not whole then fault.raise(at, "the input %s: got %s, expected an integer", name, value) end
   local fits = kind.kind == "bits" and whole >> math.min(kind.n, 63) == 0 or kind.kind == "bit" and whole >> 1 == 0
-    or (kind.kind == "int" or kind.kind == "uint") and values.wrap(whole, kind, at) == whole
+    or kind.kind == "int" and values.wrap(whole, kind, at) == whole
+    or kind.kind == "uint" and whole >= 0 and values.wrap(whole, kind, at) == whole
   if not fits then fault.raise(at, "the input %s: %d is out of range for %s", name, whole, kind.name) end
   return values.convert(whole, values.INT, kind, at)
 end
@@ -357,7 +360,8 @@ local function assign_integer_bits(env, node, binding)
   for i, place in ipairs(places) do bits[place] = is_single and value or value[i - 1] end
   local whole = values.bits_to_integer(bits, node.at)
   if kind.kind == "angle" and type(whole) == "table" then values.refuse_measured(node.at) end
-  env:set(binding, nil, keep(env, values.wrap(whole, kind, node.at), kind, binding.name, node))
+  whole = values.as(whole, values.type("uint", width), kind, node.at)
+  env:set(binding, nil, keep(env, whole, kind, binding.name, node))
 end
 
 local function root_of(env, target)

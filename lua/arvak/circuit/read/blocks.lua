@@ -1,6 +1,6 @@
 -- Blocks that are carried out once, statement by statement while they are read: bodies of gates, boxes, branches of
 -- conditions. A program in one big block takes no more memory than one without.
--- Invariant: what is not carried out is read nevertheless, so that its mistakes as a text are found.
+-- Invariant: what is not carried out is read and rehearsed nevertheless, so that its mistakes are found.
 -- SPDX-License-Identifier: Apache-2.0
 local applications = require "arvak.circuit.read.applications"
 local evaluate = require "arvak.circuit.read.evaluate"
@@ -13,11 +13,12 @@ local M = {}
 local run_rest
 
 -- Reads what is left of a block without carrying it out.
-local function skip_rest(words)
+local function skip_rest(env, words)
+  local check = env.rehearse.start(env, true)
   while not words:is("}") do
     if words.kind == "end" then words:expected("} at the end of the block") end
     words:begin()
-    statements.statement(words)
+    check(statements.statement(words))
   end
 end
 
@@ -28,7 +29,7 @@ function run_rest(env, words)
     local at = words.base + words.at
     local node = M.run(env, words) or { at = at, position = env.statement and env.statement.position }
     local alive = env:is_alive(at)
-    if alive == false then return skip_rest(words) end
+    if alive == false then return skip_rest(env, words) end
     if alive ~= true and not words:is("}") then
       return env:while_alive(alive, node, function() run_rest(env, words) end)
     end
@@ -39,7 +40,7 @@ end
 local function block(env, words, is_run)
   expressions.enter(words)
   words:expect("{")
-  if is_run then run_rest(env, words) else skip_rest(words) end
+  if is_run then run_rest(env, words) else skip_rest(env, words) end
   words:next()
   expressions.leave(words)
 end
@@ -51,7 +52,7 @@ local function body(env, words, is_run)
     block(env, words, is_run)
   else
     expressions.enter(words)
-    if is_run then M.run(env, words) else statements.statement(words) end
+    if is_run then M.run(env, words) else env.rehearse.start(env, true)(statements.statement(words)) end
     expressions.leave(words)
   end
   env:pop_scope()

@@ -28,7 +28,7 @@ local function run_list(env, list, from)
     run_statement(env, list[i])
     if env.exit_used then
       local alive = env:is_alive(list[i].at)
-      if alive == false then return end
+      if alive == false then return env.rehearse.list(env, list, i + 1) end
       if alive ~= true then
         if i < #list then env:while_alive(alive, list[i], function() run_list(env, list, i + 1) end) end
         return
@@ -50,8 +50,11 @@ M.run_list = run_list
 
 M["if"] = function(env, node)
   local test = evaluate.boolean(env, node[2])
-  if test == true then return run_block(env, node[3]) end
-  if test == false then return node[4] and run_block(env, node[4]) end
+  if type(test) == "boolean" then
+    local taken, other = node[test and 3 or 4], node[test and 4 or 3]
+    if other then env.rehearse.block(env, other) end
+    return taken and run_block(env, taken)
+  end
   env:branch(test, node, function() run_block(env, node[3]) end, node[4] and function() run_block(env, node[4]) end)
 end
 
@@ -69,13 +72,21 @@ end
 
 -- The cases that may be the one: { test, body }, the last without a test, which is what the others leave.
 local function possible_cases(env, node, value, kind)
-  local list = {}
+  local list, is_found = {}, false
   for _, case in ipairs(node[3]) do
-    local test = matches(env, case, value, kind)
-    if test then list[#list + 1] = { test = test ~= true and test, body = case.body } end
-    if test == true then return list end
+    local test = not is_found and matches(env, case, value, kind)
+    if test then
+      list[#list + 1] = { test = test ~= true and test, body = case.body }
+    else
+      env.rehearse.case(env, case)
+    end
+    is_found = is_found or test == true
   end
-  list[#list + 1] = { body = node[4] or {} }
+  if not is_found then
+    list[#list + 1] = { body = node[4] or {} }
+  elseif node[4] then
+    env.rehearse.block(env, node[4])
+  end
   return list
 end
 
@@ -171,14 +182,16 @@ local function integer_type(env, node)
   return kind
 end
 
+-- Each kind of loop returns whether it has a round.
 local function for_range(env, node)
   local first, last, step = evaluate.range(env, node[4])
   local kind = integer_type(env, node)
   check_rounds(env, node, (last - first) / step + 1)
   for i = first, last, step do
     local value = values.convert(i, values.INT, kind, node.at)
-    if not loop_round(env, node, value, kind) then return end
+    if not loop_round(env, node, value, kind) then break end
   end
+  return (last - first) / step >= 0
 end
 
 local function for_set(env, node)
@@ -186,8 +199,9 @@ local function for_set(env, node)
   for _, member in ipairs(node[4][2]) do
     local value, value_kind = evaluate.evaluate(env, member)
     value = values.convert(value, value_kind, kind, member.at)
-    if not loop_round(env, node, value, values.kept_type(value, kind)) then return end
+    if not loop_round(env, node, value, values.kept_type(value, kind)) then break end
   end
+  return #node[4][2] > 0
 end
 
 -- The members of an array or a register, as they were when the loop began.
@@ -202,20 +216,17 @@ local function for_members(env, node)
   list = assignments.keep(env, list, list_kind, node[3], node)
   for i = is_bits and 0 or 1, is_bits and list.n - 1 or #list do
     local value = values.convert(list[i], member_kind, kind, node.at)
-    if not loop_round(env, node, env:freeze(value, kind, node[3], node), kind) then return end
+    if not loop_round(env, node, env:freeze(value, kind, node[3], node), kind) then break end
   end
+  return true
 end
 
 M["for"] = function(env, node)
   env:push_exit("break")
-  if node[4][1] == "range" then
-    for_range(env, node)
-  elseif node[4][1] == "set" then
-    for_set(env, node)
-  else
-    for_members(env, node)
-  end
+  local go = node[4][1] == "range" and for_range or node[4][1] == "set" and for_set or for_members
+  local has_round = go(env, node)
   env:pop_exit()
+  if not has_round then env.rehearse.statement(env, node) end
 end
 
 local while_rounds
@@ -229,10 +240,12 @@ local function while_next(env, node, round)
 end
 
 function while_rounds(env, node, round)
+  local is_run = round > 0
   while true do
     env:charge(node.at)
     local test = evaluate.boolean(env, node[2])
-    if test == false then return end
+    if test == false then return is_run or env.rehearse.statement(env, node) end
+    is_run = true
     if test ~= true or round > 0 then round = round + 1 end
     if round > MOST_ROUNDS then
       fault.raise(node.at, "a loop over measured values that has no constant bound (%d rounds were not enough)",
@@ -352,6 +365,7 @@ local function bind_value(env, parameter, argument, node)
   return function()
     local target = parameter.type[1] == "array" and array_kind(env, parameter, kind, argument.at)
       or evaluate.type(env, parameter.type)
+    evaluate.check_literal(argument, target)
     if target.kind == "bits" and kind.kind == "bits" and target.n ~= kind.n then
       fault.raise(argument.at, "%d bits for %s, expected %d", kind.n, parameter.name, target.n)
     end
@@ -364,10 +378,15 @@ local function bind_value(env, parameter, argument, node)
   end
 end
 
-local function bind_arguments(env, subroutine, arguments, node)
+-- Refuses a number of arguments that a subroutine does not take.
+function M.check_count(subroutine, arguments, node)
   if #arguments ~= #subroutine[3] then
     fault.raise(node.at, "%s takes %d values, got %d", subroutine[2], #subroutine[3], #arguments)
   end
+end
+
+local function bind_arguments(env, subroutine, arguments, node)
+  M.check_count(subroutine, arguments, node)
   local binders, seen = {}, {}
   for i, parameter in ipairs(subroutine[3]) do
     local argument = arguments[i]
@@ -393,6 +412,7 @@ local function check_call(env, subroutine, node)
   end
   if #env.calls >= DEEPEST then fault.raise(node.at, "subroutines nested more than %d deep", DEEPEST) end
   env:charge(node.at, STEPS_OF_CALL)
+  env.called[subroutine] = true
 end
 
 -- Whether a subroutine that has a type came to a return, whatever was measured. Where the program may have ended nobody

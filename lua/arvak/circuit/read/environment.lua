@@ -28,7 +28,8 @@ function M.new(version, options)
     inputs = options.inputs or {},
     scope = names, globals = names, depth = 0, exits = {}, operations = 0, most_operations = options.max_operations,
     steps = 0, most_steps = MOST_STEPS + STEPS_ALLOWED * options.max_operations,
-    bit_nodes = {}, generation = 0, calls = {}, used = {}, physical = { base = options.physical_base, count = 0 },
+    bit_nodes = {}, generation = 0, calls = {}, called = {}, used = {},
+    physical = { base = options.physical_base, count = 0 },
   }, Environment)
 end
 
@@ -84,6 +85,8 @@ function Environment:lookup(name)
     scope = scope.outer
   until not scope
 end
+
+M.lookup = Environment.lookup
 
 function Environment:push_scope() self.scope = { names = {}, outer = self.scope } end
 
@@ -202,9 +205,9 @@ local function join(self, kind, name, yes, no, branch)
   local target = self:variable(name, kind)
   local block = self.block
   self.block = branch.yes
-  self:emit({ form.ASSIGN, target, yes }, branch.node)
+  self:emit({ form.ASSIGN, target, values.exact(yes, kind, branch.node.at) }, branch.node)
   self.block = branch.no
-  self:emit({ form.ASSIGN, target, no }, branch.node)
+  self:emit({ form.ASSIGN, target, values.exact(no, kind, branch.node.at) }, branch.node)
   self.block = block
   return { "var", target.var }
 end

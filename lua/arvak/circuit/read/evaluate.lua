@@ -20,12 +20,20 @@ local function evaluate(env, node)
 end
 M.evaluate = evaluate
 
+-- Refuses a literal that is too large for what it becomes.
+function M.check_literal(node, target)
+  if node[1] == "number" and node[3] == "large" and target.kind == "int" then
+    local tens = (node[2] >> 1) // 5
+    fault.raise(node.at, "the number %d%d, expected one below 2^63 for %s", tens, node[2] - tens * 10, target.name)
+  end
+end
+
 -- An integer that is known before the shots begin.
 function M.integer(env, node, what)
   local value, kind = evaluate(env, node)
-  value = values.integer(value, kind, node.at)
+  value, kind = values.integer(value, kind, node.at)
   if type(value) == "table" then
-    fault.raise(node.at, "%s depends on measured values, expected a constant", what or "this value")
+    fault.unknown(node.at, "%s depends on measured values, expected a constant", what or "this value")
   end
   values.check_size(value, kind, node.at)
   return value
@@ -50,17 +58,19 @@ end
 
 -- ---- literals and names
 
-local NUMBERS = { integer = INT, real = FLOAT, time = values.DURATION }
+local NUMBERS = { integer = INT, large = values.UINT, real = FLOAT, time = values.DURATION }
 
 function KINDS.number(env, node)
   local value, kind = node[2], NUMBERS[node[3]]
-  if env.version == 2 then return value + 0.0, FLOAT end
-  if kind == INT and math.type(value) ~= "integer" then return value, FLOAT end
+  if kind == INT and math.type(value) ~= "integer" then kind = FLOAT end
+  if env.version == 2 then return values.real(value, kind, node.at) + 0.0, FLOAT end
   return value, kind
 end
 
 -- What a register of bits is compared with in version 2.
-function KINDS.whole(_, node) return node[2], math.type(node[2]) == "integer" and INT or FLOAT end
+function KINDS.whole(_, node)
+  return node[2], math.type(node[2]) == "integer" and NUMBERS[node[3]] or FLOAT
+end
 
 function KINDS.string(_, node) return values.literal_bits(node[2], node.at) end
 
@@ -149,7 +159,10 @@ local function logic(env, node)
   local value = values.boolean(first, kind, node[2].at)
   for i = 3, #node, 2 do
     local op = node[i]
-    if value == (op == "||") and type(value) == "boolean" then return value, BOOL end
+    if value == (op == "||") and type(value) == "boolean" then
+      for k = i + 1, #node, 2 do env.rehearse.expression(env, node[k]) end
+      return value, BOOL
+    end
     value = operators.both(op, value, M.boolean(env, node[i + 1]), node.places[i])
   end
   return value, BOOL

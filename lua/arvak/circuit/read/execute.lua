@@ -49,13 +49,20 @@ local NAMES = {
   let = "an alias", gate = "a gate", opaque = "a gate", def = "a subroutine", ["while"] = "a loop with a condition",
 }
 
+-- Refuses a statement in the body of a gate that is none for it.
+function M.check_place(env, node)
+  if env.gate and not IN_GATES[node[1]] then
+    fault.raise(node.at, "%s in the body of a gate, expected gates only", NAMES[node[1]] or node[1])
+  end
+end
+
+function M.carry_out(env, node) KINDS[node[1]](env, node) end
+
 function M.run(env, node)
   local steps = env.steps + 1
   env.steps = steps
   if steps > env.most_steps then env:charge(node.at) end
-  if env.gate and not IN_GATES[node[1]] then
-    fault.raise(node.at, "%s in the body of a gate, expected gates only", NAMES[node[1]] or node[1])
-  end
+  M.check_place(env, node)
   env.statement = node
   KINDS[node[1]](env, node)
 end

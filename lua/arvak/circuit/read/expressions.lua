@@ -211,6 +211,7 @@ end
 -- A number with a unit of time behind a blank, as in 100 ns.
 local function parse_integer(scanner)
   local node = parse_number(scanner)
+  if node[3] == "large" then return node end
   local seconds = scanner.kind == "name" and scanners.SECONDS[scanner.value]
   if seconds and scanner.value ~= "s" then
     node[2], node[3] = node[2] * seconds, "time"
@@ -268,7 +269,7 @@ local SIMPLE = { string = "string", physical = "physical" }
 
 local function parse_primary(scanner)
   local kind = scanner.kind
-  if kind == "integer" or kind == "real" then return parse_integer(scanner) end
+  if kind == "integer" or kind == "real" or kind == "large" then return parse_integer(scanner) end
   if kind == "time" then return parse_number(scanner) end
   if kind == "name" then return parse_name(scanner) end
   if SIMPLE[kind] then
@@ -294,6 +295,20 @@ local function parse_power(scanner)
   return node
 end
 
+-- The number that a literal behind a minus is.
+local function negative_number(scanner, operand, at)
+  local value, kind = operand[2], operand[3]
+  if kind == "large" and scanner.version == 3 then
+    if value ~= math.mininteger then
+      fault.raise(at, "a negative number below -2^63, expected one that 64 bits can hold")
+    end
+    kind = "integer"
+  elseif kind == "large" then
+    return { "neg", operand, at = at }
+  end
+  return { "number", -value, kind, at = at }
+end
+
 local UNARY = { ["-"] = "neg", ["+"] = "plus", ["!"] = "not", ["~"] = "invert" }
 
 function parse_unary(scanner)
@@ -305,9 +320,7 @@ function parse_unary(scanner)
   local operand = parse_unary(scanner)
   M.leave(scanner)
   if kind == "plus" then return operand end
-  if kind == "neg" and operand[1] == "number" and operand[2] ~= 0 then
-    return { "number", -operand[2], operand[3], at = at }
-  end
+  if kind == "neg" and operand[1] == "number" and operand[2] ~= 0 then return negative_number(scanner, operand, at) end
   return { kind, operand, at = at }
 end
 

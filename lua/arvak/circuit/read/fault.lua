@@ -23,6 +23,11 @@ function M.need(at, name, format, ...)
   error(setmetatable({ at = at, message = string.format(format, ...), input = name }, Fault), 0)
 end
 
+-- Raises a refusal because of a value that is known only when the shots are taken.
+function M.unknown(at, format, ...)
+  error(setmetatable({ at = at, message = string.format(format, ...), is_unknown = true }, Fault), 0)
+end
+
 function M.is(value) return getmetatable(value) == Fault end
 
 -- Line, column and start of the line of a place in a text. Columns count bytes, from 1.

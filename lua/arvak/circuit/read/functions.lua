@@ -28,7 +28,6 @@ local NAMES = { log = "ln", asin = "arcsin", acos = "arccos", atan = "arctan" }
 for name in pairs(REAL) do NAMES[name] = name end
 
 local function real_function(name, arguments, kinds, at)
-  if #arguments ~= 1 then fault.raise(at, "%s takes one value, got %d", name, #arguments) end
   local x = values.real(arguments[1], kinds[1], at)
   local known_as = NAMES[name]
   if type(x) == "table" then return values.node(at, known_as, x), SYMBOL end
@@ -52,16 +51,20 @@ end
 local function popcount(x, kind, at)
   if kind.kind == "angle" and kind.width then kind = values.UINT end
   if kind.kind ~= "bits" then
+    local width = values.width(kind)
     x = values.integer(x, kind, at)
-    if type(x) == "table" then return values.node(at, "popcount", x), INT end
-    x = values.integer_to_bits(x, 64)
+    if type(x) == "table" then
+      if kind.kind == "int" then x = values.wrap(x, values.type("uint", width), at) end
+      return values.node(at, "popcount", x), INT
+    end
+    x = values.integer_to_bits(x, width)
   end
   local count, measured = 0, nil
   for i = 0, x.n - 1 do
     if type(x[i]) == "table" then measured = true else count = count + x[i] end
   end
   if not measured then return count, INT end
-  if x.n <= 62 then return values.node(at, "popcount", values.bits_to_integer(x, at)), INT end
+  if x.n <= 64 then return values.node(at, "popcount", values.bits_to_integer(x, at)), INT end
   local sum = count
   for i = 0, x.n - 1 do
     if type(x[i]) == "table" then sum = values.node(at, "+", x[i], sum) end
@@ -71,13 +74,14 @@ end
 
 local function rotation(sign)
   return function(x, kind, by, by_kind, at)
-    by = values.integer(by, by_kind, at)
+    by, by_kind = values.integer(by, by_kind, at)
     if type(by) == "table" then values.refuse_measured(at) end
+    values.check_size(by, by_kind, at)
     if kind.kind == "bits" then return operators.rotate_bits(x, sign * by) end
     local width = kind.width
     if not width then fault.raise(at, "got a value of type %s, expected a register of bits", kind.name) end
     local bits = operators.rotate_bits(values.integer_to_bits(x, width, at), sign * by)
-    return values.bits_to_integer(bits, at), kind
+    return values.wrap(values.bits_to_integer(bits, at), kind, at), kind
   end
 end
 
@@ -110,13 +114,20 @@ function M.exists(name, version)
   return NAMES[name] or ONE[name] or TWO[name]
 end
 
+-- Refuses a number of arguments that a function does not take.
+function M.check_count(name, count, at)
+  if NAMES[name] and count ~= 1 then fault.raise(at, "%s takes one value, got %d", name, count) end
+  if not (NAMES[name] or count == 1 and ONE[name] or count == 2 and TWO[name]) then
+    fault.raise(at, "%s of %d values, expected %d", name, count, ONE[name] and 1 or 2)
+  end
+end
+
 -- The value and type of a function of these values and their types.
 function M.call(name, arguments, kinds, at)
+  M.check_count(name, #arguments, at)
   if NAMES[name] then return real_function(name, arguments, kinds, at) end
-  local count = #arguments
-  if count == 1 and ONE[name] then return ONE[name](arguments[1], kinds[1], at) end
-  if count == 2 and TWO[name] then return TWO[name](arguments[1], kinds[1], arguments[2], kinds[2], at) end
-  fault.raise(at, "%s of %d values, expected %d", name, count, ONE[name] and 1 or 2)
+  if #arguments == 1 then return ONE[name](arguments[1], kinds[1], at) end
+  return TWO[name](arguments[1], kinds[1], arguments[2], kinds[2], at)
 end
 
 return M

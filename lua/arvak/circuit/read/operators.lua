@@ -83,8 +83,9 @@ local function angle_operation(op, a, ta, b, tb, at)
     return real_operation(op, a, ta, b, tb, at)
   end
   if tb.kind == "angle" then a, ta, b, tb = b, tb, a, ta end
-  b = values.integer(b, tb, at)
+  b, tb = values.integer(b, tb, at)
   if not is_known(b) then values.refuse_measured(at) end
+  values.check_size(b, tb, at)
   if op == "/" and b == 0 then fault.raise(at, "division by zero") end
   local result = op == "*" and a * b or op == "/" and a // b or op == "<<" and a << b or op == ">>" and a >> b
   if not result then fault.raise(at, "%s of %s and %s has no meaning", op, ta.name, tb.name) end
@@ -115,58 +116,71 @@ local WHOLE_NUMBERS = {
   end,
 }
 
--- The type of an operation of two integers: that of the wider one, and uint of two that are equally wide; literals
--- have no width.
+-- Of two uint, of which one may be 2^63 or more.
+local UNSIGNED = {
+  ["/"] = function(a, b)
+    if b < 0 then return math.ult(a, b) and 0 or 1 end
+    local quotient = (a >> 1) // b << 1
+    return math.ult(a - quotient * b, b) and quotient or quotient + 1
+  end,
+  [">>"] = function(a, b) return a >> b end,
+}
+UNSIGNED["%"] = function(a, b) return a - UNSIGNED["/"](a, b) * b end
+
+-- The type of an operation of two integers, as in C: that of the wider one, and uint of two that are equally wide.
 local function common(ta, tb)
-  local a_typed, b_typed = ta.width and INTEGERS[ta.kind], tb.width and INTEGERS[tb.kind]
-  if a_typed and b_typed then
-    if ta.width ~= tb.width then return ta.width > tb.width and ta or tb end
-    return ta.kind == "uint" and ta or tb
-  end
-  return (ta.kind == "uint" or tb.kind == "uint") and values.UINT or INT
+  local a, b = values.width(ta), values.width(tb)
+  if a ~= b then return a > b and ta or tb end
+  return ta.kind == "uint" and ta or tb
 end
 
-local function check_divisor(op, b, at)
+local function check_divisor(op, b, tb, at)
   if (op == "/" or op == "%") and b == 0 then fault.raise(at, "division by zero") end
-  if (op == "<<" or op == ">>") and is_known(b) and b < 0 then
+  if (op == "<<" or op == ">>") and is_known(b) and b < 0 and not values.is_large(b, tb) then
     fault.raise(at, "a shift by %d, expected a number from 0 on", b)
   end
 end
 
+-- Operators whose result the type of two operands holds if it holds the operands.
+local CLOSED = { ["/"] = true, ["%"] = true, ["&"] = true, ["|"] = true, ["^"] = true, [">>"] = true }
+
+-- a op b, both of them integers that the type holds, not yet wrapped.
+local function compute_integers(op, a, ta, b, tb, kind, at)
+  if not (is_known(a) and is_known(b)) then
+    return make(at, op, values.exact(a, ta, at), values.exact(b, tb, at))
+  end
+  if (op == "<<" or op == ">>") and values.is_large(b, tb) then b = 64 end
+  return (kind.kind == "uint" and UNSIGNED[op] or WHOLE_NUMBERS[op])(a, b)
+end
+
 local function integer_operation(op, a, ta, b, tb, at)
-  local compute = WHOLE_NUMBERS[op]
   local whole_a, ia = values.integer(a, ta, at)
   local whole_b, ib = values.integer(b, tb, at)
-  check_divisor(op, whole_b, at)
-  local kind = common(ia, ib)
-  if op == "<<" or op == ">>" then kind = ia end
-  if op == "/" or op == "%" or op == ">>" then
-    values.check_size(whole_a, ia, at)
-    values.check_size(whole_b, ib, at)
+  check_divisor(op, whole_b, ib, at)
+  local is_shift = op == "<<" or op == ">>"
+  local kind = is_shift and ia or common(ia, ib)
+  local is_held = values.holds(kind, ia) and (is_shift or values.holds(kind, ib))
+  if not is_held and (op == "/" or op == "%") then
+    whole_a, whole_b, ia, ib = values.as(whole_a, ia, kind, at), values.as(whole_b, ib, kind, at), kind, kind
   end
-  local result
-  if is_known(whole_a) and is_known(whole_b) then
-    result = compute(whole_a, whole_b)
-  else
-    result = make(at, op, whole_a, whole_b)
-  end
+  local result = compute_integers(op, whole_a, ia, whole_b, ib, kind, at)
   local is_bit = (op == "&" or op == "|" or op == "^") and ta.kind == "bit" and tb.kind == "bit"
   if is_bit then return result, BIT end
+  if is_held and CLOSED[op] and values.width(kind) == 64 then return result, kind end
   return values.wrap(result, kind, at), kind
 end
 
 local function integer_power(a, ta, b, tb, at)
-  a, b = values.integer(a, ta, at), values.integer(b, tb, at)
+  a, ta = values.integer(a, ta, at)
+  b, tb = values.integer(b, tb, at)
   if not (is_known(a) and is_known(b)) then values.refuse_measured(at) end
   values.check_size(a, ta, at)
   values.check_size(b, tb, at)
-  if b < 0 then return finite((a + 0.0) ^ b, at), FLOAT end
   local real = (a + 0.0) ^ b
-  if math.abs(real) >= 2.0 ^ 62 then return finite(real, at), FLOAT end
-  if math.abs(real) < 2.0 ^ 53 then return math.tointeger(real), INT end
+  if b < 0 or math.abs(real) >= 2.0 ^ 63 and (real < 0 or real >= 2.0 ^ 64) then return finite(real, at), FLOAT end
   local result = 1
-  for _ = 1, b do result = result * a end
-  return result, INT
+  for _ = 1, a * a > 1 and b or math.min(b, 2 + b % 2) do result = result * a end
+  return result, real < 2.0 ^ 63 and INT or values.UINT
 end
 
 -- ---- bits
@@ -186,6 +200,7 @@ local function bitwise(op, a, b, n, at)
   return bits, values.bits(n)
 end
 
+-- by: from 0 on to the left, below to the right.
 local function shift_bits(bits, by)
   local result = { n = bits.n }
   for i = 0, bits.n - 1 do result[i] = bits[i - by] or 0 end
@@ -204,9 +219,10 @@ local function bits_operation(op, a, ta, b, tb, at)
     return bitwise(op, a, b, ta.n, at)
   end
   if (op == "<<" or op == ">>") and ta.kind == "bits" then
-    local by = values.integer(b, tb, at)
+    local by, by_kind = values.integer(b, tb, at)
     if not is_known(by) then values.refuse_measured(at) end
-    check_divisor(op, by, at)
+    check_divisor(op, by, by_kind, at)
+    if values.is_large(by, by_kind) then by = ta.n end
     return shift_bits(a, op == "<<" and by or -by)
   end
   return integer_operation(op, a, ta, b, tb, at)
@@ -250,21 +266,20 @@ local COMPARE = {
 }
 local MIRRORED = { ["=="] = "==", ["!="] = "!=", ["<"] = ">", ["<="] = ">=", [">"] = "<", [">="] = "<=" }
 
--- A measured integer beside a number that is no integer of 62 bits.
+-- A measured integer beside a real number.
 local function compare_with_real(op, a, b, at)
-  if b ~= b or b >= 2.0 ^ 62 or b <= -2.0 ^ 62 then return COMPARE[op](0.0, b) end
-  local whole = math.tointeger(b)
-  if not whole then
+  if b ~= b or b >= 2.0 ^ 64 or b < -2.0 ^ 63 then return COMPARE[op](0.0, b) end
+  if b % 1 ~= 0 then
     if op == "==" or op == "!=" then return op == "!=" end
-    whole = (op == "<" or op == ">=") and math.ceil(b) or math.floor(b)
+    b = (op == "<" or op == ">=") and b // 1 + 1 or b // 1
   end
-  return make(at, op, a, whole)
+  local whole, kind = values.whole(b)
+  return make(at, op, a, values.exact(whole, kind, at))
 end
 
-local function compare_known(op, a, ta, b, tb)
-  if ta.kind == "uint" and tb.kind == "uint" and (a < 0 or b < 0) then
-    a, b = a + math.mininteger, b + math.mininteger
-  end
+-- Large ones are uint of 2^63 or more.
+local function compare_known(op, a, is_a_large, b, is_b_large)
+  if is_a_large ~= is_b_large then return COMPARE[op](is_a_large and 1 or 0, is_b_large and 1 or 0) end
   return COMPARE[op](a, b)
 end
 
@@ -296,9 +311,9 @@ end
 local function widen(value, kind, n, at)
   local bits = { n = n }
   if kind.kind ~= "bits" then
-    value = values.integer(value, kind, at)
-    if not is_known(value) then fault.raise(at, "a register of %d bits beside a measured integer", n) end
-    return values.integer_to_bits(value, n, at), value >= 0
+    value, kind = values.integer(value, kind, at)
+    if not is_known(value) then fault.unknown(at, "a register of %d bits beside a measured integer", n) end
+    return values.integer_to_bits(value, n, at), value >= 0 or values.is_large(value, kind)
   end
   for i = 0, n - 1 do bits[i] = value[i] or 0 end
   return bits, true
@@ -317,22 +332,32 @@ local function compare_angles(op, a, ta, b, tb, at)
   local width = ta.width or tb.width
   local angle = values.type("angle", width)
   a, b = values.convert(a, ta, angle, at), values.convert(b, tb, angle, at)
-  return compare_known(op, a, values.UINT, b, values.UINT)
+  return compare_known(op, a, a < 0, b, b < 0)
 end
 
+local NUMBERS = { int = true, uint = true }
+
+-- Numbers are compared in their common type, and registers, bits and booleans as what they are.
 local function compare_integers(op, a, ta, b, tb, at)
-  local x, y = values.integer(a, ta, at), values.integer(b, tb, at)
-  if is_known(x) and is_known(y) then return compare_known(op, x, ta, y, tb) end
-  return make(at, op, x, y)
+  local x, ix = values.integer(a, ta, at)
+  local y, iy = values.integer(b, tb, at)
+  local kind = common(ix, iy)
+  if NUMBERS[ta.kind] and NUMBERS[tb.kind] and not (values.holds(kind, ix) and values.holds(kind, iy)) then
+    x, y, ix, iy = values.as(x, ix, kind, at), values.as(y, iy, kind, at), kind, kind
+  end
+  if is_known(x) and is_known(y) then
+    return compare_known(op, x, values.is_large(x, ix), y, values.is_large(y, iy))
+  end
+  return make(at, op, values.exact(x, ix, at), values.exact(y, iy, at))
 end
 
 local function compare_reals(op, a, ta, b, tb, at)
   if ta.kind == "symbol" or tb.kind == "symbol" then values.need(at, ta.kind == "symbol" and a or b) end
   if ta.kind == "float" and INTEGERS[tb.kind] then a, ta, b, tb, op = b, tb, a, ta, MIRRORED[op] end
   if tb.kind == "float" and INTEGERS[ta.kind] then
-    local x = ta.kind == "bits" and values.bits_to_integer(a, at) or values.integer(a, ta, at)
+    local x, ix = values.integer(a, ta, at)
     if not is_known(x) then return compare_with_real(op, x, b, at) end
-    return COMPARE[op](x, b)
+    return COMPARE[op](values.is_large(x, ix) and values.real(x, ix, at) or x, b)
   end
   return COMPARE[op](values.real(a, ta, at), values.real(b, tb, at))
 end
@@ -342,7 +367,7 @@ function M.compare(op, a, ta, b, tb, at)
   if a == values.MIXED or b == values.MIXED then values.refuse_measured(at) end
   if ka == "array" or kb == "array" then fault.raise(at, "%s of an array, expected numbers", op) end
   local result
-  if (ta.n or 0) > 62 and INTEGERS[kb] or (tb.n or 0) > 62 and INTEGERS[ka] then
+  if (ta.n or 0) > 64 and INTEGERS[kb] or (tb.n or 0) > 64 and INTEGERS[ka] then
     result = compare_registers(op, a, ta, b, tb, at)
   elseif INTEGERS[ka] and INTEGERS[kb] then
     result = compare_integers(op, a, ta, b, tb, at)
@@ -396,7 +421,7 @@ function M.invert(a, ta, at)
   if kind == "angle" and ta.width then return values.wrap(~a, values.type("uint", ta.width), at), ta end
   local whole, whole_type = values.integer(a, ta, at)
   if is_known(whole) then return values.wrap(~whole, whole_type, at), whole_type end
-  if whole_type.kind == "uint" and whole_type.width then return make(at, "~", whole, whole_type.width), whole_type end
+  if whole_type.kind == "uint" then return make(at, "~", whole, values.width(whole_type)), whole_type end
   return make(at, "-", -1, whole), whole_type
 end
 

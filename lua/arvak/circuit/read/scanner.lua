@@ -1,7 +1,7 @@
 -- Words of a text, one after the other: each is found when it is wanted, and there is no list of them.
 -- Invariant: kind, value and at describe the word that comes next; what stands before at has been taken.
--- Kinds: "name", "integer", "real", "time" (value: seconds), "string", "physical" (value: number), "end", and "sign",
--- of which the value is the sign itself.
+-- Kinds: "name", "integer", "large" (an integer of 2^63 or more and below 2^64, as Lua's of those bits), "real", "time"
+-- (value: seconds), "string", "physical" (value: number), "end", and "sign", of which the value is the sign itself.
 -- SPDX-License-Identifier: Apache-2.0
 local fault = require "arvak.circuit.read.fault"
 local words = require "arvak.circuit.read.words"
@@ -87,16 +87,19 @@ local RADIX = {
   x = { "^0[xX]([%x_]+)", 16 }, b = { "^0[bB]([01_]+)", 2 }, o = { "^0[oO]([0-7_]+)", 8 },
 }
 
-local function radix_value(digits, radix)
-  local value, bits = 0, 0
+-- The kind and the value of an integer that 64 bits can hold, by its digits; of a greater one as a real number.
+local function whole_number(digits, radix)
+  local value, most = 0, radix == 10 and 0x1999999999999999 or -1 >> (radix == 16 and 4 or radix == 8 and 3 or 1)
+  local real = 0.0
   for digit in string.gmatch(digits, "%x") do
-    value = value * radix + tonumber(digit, 16)
-    if value ~= 0 then bits = bits + 1 end
+    digit = tonumber(digit, 16)
+    local sum = value * radix + digit
+    if math.ult(most, value) or math.ult(sum, digit) then most = -1 end
+    if most == -1 then value = 0 else value = sum end
+    real = real * radix + digit
   end
-  if bits * (radix == 16 and 4 or radix == 8 and 3 or 1) <= 62 then return value end
-  value = 0.0
-  for digit in string.gmatch(digits, "%x") do value = value * radix + tonumber(digit, 16) end
-  return value < 2.0 ^ 63 and math.tointeger(value) or value
+  if most == -1 then return "integer", real end
+  return value < 0 and "large" or "integer", value
 end
 
 -- The end of the digits of a decimal number at pos, and whether it has a point or an exponent.
@@ -117,6 +120,7 @@ local function read_digits(self, pos, stop, is_real)
   local value = tonumber(digits)
   if not value then self:fail("%s is not a number", digits) end
   self.kind, self.value = is_real and "real" or "integer", value
+  if not is_real and math.type(value) ~= "integer" then self.kind, self.value = whole_number(digits, 10) end
 end
 
 -- What stands right behind a number: a unit of time, or a mistake.
@@ -129,6 +133,7 @@ local function read_suffix(self, stop)
     if suffix == "im" or suffix == "j" then self:fail("complex numbers are not supported") end
     self:fail("%s after a number, expected a unit of time (dt, ns, us, ms, s) or none", suffix)
   end
+  if self.kind == "large" then self:fail("a time of 2^63 units or more, expected a smaller one") end
   self.kind, self.value = "time", self.value * seconds
   return last
 end
@@ -139,7 +144,7 @@ local function read_number(self, pos)
     local _, stop, digits = find(self.body, form[1], pos)
     if not stop then self:fail("a number without digits") end
     if #digits > LONGEST then self:fail("a number of %d characters, expected %d at most", #digits, LONGEST) end
-    self.kind, self.value = "integer", radix_value(digits, form[2])
+    self.kind, self.value = whole_number(digits, form[2])
     if find(self.body, "^[%w_]", stop + 1) then self:fail("a digit that does not belong to this number") end
     return stop + 1
   end

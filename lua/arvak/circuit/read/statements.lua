@@ -282,8 +282,8 @@ local function parse_if_2(scanner)
   local sign_at = scanner.base + scanner.at
   local chain = { "chain", left, sign, nil, at = sign_at, places = { [3] = sign_at } }
   scanner:next()
-  if scanner.kind ~= "integer" then scanner:expected("a whole number from 0 on") end
-  chain[4] = { "whole", scanner.value, at = scanner.base + scanner.at }
+  if scanner.kind ~= "integer" and scanner.kind ~= "large" then scanner:expected("a whole number from 0 on") end
+  chain[4] = { "whole", scanner.value, scanner.kind, at = scanner.base + scanner.at }
   scanner:next()
   scanner:expect(")", "after the condition")
   node[2], node[3] = chain, parse_body(scanner)

@@ -1,4 +1,5 @@
--- Types of the language, their values, and how one becomes another.
+-- Types of the language, their values, and how one becomes another. An int or a uint without a size has 64 bits. A
+-- known uint of 2^63 or more is the Lua integer that has its bits, which is negative.
 -- A value is known before the shots begin (a number, a boolean), an angle expression over parameters (type SYMBOL), or
 -- an expression of measured values (a table, of types int, uint, bool and bit). Registers of bits are
 -- { n = how many, [0] = the first, … }.
@@ -50,7 +51,7 @@ local sizes = setmetatable({}, { __mode = "k" })
 function M.node(at, op, a, b, c)
   if a == M.MIXED or b == M.MIXED then M.refuse_measured(at) end
   local size = 1 + (sizes[a] or 1) + (b ~= nil and (sizes[b] or 1) or 0)
-  if size > LARGEST then fault.raise(at, "an expression of more than %d parts", LARGEST) end
+  if size > LARGEST then fault.unknown(at, "an expression of more than %d parts", LARGEST) end
   local node = { op, a, b, c }
   sizes[node] = size
   return node
@@ -58,7 +59,7 @@ end
 local make = M.node
 
 function M.refuse_measured(at)
-  fault.raise(at, "this value depends on measured values, expected one that is known before the shots begin")
+  fault.unknown(at, "this value depends on measured values, expected one that is known before the shots begin")
 end
 
 -- Raises because a value is needed that only a parameter's binding gives.
@@ -86,10 +87,10 @@ local function is_register(bits)
   return true
 end
 
--- The unsigned integer of bits: a number where all are known.
+-- The unsigned integer of bits, 64 at most: a number where all are known.
 function M.bits_to_integer(bits, at)
   if bits.n == 1 then return bits[0] end
-  if bits.n > 62 then fault.raise(at, "an integer of %d bits, expected 62 at most", bits.n) end
+  if bits.n > 64 then fault.raise(at, "an integer of %d bits, expected 64 at most", bits.n) end
   local number, is_known = 0, true
   for i = 0, bits.n - 1 do
     if type(bits[i]) == "table" then
@@ -108,6 +109,7 @@ function M.bits_to_integer(bits, at)
       value = value and make(at, "|", value, part) or part
     end
   end
+  if bits.n == 64 then return make(at, "cast", value, "uint", 64) end
   return value or 0
 end
 
@@ -153,21 +155,57 @@ local function wrap_integer(value, kind, width)
   return value
 end
 
--- An integer as it is in this type.
+-- The number of bits of an integer's type.
+function M.width(kind) return kind.width or 64 end
+local width_of = M.width
+
+-- An integer as it is in this type. Those of 64 bits with a sign are what operations on measured values come to.
 function M.wrap(value, target, at)
-  local width = target.width
+  local width = width_of(target)
   if type(value) == "number" then return wrap_integer(value, target.kind, width) end
-  if not width or width >= 63 then return value end
+  if target.kind == "int" and width == 64 then return value end
   return make(at, "cast", value, target.kind, width)
+end
+
+-- Whether an integer type holds all values of another type.
+function M.holds(target, kind)
+  local width = width_of(target)
+  if kind.kind == "uint" then return width_of(kind) < width or kind.kind == target.kind and width_of(kind) == width end
+  if kind.kind == "int" then return target.kind == "int" and width_of(kind) <= width end
+  local n = kind.kind == "bits" and kind.n or (kind.kind == "bit" or kind.kind == "bool") and 1
+  return n and (target.kind == "uint" and n <= width or n < width)
+end
+
+-- An integer of one type as it is in another.
+function M.as(value, kind, target, at)
+  if type(value) == "table" and width_of(target) == 64 and M.holds(target, kind) then return value end
+  if type(value) == "number" or target.kind == "uint" or width_of(target) < 64 then return M.wrap(value, target, at) end
+  return make(at, "cast", value, "int", 64)
+end
+
+-- Whether a known integer is a uint of 2^63 or more.
+function M.is_large(value, kind) return kind.kind == "uint" and type(value) == "number" and value < 0 end
+
+-- A known integer as an expression of measured values holds it.
+function M.exact(value, kind, at)
+  if not M.is_large(value, kind) then return value end
+  return make(at, "cast", value, "uint", 64)
+end
+
+-- A real number as an integer, and the integer's type; nil for what is none below 2^64.
+function M.whole(number)
+  local whole = math.tointeger(number)
+  if whole then return whole, INT end
+  if number >= 2.0 ^ 63 and number < 2.0 ^ 64 then return math.tointeger(number - 2.0 ^ 64), M.UINT end
 end
 
 function M.refuse(at, value_type, target)
   fault.raise(at, "got a value of type %s, expected %s", value_type.name, target.name)
 end
 
--- Lua has no unsigned integers: one of 64 bits whose highest is 1 is refused where it would count as negative.
+-- Refuses a large uint as an index, a size or a count.
 function M.check_size(value, kind, at)
-  if kind.kind == "uint" and type(value) == "number" and value < 0 then
+  if M.is_large(value, kind) then
     fault.raise(at, "got a uint of 2^63 or more, expected a smaller one")
   end
 end
@@ -182,11 +220,14 @@ function M.integer(value, kind, at)
     return value, INT
   end
   if name == "bit" then return value, INT end
-  if name == "bits" then return M.bits_to_integer(value, at), INT end
+  if name == "bits" then return M.bits_to_integer(value, at), kind.n == 64 and M.UINT or INT end
   if name == "symbol" then M.need(at, value) end
   if name == "float" then
-    local whole = math.tointeger(value)
-    if whole then return whole, INT end
+    local whole, whole_kind = M.whole(value)
+    if whole then return whole, whole_kind end
+    if math.abs(value) >= 2.0 ^ 63 then
+      fault.raise(at, "the number %.17g, expected an integer from -2^63 to 2^64 - 1", value)
+    end
   end
   fault.raise(at, "got a value of type %s, expected an integer", kind.name)
 end
@@ -232,20 +273,24 @@ function M.real(value, kind, at)
   if name == "float" or name == "symbol" or name == "duration" then return value end
   if name == "angle" then return kind.width and M.radians(value, kind.width) or value end
   if name == "array" then fault.raise(at, "got a value of type %s, expected a number", kind.name) end
-  value = M.integer(value, kind, at)
+  value, kind = M.integer(value, kind, at)
   if type(value) == "table" then M.refuse_measured(at) end
-  M.check_size(value, kind, at)
+  if M.is_large(value, kind) then return (value >> 1 | value & 1) * 2.0 end
   return value + 0.0
 end
 
 local function to_integer_type(value, kind, target, at)
   if kind.kind == "float" and type(value) == "number" then
-    local whole = math.tointeger(value < 0 and math.ceil(value) or math.floor(value))
-    if not whole then fault.raise(at, "the number %s, expected one below 2^63 for %s", value, target.name) end
+    local whole, whole_kind = M.whole(value < 0 and math.ceil(value) or math.floor(value))
+    if not whole or whole_kind ~= INT and target.kind == "int" then
+      local bound = target.kind == "int" and "2^63" or "2^64"
+      fault.raise(at, "the number %.17g, expected one below %s for %s", value, bound, target.name)
+    end
     return M.wrap(whole, target, at)
   end
   if kind.kind == "angle" and kind.width then return M.wrap(value, target, at) end
-  return M.wrap((M.integer(value, kind, at)), target, at)
+  local whole, whole_kind = M.integer(value, kind, at)
+  return M.as(whole, kind.kind == "float" and whole_kind or kind, target, at)
 end
 
 local function to_bit(value, kind, at)

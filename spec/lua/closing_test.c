@@ -1,0 +1,229 @@
+/* lua_close ends within 50 ms whatever a plugin has left behind. Each situation is closed at random moments, and what
+ * the closing thread did meanwhile is told apart: it computed, it was ready to run and another thread had its
+ * processor, or it waited. The last of these is the library's. For figures, CLOSINGS=20 closes each situation as often,
+ * and SITUATION=words only those whose names have these words in them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "disk.h"
+
+/* Ten times what is promised, for a machine on which the threads that it waits for get no processor. */
+#define WAITED_NS (500 * MS)
+enum { MOST = 1000 };
+
+static char address[64], slow_address[64];
+static int closings = 3;
+static arvak_client *slow, *quick;
+static const char *chosen; /* NULL: all */
+static unsigned seed = 1;
+
+static unsigned next_random(void) {
+  seed = seed * 1103515245u + 12345u;
+  return seed >> 8;
+}
+
+/* ---- what a plugin leaves behind ---- */
+
+typedef struct situation {
+  const char *name, *source;
+  bool has_bad_disk; /* from when the source has run */
+} situation;
+
+#define LIST "local list = {} for i = 1, 300 do list[i] = { bell, 1 } end\n"
+#define BATCH(options) LIST "arvak.spawn(function()\n" \
+  "  arvak.batch_manager(quick):execute_batch(list, 'simulator', " options ") end)\n"
+#define FINALIZER(body) "keep = setmetatable({}, { __gc = function() " body " end })\n"
+
+static const situation situations[] = {
+    {"nothing", "", false},
+    {"10,000 calls that wait", "for i = 1, 10000 do client.async:list_backends { timeout = 3600 } end", false},
+    {"10,000 job futures", "for i = 1, 10000 do quick:submit_qasm_future(bell, 'simulator', 1) end", false},
+    {"1,000 tasks that sleep", "for i = 1, 1000 do arvak.spawn(arvak.sleep, 3600) end", false},
+    {"100 streams that are read",
+     "for i = 1, 100 do arvak.spawn(function() for _ in quick:watch_job(job, { timeout = 3600 }) do end end) end",
+     false},
+    {"a run that is interrupted",
+     "arvak.run(function() for i = 1, 100 do arvak.spawn(arvak.sleep, 3600) end\n"
+     "  while true do pcall(client.execute, client, bell, 'simulator') end end)",
+     false},
+    {"a batch on a stream", BATCH("{}"), false},
+    {"a batch of calls", BATCH("{ transport = 'unary' }"), false},
+    {"a batch with a journal", BATCH("{ journal = file() }"), false},
+    {"a batch with a journal on a disk that hangs", BATCH("{ journal = file() }"), true},
+    {"a shared batch whose database says nothing", BATCH("{ journal = silent, name = 'x' }"), false},
+    {"40 ledgers whose database says nothing",
+     "keep = {} for i = 1, 40 do keep[i] = arvak.connect(address, { ledger = silent })\n"
+     "  keep[i].async:submit_qasm(bell, 'simulator', 1) end",
+     false},
+    {"40 ledgers on a disk that hangs",
+     "keep = {} for i = 1, 40 do keep[i] = arvak.connect(address, { ledger = file() }) end arvak.poll(0.05)\n"
+     "for i = 1, 40 do keep[i].async:submit_qasm(bell, 'simulator', 1) end",
+     true},
+    {"10 servers at work",
+     "local heavy = 'OPENQASM 3.0; qubit[18] q;' .. ('h q; '):rep(200) keep = {}\n"
+     "for i = 1, 10 do keep[i] = arvak.connect('embedded') keep[i].async:submit_qasm(heavy, 'simulator', 100000)\n"
+     "  keep[i].async:watch_job('none') end",
+     false},
+    {"20 servers that finalizers stop and start",
+     "local d, all = require 'arvak.devserver', {} for i = 1, 20 do all[i] = d.start() end\n"
+     FINALIZER("for i = 1, 20 do pcall(all[i].restart, all[i]) pcall(all[i].stop, all[i]) pcall(d.start) end"), false},
+    {"30 attempts to connect to nobody",
+     "keep = {} for i = 1, 30 do keep[i] = arvak.connect(nobody)\n"
+     "  for k = 1, 20 do keep[i].async:list_backends() end end",
+     false},
+    {"a descriptor", "p = arvak.pollable() for i = 1, 1000 do client.async:list_backends() end", false},
+    {"a descriptor whose finalizer steps",
+     "p = arvak.pollable() for i = 1, 1000 do client.async:list_backends() end\n"
+     FINALIZER("pcall(p.step, p, 3600) client:close()"), false},
+    {"finalizers that call everything",
+     "local other = arvak.connect(nobody)\n"
+     "local f, t = client.async:list_backends(), arvak.spawn(arvak.sleep, 3600)\n"
+     "local things = { client, quick, other, f, t, quick:watch_job(job), arvak.batch_manager(quick) }\n"
+     "local names = { 'list_backends', 'execute', 'wait_for_job', 'close', 'result', 'wait', 'next', 'cancel',\n"
+     "  'stats', 'submit_qasm', 'submit_qasm_future', 'submit_batch', 'submit_batch_future', 'execute_batch',\n"
+     "  'wait_for_ready', 'watch_job', 'stream_results', 'submit_batch_stream', 'get_job_result' }\n"
+     FINALIZER("for name, fn in pairs(arvak) do if type(fn) == 'function' and name ~= '_counts' then\n"
+               "  for _, a in ipairs { 3600, 'embedded', file(), function() arvak.sleep(3600) end, { f, t } } do\n"
+               "    pcall(fn, a) pcall(fn, a, { journal = file() }) end end end\n"
+               "for _, thing in ipairs(things) do for _, name in ipairs(names) do\n"
+               "  local ok, fn = pcall(function() return thing[name] end)\n"
+               "  if ok and fn then pcall(fn, thing, bell, 'simulator', { timeout = 3600 })\n"
+               "    pcall(fn, thing, { { bell, 1 } }, 'simulator') pcall(fn, thing, job) end end end"),
+     false},
+};
+enum { SITUATIONS = sizeof situations / sizeof *situations };
+
+/* With `client`, whose calls take an hour, `quick`, a job of its server's that never ends, arvak, and all of Lua. */
+static lua_State *open_plugin(void) {
+  lua_State *L = open_with_databases();
+  arvak_lua_pushclient(L, slow);
+  lua_setglobal(L, "client");
+  arvak_lua_pushclient(L, quick);
+  lua_setglobal(L, "quick");
+  lua_pushstring(L, address);
+  lua_setglobal(L, "address");
+  must(L, "io.stderr:setvbuf('no') job = assert(quick:submit_qasm(bell, 'simulator', 1))");
+  return L;
+}
+
+/* ---- what a thread does with its time ---- */
+
+typedef struct spent {
+  int64_t wall_ns, computed_ns, ready_ns; /* ready: without a processor */
+} spent;
+
+static int64_t clock_ns(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return now.tv_sec * 1000 * MS + now.tv_nsec;
+}
+
+static int64_t ready_ns(void) {
+  long long ran = 0, ready = 0;
+  FILE *file = fopen("/proc/thread-self/schedstat", "r");
+  if (!file) return 0;
+  if (fscanf(file, "%lld %lld", &ran, &ready) != 2) ready = 0;
+  fclose(file);
+  return ready;
+}
+
+static spent now_spent(void) {
+  return (spent){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_THREAD_CPUTIME_ID), ready_ns()};
+}
+
+static int64_t waited_ns(const spent *s) {
+  int64_t waited = s->wall_ns - s->computed_ns - s->ready_ns;
+  return waited > 0 ? waited : 0;
+}
+
+static void close_state(lua_State *L, spent *out) {
+  spent before = now_spent();
+  lua_close(L);
+  spent after = now_spent();
+  *out = (spent){after.wall_ns - before.wall_ns, after.computed_ns - before.computed_ns,
+                 after.ready_ns - before.ready_ns};
+}
+
+static int compare(const void *a, const void *b) {
+  int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static void print_of(const char *what, int64_t *ns) {
+  qsort(ns, (size_t)closings, sizeof *ns, compare);
+  printf(", %s %.1f/%.1f", what, (double)ns[closings / 2] / MS, (double)ns[closings - 1] / MS);
+}
+
+static void print_spent(const char *name, const spent *all) {
+  static int64_t wall[MOST], computed[MOST], waited[MOST];
+  for (int i = 0; i < closings; i++) {
+    wall[i] = all[i].wall_ns;
+    computed[i] = all[i].computed_ns;
+    waited[i] = waited_ns(&all[i]);
+  }
+  printf("# %s (ms, median/worst)", name);
+  print_of("all", wall);
+  print_of("computed", computed);
+  print_of("waited", waited);
+  printf("\n");
+  fflush(stdout);
+}
+
+/* ---- closing ---- */
+
+/* The plugin runs until a deadline at random, and is closed as that has left it. */
+static void leave_behind(lua_State *L, const situation *s) {
+  arvak_lua_handle *handle = arvak_lua_get_handle(L);
+  arvak_lua_set_deadline(handle, arvak_now_ns() + (200 + next_random() % 300) * MS / 10);
+  if (runs(L, s->source)) {
+    set_disk(s->has_bad_disk);
+    runs(L, "while true do arvak.poll(3600) end");
+  }
+  if (strcmp(kind_on_top(L), "interrupted") != 0) fail_msg("%s: %s", s->name, luaL_tolstring(L, 1, NULL));
+  arvak_lua_handle_unref(handle);
+}
+
+static void lua_close_waits_for_50_ms_at_most(void **state) {
+  (void)state;
+  static spent all[MOST];
+  for (int i = 0; i < SITUATIONS; i++) {
+    const situation *s = &situations[i];
+    if (chosen && !strstr(s->name, chosen)) continue;
+    for (int k = 0; k < closings; k++) {
+      lua_State *L = open_plugin();
+      leave_behind(L, s);
+      close_state(L, &all[k]);
+      set_disk(false);
+      if (waited_ns(&all[k]) > WAITED_NS) fail_msg("%s: waited for %.0f ms", s->name, (double)waited_ns(&all[k]) / MS);
+    }
+    print_spent(s->name, all);
+  }
+  arvak_client_stats stats;
+  arvak_client_get_stats(quick, &stats);
+  assert_int_equal(stats.in_flight + stats.queued, 0);
+}
+
+static arvak_client *new_client(const char *where) {
+  arvak_client *client = NULL;
+  arvak_client_options options = {.address = where, .pool_size = 2, .max_concurrent_rpcs = 128};
+  if (arvak_client_new(&options, &client, NULL) != ARVAK_OK) abort();
+  return client;
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(lua_close_waits_for_50_ms_at_most)};
+  chosen = getenv("SITUATION");
+  if (getenv("CLOSINGS")) closings = atoi(getenv("CLOSINGS"));
+  if (closings < 1 || closings > MOST) return fprintf(stderr, "CLOSINGS: expected 1 to %d\n", MOST), 2;
+  open_databases();
+  lua_State *server = start_devserver("{ rate_limit = 0, max_concurrent_jobs = 0, max_queued_jobs = 0, "
+                                      "job_latency = 3600 }", address);
+  lua_State *hanging = start_devserver("{ faults = { { latency = 3600 } } }", slow_address);
+  slow = new_client(slow_address);
+  quick = new_client(address);
+  int failed = cmocka_run_group_tests(tests, NULL, NULL);
+  arvak_client_unref(slow);
+  arvak_client_unref(quick);
+  lua_close(hanging);
+  lua_close(server);
+  close_databases();
+  return failed;
+}

@@ -54,7 +54,7 @@ function M.new(run, name, source, backend_id)
     run = run, state = "open", is_retry = source.is_again, keeps_jobs = true, source = source, backend_id = backend_id,
     claims = source.claims, filling = new_group(), on_its_way = nil, workers = 1, mine = 0, others = 0,
     group = math.max(1, math.ceil(GROUP * run.max_workers)), counted = {}, stop_state = "none",
-    linger = LINGER, sends = false,
+    linger = LINGER,
   }, Shared)
   self.link = link.new {
     name = parsed, batch_name = parsed.batch or "default", lease = options.lease or M.LEASE,
@@ -280,14 +280,12 @@ end
 
 -- Does what follows from what has come, and hands over what is due.
 function Shared:turn(now)
-  self.sends = false
   if self.state == "closed" or self.state == "failed" then return end
   if now >= (tells_at(self) or math.huge) then
     return self:fail(self.link:failure("cannot be written", self.link.last_problem))
   end
   local err = self.link:turn(now)
   if err then return self:fail(err) end
-  self.sends = self.state == "open" and self.link:may_send()
   note_trouble(self, now)
   self.source:pull()
   release_unwanted(self)
@@ -319,8 +317,8 @@ function Shared:holds(room, now)
   return false
 end
 
--- As of this turn.
-function Shared:may_send() return self.sends end
+-- Looked at before each circuit is sent: this program may have been stopped for a while, and be taken for dead.
+function Shared:may_send() return self.state == "open" and self.link:may_send() end
 
 function Shared:is_empty()
   return self.filling.ended:is_empty() and (not self.on_its_way or self.on_its_way.ended:is_empty())

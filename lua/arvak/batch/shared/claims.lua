@@ -76,9 +76,7 @@ end
 -- This worker has claimed a range. If it follows the last claim that is known, no other lies in between.
 function Claims:own_range(first, last)
   for slot = first, last do own_ahead(self, slot, true) end
-  if first == self.known_last + 1 then
-    self:add_claims { { first_slot = first, last_slot = last, is_mine = true } }
-  end
+  if first == self.known_last + 1 then self:add_claims { { first_slot = first, last_slot = last } } end
   self.is_drained = false
 end
 

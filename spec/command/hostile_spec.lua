@@ -256,7 +256,7 @@ describe("Ctrl-C", function()
     desk:open { job_latency = 600 }
     local line = command.line({ "run", "bell.qasm" }, desk:environment())
     for i = 1, 12 do   -- from the start of Lua on to the wait for the job
-      local result = shell(("timeout -s INT 0.%02d env %s"):format(2 + 3 * i, line))
+      local result = shell(("timeout -k 60 -s INT 0.%02d env %s"):format(2 + 3 * i, line))
       assert.same({ 124, "", "" }, { result.code, result.out, result.err })   -- of timeout
     end
   end)

@@ -366,8 +366,7 @@ local function wind_down(self, now)
     if not self.keeps_jobs then tell_all(self, "recall") end
   end
   end_drawn(self)
-  local is_settled = self.is_interrupted and self.keeps_jobs and self.inputs.counts.sending == 0
-  if now < self.stops_at and not is_settled then return end
+  if now < self.stops_at or (self.is_interrupted and self.keeps_jobs) then return end
   send_cancels(self)
   self.source.is_over = true
   tell_all(self, "expire")
@@ -473,7 +472,9 @@ function Run:turn()
   report(self, now)
 end
 
-local function is_over(self)
+local function is_over(self)   -- an interrupted one with a journal leaves what has a job to a later run
+  local is_settled = self.inputs.counts.sending == 0 or (self.stops_at and core.now() >= self.stops_at)
+  if self.is_interrupted and self.keeps_jobs and is_settled then return true end
   return self.inputs.open_count == 0 and self.ended:is_empty() and self.commits:is_empty() and not self.held
     and self.source:is_exhausted()
 end
@@ -558,14 +559,13 @@ end
 -- Runs it to its end: true; nil and an error when it could not begin. Raises Ctrl-C and a lack of memory only.
 function Run:execute()
   local guard <close> = setmetatable({ run = self }, Guard)
-  local ok, has_begun, problem = pcall(open_and_loop, guard.run)
+  local ok, has_begun, problem = pcall(open_and_loop, guard.run)   -- or false and what was raised
   if not ok then
-    local err = has_begun
-    pcall(interrupt, self, err)
+    pcall(interrupt, self, has_begun)
     pcall(loop, self)   -- for a moment, so that cancellations leave, and a journal learns what was being submitted
     let_go(self)
     pcall(break_off, self)
-    error(err, 0)
+    error(has_begun, 0)
   end
   close(self, has_begun)
   if not has_begun then return nil, problem end

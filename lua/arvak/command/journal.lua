@@ -44,10 +44,19 @@ function printers.table(items)
   out.table({ "index", "id", "state", "job", "attempts", "message" }, rows)
 end
 
-local states = { "completed", "failed", "submitted", "intent", "unknown" }
+local states = { "completed", "failed", "submitted", "intent", "unknown", "not sent" }
+
+-- How many in each state, and as counts["not sent"] those that the journal has no line of: not yet sent, or refused
+-- before.
+function M.counts(journal)
+  local counts, known = journal:counts(), 0
+  for _, count in pairs(counts) do known = known + count end
+  counts["not sent"] = math.max(0, (journal.total or known) - known)
+  return counts
+end
 
 local function summary(journal)
-  local counts, parts = journal:counts(), {}
+  local counts, parts = M.counts(journal), {}
   for _, state in ipairs(states) do
     if (counts[state] or 0) > 0 then parts[#parts + 1] = ("%d %s"):format(counts[state], state) end
   end

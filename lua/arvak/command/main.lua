@@ -33,7 +33,7 @@ local function check_output(options)
   local output, is_of_journal = options.output, options.command == "journal" or options.command == "report"
   if not output or output == "-" then return end
   for _, path in pairs { options.journal or false, options.ledger or false, is_of_journal and options.file } do
-    if path and is_same_file(path, output) then
+    if type(path) == "string" and is_same_file(path, output) then   -- argparse gives the command's name as true
       ends.usage("--output: %s is read: give the results a file of their own", output)
     end
   end

@@ -52,10 +52,10 @@ end
 -- ---- sections
 
 local function put_figures(journal, found)
-  local counts = journal:counts()
+  local counts = journals.counts(journal)
   put('<ul class="figures">')
   put("<li><b>%s</b>circuits</li>", journal.total and tostring(journal.total) or "?")
-  for _, state in ipairs { "completed", "failed", "submitted", "intent", "unknown" } do
+  for _, state in ipairs { "completed", "failed", "submitted", "intent", "unknown", "not sent" } do
     local count = counts[state] or 0
     if count > 0 or state == "completed" then
       put('<li><b%s>%d</b>%s</li>', state == "failed" and ' class="bad"' or "", count, state)

@@ -27,7 +27,7 @@ local function print_all(futures, options)
   return printer:exit_code()
 end
 
-local PATIENCE = 2   -- seconds in which the server has to hear of it
+local PATIENCE = 5   -- seconds in which the server has to hear of it
 
 -- What is still running ends with the command: nobody will ask for it. A future that was canceled has ended before the
 -- server has been told.

@@ -334,8 +334,7 @@ void arvak_loop_close(arvak_loop *loop);
 /* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
  * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */
 int arvak_loop_step(arvak_loop *loop, int64_t until_ns);
-/* When the last step was done with waiting, or a call was started since then. */
-int64_t arvak_loop_now_ns(const arvak_loop *loop);
+int64_t arvak_loop_now_ns(const arvak_loop *loop); /* when the last step had waited, or a call was started since */
 /* Ends the step that is under way, or else the next one, early. Thread-safe, as long as the loop is not closed
  * meanwhile; costs one atomic when a wake is pending already. In a fork it has no effect. */
 void arvak_loop_wake(arvak_loop *loop);

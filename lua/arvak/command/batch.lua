@@ -104,8 +104,9 @@ local function tell_how_to_retry(r, options)
   if not options.journal then return end
   local unknown = count_unknown(r)
   if unknown > 0 then
-    out.note("Of %d nobody knows whether they were submitted. To submit them once more, add --on-unknown resubmit to "
-      .. "the same command.", unknown)
+    out.note("Of %d nobody knows whether they were submitted. To submit them once more, %s.", unknown,
+      database.is_postgres(options.journal) and "run those circuits with another batch= in the name of the journal"
+        or "add --on-unknown resubmit to the same command")
   end
   if options.retry_failed or unknown == r.failure_count then return end
   out.note("To run what failed once more, add --retry-failed to the same command.")

@@ -206,6 +206,24 @@ static void suspended_tasks_raise_where_they_wait(void **state) {
   arvak_client_unref(quick);
 }
 
+/* A host may clear before each run, and takes back a deadline when the plugin was in time. */
+static void clearing_what_is_not_interrupted_ends_no_wait(void **state) {
+  (void)state;
+  arvak_client *slow = new_client(slow_address), *quick = new_client(address);
+  lua_State *L = open_plugin(slow, quick);
+  arvak_lua_handle *handle = arvak_lua_get_handle(L);
+  must(L, "f = arvak.spawn(function() arvak.sleep(0.01) return assert(quick:list_backends()) end) arvak.poll()");
+  arvak_lua_clear_interrupt(L);
+  must(L, "arvak.poll()");
+  arvak_lua_set_deadline(handle, arvak_now_ns() + 3600 * INT64_C(1000) * MS);
+  arvak_lua_clear_interrupt(L);
+  must(L, "local backends, err = f:result() assert(backends, err)");
+  lua_close(L);
+  arvak_lua_handle_unref(handle);
+  arvak_client_unref(slow);
+  arvak_client_unref(quick);
+}
+
 /* ---- the host's own hook ---- */
 
 static int hook_runs;
@@ -575,6 +593,7 @@ int main(void) {
       cmocka_unit_test(a_deadline_ends_every_wait),
       cmocka_unit_test(a_deadline_that_was_set_before_ends_a_wait_in_time),
       cmocka_unit_test(suspended_tasks_raise_where_they_wait),
+      cmocka_unit_test(clearing_what_is_not_interrupted_ends_no_wait),
       cmocka_unit_test(the_hosts_hook_is_restored),
       cmocka_unit_test(a_hook_that_asks_ends_loops_and_coroutines),
       cmocka_unit_test(waiting_fires_no_count_hook_unless_the_host_wants_it),

@@ -301,6 +301,6 @@ void arvak_lua_set_hook_interval(lua_State *L, int interval_ms) {
 void arvak_lua_clear_interrupt(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   if (!state || !state->handle) return;
-  larvak_waits_interrupt(state);
+  if (larvak_interrupt_is_set(state)) larvak_waits_interrupt(state);
   larvak_interrupt_clear(L, state);
 }

@@ -140,8 +140,8 @@ describe("a batch on a peer that", function()
   it("never answers one submission while its stream is busy loses that one only", function()
     peer = raw.start {}
     local said = {}   -- the stream answers 1 and 3, passes over 2, and goes on and on about it
-    for i = 1, 180, 3 do said[i], said[i + 1], said[i + 2] = acknowledged(1), completed(1), acknowledged(3) end
-    peer:plan("requests", { raw.trickle(raw.stream(said, { at = "headers", ending = "keep", say = "" }), 0.003),
+    for i = 1, 1800, 3 do said[i], said[i + 1], said[i + 2] = acknowledged(1), completed(1), acknowledged(3) end
+    peer:plan("requests", { raw.trickle(raw.stream(said, { at = "headers", ending = "keep", say = "" }), 0.0005),
       raw.job("job-3", 2) })
     client = arvak.connect(peer:address(), { timeout = 2 })
     manager = arvak.batch_manager(client)

@@ -527,12 +527,13 @@ static void keeps_a_wake_for_the_next_step_when_a_call_starts_meanwhile(void **s
 static void ends_a_stream_without_a_deadline_whose_server_has_frozen(void **state) {
   (void)state;
   static const char *const faults[] = {"rpc=WatchJob,hang=before", NULL};
-  static const arvak_channel_arg arg = {.name = "grpc.keepalive_timeout_ms", .integer = 500};
+  static const arvak_channel_arg args[] = {{.name = "grpc.keepalive_timeout_ms", .integer = 500},
+                                           {.name = "grpc.http2.ping_timeout_ms", .integer = 500}};
   char address[SERVER_ADDRESS_SIZE] = "127.0.0.1:0";
   pid_t server = server_start(address, faults);
   assert_true(server > 0);
   subject s = {0};
-  arvak_client_options options = {.address = address, .channel_args = &arg, .channel_arg_count = 1};
+  arvak_client_options options = {.address = address, .channel_args = args, .channel_arg_count = 2};
   assert_int_equal(arvak_loop_new(&s.loop), ARVAK_OK);
   assert_int_equal(arvak_client_new(&options, &s.client, NULL), ARVAK_OK);
   while (!arvak_client_connect(s.client, s.loop)) arvak_loop_step(s.loop, arvak_now_ns() + MS);

@@ -21,6 +21,8 @@ describe("a backend that is not found", function()
     ["execute in a task"] = function()
       return arvak.run(function() return client:execute(bell, "Simulator", 1) end)
     end,
+    check = function() return client:check(bell, "Simulator", 1) end,
+    submit_qasm_future = function() return client:submit_qasm_future(bell, "Simulator", 1):result() end,
     ["async:execute"] = function() return client.async:execute(bell, "Simulator", 1):result() end,
   }
   for name, method in pairs(methods) do
@@ -54,6 +56,37 @@ describe("a backend that is not found", function()
       assert.matches("Backend not found: other %(the server has simulator%)$", err.message)
     end
     assert.equal(1, server:stats().calls.ListBackends)
+  end)
+
+  for _, transport in ipairs { "unary", "stream" } do
+    it("is followed by them in each future of submit_many, by " .. transport, function()
+      local manager <close> = arvak.batch_manager(client)
+      local futures = manager:submit_many({ { bell, 1 }, { bell, 1 } }, "Simulator", { transport = transport })
+      for _, f in ipairs(futures) do
+        local _, err = f:result(30)
+        assert.equal("backend_not_found", err.kind)
+        assert.matches(expected, err.message)
+      end
+      assert.equal(1, server:stats().calls.ListBackends)
+    end)
+  end
+
+  it("has the server asked once by many futures that fail at once", function()
+    local futures = {}
+    for i = 1, 20 do futures[i] = client:submit_qasm_future(bell, "Simulator", 1) end
+    for _, f in ipairs(futures) do
+      local _, err = f:result(30)
+      assert.matches(expected, err.message)
+    end
+    assert.equal(1, server:stats().calls.ListBackends)
+  end)
+
+  it("does not keep a future from being canceled while the list is asked for", function()
+    server:fault { rpc = "ListBackends", hang = true }
+    local f = client:submit_qasm_future(bell, "Simulator", 1)
+    assert.is_true(helper.eventually(function() return (server:stats().calls.ListBackends or 0) == 1 end))
+    assert.is_true(f:cancel())
+    assert.is_true(f:canceled())
   end)
 
   it("has the server asked for nothing while all are found, or for another failure", function()

@@ -46,7 +46,7 @@ describe("transport and protocol:", function()
   end)
 
   it("the deadline of calls is none of streams, and a watch that breaks is opened again (4)", function()
-    open({ job_latency = 0.4, watch_interval = 0.01 }, { timeout = 0.2 })
+    open({ job_latency = 2.5, watch_interval = 0.01 }, { timeout = 1 })
     local job_id, last = assert(client:submit_qasm(bell, "simulator")), nil
     server:fault { rpc = "WatchJob", drop = "after", messages = 2, count = 1 }
     for state in client:watch_job(job_id) do last = state end

@@ -17,7 +17,7 @@ enum { RECONNECT_FIRST_MS = 100, RECONNECT_LAST_MS = 2000, CONNECT_TIMEOUT_MS = 
 /* While calls are in flight on a connection that has been silent for so long, gRPC pings. What it writes to a
  * connection that has died unnoticed fails, and so its calls end. It sends two pings at most without data between them,
  * which servers that count pings allow. */
-enum { KEEPALIVE_MS = 10000 };
+enum { KEEPALIVE_MS = 10000, PING_TIMEOUT_MS = 20000 };
 #define DEFAULT_TIMEOUT_NS 30000000000
 #define DEFAULT_QUEUE_TIMEOUT_NS 300000000000
 
@@ -62,6 +62,7 @@ static int make_args(const arvak_client_options *options, grpc_channel_args **ou
   args[n++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_LAST_MS);
   args[n++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS);
   args[n++] = integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS);
+  args[n++] = integer_arg(GRPC_ARG_PING_TIMEOUT_MS, PING_TIMEOUT_MS); /* the same as gRPC's keepalive timeout */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_RETRIES, 0); /* retries are ours */
   args[n++] = integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0); /* nobody could query its counters */
   args[n++] = integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);

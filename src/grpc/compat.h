@@ -22,6 +22,12 @@
 #define GRPC_ARG_ENABLE_DEADLINE_CHECKS "grpc.enable_deadline_checking"
 #endif
 
+/* 1.51 has no such argument and ignores it. By 1.83 gRPC never starts the timer of GRPC_ARG_KEEPALIVE_TIMEOUT_MS, and
+ * an unanswered ping ends a connection after this time, which is 60 s unless it is given. */
+#ifndef GRPC_ARG_PING_TIMEOUT_MS
+#define GRPC_ARG_PING_TIMEOUT_MS "grpc.http2.ping_timeout_ms"
+#endif
+
 /* Since 1.67 gRPC logs by abseil, which has no C interface, and these are gone. <grpc/support/log.h>, which declared
  * them until then, is not included here. */
 typedef struct grpc_compat_log_args { /* gpr_log_func_args */

@@ -12,6 +12,7 @@
 #include "closing.h"
 #include "errors.h"
 #include "headers.h"
+#include "interrupt.h"
 #include "quota.h"
 #include "misuse.h"
 #include "options.h"

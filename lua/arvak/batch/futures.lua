@@ -2,6 +2,7 @@
 -- Invariant: each future of submit_many is settled once, by the end of its input or by its own cancellation.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local backends = require "arvak.jobs.backends"
 local cancellation = require "arvak.jobs.cancellation"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
@@ -26,9 +27,14 @@ local function end_canceled(f, err)
   job_future.finish(f, nil, err)
 end
 
+local function finish(f, result_of_job, err)
+  if err and not f.job_id and cancellation.note_not_submitted(f, err) then return end
+  job_future.finish(f, result_of_job, err)
+end
+
 local function on_end(f, item)
-  if item.err and not f.job_id and cancellation.note_not_submitted(f, item.err) then return end
-  job_future.finish(f, item.result, item.err)
+  if item.result or f:done() or f._canceling then return finish(f, item.result, item.err) end
+  backends.explain_later(f, f._client, item.err, finish)
 end
 
 local function drive(batch, list)

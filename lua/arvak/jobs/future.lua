@@ -3,6 +3,7 @@
 -- Invariant: a future whose job was canceled on the server settles as canceled, and nothing overwrites that.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local backends = require "arvak.jobs.backends"
 local cancellation = require "arvak.jobs.cancellation"
 local check = require "arvak.base.check"
 local chunks = require "arvak.jobs.chunks"
@@ -131,6 +132,11 @@ local function undo_submit(f)
   detached.cancel_call(f)
 end
 
+local function on_refused(f, _, err)
+  f._ticket = nil
+  if not f:done() and not cancellation.note_not_submitted(f, err) then M.finish(f, nil, err) end
+end
+
 local function on_submit(f, job_id, err)
   f._ticket = nil
   if job_id then
@@ -139,8 +145,10 @@ local function on_submit(f, job_id, err)
     poll.start(f, f._job, now)
     M.note_submitted(f, job_id)
     run_step(f)
-  elseif not cancellation.note_not_submitted(f, err) then
-    M.finish(f, nil, err)
+  elseif f._canceling then
+    on_refused(f, nil, err)
+  else
+    backends.explain_later(f, f._client, err, on_refused)
   end
 end
 

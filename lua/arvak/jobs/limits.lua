@@ -3,6 +3,7 @@
 -- Invariant: every limit that is broken is named, not only the first.
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
+local backends = require "arvak.jobs.backends"
 local check = require "arvak.base.check"
 local errors = require "arvak.base.errors"
 local program = require "arvak.results.program"
@@ -79,7 +80,7 @@ function M.check(client, source, backend_id, options)
   source = M.check_arguments(client, source, backend_id, options)
   options = read_options(options)
   local info, err = core.call.get_backend_info(client, backend_id, check.pick_call_options(options))
-  if not info then return nil, err end
+  if not info then return backends.explain(client, nil, err) end
   return M.find(source, options.shots or DEFAULT_SHOTS, options.optimization_level or 0, info)
 end
 

@@ -440,6 +440,38 @@ static void closing_a_state_waits_for_no_server_and_no_journal_of_its_own(void *
   arvak_client_unref(quick);
 }
 
+static int finalizers, ends;
+
+static int note_finalizer(lua_State *L) {
+  finalizers++;
+  ends += lua_toboolean(L, 1);
+  return 0;
+}
+
+/* Else it would begin what its end has to wait for. */
+static void a_state_that_closes_steps_its_loop_no_more(void **state) {
+  (void)state;
+  static const char *const ways[] = {"pcall(p.step, p)", "pcall(p.step, p, 1)", "pcall(arvak.poll)", "g:cancel()",
+                                     "client:close()"};
+  arvak_client *slow = new_client(slow_address), *quick = new_client(address);
+  finalizers = ends = 0;
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    lua_State *L = open_plugin(slow, quick);
+    lua_register(L, "note", note_finalizer);
+    must(L, "p = arvak.pollable() g = client.async:list_backends { timeout = 3600 }\n"
+            "assert(quick:list_backends()) f = quick.async:list_backends()");
+    lua_pushstring(L, ways[i]);
+    lua_setglobal(L, "way");
+    must(L, "local run = load(way) keep = setmetatable({}, { __gc = function() run() note(f:done()) end })");
+    pause_ms(30); /* the answer comes */
+    lua_close(L);
+    if (ends > 0) fail_msg("%s", ways[i]);
+  }
+  assert_int_equal(finalizers, sizeof ways / sizeof *ways);
+  arvak_client_unref(slow);
+  arvak_client_unref(quick);
+}
+
 static void a_finalizer_in_the_middle_of_a_program_may_wait(void **state) {
   (void)state;
   arvak_client *slow = new_client(slow_address), *quick = new_client(address);
@@ -599,6 +631,7 @@ int main(void) {
       cmocka_unit_test(waiting_fires_no_count_hook_unless_the_host_wants_it),
       cmocka_unit_test(closing_a_state_waits_for_nothing),
       cmocka_unit_test(closing_a_state_waits_for_no_server_and_no_journal_of_its_own),
+      cmocka_unit_test(a_state_that_closes_steps_its_loop_no_more),
       cmocka_unit_test(a_finalizer_in_the_middle_of_a_program_may_wait),
       cmocka_unit_test(a_handle_outlives_its_state),
       cmocka_unit_test(a_state_that_closes_gives_no_handle),

@@ -35,7 +35,7 @@ describe("waiting and futures:", function()
     local since = monotime()
     assert.equal("timeout", submit { max_wait = 0.05, poll_interval = 60 }:exception(TEST_TIMEOUT).kind)
     assert.is_true(monotime() - since < 1)
-    assert.is_true(server:stats().calls.GetJobStatus <= 10)
+    assert.is_true(server:stats().calls.GetJobStatus <= 15)   -- at the first interval there would be 45
   end)
 
   it("a callback may ask for the result in cancel, and when it is added to a future that has ended (16)", function()

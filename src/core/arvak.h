@@ -329,7 +329,7 @@ struct arvak_timer {
 };
 
 int arvak_loop_new(arvak_loop **out); /* owned; ARVAK_EFORKED in a fork of a process whose gRPC is running */
-/* Cancels every call (they end as closed, their callbacks run), drains and releases. Within 40 ms of the last step. */
+/* Cancels every call (they end as closed, their callbacks run), drains, releases: within 40 ms of a step or call. */
 void arvak_loop_close(arvak_loop *loop);
 /* Waits for an event, a timer or a wake, until_ns at the latest, and runs the callbacks that are due; they run nowhere
  * else. What they start, cancel or set belongs to the next step, so a step always returns. Returns how many ran. */

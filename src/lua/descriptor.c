@@ -83,11 +83,12 @@ static int descriptor_due(lua_State *L) {
 }
 
 /* pump(user): one step without waiting, by a user who calls due(user) before he waits again, and so needs to be told
- * nothing until then. What the descriptor said may have been for the others. */
+ * nothing until then. What the descriptor said may have been for the others. Nothing while the state closes. */
 static int descriptor_pump(lua_State *L) {
   larvak_user *user = check(L);
   larvak_state *state = user->state;
   larvak_step_check(L, state);
+  if (larvak_is_closing(L, state)) return 0;
   user->told_ns = 0;
   if (larvak_step(L, state, 0)) larvak_work_changed(state);
   return 0;

@@ -341,17 +341,19 @@ static int unary_check(lua_State *L) {
 }
 
 /* cancel_call(ticket): a canceled call ends at once, and its end is reported before this returns. At once can be a
- * moment later when another thread of gRPC's is busy with the connection just then; that moment is waited for. */
+ * moment later when another thread of gRPC's is busy with the connection just then; that moment is waited for. While
+ * the state closes nothing is stepped, and the end comes with the state's. */
 static int unary_cancel(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_wait *wait = larvak_wait_find(state, luaL_checkinteger(L, 1));
   if (!wait || !wait->call || wait->waiter != WAITER_LAYER) return 0;
   arvak_call_cancel(wait->call, ARVAK_KIND_CANCELED);
-  int64_t now = arvak_now_ns(), end = now + CANCEL_NS;
+  bool is_closing = larvak_is_closing(L, state);
+  int64_t now = arvak_now_ns(), end = is_closing ? now : now + CANCEL_NS;
   for (; now < end && wait->at == WAIT_PENDING && !larvak_interrupt_is_set(state); now = arvak_now_ns())
     arvak_loop_step(state->loop, now + CANCEL_NS / 100);
   larvak_work_changed(state);
-  larvak_outcomes_report(L, state);
+  if (!is_closing) larvak_outcomes_report(L, state);
   return 0;
 }
 

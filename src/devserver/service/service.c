@@ -4,6 +4,8 @@
 #include "service.h"
 
 #include <grpc/grpc.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -217,7 +217,7 @@ describe("an interrupted batch", function()
       assert.equal(130, select(2, batch:signal "INT"))
       local plan = command.assert_ok(run("batch", "circuits", "--journal", name, "--dry-run"))
       local unknown = tonumber(plan:match "(%d+) unknown")   -- of 32 that were under way
-      assert.is_true(unknown <= 4, plan)
+      assert.is_true(unknown <= 4, transport .. ": " .. plan)
       assert.equal("", run("journal", name, "--state", "failed", "--format", "json").out)
     end
   end)

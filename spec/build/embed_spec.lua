@@ -133,6 +133,10 @@ describe("an installed library", function()
     build_example()
     local output = succeed(("ARVAK_ADDRESS=%s %s/host %s/plugin.lua 420"):format(server.address, top, top))
     assert.truthy(output:find("^420 of 420 jobs right, 9 Lua states in 8 threads, %d connections"), output)
+    output = succeed(("ARVAK_ADDRESS=%s %s/host %s/none.lua 1000; [ $? = 1 ]"):format(server.address, top, top))
+    local _, told = output:gsub("cannot open", "")   -- ten times, and not once for each state
+    assert.equal(10, told)
+    assert.truthy(output:find("none.lua: failed in 20 of 20 states\n", 1, true), output)
   end)
 
   it("lets the example of a host in C++ stop nobody who ends, and say whether all have succeeded", function()

@@ -4,6 +4,7 @@
 #include "service.h"
 
 #include <grpc/grpc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -182,11 +183,21 @@ static void *end_left(void *ud) {
   return NULL;
 }
 
+/* Signals are the host's, and belong into its own threads: this one may outlive the Lua state. */
+static bool start_leaving(leaving *l, pthread_t *thread) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  bool has_started = pthread_create(thread, NULL, end_left, l) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return has_started;
+}
+
 void service_leave(service *s, int64_t until_ns) {
   if (!s || getpid() != s->pid) return;
   pthread_t thread;
   leaving *l = leaving_new(s);
-  if (!l || pthread_create(&thread, NULL, end_left, l) != 0) {
+  if (!l || !start_leaving(l, &thread)) {
     if (l) leaving_free(l);
     service_free(s);
     return;

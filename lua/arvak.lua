@@ -125,6 +125,7 @@ function M.ledger(name)
 end
 
 function M.database_name(name)
+  check.path(name, "name")
   local dsn = require "arvak.base.dsn"
   return dsn.describe(name)
 end

@@ -435,7 +435,7 @@ M.keep = keeper.set
 -- Another handle on the same connections, slots, limiter and figures, with policies of its own: options retry and
 -- breaker. What is not given is shared with the client; retry is on, whatever the client's.
 function M.resilient(client, options)
-  core.check_client(client, "resilient")
+  core.check_client(client, "resilient", "arvak.resilient(client, ...)")
   options = options == nil and {} or options
   if type(options) == "table" and options.retry == nil and not core.has_retry(client) then
     local all = { retry = true }

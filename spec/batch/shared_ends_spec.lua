@@ -2,6 +2,7 @@
 -- another one.
 -- SPDX-License-Identifier: Apache-2.0
 local labs = require "spec.support.labs"
+local sql = assert(loadfile "lua/arvak/batch/shared/sql.lua")()
 
 local circuits, iterator = labs.circuits, labs.iterator
 local FOREIGN = "OPENQASM 3.0; qubit q; h q; h q;"
@@ -115,6 +116,49 @@ describe("the end of a shared batch", function()
     assert.matches("it has 2 circuits, these are at least %d+$", tostring(err))
     assert.is_nil(tostring(err):find "division")
     assert.equal("left", lab:sql "SELECT string_agg(DISTINCT state, ' ') FROM arvak_worker WHERE batch = BATCH")
+  end)
+
+  it("is no matter to a part of the batch that had claimed beyond its own end, where others moved it", function()
+    lab:make_tables()
+    lab:restart(0.5)
+    local has_cut
+    local options = { extend = true, workers = 6, lease = 60 }
+    function options.progress_callback()
+      if has_cut or lab:count "slot > 8 AND owner > 0" == 0 then return end
+      has_cut = true
+      lab:sql [[UPDATE arvak_batch SET total = 20, next_slot = 9 WHERE batch = BATCH;
+        DELETE FROM arvak_item WHERE batch = BATCH AND slot > 8;
+        DELETE FROM arvak_claim WHERE batch = BATCH AND first_slot > 8;
+        UPDATE arvak_claim SET last_slot = 8, hash = NULL WHERE batch = BATCH AND last_slot > 8]]
+    end
+    local r, err = lab:run(iterator(circuits(8)), options)
+    assert.is_true(has_cut)
+    assert.is_nil(err)
+    assert.same({ "completed", 8, "20" }, { r.status, r.success_count, total() })
+    assert.same({ 8, 1 }, { lab:runs() })
+  end)
+
+  it("is not written by a shorter program that may extend it while another claims beyond", function()
+    lab:make_tables()
+    lab:sql(([[INSERT INTO arvak_batch (name, format, on_unknown, next_slot) VALUES ('%s', 2, 'fail', 3)]]):format(
+      lab.batch))
+    local _ <close> = lab:hold([[UPDATE arvak_batch SET next_slot = 9 WHERE batch = BATCH;
+      INSERT INTO arvak_item (batch, slot, owner, epoch, state)
+        SELECT BATCH, s, 1000000, 1, 'claimed' FROM generate_series(3, 8) s]], true)
+    local values = { ["1"] = "BATCH", ["2"] = "2", ["3"] = "1" }
+    lab:sql((sql.end_part:gsub("%$(%d)", values)))
+    assert.equal("6", lab:sql "SELECT COUNT(*) FROM arvak_item WHERE batch = BATCH")
+    assert.equal("", total())
+  end)
+
+  it("moves also where something was begun beyond it", function()
+    assert(lab:run(circuits(6)))
+    lab:sql [[INSERT INTO arvak_item (batch, slot, owner, epoch, state, job_id) VALUES (BATCH, 8, 0, 0, 'intent', NULL);
+      UPDATE arvak_batch SET next_slot = 10 WHERE batch = BATCH]]
+    local r = assert(lab:run(circuits(10), { extend = true }))
+    assert.same({ "partial", 9, 1, "10" }, { r.status, r.success_count, r.failure_count, total() })
+    assert.same({ 8, true }, { r.failures[1].index, r.failures[1].err.maybe_executed })
+    assert.same({ 9, 1 }, { lab:runs() })
   end)
 
   it("says so when somebody removes a program's rows while it runs", function()

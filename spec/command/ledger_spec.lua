@@ -173,6 +173,16 @@ describe("arvak batch --dry-run", function()
       command.python("import json, sys; print(json.loads(sys.stdin.read()))", assert_ok(plan("--format", "json"))))
   end)
 
+  it("leaves the results alone that --output names", function()
+    desk:open()
+    desk:write_circuits(2, "c")
+    assert_ok(run("batch", "c", "--journal", "run.db", "-q", "-o", "out.csv"))
+    local before = command.shell("cat out.csv", desk.folder).out
+    assert.matches("^id,job_id", before)
+    assert.equal("2 kept, 0 followed, 0 to send, 0 unknown\n", assert_ok(plan("-o", "out.csv")))
+    assert.equal(before, command.shell("cat out.csv", desk.folder).out)
+  end)
+
   it("names the first circuit that differs, and --extend takes on more", function()
     desk:open()
     desk:write_circuits(3, "c")

@@ -61,6 +61,19 @@ describe("arvak batch with a journal in PostgreSQL", function()
     assert.equal(2, desk.server:stats().accepted)
     assert.equal(0, batch("bell.qasm", "--journal", journal, "-q").code)
   end)
+
+  it("says how what is unknown can be submitted once more: a batch keeps its --on-unknown", function()
+    desk:open()
+    local journal = cluster:name("lab", { batch = "unknown" })
+    assert.equal(0, batch("bell.qasm", "--journal", journal, "-q").code)
+    cluster:sql([[UPDATE arvak_item i SET state = 'unknown', job_id = NULL, counts = NULL,
+      error = '{"kind":"rpc","message":"lost","maybe_executed":true}'
+      FROM arvak_batch b WHERE b.batch = i.batch AND b.name = 'unknown']], "lab")
+    local result = batch("bell.qasm", "--journal", journal)
+    assert.equal(1, result.code)
+    assert.is_truthy(result.err:find("To submit them once more, run those circuits with another batch=", 1, true))
+    assert.is_nil(result.err:find("--on-unknown", 1, true))
+  end)
 end)
 
 describe("an error about a journal", function()

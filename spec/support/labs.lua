@@ -83,12 +83,17 @@ end
 
 Held.__close = Held.release
 
--- Another session, which has carried out these statements and does not end its transaction until release.
-function Lab:hold(statements)
+local UNTIL_AWAITED = "DO 'BEGIN WHILE NOT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted) LOOP "
+  .. "PERFORM pg_sleep(0.05); END LOOP; END'"
+
+-- Another session, which has carried out these statements and does not end its transaction until release; or commits it
+-- as soon as somebody waits for it.
+function Lab:hold(statements, is_committed)
   statements = statements:gsub("BATCH", ("(SELECT batch FROM arvak_batch WHERE name = '%s')"):format(self.batch))
   local cluster, is_held = self.cluster, "FROM pg_stat_activity WHERE application_name = 'holder'"
-  local pipe = io.popen(([[exec %s/psql -Xq "%s" >/dev/null 2>&1 -c "BEGIN; %s; SELECT pg_sleep(600)"]]):format(
-    cluster.programs, cluster:name("lab", { application_name = "holder" }), statements))
+  local pipe = io.popen(([[exec %s/psql -Xq "%s" >/dev/null 2>&1 -c "BEGIN; %s; %s; COMMIT"]]):format(cluster.programs,
+    cluster:name("lab", { application_name = "holder" }), statements,
+    is_committed and UNTIL_AWAITED or "SELECT pg_sleep(600)"))
   helper.eventually(function()
     return cluster:sql("SELECT COUNT(*) " .. is_held .. " AND wait_event = 'PgSleep'") == "1"
   end, 60)

@@ -131,8 +131,13 @@ static int client_keeper(lua_State *L) {
   return 1;
 }
 
-/* check_client(client, method): raises when it is none, or closed; its address and timeout in seconds. */
+/* check_client(client, method, form): raises when it is none, or closed; its address and timeout in seconds. form: how
+ * to call a function that is no method of the client; or nil. */
 static int client_check(lua_State *L) {
+  const char *form = luaL_optstring(L, 3, NULL);
+  if (form && !luaL_testudata(L, 1, LARVAK_CLIENT))
+    return larvak_misuse(L, "%s: got %s as the client, expected %s", luaL_checkstring(L, 2), larvak_describe(L, 1),
+                         form);
   larvak_client *client = larvak_client_check(L, 1, luaL_checkstring(L, 2));
   int64_t timeout_ns = arvak_client_timeout_ns(client->core);
   int64_t most_ns = client->limits ? client->limits->most.max_timeout_ns : 0;

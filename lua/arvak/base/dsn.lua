@@ -2,8 +2,6 @@
 -- taken out, and passwords are known, so that no text shows one.
 -- Invariant: a secret in a name never gets into a message, whether the name can be read or not.
 -- SPDX-License-Identifier: Apache-2.0
-local check = require "arvak.base.check"
-
 local M = {}
 
 local HIDDEN = "***"
@@ -200,7 +198,6 @@ end
 -- What a name of a journal or ledger is, for those who take names from others: kind ("sqlite" or "postgres"), shown
 -- (the name without secrets), has_password; and instead of these two, problem: why the name cannot be read.
 function M.describe(text)
-  check.path(text, "name")
   if not M.is_name(text) then return { kind = "sqlite", shown = text, has_password = false } end
   local name, problem = M.parse(text)
   if not name then return { kind = "postgres", problem = problem } end

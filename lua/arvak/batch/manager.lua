@@ -32,7 +32,7 @@ end
 -- Runs batches on a client. options: max_workers, the jobs that may be submitted and unfinished at once, of all its
 -- batches together (default 32).
 function M.batch_manager(client, options)
-  core.check_client(client, "batch_manager")
+  core.check_client(client, "batch_manager", "arvak.batch_manager(client, ...)")
   options = check.options(options, "batch_manager", { max_workers = true })
   local workers = options.max_workers or DEFAULT_WORKERS
   if math.type(workers) ~= "integer" or workers < 1 then

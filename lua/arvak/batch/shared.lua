@@ -175,7 +175,7 @@ local function take_back(self, group)
   end
   filling.bytes = filling.bytes + group.bytes
   for _, name in ipairs { "intended", "ended", "reasons" } do filling[name]:take_over(group[name]) end
-  self.due_at = self.due_at or core.now()
+  if filling.count > 0 then self.due_at = self.due_at or core.now() end
 end
 
 local function on_turn(self, group, fate)
@@ -196,6 +196,22 @@ local function forget_beyond(self, group)
   for index in pairs(group.changes) do
     if index > self.claims.total then group.changes[index] = nil end
   end
+end
+
+-- Whether something of what is noted, or on its way, is let go beyond this program's own end: not any more. It may be
+-- gone, where others have ended the batch before it and moved its end since; what is left is free when this worker
+-- leaves.
+function Shared:forget_unwanted()
+  local last, has_some = self.claims.own_total or math.maxinteger, false
+  for _, group in ipairs { self.filling, self.on_its_way } do
+    for index, change in pairs(group.changes) do
+      if change.kind == "released" and index > last then
+        group.changes[index], group.count, has_some = nil, group.count - 1, true
+      end
+    end
+  end
+  if self.filling.count == 0 then self.due_at = nil end
+  return has_some
 end
 
 -- Adds what has been noted to a transaction, after the fence: the group.

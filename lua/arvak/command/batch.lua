@@ -72,6 +72,15 @@ end
 
 -- ---- the end
 
+-- How many failed of which nobody knows whether the server has made a job.
+local function count_unknown(r)
+  local count = 0
+  for _, failure in ipairs(r.failures) do
+    if failure.err.maybe_executed and not failure.job_id then count = count + 1 end
+  end
+  return count
+end
+
 local function exit_code(r)
   if r.err and r.err.kind ~= "timeout" then return ends.code_of(r.err) end
   if r.err then return ends.codes.pending end
@@ -93,19 +102,13 @@ local function tell_failures(r)
   if count > SHOWN_FAILURES then out.complain(("and %d more"):format(count - SHOWN_FAILURES)) end
 end
 
--- How many failed of which nobody knows whether the server has made a job.
-local function count_unknown(r)
-  local count = 0
-  for _, failure in ipairs(r.failures) do count = count + (failure.err.maybe_executed == true and 1 or 0) end
-  return count
-end
-
 local function tell_how_to_retry(r, options)
   if not options.journal then return end
   local unknown = count_unknown(r)
   if unknown > 0 then
-    out.note("Of %d nobody knows whether they were submitted. To submit them once more, add --on-unknown resubmit to "
-      .. "the same command.", unknown)
+    out.note("Of %d nobody knows whether they were submitted. To submit them once more, %s.", unknown,
+      database.is_postgres(options.journal) and "run those circuits with another batch= in the name of the journal"
+        or "add --on-unknown resubmit to the same command")
   end
   if options.retry_failed or unknown == r.failure_count then return end
   out.note("To run what failed once more, add --retry-failed to the same command.")
@@ -135,7 +138,8 @@ local function execute(client, inputs, backend, options)
   local manager = arvak.batch_manager(client, { max_workers = options.workers })
   local r, err = manager:execute_batch(inputs, backend, batch_options(options))
   if not r then return nil, err end
-  if options.retry_failed and r.failure_count > 0 and not r.err then return r:retry_failed() end
+  local kept = options.on_unknown == "resubmit" and 0 or count_unknown(r)   -- these are failed again, and not run
+  if options.retry_failed and r.failure_count > kept and not r.err then return r:retry_failed() end
   return r, err
 end
 

@@ -45,7 +45,7 @@ local function prepare_output(options)
   out.set_quiet(options.quiet)
   check_output(options)
   out.set_color(options.color, options.color == "auto" and screen.is_terminal(1))
-  out.open(options.output)
+  if not options.dry_run then out.open(options.output) end   -- a plan is no result, and the file may hold some
   return out
 end
 

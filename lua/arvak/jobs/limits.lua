@@ -61,6 +61,9 @@ end
 
 -- ---- client:check
 
+local option_names = { shots = true, optimization_level = true, label = true }
+for name in pairs(check.call_options) do option_names[name] = true end
+
 local function read_options(options)
   if type(options) ~= "table" then return { shots = options } end
   return options
@@ -68,6 +71,12 @@ end
 
 -- The arguments of client:check, checked; a circuit as it is now.
 function M.check_arguments(client, source, backend_id, options)
+  if options ~= nil and type(options) ~= "number" then
+    if type(options) ~= "table" then
+      check.misuse("check: got %s, expected a number of shots or a table of options", core.describe(options))
+    end
+    options = check.options(options, "check", option_names)
+  end
   local is_circuit = program.is_circuit(source)
   core.check.submit_qasm(client, is_circuit and "" or source, backend_id, options)
   return is_circuit and program.freeze(source) or source, backend_id, options

@@ -4,6 +4,7 @@
 #include "service.h"
 
 #include <grpc/grpc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

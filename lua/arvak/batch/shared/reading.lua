@@ -307,7 +307,7 @@ function Reading:find_change()
     local row = outcome[1][1]
     if row then self:note_state(row) end
     self.run:wake()
-    if self.claims.mismatch or self.run.stopped_by then return end
+    if self.claims.mismatch or self.run.stopped_by or self.shared:forget_unwanted() then return end
     self.shared:fail(self.link:failure("cannot be written", "rows that are this program's were changed or removed by "
       .. "somebody else"))
   end)

@@ -7,7 +7,6 @@ local entries = require "arvak.streams.entries"
 local identities = require "arvak.batch.journal.identity"
 local claims = require "arvak.batch.shared.claims"
 local inputs = require "arvak.batch.inputs"
-local shared_rows = require "arvak.batch.shared.rows"
 local source = require "arvak.async.source"
 
 local M = {}
@@ -73,7 +72,7 @@ function Source:arrays_of(list)
     columns[1][i], columns[2][i], columns[3][i] = try.slot, try.state, try.job_id
     columns[4][i], columns[5][i] = try.next, self.hashes[try.slot]
   end
-  for i, column in ipairs(columns) do columns[i] = shared_rows.array(column, #list) end
+  for _, column in ipairs(columns) do column.n = #list end
   return table.unpack(columns)
 end
 

@@ -179,13 +179,24 @@ local nothing_beyond = [[NOT EXISTS (SELECT 1 FROM arvak_item i WHERE i.batch = 
 -- A program has no more circuits: batch, its total.
 M.end_batch = "UPDATE arvak_batch SET total = $2::bigint WHERE batch = $1 AND total IS NULL AND " .. nothing_beyond
 
--- The same of one that may be a part of the batch: not where another has claimed more. batch, its total, worker
-M.end_part = M.end_batch .. [[ AND NOT EXISTS (SELECT 1 FROM arvak_item i
-  WHERE i.batch = $1 AND i.slot > $2::bigint AND i.owner > 0 AND i.owner <> $3)]]
+-- The same of one that may be a part of the batch: not where another has claimed more, also while this waits for the
+-- batch's row: then next_slot is another one. batch, its total, worker
+M.end_part = [[UPDATE arvak_batch b SET total = $2::bigint FROM arvak_batch seen
+  WHERE b.batch = $1 AND seen.batch = $1 AND b.total IS NULL AND b.next_slot = seen.next_slot AND ]] .. nothing_beyond
+  .. [[ AND NOT EXISTS (SELECT 1 FROM arvak_item i
+    WHERE i.batch = $1 AND i.slot > $2::bigint AND i.owner > 0 AND i.owner <> $3)]]
 
--- A program that may extend the batch has more circuits: batch, the total that it has seen, the new one (or NULL)
-M.extend = [[UPDATE arvak_batch SET total = $3::bigint, next_slot = LEAST(next_slot, $2::bigint + 1)
-  WHERE batch = $1 AND total = $2::bigint]]
+-- A program that may extend the batch has more circuits. What was begun beyond the end, by one that had claimed it when
+-- the batch ended, is kept: a claim and free items reach up to there. batch, the total that it has seen, the new one
+-- (or NULL)
+M.extend = [[WITH grown AS (UPDATE arvak_batch b SET total = $3::bigint, next_slot = begun.slot + 1
+      FROM (SELECT COALESCE(MAX(i.slot), $2::bigint) AS slot FROM arvak_item i
+        WHERE i.batch = $1 AND i.slot > $2::bigint) begun
+    WHERE b.batch = $1 AND b.total = $2::bigint RETURNING b.batch, b.next_slot),
+  claim AS (INSERT INTO arvak_claim (batch, first_slot, last_slot, worker)
+    SELECT batch, $2::bigint + 1, next_slot - 1, 0 FROM grown WHERE next_slot > $2::bigint + 1)
+  INSERT INTO arvak_item (batch, slot, owner, epoch, state) SELECT grown.batch, s.slot, 0, 0, 'claimed'
+    FROM grown, generate_series($2::bigint + 1, grown.next_slot - 1) s(slot) ON CONFLICT DO NOTHING]]
 
 -- What was claimed beyond the batch's end, each by itself; all can be repeated. batch
 M.cut_items = [[DELETE FROM arvak_item i USING arvak_batch b WHERE b.batch = $1 AND i.batch = $1 AND i.slot > b.total

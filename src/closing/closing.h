@@ -66,4 +66,12 @@ static inline int64_t arvak__closing_until_ns(lua_State *L) {
   return *until_ns;
 }
 
+/* What begins now has a moment of its own: the one before was of no state's end. */
+static inline void arvak__closing_forget(lua_State *L) {
+  if (arvak__closing(L)) return;
+  lua_getfield(L, LUA_REGISTRYINDEX, ARVAK_CLOSING_KEY);
+  *(int64_t *)lua_touserdata(L, -1) = 0;
+  lua_pop(L, 1);
+}
+
 #endif

@@ -151,6 +151,7 @@ static int larvak_devserver_start(lua_State *L) {
   server_options options;
   char problem[512];
   if (arvak__closing(L)) return luaL_error(L, "the Lua state is closing"); /* nobody would end it */
+  arvak__closing_forget(L);
   read_options(L, &options);
   if (!options_check(&options, problem, sizeof problem)) return luaL_error(L, "%s", problem);
   larvak_devserver *box = lua_newuserdatauv(L, sizeof *box, 0);

@@ -225,6 +225,7 @@ static int store_submit(lua_State *L) {
   arvak__db_store *store = check_living(L);
   transaction_box *box = check_transaction(L, 2);
   box->tx.mode = (arvak__db_mode)luaL_checkoption(L, 3, "write", modes);
+  arvak__closing_forget(L);
   int64_t id = arvak__db_store_submit(store, &box->tx, lua_toboolean(L, 4) != 0);
   if (id == 0) return raise_no_memory(L);
   arvak__db_store_touch(store);
@@ -427,6 +428,7 @@ static int module_open(lua_State *L) {
   *box = (store_box){0};
   lua_pushvalue(L, lua_upvalueindex(UPVALUE_STORE));
   lua_setmetatable(L, -2);
+  arvak__closing_forget(L);
   box->store = arvak__db_store_new(driver, seam, &settings);
   return box->store ? 1 : raise_no_memory(L);
 }

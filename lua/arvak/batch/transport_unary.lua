@@ -11,6 +11,7 @@ local poll = require "arvak.jobs.poll"
 local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds without submits when the server cannot be reached
+local LOOK = 0.05   -- seconds between looks at what can be taken back, once the batch was stopped
 
 local Unary = {}
 Unary.__index = Unary
@@ -56,7 +57,7 @@ local function on_submit(call, job_id, err)
     run:note_failure(err)
     return run:lose(input, err)
   end
-  if err.kind == "canceled" and run.stopped_by then return run:tell(input, "unsend", err) end   -- by stop, below
+  if err.kind == "canceled" and run.stopped_by then return run:tell(input, "unsend", err) end   -- by stop
   if err.kind == "resource_exhausted" then return on_refusal(self, input, err, now) end
   if poll.is_transient(err) then return on_outage(self, input, err, now) end
   run:tell(input, "fail", err)
@@ -66,7 +67,18 @@ end
 
 function Unary:room() return self.pacing:room() end
 
-function Unary.advance() end
+-- Takes back what has not left our own queue: the client keeps there what the server has refused for its rate.
+function Unary:stop()
+  local waiting = {}
+  for _, call in pairs(self.in_flight) do waiting[#waiting + 1] = call end
+  for _, call in ipairs(waiting) do
+    if not detached.is_sent(call) then detached.cancel_call(call) end
+  end
+end
+
+function Unary:advance()
+  if self.run.stopped_by then self:stop() end   -- what is refused after that comes back into the queue
+end
 
 -- Of a job nobody tells but the looks.
 function Unary:watch(input, now) self.run.watcher:follow(input, now) end
@@ -98,21 +110,16 @@ function Unary:send(now)
   end
 end
 
-function Unary:next_time() return self.may_send_at end
+-- Nobody tells when a submission is refused and comes back into the client's queue.
+function Unary:next_time()
+  if self.run.stopped_by and next(self.in_flight) then return core.now() + LOOK end
+  return self.may_send_at
+end
 
 function Unary:wait(seconds)
   local woken, err = future.park(self.run.tickets, "execute_batch", seconds)
   if woken == nil then return nil, err end
   return true
-end
-
--- Takes back what has not left our own queue.
-function Unary:stop()
-  local waiting = {}
-  for _, call in pairs(self.in_flight) do waiting[#waiting + 1] = call end
-  for _, call in ipairs(waiting) do
-    if not detached.is_sent(call) then detached.cancel_call(call) end
-  end
 end
 
 function Unary.close() end

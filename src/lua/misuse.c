@@ -185,6 +185,11 @@ static int misuse_describe(lua_State *L) {
   return 1;
 }
 
+static int misuse_describe_type(lua_State *L) {
+  larvak_describe_type(L, 1);
+  return 1;
+}
+
 void larvak_misuse_open(lua_State *L) {
   lua_newtable(L);
   lua_createtable(L, 0, 1);
@@ -194,6 +199,7 @@ void larvak_misuse_open(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &starts_key);
   static const luaL_Reg functions[] = {{"misuse", misuse_raise},
                                        {"describe", misuse_describe},
+                                       {"describe_type", misuse_describe_type},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -98,7 +98,8 @@ static void read_options(lua_State *L, const method *m, const larvak_client *cli
     return;
   }
   if (!lua_istable(L, index))
-    larvak_misuse(L, "%s: got %s, expected %s", m->name, larvak_describe(L, index),
+    larvak_misuse(L, "%s: got %s, expected %s", m->name,
+                  circuit ? larvak_describe(L, index) : larvak_describe_type(L, index),
                   circuit ? "a number of shots or a table of options" : "a table of options");
   bool is_batch = m->rpc == ARVAK_SUBMIT_BATCH;
   larvak_options_check(L, index, m->name, circuit ? submit_keys : is_batch ? batch_keys : call_keys);

@@ -99,7 +99,7 @@ end
 function M.options(options, method, names)
   if options == nil then return {} end
   if type(options) ~= "table" then
-    M.misuse("%s: got %s, expected a table of options", method, core.describe(options))
+    M.misuse("%s: got %s, expected a table of options", method, core.describe_type(options))
   end
   local copy = {}
   for name, value in next, options do

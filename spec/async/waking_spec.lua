@@ -5,6 +5,7 @@ local helper = require "spec.helper"
 local waking = require "spec.support.waking"
 
 local SECONDS = 1.5
+local LATE = 0.25   -- seconds that a busy machine may be late; the long run has the tight bound
 local seed = tonumber(os.getenv "ARVAK_SEED") or os.time()
 
 describe("work put in at random", function()
@@ -18,7 +19,7 @@ describe("work put in at random", function()
         worst * 1e3, kind, noise * 1e3)
       print(figures)
       assert.equal("", table.concat(result.hung, ", "), figures)
-      assert.is_true(worst <= math.max(0.05, 10 * noise), figures)
+      assert.is_true(worst <= math.max(LATE, 20 * noise), figures)
     end)
   end
 end)

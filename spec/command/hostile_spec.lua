@@ -264,6 +264,7 @@ describe("Ctrl-C", function()
     desk:open { job_latency = 600 }
     local process = desk:begin("run", "bell.qasm", "rotation.qasm", "--param", "theta=1")
     process:await_jobs(2)
+    helper.eventually(function() return desk.server:stats().calls.GetJobStatus >= 20 end, 60)   -- the ids have come
     assert.same({ "", 130 }, { process:signal "INT" })
     for _, job in ipairs(desk.server:jobs()) do assert.equal("CANCELED", job.state) end
   end)

@@ -30,10 +30,10 @@ end
 local PATIENCE = 5   -- seconds in which the server has to hear of it
 
 -- What is still running ends with the command: nobody will ask for it. A future that was canceled has ended before the
--- server has been told.
+-- server has been told. One that was interrupted while it learnt its job's id raises.
 local function cancel_all(futures)
   for _, future in ipairs(futures) do
-    if not future:done() then future:cancel() end
+    if not future:done() then ends.try(future.cancel, future) end
   end
   local deadline = os.time() + PATIENCE
   while arvak.poll(0.1) and os.time() < deadline do end

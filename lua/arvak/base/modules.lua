@@ -5,7 +5,7 @@ local core = require "arvak.core"
 
 local M = {}
 
--- The module; or nil and why it cannot be loaded, which is nil where there is none.
+-- Loads a module: returns it; or nil and the reason. A module that does not exist gives nil without a reason.
 function M.load(name)
   local ok, module = core.protect(require, name)
   if ok then return module end

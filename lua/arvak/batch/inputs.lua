@@ -42,7 +42,7 @@ end
 
 -- ---- what others may know
 
--- A table for an input, with room for most of what will be in it: one that grows is built anew each time.
+-- A table for an input, with room for most of its fields. Lua copies a table each time that it outgrows its room.
 function M.blank(index)
   return { index = index, circuit = nil, backend_id = nil, state = nil, attempts = nil, sent_at = nil, job_id = nil,
     accepted_at = nil, result = nil, hash = nil, noted = nil, sent_time = nil, has_row = nil, counts_json = nil }

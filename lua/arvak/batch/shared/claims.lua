@@ -27,8 +27,8 @@ local Claims = {}
 Claims.__index = Claims
 
 -- step(chain, hash): the hash of all circuits so far. options: own_total, how many circuits this program has, where it
--- knows; extends, whether this program may have fewer or more than the batch; follows, whether it is told of others'
--- ends.
+-- knows; extends: this program may have fewer circuits than the batch, or more; follows: it is told how the circuits of
+-- other programs end.
 function M.new(step, options)
   return setmetatable({
     step = step, own_total = options.own_total, total = nil, extends = options.extends == true,

@@ -19,7 +19,7 @@ local M = {}
 
 local FIRST_PAUSE, LAST_PAUSE = 0.05, 2.0   -- seconds between two streams that bring nothing
 local LOOKS = 4                             -- waits in vain, at least, before a stream is taken for dead
-local MOST_AT_ONCE = 64                     -- messages and writes between two turns of the run
+local FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 64   -- bounds of the messages and writes between two turns of the run
 local LINGER = 2.0                          -- seconds that a stream is read on after its batch, which nobody waits for
 local PERMISSION_DENIED, UNIMPLEMENTED = 7, 12
 
@@ -272,10 +272,12 @@ local function go_on(self)
   return true
 end
 
--- A turn of the run costs more than a message, so what comes without waiting is dealt with first, up to a bound.
+-- A turn of the run costs more than a message, so what comes without waiting is dealt with first. A job makes two
+-- messages: the bound leaves half of the jobs with the server, which would have nothing to do until the next turn.
 function Streaming:wait(seconds)
   local woken, err = wait_once(self, seconds)
-  local run, left = self.run, MOST_AT_ONCE
+  local run = self.run
+  local left = math.max(FEWEST_AT_ONCE, math.min(run.max_workers, MOST_AT_ONCE))
   while woken and left > 0 and not run.stopped_by and go_on(self) and self.raw do
     woken, err = core.stream_wait(self.raw, "execute_batch", 0)
     left = left - 1

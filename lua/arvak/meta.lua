@@ -2305,8 +2305,9 @@ local devserver = {}
 ---@return string|nil message what was wrong
 function devserver.start(options) end
 
----Stops it within a second, whatever is open. May be repeated, and `<close>` does it. While the Lua state closes, it
----returns at once, and the server ends with its object.
+---Stops it within a second, whatever is open. May be repeated, and `<close>` does it. In a finalizer that runs while the
+---Lua state closes, or while its host runs no function, it refuses and cuts all connections and returns at once. The
+---server's threads then end with its object.
 ---
 ---```lua
 ---local server = assert(require("arvak.devserver").start())

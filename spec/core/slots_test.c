@@ -1,5 +1,5 @@
-/* The slots of a client and the shares that ask for them: whose turn it is, and which slots are kept for whom. Real loops
- * and a real client, no server; the test says who is driven, and what time it is.
+/* The slots of a client and the shares that ask for them: whose turn it is, and which slots are kept for whom. Real
+ * loops and a real client, no server; the test says who is driven, and what time it is.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

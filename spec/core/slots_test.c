@@ -264,6 +264,29 @@ static void a_limit_that_adapts_rises_though_slots_are_kept(void **state) {
   arvak_client_unref(client);
 }
 
+static void a_call_names_a_share_of_its_own_client_and_loop(void **state) {
+  (void)state;
+  side a, b;
+  make_client(16, false);
+  open_side(&a, 0);
+  open_side(&b, 0);
+  arvak_client *other;
+  assert_int_equal(arvak_client_new(&(arvak_client_options){.address = "localhost:1"}, &other, NULL), ARVAK_OK);
+  arvak_request request = {.rpc = ARVAK_LIST_BACKENDS};
+  arvak_call_options options = {.share = a.share};
+  assert_int_equal(arvak_call_start(b.loop, client, &request, &options, NULL), ARVAK_EINVAL);
+  assert_int_equal(arvak_call_start(a.loop, other, &request, &options, NULL), ARVAK_EINVAL);
+  assert_int_equal(arvak_call_start(a.loop, client, &request, &options, NULL), ARVAK_OK);
+  assert_int_equal(a.share->taken, 1);
+  arvak_loop_cancel_owned(a.loop, NULL, ARVAK_KIND_CANCELED);
+  while (arvak_loop_call_count(a.loop) > 0) arvak_loop_step(a.loop, ARVAK_NEVER);
+  assert_int_equal(a.share->taken, 0);
+  close_side(&a);
+  close_side(&b);
+  arvak_client_unref(other);
+  arvak_client_unref(client);
+}
+
 /* ---- at random ---- */
 
 static unsigned random_state;
@@ -415,6 +438,7 @@ int main(void) {
       cmocka_unit_test(one_slot_goes_round),
       cmocka_unit_test(a_share_that_is_not_driven_keeps_nothing_that_it_has_not_come_for),
       cmocka_unit_test(a_limit_that_adapts_rises_though_slots_are_kept),
+      cmocka_unit_test(a_call_names_a_share_of_its_own_client_and_loop),
       cmocka_unit_test(no_slot_is_idle_and_nobody_starves_whatever_happens),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

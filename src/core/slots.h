@@ -34,7 +34,7 @@ struct arvak_share {
   int max_in_flight;    /* INT_MAX: no limit of its own */
   arvak_loop *loop;     /* borrowed; NULL: of many loops, which count as driven */
   arvak__posting offer; /* to the loop, which was not driven when it was this share's turn */
-  arvak_client *client; /* borrowed while calls name the share; NULL: the share of all who have none */
+  arvak_client *client; /* borrowed while calls name the share, else a mark; NULL: the share of all who have none */
   int64_t rank;         /* mu of the client's turns: of its last turn, see turns.h */
   int refs, calls;      /* owner thread of the loop; calls: those of the refs that are calls */
 };

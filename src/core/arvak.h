@@ -366,8 +366,7 @@ void arvak_client_hurry(arvak_client *client);
 
 /* What one part of a program has of a client, such as a Lua state: slots go round the shares whose calls wait, and the
  * last are kept for shares that hold none. Counted; of one thread. max_in_flight: calls with gRPC; 0: any number. loop:
- * of its calls, outlives it: while nobody drives it, its turns go to others; NULL: several. Does not keep the client.
- * */
+ * of its calls, outlives it: while nobody drives it, others get its turns; NULL: several. Does not keep the client. */
 typedef struct arvak_share arvak_share;
 int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out); /* owned */
 arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */

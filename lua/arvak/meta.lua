@@ -1305,7 +1305,7 @@ function client:wait_for_ready(timeout) end
 ---@field connections { open: integer, ready: integer, connecting: integer, failing: integer, idle: integer } how many connections are in each state
 ---@field retries table<string, integer> retries by the name of the status that caused them
 ---@field latency table<string, { count: integer, p50: number, p90: number, p99: number, max: number }> seconds from the start of a call to its end, by RPC
----@field in_flight_limit integer the present limit of `in_flight`
+---@field in_flight_limit integer the present limit of `in_flight`; a state beside others of its host leaves the last sixteenth of it to those that hold none
 ---@field pace? { refused: integer, held: integer, rate: number? } with the limiter `"auto"`, once the server has refused a submit: how many it has refused, how many submits wait for their turn now, and jobs a second at which turns come
 ---@field limiter_tokens? number submits that may leave at once now, by the limiter's rate
 ---@field tokens? number tokens of the retry budget
@@ -2305,8 +2305,9 @@ local devserver = {}
 ---@return string|nil message what was wrong
 function devserver.start(options) end
 
----Stops it within a second, whatever is open. May be repeated, and `<close>` does it. While the Lua state closes, it
----returns at once, and the server ends with its object.
+---Stops it within a second, whatever is open. May be repeated, and `<close>` does it. In a finalizer that runs while the
+---Lua state closes, or while its host runs no function, it refuses and cuts all connections and returns at once. The
+---server's threads then end with its object.
 ---
 ---```lua
 ---local server = assert(require("arvak.devserver").start())

@@ -185,6 +185,22 @@ static void what_is_begun_after_a_collection_is_waited_for(void **state) {
   assert_true(all.wall_ns >= 35 * MS);
 }
 
+/* The server is reachable, and so is not collected with what stops it. */
+static void a_server_that_a_finalizer_stops_serves_nobody_any_more(void **state) {
+  (void)state;
+  lua_State *L = open_plugin();
+  must(L, "server = assert(require('arvak.devserver').start())\n"
+          "own = arvak.connect(server.address) assert(own:list_backends())\n"
+          "setmetatable({}, { __gc = function() server:stop() end })");
+  lua_gc(L, LUA_GCCOLLECT);
+  must(L, "local list, err = own:list_backends { retry = false, breaker = false }\n"
+          "assert(not list and err.kind == 'unavailable', err)\n"
+          "assert(server:stats().connections_total == 1)\n"
+          "assert(server:restart() and arvak.connect(server.address):list_backends())\n"
+          "server:stop()");
+  lua_close(L);
+}
+
 static arvak_client *new_client(const char *where) {
   arvak_client *client = NULL;
   arvak_client_options options = {.address = where, .pool_size = 2, .max_concurrent_rpcs = 128};
@@ -194,7 +210,8 @@ static arvak_client *new_client(const char *where) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(lua_close_waits_for_50_ms_at_most),
-                                     cmocka_unit_test(what_is_begun_after_a_collection_is_waited_for)};
+                                     cmocka_unit_test(what_is_begun_after_a_collection_is_waited_for),
+                                     cmocka_unit_test(a_server_that_a_finalizer_stops_serves_nobody_any_more)};
   chosen = getenv("SITUATION");
   if (getenv("CLOSINGS")) closings = atoi(getenv("CLOSINGS"));
   if (closings < 1 || closings > MOST) return fprintf(stderr, "CLOSINGS: expected 1 to %d\n", MOST), 2;

@@ -1,8 +1,7 @@
 /* An interrupt, and a deadline, end what waits for a database, and what waits beside one: journals, shared batches,
  * ledgers, a server of the plugin's own, a connection to nobody. SPDX-License-Identifier: Apache-2.0 */
-#include <stdatomic.h>
-
 #include "disk.h"
+#include "plugin.h"
 
 /* Far more than is promised, since the machine may be busy; and far less than what each wait would take. */
 #define STOP_NS (2000 * MS)
@@ -47,22 +46,6 @@ static const wait waits[] = {
 };
 enum { WAITS = sizeof waits / sizeof *waits };
 
-typedef struct plugin {
-  lua_State *L;
-  const char *source;
-  atomic_bool is_over;
-  bool has_raised;
-  int64_t ended_ns;
-} plugin;
-
-static void *run_plugin(void *ud) {
-  plugin *p = ud;
-  p->has_raised = !runs(p->L, p->source);
-  p->ended_ns = arvak_now_ns();
-  p->is_over = true;
-  return NULL;
-}
-
 static void on_count(lua_State *L, lua_Debug *ar) {
   (void)ar;
   arvak_lua_check(L);
@@ -78,23 +61,14 @@ static lua_State *open_plugin(void) {
   return L;
 }
 
-typedef void (*stop_fn)(arvak_lua_handle *handle);
-
-static void by_hand(arvak_lua_handle *handle) { arvak_lua_interrupt(handle, "enough"); }
-static void by_deadline(arvak_lua_handle *handle) { arvak_lua_set_deadline(handle, arvak_now_ns()); }
-
 static int64_t stop_one(const wait *w, stop_fn stop) {
   plugin p = {.L = open_plugin(), .source = w->source};
   arvak_lua_handle *handle = arvak_lua_get_handle(p.L);
-  pthread_t thread;
   set_disk(w->has_bad_disk);
-  assert_int_equal(pthread_create(&thread, NULL, run_plugin, &p), 0);
+  start_plugin(&p);
   pause_ms(40);
   if (p.is_over) fail_msg("%s is over: %s", w->source, p.has_raised ? luaL_tolstring(p.L, -1, NULL) : "");
-  int64_t start = arvak_now_ns();
-  stop(handle);
-  pthread_join(thread, NULL);
-  int64_t took = p.ended_ns - start;
+  int64_t took = stop_plugin(&p, handle, stop);
   if (took > STOP_NS) fail_msg("%s: %.1f ms", w->source, (double)took / MS);
   if (!p.has_raised || strcmp(kind_on_top(p.L), "interrupted") != 0)
     fail_msg("%s: %s", w->source, p.has_raised ? luaL_tolstring(p.L, 1, NULL) : "has raised nothing");

@@ -1,9 +1,6 @@
 /* Interrupts and deadlines: a host stops what waits in a Lua state, from another thread, wherever it waits; and closing
  * a state waits for nothing. SPDX-License-Identifier: Apache-2.0 */
-#include <pthread.h>
-#include <stdatomic.h>
-
-#include "hosting.h"
+#include "plugin.h"
 
 /* Far more than is promised, since the machine may be busy; and far less than what each wait would take. */
 #define STOP_NS (2000 * MS)
@@ -73,23 +70,6 @@ static const char *const waits[] = {
 };
 enum { WAIT_COUNT = sizeof waits / sizeof *waits };
 
-/* The thread of a plugin. */
-typedef struct plugin {
-  lua_State *L;
-  const char *source;
-  atomic_bool is_over;
-  bool has_raised;
-  int64_t ended_ns;
-} plugin;
-
-static void *run_plugin(void *ud) {
-  plugin *p = ud;
-  p->has_raised = !runs(p->L, p->source);
-  p->ended_ns = arvak_now_ns();
-  p->is_over = true;
-  return NULL;
-}
-
 static void give_job(lua_State *L) {
   must(L, "job = assert(quick:submit_qasm(bell, 'simulator', 1))");
 }
@@ -109,27 +89,17 @@ static void assert_works(lua_State *L) {
           "local n = 0 for i = 1, 1000 do n = n + i end assert(n == 500500)");
 }
 
-typedef void (*stop_fn)(arvak_lua_handle *handle);
-
-static void by_hand(arvak_lua_handle *handle) { arvak_lua_interrupt(handle, "enough"); }
-
-static void by_deadline(arvak_lua_handle *handle) { arvak_lua_set_deadline(handle, arvak_now_ns()); }
-
-static void stop_each_wait(stop_fn end, const char *message) {
+static void stop_each_wait(stop_fn stop, const char *message) {
   arvak_client *slow = new_client(slow_address), *quick = new_client(address);
   int64_t longest = 0;
   for (int i = 0; i < WAIT_COUNT; i++) {
     plugin p = {.L = open_plugin(slow, quick), .source = waits[i]};
     arvak_lua_handle *handle = arvak_lua_get_handle(p.L);
     give_job(p.L);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_plugin, &p), 0);
+    start_plugin(&p);
     pause_ms(20);
     if (p.is_over) fail_msg("%s is over: %s", waits[i], p.has_raised ? luaL_tolstring(p.L, -1, NULL) : "");
-    int64_t start = arvak_now_ns();
-    end(handle);
-    pthread_join(thread, NULL);
-    int64_t took = p.ended_ns - start;
+    int64_t took = stop_plugin(&p, handle, stop);
     if (took > longest) longest = took;
     if (took > STOP_NS) fail_msg("%s: %.1f ms", waits[i], (double)took / MS);
     assert_true(p.has_raised);
@@ -285,11 +255,9 @@ static void a_hook_that_asks_ends_loops_and_coroutines(void **state) {
     must(p.L, "local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b, b end)\n"
               "assert(co(1) == 2 and select('#', co(3)) == 2 and not pcall(co))\n"
               "local ok, message = coroutine.resume(coroutine.create(error), 'x') assert(not ok and message == 'x')");
-    pthread_t thread;
-    pthread_create(&thread, NULL, run_plugin, &p);
+    start_plugin(&p);
     pause_ms(20);
-    arvak_lua_interrupt(handle, "enough");
-    pthread_join(thread, NULL);
+    stop_plugin(&p, handle, by_hand);
     assert_true(p.has_raised);
     assert_interrupted(p.L, loops[i], "enough");
     arvak_lua_clear_interrupt(p.L);

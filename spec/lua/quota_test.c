@@ -1,9 +1,6 @@
 /* Limits of plugins: each with a plugin that attacks it, and turns that go round the Lua states of a host.
  * SPDX-License-Identifier: Apache-2.0 */
-#include <pthread.h>
-#include <stdatomic.h>
-
-#include "hosting.h"
+#include "plugin.h"
 
 static char address[64], slow_address[64], long_address[64];
 
@@ -395,21 +392,6 @@ static void a_state_has_figures_of_clients_that_it_has_connected_itself(void **s
 
 /* ---- turns ---- */
 
-/* The thread of one plugin. */
-typedef struct plugin {
-  lua_State *L;
-  const char *source;
-  atomic_bool is_over;
-  bool has_raised;
-} plugin;
-
-static void *run_plugin(void *ud) {
-  plugin *p = ud;
-  p->has_raised = !runs(p->L, p->source);
-  p->is_over = true;
-  return NULL;
-}
-
 static int compare(const void *a, const void *b) {
   int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
   return (x > y) - (x < y);
@@ -438,8 +420,7 @@ static void one_with_ten_thousand_waiting_calls_holds_up_nobody(void **state) {
   arvak_lua_handle *handle = arvak_lua_get_handle(hog.L);
   lua_State *L = open_plugin(client, NULL);
   int64_t alone = median_of(L);
-  pthread_t thread;
-  pthread_create(&thread, NULL, run_plugin, &hog);
+  start_plugin(&hog);
   arvak_client_stats stats;
   do {
     pause_ms(1);
@@ -451,8 +432,10 @@ static void one_with_ten_thousand_waiting_calls_holds_up_nobody(void **state) {
          stats.queued);
   assert_true(stats.queued > 1000);
   assert_true(beside < 10 * alone); /* first in, first out it would be ten thousand turns of 16 */
+  /* A slot is kept for it, so none of its calls waits in the client. */
+  must(L, "for i = 1, 50 do assert(client:list_backends { queue_timeout = 1e-6 }) end");
   arvak_lua_interrupt(handle, NULL);
-  pthread_join(thread, NULL);
+  await_plugin(&hog);
   arvak_lua_handle_unref(handle);
   lua_close(hog.L);
   lua_close(L);
@@ -466,12 +449,11 @@ static void a_state_whose_steps_are_short_gets_its_slots(void **state) {
   arvak_client *client = new_client(slow_address, NULL);
   plugin hogs[HOGS];
   arvak_lua_handle *handles[HOGS];
-  pthread_t threads[HOGS];
   for (int i = 0; i < HOGS; i++) {
     hogs[i] = (plugin){.L = open_plugin(client, NULL),
                        .source = "arvak.map(function() return true end, function() client:list_backends() end)"};
     handles[i] = arvak_lua_get_handle(hogs[i].L);
-    pthread_create(&threads[i], NULL, run_plugin, &hogs[i]);
+    start_plugin(&hogs[i]);
   }
   lua_State *L = open_plugin(client, NULL);
   must(L, "ended = 0\n"
@@ -489,7 +471,7 @@ static void a_state_whose_steps_are_short_gets_its_slots(void **state) {
   printf("# %d calls, %d of all\n", ended, (int)(stats.calls - before.calls));
   for (int i = 0; i < HOGS; i++) {
     arvak_lua_interrupt(handles[i], NULL);
-    pthread_join(threads[i], NULL);
+    await_plugin(&hogs[i]);
     arvak_lua_handle_unref(handles[i]);
     lua_close(hogs[i].L);
   }
@@ -510,8 +492,7 @@ static void one_with_many_waiting_submits_holds_up_nobody_at_the_hosts_rate(void
                           "client.async:submit_batch(list, 'simulator') pcall(arvak.sleep, 3600) error('interrupted')"};
   arvak_lua_handle *handle = arvak_lua_get_handle(hog.L);
   lua_State *L = open_plugin(client, NULL);
-  pthread_t thread;
-  pthread_create(&thread, NULL, run_plugin, &hog);
+  start_plugin(&hog);
   arvak_client_stats stats;
   do {
     pause_ms(1);
@@ -523,7 +504,7 @@ static void one_with_many_waiting_submits_holds_up_nobody_at_the_hosts_rate(void
   arvak_client_get_stats(client, &stats);
   assert_true(stats.held > 100);
   arvak_lua_interrupt(handle, NULL);
-  pthread_join(thread, NULL);
+  await_plugin(&hog);
   arvak_lua_handle_unref(handle);
   lua_close(hog.L);
   lua_close(L);

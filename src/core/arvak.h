@@ -253,7 +253,7 @@ int arvak_header_sink_add(arvak_header_sink *sink, const char *name, arvak_text 
 typedef struct arvak_client_options {
   const char *address;        /* "host:port", "dns:///h:p", "ipv4:a:p,b:q", "ipv6:[a]:p", "unix:/path" */
   int pool_size;              /* connections at most; 4 */
-  int max_concurrent_rpcs;    /* calls inside gRPC at most, the rest wait in order; 128 */
+  int max_concurrent_rpcs;    /* calls inside gRPC at most; the rest wait, those of a share in order; 128 */
   int64_t timeout_ns;         /* of a call with all its attempts, from the moment it first leaves the queue; 30 s */
   int64_t attempt_timeout_ns; /* of one attempt; none */
   int64_t queue_timeout_ns;   /* how long a call may wait in the queue; 300 s */
@@ -364,9 +364,9 @@ bool arvak_client_connect(arvak_client *client, arvak_loop *loop);
 /* Lets connections that have failed connect now, without gRPC's pause; at most every 100 ms for each. */
 void arvak_client_hurry(arvak_client *client);
 
-/* What one part of a program has of a client, such as a Lua state: slots go round the shares whose calls wait. Counted;
- * of one thread. max_in_flight: calls with gRPC at most; 0: any number. loop: of its calls, outlives it: while nobody
- * drives it, its turns go to others; NULL: several. Does not keep the client. */
+/* What one part of a program has of a client, such as a Lua state: slots go round the shares whose calls wait, and the
+ * last are kept for shares that hold none. Counted; of one thread. max_in_flight: calls with gRPC; 0: any number. loop:
+ * of its calls, outlives it: while nobody drives it, others get its turns; NULL: several. Does not keep the client. */
 typedef struct arvak_share arvak_share;
 int arvak_share_new(arvak_client *client, arvak_loop *loop, int max_in_flight, arvak_share **out); /* owned */
 arvak_share *arvak_share_ref(arvak_share *share); /* shared; NULL is fine, as below */

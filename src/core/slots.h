@@ -1,6 +1,6 @@
 /* The slots of a client. A slot is a permit to have a call with gRPC; whoever gets none waits in a place that is
- * embedded in him. Slots go round the shares that wait, and within one first in, first out. Tokens are the limiter's
- * permission to submit jobs, one each.
+ * embedded in him. Slots go round the shares that wait, and within one first in, first out; the last slots are kept for
+ * shares that hold none. Tokens are the limiter's permission to submit jobs, one each.
  * Thread-safe: guarded by mu. Places are borrowed while they are in a queue.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef ARVAK_SLOTS_H
@@ -19,7 +19,7 @@ typedef struct arvak__place {
   arvak__link link;         /* mu; first: its address is the place's */
   bool is_granted;          /* mu: a slot is this place's */
   arvak_share *share;       /* shared by whoever has the place, or NULL: that of all who have none */
-  arvak_loop *loop;         /* borrowed; where it is posted that a slot has been granted */
+  arvak_loop *loop;         /* borrowed; where it is posted that a slot has been granted; its clock is the slots' */
   arvak__posting *posting;  /* borrowed */
 } arvak__place;
 
@@ -34,7 +34,7 @@ struct arvak_share {
   int max_in_flight;    /* INT_MAX: no limit of its own */
   arvak_loop *loop;     /* borrowed; NULL: of many loops, which count as driven */
   arvak__posting offer; /* to the loop, which was not driven when it was this share's turn */
-  arvak_client *client; /* borrowed while calls name the share; NULL: the share of all who have none */
+  arvak_client *client; /* borrowed while calls name the share, else a mark; NULL: the share of all who have none */
   int64_t rank;         /* mu of the client's turns: of its last turn, see turns.h */
   int refs, calls;      /* owner thread of the loop; calls: those of the refs that are calls */
 };
@@ -43,6 +43,8 @@ typedef struct arvak__slots {
   pthread_mutex_t mu;
   arvak__limiter limiter; /* mu */
   int taken, count;       /* mu: slots taken, and how many there are */
+  int holders;            /* mu: shares that hold some */
+  int64_t met_ns;         /* mu: when a share that held none last asked beside one that held some; 0: never */
   arvak__list round;      /* mu: shares */
   int queued;             /* mu: places in all queues */
   arvak_share common;     /* of those who have no share */

@@ -22,6 +22,10 @@ static bool is_sound(const arvak_request *request, const arvak_call_options *opt
   return options->header_count == 0 || arvak__headers_are_sound(options);
 }
 
+static bool is_share_of(const arvak_share *share, const arvak_client *client, const arvak_loop *loop) {
+  return !share || (share->client == client && (!share->loop || share->loop == loop));
+}
+
 static int64_t or_default(int64_t value, int64_t standard) { return value > 0 ? value : standard; }
 
 static void configure(arvak_call *call, const arvak_call_options *options) {
@@ -49,7 +53,7 @@ int arvak_call_start(arvak_loop *loop, arvak_client *client, const arvak_request
   unsigned generation = arvak__fork_generation();
   if (loop->fork_generation != generation || client->fork_generation != generation) return ARVAK_EFORKED;
   if (loop->cq.closed) return ARVAK_ECLOSED;
-  if (!is_sound(request, options)) return ARVAK_EINVAL;
+  if (!is_sound(request, options) || !is_share_of(options->share, client, loop)) return ARVAK_EINVAL;
   arvak_call *call = calloc(1, sizeof *call);
   if (!call) return ARVAK_ENOMEM;
   call->attempt.rpc = request->rpc;

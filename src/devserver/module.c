@@ -164,10 +164,14 @@ static int larvak_devserver_start(lua_State *L) {
   return 2;
 }
 
-/* In a state that is closing it ends with its object, and nobody waits for it twice. */
+/* In a state that is closing its threads end with its object, and nobody waits for them twice. */
+static void stop(lua_State *L, service *s) {
+  if (arvak__closing(L)) service_shut(s);
+  else service_stop(s);
+}
+
 static int larvak_devserver_stop(lua_State *L) {
-  service *s = check_server(L);
-  if (!arvak__closing(L)) service_stop(s);
+  stop(L, check_server(L));
   return 0;
 }
 
@@ -206,7 +210,7 @@ static int larvak_devserver_gc(lua_State *L) {
 /* A closed variable still gives its figures. */
 static int larvak_devserver_close(lua_State *L) {
   larvak_devserver *box = luaL_checkudata(L, 1, SERVER);
-  if (box->service && !arvak__closing(L)) service_stop(box->service);
+  if (box->service) stop(L, box->service);
   return 0;
 }
 

@@ -85,6 +85,12 @@ void service_stop(service *s) {
   grpc_shutdown();
 }
 
+void service_shut(service *s) {
+  if (getpid() != s->pid || s->stopping) return;
+  listener_stop(s->listener);
+  listener_drop_all(s->listener);
+}
+
 static bool renew_store(service *s, bool keep_jobs) {
   jobs_counts counted;
   if (keep_jobs) {

@@ -10,7 +10,7 @@ function M.count()
     local store = open(...)
     return setmetatable({}, { __index = function(_, name)
       return function(_, ...)
-        if name == "submit" and select(2, ...) == "write" then counted.n = counted.n + 1 end
+        if name == "submit" and select(2, ...) == "blind" then counted.n = counted.n + 1 end
         return store[name](store, ...)
       end
     end })

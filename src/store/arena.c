@@ -1,4 +1,5 @@
-/* Chunks, of which the last is filled; what is larger than a chunk has one of its own. Invariant: nothing that was
+/* Chunks, of which the last is filled, each twice as large as the one before, up to a bound; what is larger has a chunk
+ * of its own. Invariant: nothing that was
  * handed out moves before arvak__db_arena_fini.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "arena.h"
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 4096 };
+enum { FIRST_CHUNK_BYTES = 4096, MOST_CHUNK_BYTES = 65536 };
 
 struct arvak__db_chunk {
   arvak__db_chunk *before;
@@ -17,7 +18,9 @@ struct arvak__db_chunk {
 };
 
 static arvak__db_chunk *add_chunk(arvak__db_arena *arena, size_t size) {
-  size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+  size_t room = arena->last ? 2 * arena->last->size : FIRST_CHUNK_BYTES;
+  if (room > MOST_CHUNK_BYTES) room = MOST_CHUNK_BYTES;
+  if (room < size) room = size;
   if (room > SIZE_MAX - sizeof(arvak__db_chunk)) return NULL;
   arvak__db_chunk *chunk = malloc(sizeof *chunk + room);
   if (!chunk) return NULL;

@@ -219,12 +219,20 @@ static int transaction_gc(lua_State *L) {
   return 0;
 }
 
+/* A "blind" one writes, and its outcome has no results. */
+static void set_mode(lua_State *L, int index, arvak__db_transaction *tx) {
+  static const char *const names[] = {"write", "read", "raw", "blind", NULL};
+  static const arvak__db_mode modes[] = {DB_WRITE, DB_READ, DB_RAW, DB_WRITE};
+  int number = luaL_checkoption(L, index, "write", names);
+  tx->mode = modes[number];
+  tx->is_blind = strcmp(names[number], "blind") == 0;
+}
+
 /* store:submit(tx, mode, is_beat): its id. */
 static int store_submit(lua_State *L) {
-  static const char *const modes[] = {"write", "read", "raw", NULL};
   arvak__db_store *store = check_living(L);
   transaction_box *box = check_transaction(L, 2);
-  box->tx.mode = (arvak__db_mode)luaL_checkoption(L, 3, "write", modes);
+  set_mode(L, 3, &box->tx);
   arvak__closing_forget(L);
   int64_t id = arvak__db_store_submit(store, &box->tx, lua_toboolean(L, 4) != 0);
   if (id == 0) return raise_no_memory(L);

@@ -17,6 +17,7 @@ enum { CACHE_SIZE = 32, OPCODES_PER_LOOK = 1000, MOST_BUSY_PAUSE_MS = 25 };
 typedef struct cached {
   sqlite3_stmt *prepared; /* owned; NULL: the place is free */
   char *sql;              /* owned */
+  size_t size_bytes;      /* of it */
   uint64_t used;          /* the later the larger */
 } cached;
 
@@ -160,9 +161,9 @@ static void start_clock(connection *c) {
 
 /* ---- prepared statements ---- */
 
-static sqlite3_stmt *find_cached(connection *c, const char *sql) {
+static sqlite3_stmt *find_cached(connection *c, const char *sql, size_t size_bytes) {
   for (cached *place = c->cache; place < c->cache + CACHE_SIZE; place++) {
-    if (!place->prepared || strcmp(place->sql, sql) != 0) continue;
+    if (!place->prepared || place->size_bytes != size_bytes || memcmp(place->sql, sql, size_bytes) != 0) continue;
     place->used = ++c->uses;
     return place->prepared;
   }
@@ -176,14 +177,14 @@ static void clear(cached *place) {
 }
 
 /* Takes the statement; false: out of memory, and it is the caller's still. */
-static bool keep(connection *c, const char *sql, sqlite3_stmt *prepared) {
+static bool keep(connection *c, const char *sql, size_t size_bytes, sqlite3_stmt *prepared) {
   char *copy = strdup(sql);
   if (!copy) return false;
   cached *oldest = c->cache;
   for (cached *place = c->cache; place < c->cache + CACHE_SIZE; place++)
     if (place->used < oldest->used) oldest = place;
   clear(oldest);
-  *oldest = (cached){.prepared = prepared, .sql = copy, .used = ++c->uses};
+  *oldest = (cached){.prepared = prepared, .sql = copy, .size_bytes = size_bytes, .used = ++c->uses};
   return true;
 }
 
@@ -191,8 +192,8 @@ static bool is_blank(const char *text) { return text[strspn(text, " \t\r\n;")] =
 
 /* NULL: it has failed. *is_kept: the cache has it; else the caller finalizes it. A PRAGMA may do its work while it is
  * prepared, so raw statements are prepared anew each time. */
-static sqlite3_stmt *prepare(const run *r, const char *sql, bool *is_kept) {
-  sqlite3_stmt *prepared = r->mode == DB_RAW ? NULL : find_cached(r->c, sql);
+static sqlite3_stmt *prepare(const run *r, const char *sql, size_t size_bytes, bool *is_kept) {
+  sqlite3_stmt *prepared = r->mode == DB_RAW ? NULL : find_cached(r->c, sql, size_bytes);
   *is_kept = prepared != NULL;
   if (prepared) return prepared;
   const char *rest = NULL;
@@ -205,7 +206,7 @@ static sqlite3_stmt *prepare(const run *r, const char *sql, bool *is_kept) {
     sqlite3_finalize(prepared);
     prepared = NULL;
   } else if (r->mode != DB_RAW) {
-    *is_kept = keep(r->c, sql, prepared);
+    *is_kept = keep(r->c, sql, size_bytes, prepared);
   }
   return prepared;
 }
@@ -220,10 +221,10 @@ static int bind_value(sqlite3_stmt *prepared, int place, const arvak__db_value *
       return sqlite3_bind_text64(prepared, place, value->as.text, value->size_bytes, SQLITE_STATIC, SQLITE_UTF8);
     case DB_NULL: break;
   }
-  return sqlite3_bind_null(prepared, place);
+  return SQLITE_OK;
 }
 
-/* The values live as long as the transaction, and are unbound before its end. */
+/* The values live as long as the transaction, and are unbound before its end: what is NULL is so already. */
 static bool bind(const run *r, sqlite3_stmt *prepared, const arvak__db_statement *statement) {
   int expected = sqlite3_bind_parameter_count(prepared);
   if ((size_t)expected != statement->value_count) {
@@ -323,7 +324,7 @@ static bool may_run(const run *r, sqlite3_stmt *prepared) {
 static bool run_statement(const run *r, const arvak__db_statement *statement) {
   bool is_kept;
   start_clock(r->c);
-  sqlite3_stmt *prepared = prepare(r, statement->sql, &is_kept);
+  sqlite3_stmt *prepared = prepare(r, statement->sql, statement->sql_size_bytes, &is_kept);
   if (!prepared) return false;
   bool is_done = may_run(r, prepared) && bind(r, prepared, statement) && step(r, prepared);
   sqlite3_reset(prepared);
@@ -336,7 +337,7 @@ static bool run_statement(const run *r, const arvak__db_statement *statement) {
 static bool run_text(const run *r, const char *sql) {
   bool is_kept;
   start_clock(r->c);
-  sqlite3_stmt *prepared = prepare(r, sql, &is_kept);
+  sqlite3_stmt *prepared = prepare(r, sql, strlen(sql), &is_kept);
   if (!prepared) return false;
   int code = sqlite3_step(prepared);
   if (code != SQLITE_DONE) fail(r, code);

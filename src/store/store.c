@@ -153,6 +153,7 @@ static void execute_and_answer(arvak__db_store *store, job *next) {
   int64_t sent_ns = arvak__db_boot_ns();
   execute(store, next);
   if (next->is_beat) arvak__db_beat_note(&store->beat, sent_ns, &next->outcome);
+  if (next->tx.is_blind && !next->outcome.has_failed) arvak__db_outcome_fini(&next->outcome);
   answer(store, next);
 }
 

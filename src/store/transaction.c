@@ -4,14 +4,38 @@
 
 #include <string.h>
 
+struct arvak__db_sql {
+  arvak__db_sql *next;
+  size_t size_bytes;
+  char text[]; /* and a NUL */
+};
+
+/* How many texts are looked through: more are copied again. */
+enum { TEXTS_SHARED = 8 };
+
+/* NULL: out of memory. */
+static const char *share(arvak__db_transaction *tx, const char *sql, size_t size_bytes) {
+  int looks = 0;
+  for (const arvak__db_sql *known = tx->texts; known && looks < TEXTS_SHARED; known = known->next, looks++)
+    if (known->size_bytes == size_bytes && memcmp(known->text, sql, size_bytes) == 0) return known->text;
+  arvak__db_sql *made = arvak__db_arena_take(&tx->arena, sizeof *made + size_bytes + 1);
+  if (!made) return NULL;
+  memcpy(made->text, sql, size_bytes);
+  made->text[size_bytes] = '\0';
+  made->size_bytes = size_bytes;
+  made->next = tx->texts;
+  tx->texts = made;
+  return made->text;
+}
+
 arvak__db_statement *arvak__db_transaction_add(arvak__db_transaction *tx, const char *sql, size_t size_bytes,
                                                size_t value_count) {
   size_t size = sizeof(arvak__db_statement) + value_count * sizeof(arvak__db_value);
   arvak__db_statement *statement = arvak__db_arena_take(&tx->arena, size);
-  char *copy = arvak__db_arena_copy(&tx->arena, sql, size_bytes);
-  if (!statement || !copy) return NULL;
+  const char *text = share(tx, sql, size_bytes);
+  if (!statement || !text) return NULL;
   memset(statement, 0, size); /* DB_NULL is 0 */
-  statement->sql = copy;
+  statement->sql = text;
   statement->sql_size_bytes = size_bytes;
   statement->value_count = value_count;
   if (tx->last) tx->last->next = statement;

@@ -26,7 +26,7 @@ typedef struct arvak__db_value {
 typedef struct arvak__db_statement arvak__db_statement;
 struct arvak__db_statement {
   arvak__db_statement *next;
-  const char *sql; /* NUL-terminated, without a NUL inside */
+  const char *sql; /* NUL-terminated, without a NUL inside; statements of one text may share it */
   size_t sql_size_bytes;
   size_t value_count;
   arvak__db_value values[];
@@ -38,12 +38,16 @@ typedef enum arvak__db_mode {
   DB_RAW    /* each statement by itself */
 } arvak__db_mode;
 
+typedef struct arvak__db_sql arvak__db_sql;
+
 /* All zero: empty. */
 typedef struct arvak__db_transaction {
   arvak__db_arena arena;
   arvak__db_statement *first, *last;
+  arvak__db_sql *texts; /* of the statements, each once, the newest first */
   size_t count;
   arvak__db_mode mode;
+  bool is_blind; /* nobody asks what each statement did: the outcome has no results */
 } arvak__db_transaction;
 
 /* A new statement at the end, its values all DB_NULL; copies sql. NULL: out of memory, and nothing has changed. */

@@ -65,7 +65,7 @@ end
 
 -- ---- without a journal: nothing waits
 
-local Direct = {}
+local Direct = { messages_a_place = 1 }   -- of a stream, between two turns
 Direct.__index = Direct
 
 -- earlier: the items of an earlier run whose failures are run once more, by index; or nil.
@@ -99,7 +99,7 @@ function Direct.close() end
 
 -- ---- with one
 
-local Commits = {}
+local Commits = { messages_a_place = 2 }
 Commits.__index = Commits
 
 -- What goes with one commit: inputs whose intents, ends, or reasons to be canceled are in it.
@@ -123,10 +123,11 @@ function Commits:open()
     is_loss_accepted = options.on_unknown == "resubmit" })
 end
 
-local function note(self, input, state)
-  if self.state == "failed" or self.state == "closed" then return end
-  self.journal:note(input, state)
+-- Whether the journal takes notes: what is noted now is due a moment later.
+local function is_noting(self)
+  if self.state == "failed" or self.state == "closed" then return false end
   self.due_at = self.due_at or core.now() + LINGER
+  return true
 end
 
 -- ---- drawing
@@ -158,7 +159,7 @@ end
 function Commits:intend(input)
   if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
-  note(self, input, "intent")
+  if is_noting(self) then self.journal:note_intent(input) end
   self.filling.intended:push(input)
 end
 
@@ -217,24 +218,26 @@ end
 
 -- ---- what happens
 
-function Commits:note_submitted(input) note(self, input, "submitted") end
+function Commits:note_submitted(input)
+  if is_noting(self) then self.journal:note_submitted(input) end
+end
 
 -- An input whose job is to be canceled, and why: a later run knows from it that this was no failure of the job.
 function Commits:note_canceling(input)
-  note(self, input, inputs.journal_state(input))
+  if is_noting(self) then self.journal:note_end(input, inputs.journal_state(input)) end
   self.filling.reasons:push(input)
 end
 
 -- An input whose batch is broken off before it was sent: its intent is taken back.
 function Commits:note_unsent(input)
-  if (input.has_row or input.noted) and input.state ~= "drawn" then note(self, input, "unsent") end
+  if input.has_row and input.state ~= "drawn" and is_noting(self) then self.journal:note_unsent(input) end
 end
 
 -- An input that has ended. What comes from the journal, or never had a circuit, is not written.
 function Commits:note_end(input)
-  local has_begun = input.has_row or input.noted or (input.hash and input.attempts > 0)
+  local has_begun = input.has_row or (input.hash and input.attempts > 0)
   local is_written = has_begun and not input.is_kept
-  if is_written then note(self, input, inputs.journal_state(input)) end
+  if is_written and is_noting(self) then self.journal:note_end(input, inputs.journal_state(input)) end
   if is_written and self.state == "open" then
     self.filling.ended:push(input)
   else

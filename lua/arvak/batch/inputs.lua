@@ -45,7 +45,7 @@ end
 -- A table for an input, with room for most of its fields. Lua copies a table each time that it outgrows its room.
 function M.blank(index)
   return { index = index, circuit = nil, backend_id = nil, state = nil, attempts = nil, sent_at = nil, job_id = nil,
-    accepted_at = nil, result = nil, hash = nil, noted = nil, sent_time = nil, has_row = nil, counts_json = nil }
+    accepted_at = nil, result = nil, hash = nil, sent_time = nil, has_row = nil, owes_id = nil }
 end
 
 -- Takes an input in: a table with an index; what else is in it is the caller's.

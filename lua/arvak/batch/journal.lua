@@ -29,7 +29,6 @@ local M = {}
 local CHECKPOINT_EVERY = 1.0   -- seconds between two checkpoints at least,
 local CHECKPOINT_SHARE = 20    -- and as many times as long as the last one took
 local PAGE = 64                -- rows that are read together
-local ENTRY_BYTES = 512        -- of memory for a row that waits to be written, beside its counts
 
 local ask, statements = database.ask, dialect.statements
 
@@ -40,8 +39,8 @@ local function now() return os.time() end
 
 -- wake(): called when an operation has ended, or a page has come.
 function M.new(path, wake)
-  return setmetatable({ path = path, wake = wake, state = "new", inputs = {}, count = 0, bytes = 0, bytes_away = 0,
-    pages = {}, is_reading = false, outcome = false }, Journal)
+  return setmetatable({ path = path, wake = wake, state = "new", filling = false, submitted = {}, submitted_count = 0,
+    bytes_away = 0, pages = {}, is_reading = false, outcome = false }, Journal)
 end
 
 function Journal:is_idle() return self.state == "idle" end
@@ -230,72 +229,81 @@ end
 
 -- ---- writing
 
--- With the next commit this is what the journal knows of the input: a state, or "unsent", nothing. Until then the input
--- has in noted what will be written; has_row says whether a row of it is there or on its way.
-function Journal:note(input, state)
-  if not input.noted then
-    local count = self.count + 1
-    self.inputs[count] = input
-    self.count = count
+-- What is noted is written with the next commit, in the order in which it was noted.
+local function filling(self)
+  local transaction = self.filling
+  if transaction then return transaction end
+  self.filling = self.connection:transaction()
+  return self.filling
+end
+
+-- Inserts or updates the row of an input, in a state that is no intent of a first submit.
+local function write_row(self, input, state, counts, raw_counts)
+  input.owes_id = nil
+  if input.has_row then
+    return filling(self):add(statements.update_item, rows.values_of(input, state, now(), counts, raw_counts))
   end
-  input.noted = state
-  if state == "intent" then input.sent_time = now() end
-  if state ~= "completed" then return end
-  input.counts_json, input.raw_counts_json = rows.encode_result(input.result)
-  self.bytes = self.bytes + #input.counts_json + #(input.raw_counts_json or "")
+  filling(self):add(statements.insert_item, input.id and tostring(input.id), input.hash,
+    rows.values_of(input, state, now(), counts, raw_counts))
+  input.has_row = true
+end
+
+-- An input will be submitted. From now on has_row says that a row of it is there or on its way.
+function Journal:note_intent(input)
+  input.sent_time = now()
+  if input.has_row then return write_row(self, input, "intent") end
+  filling(self):add(statements.insert_intent, input.id and tostring(input.id), input.hash, input.attempts,
+    input.sent_time, rows.reading_of(input), input.index)
+  input.has_row = true
+end
+
+-- Its job has an id. That waits until the transaction is handed over: a job that ends before has it in its end.
+function Journal:note_submitted(input)
+  local count = self.submitted_count + 1
+  self.submitted[count] = input
+  self.submitted_count, input.owes_id = count, true
+end
+
+-- It has ended, or its job is to be canceled. state: as of inputs.journal_state.
+function Journal:note_end(input, state)
+  local counts, raw_counts
+  if state == "completed" then counts, raw_counts = rows.encode_result(input.result) end
+  write_row(self, input, state, counts, raw_counts)
+end
+
+-- It was never submitted: no row of it is left.
+function Journal:note_unsent(input)
+  filling(self):add(statements.delete_item, input.index)
+  input.has_row = nil
 end
 
 -- With the next commit it knows how many inputs an iterator had.
-function Journal:note_total(total) self.new_total = total end
+function Journal:note_total(total) filling(self):add(statements.set_total, total) end
 
 -- Whether there is something to commit.
-function Journal:has_notes() return self.count > 0 or self.new_total ~= nil end
+function Journal:has_notes() return self.filling ~= false or self.submitted_count > 0 end
 
 -- How many bytes wait to be written, about.
-function Journal:waiting_bytes() return self.bytes + self.count * ENTRY_BYTES + self.bytes_away end
+function Journal:waiting_bytes() return self.bytes_away + (self.filling and self.filling:bytes() or 0) end
 
-local adders = {}
-
-function adders.intent(transaction, input)
-  if not input.has_row then
-    return transaction:add(statements.insert_intent, input.id and tostring(input.id), input.hash, input.attempts,
-      input.sent_time, rows.reading_of(input), input.index)
+local function add_ids(self)
+  local list = self.submitted
+  for i = 1, self.submitted_count do
+    local input = list[i]
+    list[i] = nil
+    if input.owes_id then
+      filling(self):add(statements.note_submitted, input.attempts, input.job_id, input.index)
+      input.owes_id = nil
+    end
   end
-  transaction:add(statements.update_item, rows.values_of(input, "intent"))
-end
-
--- Its intent was written before.
-function adders.submitted(transaction, input)
-  transaction:add(statements.note_submitted, input.attempts, input.job_id, input.index)
-end
-
-function adders.unsent(transaction, input)
-  if input.has_row then transaction:add(statements.delete_item, input.index) end
-end
-
-local function add_end(transaction, input, state)
-  local counts, raw_counts = input.counts_json, input.raw_counts_json
-  input.counts_json, input.raw_counts_json = nil, nil
-  if input.has_row then
-    return transaction:add(statements.update_item, rows.values_of(input, state, now(), counts, raw_counts))
-  end
-  transaction:add(statements.insert_item, input.id and tostring(input.id), input.hash,
-    rows.values_of(input, state, now(), counts, raw_counts))
+  self.submitted_count = 0
 end
 
 -- All that was noted, as a transaction.
 local function take_notes(self)
-  local transaction, list = self.connection:transaction(), self.inputs
-  for i = 1, self.count do
-    local input = list[i]
-    local state, add = input.noted, adders[input.noted] or add_end
-    input.noted, list[i] = nil, nil
-    add(transaction, input, state)
-    input.has_row = state ~= "unsent"
-  end
-  if self.new_total then transaction:add(statements.set_total, self.new_total) end
-  self.bytes, self.bytes_away = 0, self:waiting_bytes()
-  self.count, self.new_total = 0, nil
+  add_ids(self)
+  local transaction = filling(self)
+  self.bytes_away, self.filling = transaction:bytes(), false
   return transaction
 end
 
@@ -345,7 +353,7 @@ function Journal:commit()
   local transaction = take_notes(self)
   if is_due then transaction:add(statements.announce_log) end
   self.state = "committing"
-  self.connection:start(transaction, "write", function(outcome) on_committed(self, is_due, outcome) end)
+  self.connection:start(transaction, "blind", function(outcome) on_committed(self, is_due, outcome) end)
 end
 
 -- What has come of the last commit, once: a table whose err is nil when it is on the disk; nil when nothing new is
@@ -362,11 +370,18 @@ end
 local function write_rest(self)
   local is_beginning = self.place.is_beginning
   if not self:has_notes() and not is_beginning then return end
-  local transaction = take_notes(self)
+  local transaction <close> = filling(self)   -- as the Lua state closes nobody else frees it
+  take_notes(self)
   if is_beginning then transaction:add(statements.begin_log) end
   self.connection:start(transaction, "write", function(outcome)
     if outcome.ok and is_beginning then self.place:begin_log() end
   end)
+end
+
+-- What a journal that has failed will never write.
+local function forget_notes(self)
+  local _ <close> = self.filling or nil
+  self.filling = false
 end
 
 -- Hands over what is still noted and closes it. The lock goes last: who takes it finds a file that is whole, and no
@@ -382,6 +397,7 @@ function Journal:close(waits)
   end
   if not self.connection then return leave() end
   if not self.err and state ~= "opening" then write_rest(self) end
+  forget_notes(self)
   database.close(self.connection, self.place.path, waits, leave)
 end
 

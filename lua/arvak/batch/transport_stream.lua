@@ -273,11 +273,12 @@ local function go_on(self)
 end
 
 -- A turn of the run costs more than a message, so what comes without waiting is dealt with first. A job makes two
--- messages: the bound leaves half of the jobs with the server, which would have nothing to do until the next turn.
+-- messages. One for each place leaves half of the jobs with the server, which would have nothing to do until the next
+-- turn; where a commit comes before new submissions, two for each place have one commit carry more.
 function Streaming:wait(seconds)
   local woken, err = wait_once(self, seconds)
   local run = self.run
-  local left = math.max(FEWEST_AT_ONCE, math.min(run.max_workers, MOST_AT_ONCE))
+  local left = math.max(FEWEST_AT_ONCE, math.min(run.max_workers * run.commits.messages_a_place, MOST_AT_ONCE))
   while woken and left > 0 and not run.stopped_by and go_on(self) and self.raw do
     woken, err = core.stream_wait(self.raw, "execute_batch", 0)
     left = left - 1

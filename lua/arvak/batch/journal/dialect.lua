@@ -42,6 +42,9 @@ end
 
 M.pages, M.early_pages = pages_of(columns), pages_of(early_columns)
 
+-- Bytes that a row keeps free, where its counts will stand.
+local function room(bytes) return "x'" .. string.rep("00", bytes) .. "'" end
+
 M.statements = {
   read_format = "SELECT format FROM arvak_batch",
   read_batch = "SELECT fingerprint, backend_id, total, created_at FROM arvak_batch",
@@ -55,11 +58,11 @@ M.statements = {
   last_slot = "SELECT MAX(slot) AS slot FROM arvak_item",
   read_hashes = "SELECT slot, circuit_hash FROM arvak_item WHERE slot > ? ORDER BY slot LIMIT ?",
   count_states = "SELECT state, COUNT(*) AS count FROM arvak_item GROUP BY state",
-  -- Rows that will grow keep room for that, where counts will stand: otherwise SQLite moves rows at every end.
+  -- Rows that will grow keep room for that: otherwise SQLite moves rows at every end.
   insert_intent = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, sent_at, reading, slot, counts)
-    VALUES (?, ?, 'intent', ?, ?, ?, ?, zeroblob(120))]],
-  note_submitted = [[UPDATE arvak_item SET state = 'submitted', attempts = ?, job_id = ?, counts = zeroblob(84)
-    WHERE slot = ?]],
+    VALUES (?, ?, 'intent', ?, ?, ?, ?, ]] .. room(120) .. ")",
+  note_submitted = "UPDATE arvak_item SET state = 'submitted', attempts = ?, job_id = ?, counts = " .. room(84)
+    .. " WHERE slot = ?",
   -- The columns in the order of rows.values_of, the slot last.
   insert_item = [[INSERT INTO arvak_item (circuit_id, circuit_hash, state, attempts, job_id, counts, shots,
     execution_time_ms, metadata_json, error, sent_at, ended_at, reading, raw_counts, slot)

@@ -8,20 +8,36 @@ local program = require "arvak.results.program"
 
 local M = {}
 
+local MOST_KEPT = 1 << 16   -- bytes of a text that is kept with its hash
 local CIRCUIT = "arvak.circuit 1"   -- begins what stands for a circuit in place of its text: of what kind, which format
 
--- What stands for a program: its text, or what a circuit is, whatever text is made of it. Of a circuit that cannot be
--- lowered, which is never sent, nothing is known.
-local function identity_of(input)
-  if not input.source then return input.circuit.qasm end
-  return CIRCUIT .. "\0" .. (program.canonical(input.source) or "")
+local function hash_of(backend_id, identity, circuit)
+  return core.sha256(string.pack("<s8s8I4I4", backend_id, identity, circuit.shots, circuit.optimization_level))
 end
+
+-- What a circuit is stands for it, whatever text is made of it. Of one that cannot be lowered, which is never sent,
+-- nothing is known.
+local function hash_circuit(input)
+  return hash_of(input.backend_id, CIRCUIT .. "\0" .. (program.canonical(input.source) or ""), input.circuit)
+end
+
+-- The text that was hashed last, with all that goes into its hash: a batch often runs one text many times, and looks at
+-- each twice.
+local last = {}
 
 -- What tells one circuit from another: everything that is sent of it.
 function M.hash(input)
-  local circuit = input.circuit
-  return core.sha256(string.pack("<s8s8I4I4", input.backend_id, identity_of(input), circuit.shots,
-    circuit.optimization_level))
+  if input.source then return hash_circuit(input) end
+  local circuit, backend_id = input.circuit, input.backend_id
+  local qasm, shots, level = circuit.qasm, circuit.shots, circuit.optimization_level
+  if last.qasm == qasm and last.shots == shots and last.level == level and last.backend_id == backend_id then
+    return last.hash
+  end
+  local hash = hash_of(backend_id, qasm, circuit)
+  if #qasm <= MOST_KEPT then
+    last = { qasm = qasm, shots = shots, level = level, backend_id = backend_id, hash = hash }
+  end
+  return hash
 end
 
 local function first_link(kind, backend_id) return core.sha256(string.pack("<s8s8", kind, backend_id or "")) end

@@ -5,7 +5,6 @@
 
 #include <lauxlib.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "../closing/closing.h"
@@ -68,6 +67,10 @@ static bool is_scalar(int type) {
   return type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING;
 }
 
+/* ---- lists as arrays of PostgreSQL's ---- */
+
+enum { DIGITS = 20 }; /* of an integer, with its sign */
+
 /* How many values a list has: its n, or its length. */
 static lua_Integer size_of_list(lua_State *L, int index) {
   lua_pushliteral(L, "n");
@@ -77,87 +80,111 @@ static lua_Integer size_of_list(lua_State *L, int index) {
   return size;
 }
 
-static void check_value(lua_State *L, int index) {
-  int type = lua_type(L, index);
-  for (lua_Integer i = 1, size = type == LUA_TTABLE ? size_of_list(L, index) : 0; i <= size; i++) {
-    int of_element = lua_rawgeti(L, index, i);
-    bool is_float = of_element == LUA_TNUMBER && !lua_isinteger(L, -1);
-    lua_pop(L, 1);
-    if (!is_scalar(of_element) || is_float)
-      luaL_error(L, "add: value %d holds a %s, expected nil, booleans, integers and strings", index - 2,
-                 is_float ? "float" : lua_typename(L, of_element));
-  }
-  if (!is_scalar(type) && type != LUA_TTABLE)
-    luaL_error(L, "add: value %d is a %s, expected nil, a boolean, a number, a string or a list of them", index - 2,
-               lua_typename(L, type));
+static size_t count_escaped(const char *text, size_t size_bytes) {
+  size_t count = 0;
+  for (size_t i = 0; i < size_bytes; i++) count += (text[i] == '"') | (text[i] == '\\');
+  return count;
 }
 
-/* Counts bytes, and writes them where there is a place for them. */
-typedef struct writer {
-  char *place; /* borrowed, or NULL */
-  size_t size_bytes;
-} writer;
-
-static void put(writer *out, const char *bytes, size_t size_bytes) {
-  if (out->place) memcpy(out->place + out->size_bytes, bytes, size_bytes);
-  out->size_bytes += size_bytes;
-}
-
-static void put_quoted(writer *out, const char *text, size_t size_bytes) {
-  put(out, "\"", 1);
-  for (size_t i = 0, from = 0; i <= size_bytes; i++) {
-    if (i < size_bytes && text[i] != '"' && text[i] != '\\') continue;
-    put(out, text + from, i - from);
-    if (i < size_bytes) put(out, "\\", 1);
-    from = i;
-  }
-  put(out, "\"", 1);
-}
-
-/* The value on top of the stack. */
-static void put_element(lua_State *L, writer *out) {
-  char digits[32];
+/* How many bytes the element on top of the stack needs at most; 0: an array holds no such value. */
+static size_t room_of_element(lua_State *L) {
   size_t size;
   const char *text;
   switch (lua_type(L, -1)) {
-    case LUA_TNIL: put(out, "NULL", 4); return;
-    case LUA_TBOOLEAN: put(out, lua_toboolean(L, -1) ? "t" : "f", 1); return;
+    case LUA_TNIL: return sizeof "NULL" - 1;
+    case LUA_TBOOLEAN: return 1;
+    case LUA_TNUMBER: return lua_isinteger(L, -1) ? DIGITS : 0;
     case LUA_TSTRING:
       text = lua_tolstring(L, -1, &size);
-      put_quoted(out, text, size);
-      return;
-    default:
-      size = (size_t)snprintf(digits, sizeof digits, LUA_INTEGER_FMT, (LUAI_UACINT)lua_tointeger(L, -1));
-      put(out, digits, size);
+      return size + count_escaped(text, size) + 2;
+    default: return 0;
   }
 }
 
-static void put_array(lua_State *L, int index, writer *out) {
-  put(out, "{", 1);
+/* These write, and return the place behind what they wrote. */
+static char *put(char *place, const char *bytes, size_t size_bytes) {
+  memcpy(place, bytes, size_bytes);
+  return place + size_bytes;
+}
+
+static char *put_integer(char *place, lua_Integer number) {
+  char digits[DIGITS], *first = digits + DIGITS;
+  lua_Unsigned rest = number < 0 ? 0u - (lua_Unsigned)number : (lua_Unsigned)number;
+  do *--first = (char)('0' + rest % 10);
+  while ((rest /= 10) > 0);
+  if (number < 0) *--first = '-';
+  return put(place, first, (size_t)(digits + DIGITS - first));
+}
+
+static char *put_quoted(char *place, const char *text, size_t size_bytes) {
+  *place++ = '"';
+  if (count_escaped(text, size_bytes) == 0) {
+    place = put(place, text, size_bytes);
+  } else {
+    for (size_t i = 0; i < size_bytes; i++) {
+      if (text[i] == '"' || text[i] == '\\') *place++ = '\\';
+      *place++ = text[i];
+    }
+  }
+  *place++ = '"';
+  return place;
+}
+
+/* The element on top of the stack. */
+static char *put_element(lua_State *L, char *place) {
+  size_t size;
+  const char *text;
+  switch (lua_type(L, -1)) {
+    case LUA_TNIL: return put(place, "NULL", 4);
+    case LUA_TBOOLEAN: return put(place, lua_toboolean(L, -1) ? "t" : "f", 1);
+    case LUA_TSTRING:
+      text = lua_tolstring(L, -1, &size);
+      return put_quoted(place, text, size);
+    default: return put_integer(place, lua_tointeger(L, -1));
+  }
+}
+
+/* How many bytes the text of a list needs at most, with its NUL. Raises where it holds what no array can. */
+static size_t room_of_list(lua_State *L, int index) {
+  size_t room = sizeof "{}";
   for (lua_Integer i = 1, size = size_of_list(L, index); i <= size; i++) {
-    if (i > 1) put(out, ",", 1);
+    int type = lua_rawgeti(L, index, i);
+    size_t element = room_of_element(L);
+    if (element == 0)
+      luaL_error(L, "add: value %d holds a %s, expected nil, booleans, integers and strings", index - 2,
+                 type == LUA_TNUMBER ? "float" : lua_typename(L, type));
+    lua_pop(L, 1);
+    room += element + 1;
+  }
+  return room;
+}
+
+/* Writes a list as the text of an array, with a NUL behind it. */
+static char *put_list(lua_State *L, int index, char *place) {
+  *place++ = '{';
+  for (lua_Integer i = 1, size = size_of_list(L, index); i <= size; i++) {
+    if (i > 1) *place++ = ',';
     lua_rawgeti(L, index, i);
-    put_element(L, out);
+    place = put_element(L, place);
     lua_pop(L, 1);
   }
-  put(out, "}", 1);
+  return put(place, "}", sizeof "}");
 }
 
-/* A list, as the text of an array of PostgreSQL's. False: out of memory. */
-static bool set_array(lua_State *L, int index, arvak__db_transaction *tx, arvak__db_value *value) {
-  writer out = {0};
-  put_array(L, index, &out);
-  char *text = arvak__db_arena_take(&tx->arena, out.size_bytes + 1);
-  if (!text) return false;
-  out = (writer){.place = text};
-  put_array(L, index, &out);
-  text[out.size_bytes] = '\0';
-  *value = (arvak__db_value){.type = DB_TEXT, .size_bytes = out.size_bytes, .as.text = text};
-  return true;
+/* ---- their values ---- */
+
+/* How many bytes a list needs beside its value. Raises for a value that no statement takes. */
+static size_t check_value(lua_State *L, int index) {
+  int type = lua_type(L, index);
+  if (type == LUA_TTABLE) return room_of_list(L, index);
+  if (!is_scalar(type))
+    luaL_error(L, "add: value %d is a %s, expected nil, a boolean, a number, a string or a list of them", index - 2,
+               lua_typename(L, type));
+  return 0;
 }
 
-/* False: out of memory. */
-static bool set_value(lua_State *L, int index, arvak__db_transaction *tx, arvak__db_value *value) {
+/* *place: where lists are written. False: out of memory. */
+static bool set_value(lua_State *L, int index, arvak__db_transaction *tx, arvak__db_value *value, char **place) {
   size_t size;
   switch (lua_type(L, index)) {
     case LUA_TBOOLEAN:
@@ -173,7 +200,11 @@ static bool set_value(lua_State *L, int index, arvak__db_transaction *tx, arvak_
       const char *text = lua_tolstring(L, index, &size);
       return arvak__db_transaction_set_text(tx, value, text, size);
     }
-    case LUA_TTABLE: return set_array(L, index, tx, value);
+    case LUA_TTABLE:
+      *value = (arvak__db_value){.type = DB_TEXT, .as.text = *place};
+      *place = put_list(L, index, *place);
+      value->size_bytes = (size_t)(*place - value->as.text) - 1;
+      return true;
     default: return true; /* nil */
   }
 }
@@ -186,12 +217,14 @@ static int transaction_add(lua_State *L) {
   int count = lua_gettop(L) - 2;
   if (strlen(sql) != size) luaL_error(L, "add: the statement has a NUL in it");
   if (size > INT_MAX / 2) luaL_error(L, "add: the statement has %d MiB or more", INT_MAX / 2 >> 20);
-  for (int i = 0; i < count; i++) check_value(L, 3 + i);
+  size_t room = 0;
+  for (int i = 0; i < count; i++) room += check_value(L, 3 + i);
+  char *place = arvak__db_arena_take(&box->tx.arena, room);
   arvak__db_statement *previous = box->tx.last;
-  arvak__db_statement *statement = arvak__db_transaction_add(&box->tx, sql, size, (size_t)count);
+  arvak__db_statement *statement = place ? arvak__db_transaction_add(&box->tx, sql, size, (size_t)count) : NULL;
   if (!statement) return raise_no_memory(L);
   for (int i = 0; i < count; i++) {
-    if (set_value(L, 3 + i, &box->tx, &statement->values[i])) continue;
+    if (set_value(L, 3 + i, &box->tx, &statement->values[i], &place)) continue;
     arvak__db_transaction_drop_last(&box->tx, previous);
     return raise_no_memory(L);
   }

@@ -252,25 +252,25 @@ end
 
 -- ---- drawing
 
--- The next index and entry, or nil.
+-- The next index and entry, and the input where the source has read it; or nil.
 local function take_entry(self)
   local held = self.held
   if not held then return self.source:take() end
   self.held = nil
-  return held[1], held[2]
+  return held[1], held[2], held[3]
 end
 
 -- Whether there is one; it is held until it is taken.
 local function has_entry(self)
   if self.held then return true end
-  local index, entry = self.source:take()
-  if index then self.held = { index, entry } end
+  local index, entry, input = self.source:take()
+  if index then self.held = { index, entry, input } end
   return index ~= nil
 end
 
-local function open_input(self, index, entry)
-  local input, problem, copy = entries.take(entry, index, self.backend_id, inputs.blank(index))
-  local err
+local function open_input(self, index, entry, input)
+  local problem, copy, err
+  if not input then input, problem, copy = entries.take(entry, index, self.backend_id, inputs.blank(index)) end
   if not input then
     input, err = { index = index, entry = copy },
       errors.new("invalid_circuit", problem, { attempts = 0, target = self.target })
@@ -331,9 +331,9 @@ local function feed(self, now)
       if places:are_shared() and has_entry(self) then places:stand_in_line(self) end
       return
     end
-    local index, entry = take_entry(self)
+    local index, entry, input = take_entry(self)
     if not index then return end
-    open_input(self, index, entry)
+    open_input(self, index, entry, input)
   end
   self.has_news = true
 end
@@ -343,9 +343,9 @@ end
 -- What was drawn meanwhile ends at once.
 local function end_drawn(self)
   while true do
-    local index, entry = take_entry(self)
+    local index, entry, read = take_entry(self)
     if not index then return end
-    local input = open_input(self, index, entry)
+    local input = open_input(self, index, entry, read)
     self:tell(input, "expire", stop_error(self, input))
   end
 end

@@ -36,14 +36,16 @@ local GROUP = 3 / 8        -- of max_workers: with as many free places a turn is
 local MOST_ENDS = 3        -- times max_workers: ends that wait for the database, beside those of open inputs,
 local MOST_BYTES = 64 << 20   -- or their bytes; beyond that nothing is drawn
 local NOTICE = 2.0         -- seconds that the database is away, after which it is said
-local ENTRY_BYTES = 256    -- of memory for a change, beside its counts
+local ENTRY_BYTES = 256    -- of memory for an end, beside its counts
 local LONGEST_END = 5.0    -- seconds that the end of a batch waits for the database
 
 local Shared = { messages_a_place = 2 }   -- as of commits.lua
 Shared.__index = Shared
 
+-- What goes with one turn: inputs that have changed, by index; of them those whose intents, ends, or reasons to be
+-- canceled are in it, and how many bytes the ends have.
 local function new_group()
-  return { changes = {}, count = 0, bytes = 0, intended = queue.new(), ended = queue.new(), reasons = queue.new() }
+  return { changes = {}, bytes = 0, intended = queue.new(), ended = queue.new(), reasons = queue.new() }
 end
 
 -- name: of the database; source: a shared_source.
@@ -82,29 +84,35 @@ end
 
 -- ---- what happens to inputs
 
+local INTENT, SUBMITTED, UNSENT = { kind = "intent" }, { kind = "submitted" }, { kind = "released", state = "claimed" }
+
+-- What is written of an input with the next turn is its last change: input.noted.
 local function note(self, input, change)
-  if self.state == "failed" or self.state == "closed" then return end
-  local group = self.filling
-  if not group.changes[input.index] then group.count = group.count + 1 end
-  change.input = input
-  group.changes[input.index] = change
-  group.bytes = group.bytes + #(change.counts or "") + ENTRY_BYTES
-  local due_at = core.now() + (change.kind == "intent" and self.linger or LATER)
-  if not self.due_at or due_at < self.due_at then self.due_at = due_at end
+  local state = self.state
+  if state == "failed" or state == "closed" then return end
+  self.filling.changes[input.index], input.noted = input, change
+  if not self.due_at then self.due_at = core.now() + LATER end
+end
+
+-- The first intent of a turn hastens it.
+local function note_intent(self, input)
+  note(self, input, INTENT)
+  local intended = self.filling.intended
+  if intended:is_empty() and self.due_at then self.due_at = math.min(self.due_at, core.now() + self.linger) end
+  intended:push(input)
 end
 
 -- An input that is to be sent, unless the batch has stopped.
 function Shared:intend(input)
   if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
-  note(self, input, { kind = "intent" })
-  self.filling.intended:push(input)
+  note_intent(self, input)
 end
 
 -- An input that has just been drawn, and was claimed: it is to be sent, or goes on where its last owner has left it.
 function Shared:admit(input)
-  local row, hash = self.source:take_row(input.index)
-  input.hash = hash or identities.hash(input)
+  local row = self.source:take_row(input.index)
+  input.hash = input.hash or identities.hash(input)
   if not row or row.state == "claimed" then return self:intend(input) end
   local item = rows.item_of(row)
   if row.state == "submitted" and row.error then   -- its job was canceled with its program's batch
@@ -113,7 +121,7 @@ function Shared:admit(input)
   commits.resume(self, input, item)
 end
 
-function Shared:note_submitted(input) note(self, input, { kind = "submitted" }) end
+function Shared:note_submitted(input) note(self, input, SUBMITTED) end
 
 -- An input whose job is to be canceled, and why: whoever goes on with it knows from it that this was no failure.
 function Shared:note_canceling(input)
@@ -122,7 +130,7 @@ function Shared:note_canceling(input)
 end
 
 -- An input whose batch is broken off before it was sent.
-function Shared:note_unsent(input) note(self, input, { kind = "released", state = "claimed" }) end
+function Shared:note_unsent(input) note(self, input, UNSENT) end
 
 -- Whether an input has ended with its program, and not by itself.
 local function is_of_stop(self, input)
@@ -142,40 +150,45 @@ local function tell(self, input)
   self.run.ended:push(input)
 end
 
+-- What is written of an end, which may be told, and its result let go, before it is written.
+local function change_of_end(input)
+  local state, result = inputs.journal_state(input), input.result
+  if state == "completed" then
+    local counts, raw_counts = rows.encode_result(result)
+    return { kind = "ended", state = state, counts = counts, raw_counts = raw_counts, shots = result.shots,
+      execution_time_ms = result.execution_time_ms, metadata_json = result.metadata_json }
+  end
+  return { kind = "ended", state = state, err = input.err,
+    is_passing = state == "failed" and inputs.is_passing(input.err, input.job_id) or nil }
+end
+
 -- An input that has ended.
 function Shared:note_end(input)
   if is_of_stop(self, input) then
     release(self, input)
     return tell(self, input)
   end
-  local change = { kind = "ended", state = inputs.journal_state(input) }
-  if change.state == "completed" then
-    change.counts, change.raw_counts = rows.encode_result(input.result)
-  else
-    change.is_passing = change.state == "failed" and inputs.is_passing(input.err, input.job_id)
-  end
+  local change = change_of_end(input)
   note(self, input, change)
+  self.filling.bytes = self.filling.bytes + ENTRY_BYTES + (change.counts and #change.counts or 0)
   if self.state == "open" then self.filling.ended:push(input) else tell(self, input) end
 end
 
 -- ---- turns
 
 local function tell_group(self, group)
-  while not group.ended:is_empty() do tell(self, group.ended:pop()) end
+  local ended = group.ended
+  self.mine = self.mine + ended:count()
+  self.run.ended:take_over(ended)
 end
 
 -- What was not written goes with the next turn.
 local function take_back(self, group)
   local filling = self.filling
-  for index, change in pairs(group.changes) do
-    if not filling.changes[index] then
-      filling.changes[index] = change
-      filling.count = filling.count + 1
-    end
-  end
+  for index, input in pairs(group.changes) do filling.changes[index] = filling.changes[index] or input end
   filling.bytes = filling.bytes + group.bytes
   for _, name in ipairs { "intended", "ended", "reasons" } do filling[name]:take_over(group[name]) end
-  if filling.count > 0 then self.due_at = self.due_at or core.now() end
+  if next(filling.changes) ~= nil then self.due_at = self.due_at or core.now() end
 end
 
 local function on_turn(self, group, fate)
@@ -187,7 +200,8 @@ local function on_turn(self, group, fate)
   else
     tell_group(self, group)
     self.run.cancels:take_over(group.reasons)
-    while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
+    local run, intended = self.run, group.intended
+    for i = intended.first, intended.last do run:tell(intended[i], "release") end
   end
 end
 
@@ -204,13 +218,13 @@ end
 function Shared:forget_unwanted()
   local last, has_some = self.claims.own_total or math.maxinteger, false
   for _, group in ipairs { self.filling, self.on_its_way } do
-    for index, change in pairs(group.changes) do
-      if change.kind == "released" and index > last then
-        group.changes[index], group.count, has_some = nil, group.count - 1, true
+    for index, input in pairs(group.changes) do
+      if input.noted.kind == "released" and index > last then
+        group.changes[index], has_some = nil, true
       end
     end
   end
-  if self.filling.count == 0 then self.due_at = nil end
+  if next(self.filling.changes) == nil then self.due_at = nil end
   return has_some
 end
 
@@ -237,7 +251,7 @@ end
 -- more can come.
 local function is_due(self, now)
   local filling = self.filling
-  if filling.count == 0 then return false end
+  if next(filling.changes) == nil then return false end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= (self.due_at or 0) or self.run.inputs.open_count <= waiting
     or not filling.reasons:is_empty() or filling.ended:count() >= self.run.max_workers

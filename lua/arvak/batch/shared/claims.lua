@@ -80,21 +80,30 @@ function Claims:own_range(first, last)
   self.is_drained = false
 end
 
-local function give(self, slot, entry, row) self.ready:push { slot = slot, entry = entry, row = row } end
-
 -- The slots up to this one may be sent: no claim before it waits to be compared.
 local function settled_to(self)
   local claim = self.unsettled:peek()
   return claim and claim.first_slot - 1 or self.passed_to
 end
 
+-- Those held that may be sent now are ready. They stand in the order of their slots.
 local function release_held(self)
-  if #self.held == 0 then return end
-  local last, held = settled_to(self), {}
-  for _, one in ipairs(self.held) do
-    if one.slot <= last then give(self, one.slot, one.entry, one.row) else held[#held + 1] = one end
+  local held, ready, last = self.held, self.ready, settled_to(self)
+  local count = #held
+  if count == 0 or held[1].slot > last then return end
+  local kept = {}
+  for i = 1, count do
+    local one = held[i]
+    if one.slot <= last then ready:push(one) else kept[#kept + 1] = one end
   end
-  self.held = held
+  self.held = kept
+end
+
+local function hold(self, one)
+  local held = self.held
+  local place = #held + 1
+  while place > 1 and held[place - 1].slot > one.slot do place = place - 1 end
+  table.insert(held, place, one)
 end
 
 local function drop_other(self, slot)
@@ -112,10 +121,9 @@ function Claims:own_free(slot, row)
   if entry == nil then
     self.told[slot] = true
     self.unwanted[#self.unwanted + 1] = { slot = slot, row = row }
-  elseif slot > settled_to(self) then
-    self.held[#self.held + 1] = { slot = slot, entry = entry, row = row }
   else
-    give(self, slot, entry, row)
+    hold(self, { slot = slot, entry = entry, row = row })
+    release_held(self)
   end
 end
 
@@ -283,11 +291,12 @@ end
 -- Whether more claims have to be read before more is drawn.
 function Claims:needs_claims() return self.known_last < self.goal end
 
--- The next circuit was drawn: true, or nil when the batch is another's (mismatch says where).
-function Claims:draw(entry, hash)
-  local slot = self.position + 1
-  if self.total and slot > self.total then
-    self.mismatch = { own_total = slot, is_at_least = true, total = self.total }
+-- The next circuit was drawn: true, or nil when the batch is another's (mismatch says where). input: what was read of
+-- one that is own, or nil.
+function Claims:draw(entry, hash, input)
+  local slot, total = self.position + 1, self.total
+  if total and slot > total then
+    self.mismatch = { own_total = slot, is_at_least = true, total = total }
     return nil
   end
   self.position, self.chain = slot, self.step(self.chain, hash)
@@ -295,13 +304,13 @@ function Claims:draw(entry, hash)
   local row = self.own[slot]
   if row then
     self.own[slot], self.own_count = nil, self.own_count - 1
-    self.held[#self.held + 1] = { slot = slot, entry = entry, row = row ~= true and row or nil }
+    hold(self, { slot = slot, entry = entry, row = row ~= true and row or nil, input = input })
   else
     self.others[slot], self.other_count = entry, self.other_count + 1
     self.unread:push(slot)
   end
   local claim = self.claims:peek()
-  if claim and slot >= math.min(claim.last_slot, self.total or claim.last_slot) then return pass(self, claim) end
+  if claim and (slot >= claim.last_slot or slot == total) then return pass(self, claim) end
   return slot ~= self.own_total or end_here(self)
 end
 
@@ -356,10 +365,10 @@ end
 
 -- ---- taking
 
--- The next slot to be sent: slot, entry, row (of an earlier owner, or nil); or nil.
+-- The next slot to be sent: slot, entry, row (of an earlier owner, or nil), and what was read of it, or nil; or nil.
 function Claims:take()
   local one = self.ready:pop()
-  if one then return one.slot, one.entry, one.row end
+  if one then return one.slot, one.entry, one.row, one.input end
 end
 
 -- Slots that were let go since they had been told of here.

@@ -287,8 +287,9 @@ function Link:is_up() return self.connection ~= nil and self.member.state == "me
 
 -- Whether circuits may be sent.
 function Link:may_send()
-  if not self:is_up() then return false end
-  local sent_at, now = self.connection:last_beat()
+  local opened = self.connection
+  if not opened then return false end
+  local sent_at, now = opened:last_beat()
   return self.member:may_send(sent_at and now - sent_at)
 end
 

@@ -13,7 +13,8 @@ local SOON, LATE = 0.1, 0.5   -- seconds between two looks: when something has c
 local SETTLED = 16            -- claims that are compared together
 local PAGE = 256              -- rows of a look
 local AHEAD = 1 / 2           -- of max_workers: slots that are claimed before there are places
-local CLAIM = 1               -- of max_workers: slots of one claim
+local CLAIM, MOST = 1, 4      -- of max_workers: slots of one claim, at first and at most
+local OFTEN = 0.1             -- seconds between two claims, below which they grow
 
 local Reading = {}
 Reading.__index = Reading
@@ -23,7 +24,7 @@ function M.new(shared)
   return setmetatable({
     shared = shared, link = shared.link, claims = shared.claims, source = shared.source, run = shared.run,
     look_at = 0, pause = SOON, busy = {}, is_said = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
-    sweep_at = core.now() + shared.link.lease,
+    sweep_at = core.now() + shared.link.lease, claimed_at = 0, claim_size = math.ceil(CLAIM * shared.run.max_workers),
   }, Reading)
 end
 
@@ -214,9 +215,22 @@ end
 
 -- ---- claims
 
+-- A worker whose jobs are short would claim too often: its claims grow, and shrink again when the jobs get longer, so
+-- that it never holds much more than it sends in a moment.
+local function adapt_claims(self, now)
+  local pause, workers = now - self.claimed_at, self.run.max_workers
+  self.claimed_at = now
+  if pause < OFTEN then
+    self.claim_size = math.min(2 * self.claim_size, MOST * workers)
+  elseif pause > 3 * OFTEN then
+    self.claim_size = math.max(self.claim_size // 2, math.ceil(CLAIM * workers))
+  end
+end
+
 -- How many slots a claim takes: fewer towards the end, so that all workers end together.
 local function size_of_claim(self, short)
-  local most = math.max(short, math.ceil(CLAIM * self.run.max_workers))
+  adapt_claims(self, core.now())
+  local most = math.max(short, self.claim_size)
   if not self.remaining then return most end
   return math.max(1, math.min(most, math.ceil(self.remaining / (2 * math.max(1, self.shared.workers)))))
 end

@@ -10,9 +10,13 @@ local M = {}
 
 -- A text of somebody else's, as PostgreSQL can hold it; or nil.
 local function fit(value)
-  if not value or not string.find(value, "[%z\128-\255]") then return value end
-  local is_text = utf8 and utf8.len(value) and not string.find(value, "%z")
-  return is_text and value or text.printable(value, true)
+  if not value then return nil end
+  if utf8 and utf8.len(value) then
+    if not string.find(value, "\0", 1, true) then return value end
+  elseif not utf8 and not string.find(value, "[%z\128-\255]") then
+    return value
+  end
+  return text.printable(value, true)
 end
 
 local function id_of(input) return input.id and fit(tostring(input.id)) end
@@ -20,8 +24,9 @@ local function error_of(change) return change.err and fit(rows.encode_error(chan
 
 -- ---- changes
 
--- kind: "intent", "submitted", "ended" or "released"; what is written of it. state, job_id, err: of a released one.
--- Each writes row n into the columns of its statement.
+-- The kind of a change: "intent", "submitted", "ended" or "released". What else it says: state, err; of an end also
+-- counts, raw_counts, shots, execution_time_ms, metadata_json, is_passing. Each function writes row n into the columns
+-- of its statement.
 local put = {}
 
 function put.intent(columns, n, input)
@@ -34,13 +39,19 @@ function put.submitted(columns, n, input, change)
   columns[4][n] = error_of(change)
 end
 
+-- What an intent has written stands in the row already.
 function put.ended(columns, n, input, change)
-  local _, attempts, job_id, counts, shots, ms, metadata, err, _, _, reading, raw =
-    rows.values_of(input, change.state, 0, change.counts, change.raw_counts)
-  columns[1][n], columns[2][n], columns[3][n], columns[4][n] = input.index, change.state, attempts, fit(job_id)
-  columns[5][n], columns[6][n], columns[7][n], columns[8][n] = counts, shots, ms, fit(metadata)
-  columns[9][n], columns[10][n], columns[11][n] = fit(err), change.is_passing or nil, id_of(input)
-  columns[12][n], columns[13][n], columns[14][n] = input.hash, reading, raw
+  local job_id, attempts = fit(input.job_id), input.attempts
+  columns[1][n], columns[2][n], columns[3][n], columns[4][n] = input.index, change.state, attempts, job_id
+  if change.counts then
+    columns[5][n], columns[6][n], columns[7][n] = change.counts, change.shots, change.execution_time_ms
+    columns[8][n], columns[14][n] = fit(change.metadata_json), change.raw_counts
+  else
+    columns[9][n], columns[10][n] = error_of(change), change.is_passing
+  end
+  if not job_id and attempts == 0 then
+    columns[11][n], columns[12][n], columns[13][n] = id_of(input), input.hash, rows.reading_of(input)
+  end
 end
 
 function put.released(columns, n, input, change)
@@ -52,6 +63,8 @@ local kinds = {
   { "intent", 5, sql.write_intents }, { "submitted", 4, sql.write_submitted }, { "ended", 14, sql.write_ends },
   { "released", 4, sql.write_releases },
 }
+local widths = {}
+for _, kind in ipairs(kinds) do widths[kind[1]] = kind[2] end
 
 local function new_columns(count)
   local columns = { n = 0 }
@@ -59,21 +72,35 @@ local function new_columns(count)
   return columns
 end
 
--- Adds what a turn changes to a transaction: changes by index; a worker's place in the batch.
-function M.add_changes(transaction, changes, batch, worker, epoch)
+-- The columns as values. One that holds nothing is no array: unnest fills it with NULL.
+local function unpack_columns(columns, width)
+  for i = 1, width do
+    if next(columns[i]) == nil then columns[i] = nil else columns[i].n = columns.n end
+  end
+  return table.unpack(columns, 1, width)
+end
+
+-- Adds what a turn changes to a transaction: inputs by index, with their changes; a worker's place in the batch.
+function M.add_changes(transaction, changed, batch, worker, epoch)
   local all = {}
-  for _, kind in ipairs(kinds) do all[kind[1]] = new_columns(kind[2]) end
-  for _, change in pairs(changes) do
-    local columns = all[change.kind]
-    columns.n = columns.n + 1
-    put[change.kind](columns, columns.n, change.input, change)
+  for _, input in pairs(changed) do
+    local change = input.noted
+    local kind = change.kind
+    local columns = all[kind]
+    if not columns then
+      columns = new_columns(widths[kind])
+      all[kind] = columns
+    end
+    local n = columns.n + 1
+    columns.n = n
+    put[kind](columns, n, input, change)
   end
   for _, kind in ipairs(kinds) do
     local columns = all[kind[1]]
-    for _, column in ipairs(columns) do column.n = columns.n end
-    if columns.n > 0 then transaction:add(kind[3], columns.n, batch, worker, epoch, table.unpack(columns)) end
+    if columns then
+      transaction:add(kind[3], columns.n, batch, worker, epoch, unpack_columns(columns, kind[2]))
+    end
   end
-  return all.ended.n
 end
 
 return M

@@ -24,7 +24,7 @@ local function step(chain, hash) return core.sha256(chain .. hash) end
 function M.new(inner, backend_id, options)
   local self = setmetatable({
     inner = inner, backend_id = backend_id, follows = options.share ~= "mine", wanted = 0, rows = {},
-    is_again = false, hashes = {}, slot_hashes = {}, raised = false, is_over = false, is_stopped = false, drawn = 0,
+    is_again = false, hashes = {}, raised = false, is_over = false, is_stopped = false, drawn = 0,
     own_total = inner.total or nil, total = false,
   }, Source)
   self.claims = claims.new(step, { own_total = self.own_total, extends = options.extend == true,
@@ -40,6 +40,14 @@ end
 local function hash_of(self, index, entry)
   local input = entries.read(entry, index, self.backend_id)
   return input and identities.hash(input) or UNREADABLE
+end
+
+-- The hash of an entry that is this program's own, and the input that was read of it, or nil.
+local function read_own(self, index, entry)
+  local input = entries.take(entry, index, self.backend_id, inputs.blank(index))
+  if not input then return UNREADABLE end
+  input.hash = identities.hash(input)
+  return input.hash, input
 end
 
 -- From which state an item of an earlier run goes on, or nil where it is kept; and the state in which it is now.
@@ -102,9 +110,8 @@ function Source:pull()
   while room > 0 do
     local index, entry = self.inner:take()
     if not index then break end
-    local hash = hash_of(self, index, entry)
-    if all.own[index] then self.slot_hashes[index] = hash end
-    if not all:draw(entry, hash) then return end
+    local hash, input = (all.own[index] and read_own or hash_of)(self, index, entry)
+    if not all:draw(entry, hash, input) then return end
     room = room - 1
   end
   if room > 0 then note_source_end(self) end
@@ -114,23 +121,24 @@ end
 -- So many entries are wanted.
 function Source:want(count) self.wanted = count end
 
--- The next index and entry, or nil. Its row, if an earlier owner has left one, is in rows.
+-- The next index and entry, and the input where it was read already; or nil. Its row, if an earlier owner has left one,
+-- is in rows.
 function Source:take()
   if self.is_stopped then return nil end
   self:pull()
   if self.claims.mismatch then return nil end
-  local slot, entry, row = self.claims:take()
+  local slot, entry, row, input = self.claims:take()
   if not slot then return nil end
-  self.rows[slot] = row
+  if row then self.rows[slot] = row end
   if not self.follows then self.drawn = self.drawn + 1 end
-  return slot, entry
+  return slot, entry, input
 end
 
--- What the batch knows of a slot that was taken, and its hash; once.
+-- What the batch knows of a slot that was taken, once.
 function Source:take_row(slot)
-  local row, hash = self.rows[slot], self.slot_hashes[slot]
-  self.rows[slot], self.slot_hashes[slot] = nil, nil
-  return row, hash
+  local row = self.rows[slot]
+  if row then self.rows[slot] = nil end
+  return row
 end
 
 function Source:is_exhausted() return self.is_stopped or self.is_over or self.claims:is_over() end

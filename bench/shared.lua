@@ -57,8 +57,8 @@ local ticks = 100   -- of /proc/*/stat in a second
 
 -- CPU of the database: its server, with those of its processes that have ended, and those that live.
 local function cpu_of(cluster)
-  local pipe = io.popen(("for p in %s $(ps -o pid= --ppid %s); do cat /proc/$p/stat; done 2>/dev/null"):format(
-    cluster.pid, cluster.pid))
+  local pipe = io.popen(("for p in %s %s; do cat /proc/$p/stat; done 2>/dev/null"):format(
+    cluster.pid, table.concat(cluster:children(), " ")))
   local sum = 0
   for line in pipe:lines() do
     local rest = line:match("^%d+ %(.*%) (.*)$")

@@ -4,6 +4,7 @@
 # JOBS: how many files run at once (as many as there are cores; most files wait more than they compute).
 # WRAP: a command to run each file under. FILE_TIMEOUT: seconds for one file.
 # A spec that needs an environment of its own names it in its head: `-- environment: NAME=value`.
+# Each file has a folder of its own for what it makes ($TMPDIR), which goes with the file, however that ends.
 # SPDX-License-Identifier: Apache-2.0
 set -u
 
@@ -23,6 +24,8 @@ count() {
 run_file() {
   file=$1
   output=$(mktemp "$TEST_RESULTS/output-XXXXXX")
+  folder=$(mktemp -d "$TEST_RESULTS/XXXXXX")
+  chmod 1777 "$folder" # a server that runs as another user has files there
   environment=
   case $file in
     *.lua)
@@ -32,8 +35,9 @@ run_file() {
     *) command=$file ;;
   esac
   start=$(date +%s)
-  timeout -k 10 "${FILE_TIMEOUT:-600}" env $environment ${WRAP-} $command >"$output" 2>&1 </dev/null
+  TMPDIR=$folder timeout -k 10 "${FILE_TIMEOUT:-600}" env $environment ${WRAP-} $command >"$output" 2>&1 </dev/null
   status=$?
+  rm -rf "$folder" 2>/dev/null || { chmod -R u+rwx "$folder" && rm -rf "$folder"; }
   set -- $(count "$output")
   [ $status -eq 0 ] || [ "$2" -gt 0 ] || set -- "$1" 1 "$3"
   echo "$@" >"$output.figures"
@@ -55,7 +59,10 @@ if [ "${1-}" = --file ]; then
   exit 0
 fi
 
+# A cluster that was killed while it was frozen is found by the next one, of another file or another run.
+export TEST_CLUSTERS="${TEST_CLUSTERS:-${TMPDIR:-/tmp}}"
 TEST_RESULTS=$(mktemp -d)
+chmod 711 "$TEST_RESULTS"
 export TEST_RESULTS CMOCKA_MESSAGE_OUTPUT=TAP
 trap 'rm -rf "$TEST_RESULTS"' EXIT
 trap 'exit 130' INT TERM

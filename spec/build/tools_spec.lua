@@ -74,6 +74,34 @@ it("a", function() assert.equal("12", os.getenv "ARVAK_A" .. os.getenv "ARVAK_B"
     assert.equal(0, (run("tools/test.sh " .. spec)))
   end)
 
+  it("removes what a file leaves behind, however that ends", function()
+    local spec = write("leaves_spec.lua", [[
+local path = os.tmpname()
+local file = assert(io.open(path .. "-wal", "w"))
+file:write(path)
+file:close()
+local said = assert(io.open(os.getenv "SAID", "a"))
+said:write(path, "\n")
+said:close()
+os.execute "mkdir $TMPDIR/a && touch $TMPDIR/a/b && chmod 500 $TMPDIR/a"
+it("a", function() end)
+if os.getenv "IS_KILLED" then os.execute "kill -KILL $PPID" end]])
+    local program = c_test("leaves", "path=$(mktemp) && echo $path >>$SAID && echo ok 1 - a")
+    local hangs = c_test("hangs", "path=$(mktemp -d) && echo $path >>$SAID && exec sleep 60")
+    local said = dir .. "/said"
+    local command = ("SAID=%s tools/test.sh %s %s"):format(said, spec, program)
+    assert.equal("2 passed, 0 failed", select(3, run(command)))
+    assert.equal("1 passed, 1 failed", select(3, run("IS_KILLED=1 " .. command)))
+    assert.equal("0 passed, 1 failed", select(3, run(("FILE_TIMEOUT=1 SAID=%s tools/test.sh %s"):format(said, hangs))))
+    local count = 0
+    for path in io.lines(said) do
+      count = count + 1
+      local top = path:match "^(.*)/[^/]+/[^/]+$"   -- of the run
+      assert.same({ 1, "" }, { run(("ls -d %s %s-wal %s 2>/dev/null; false"):format(path, path, top)) })
+    end
+    assert.equal(5, count)
+  end)
+
   it("takes a file whose runner is killed for a failure", function()
     local killed = c_test("killed", "echo ok 1 - a; kill -KILL $(cut -d' ' -f4 /proc/$PPID/stat)")
     local status, output, last = run("tools/test.sh " .. killed)
@@ -301,7 +329,7 @@ describe("make", function()
       end
     end
     assert.truthy(#goals >= 5)
-    local status, output = run("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -n -s SETUP=: "
+    local status, output = run("env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES make -n -s SETUP=: BUILD=build "
       .. table.concat(goals, " "))
     assert.equal(0, status, output:sub(-500))
   end)

@@ -15,7 +15,7 @@ local START_TIMEOUT = 60.0   -- seconds; a server that recovers on a busy machin
 local SIGNALS = { smart = "TERM", fast = "INT", immediate = "QUIT" }
 local PORT = 5432            -- only a part of the socket's name, where there is no TCP
 local PORTS_TRIED = 5        -- a free port may be taken before the server has it
-local FOLDERS = (os.getenv("TMPDIR") or "/tmp") .. "/arvak-cluster-"
+local FOLDERS = (os.getenv("TEST_CLUSTERS") or os.getenv("TMPDIR") or "/tmp") .. "/arvak-cluster-"
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
@@ -63,12 +63,12 @@ local function read_file(path)
   return text
 end
 
--- A process's id, its state, and when it began; nothing where there is none.
+-- A process's id, its state, when it began, and its parent; nothing where there is none.
 local function stat_of(pid)
   local id, rest = (read_file(("/proc/%s/stat"):format(pid)) or ""):match("^(%d+) .*%) (.*)$")
   local fields = {}
   for field in (rest or ""):gmatch("%S+") do fields[#fields + 1] = field end
-  return id, fields[1], fields[20]
+  return id, fields[1], fields[20], fields[2]
 end
 
 -- Whether a process has ended, even if nobody has waited for it: in a container there may be nobody who does.
@@ -199,9 +199,21 @@ function Cluster:stop(mode)
   self.process, self.guard = nil, nil
 end
 
+-- The ids of the server's processes but its first.
+function Cluster:children()
+  local ids = {}
+  for pid in must("cd /proc && echo [0-9]*"):gmatch("%d+") do
+    local id, _, _, parent = stat_of(pid)
+    if parent == self.pid then ids[#ids + 1] = id end
+  end
+  return ids
+end
+
 -- A server that no longer does anything, as if its machine were gone, until resume; its sessions as well.
 function Cluster:signal(name)
-  must(("kill -%s %s; kill -%s $(ps -o pid= --ppid %s) || :"):format(name, self.pid, name, self.pid))
+  must(("kill -%s %s"):format(name, self.pid))
+  local sessions = table.concat(self:children(), " ")
+  if sessions ~= "" then read(("kill -%s %s"):format(name, sessions)) end   -- one may just have ended
 end
 function Cluster:freeze() self:signal("STOP") end
 function Cluster:resume() self:signal("CONT") end

@@ -38,6 +38,11 @@ DEPS_LDFLAGS = $(call once,DEPS_LDFLAGS,$(shell $(ASK_PKG) --libs-only-L grpc li
 GRPC_LIBDIR = $(call once,GRPC_LIBDIR,$(shell $(ASK_PKG) --variable=libdir grpc 2>/dev/null))
 IS_ARCHIVE  = $(if $(wildcard $(GRPC_LIBDIR)/libgrpc.so $(GRPC_LIBDIR)/libgrpc.dylib),,$(wildcard $(GRPC_LIBDIR)/libgrpc.a))
 GRPC_LIBS   = $(call once,GRPC_LIBS,$(if $(IS_ARCHIVE),$(shell $(ASK_PKG) --static --libs grpc) -lstdc++,-lgrpc -lgpr))
+# The loader looks for each of gRPC's 18,000 names in one library after the other, in the order in which the module names
+# them: most are names of C++, of gRPC itself and of OpenSSL. This file of C++ is there without a compiler for it.
+LIBSTDCXX   = $(call once,LIBSTDCXX,$(if $(IS_ARCHIVE),,$(filter /%,$(shell $(CC) -print-file-name=libstdc++.so.6))))
+CXX_FIRST   = -Wl,--no-as-needed $(LIBSTDCXX) -Wl,--as-needed
+FIRST_LIBS  = $(if $(LIBSTDCXX),$(CXX_FIRST) $(DEPS_LDFLAGS) -lgrpc -lcrypto)
 LIBS        = $(DEPS_LDFLAGS) $(GRPC_LIBS) -lprotobuf-c -lcrypto -lpthread -lm
 VERSION     = $(call once,VERSION,$(shell sed -n 's/^.define ARVAK_VERSION "\(.*\)"/\1/p' src/core/arvak.h))
 WARNINGS    = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror=implicit-fallthrough
@@ -208,7 +213,7 @@ $(EMBED_O): $(BUILD)/gen/embedded.c $(BUILD)/flags
 
 $(MODULE): $(CORE_O) $(GLUE_O) $(EMBED_O) $(PROTO_O) $(BUILD)/sources
 	@mkdir -p $(@D)
-	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.o,$^) $(LIBS)
+	$(QUIET)$(CC) $(ALL_LDFLAGS) $(SHARED) -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.o,$^) $(FIRST_LIBS) $(LIBS)
 
 # The program's few lines, with the folders where its modules are.
 launcher = sed -e 's|@LUA@|$(LUA)|; s|@VERSION@|$(VERSION)|; s|@LUA_DATADIR@|$1|; s|@LUA_LIBDIR@|$2|' tools/arvak.in

@@ -3,14 +3,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 local core = require "arvak.core"
 local backends = require "arvak.jobs.backends"
-local batch = require "arvak.streams.batch"
 local check = require "arvak.base.check"
-local counts = require "arvak.streams.counts"
 local detached = require "arvak.async.detached"
 local entries = require "arvak.streams.entries"
 local errors = require "arvak.base.errors"
 local future = require "arvak.async.future"
-local job = require "arvak.streams.job"
 local job_future = require "arvak.jobs.future"
 local job_result = require "arvak.jobs.result"
 local keeper = require "arvak.base.keeper"
@@ -245,11 +242,22 @@ end
 
 methods.check = limits.check
 
--- ---- streams
+-- ---- streams, which are loaded when one is first wanted
 
-methods.watch_job = job.watch_job
-methods.stream_results = counts.stream_results
-methods.submit_batch_stream = batch.submit_batch_stream
+function methods.watch_job(client, job_id, options)
+  local job = require "arvak.streams.job"
+  return job.watch_job(client, job_id, options)
+end
+
+function methods.stream_results(client, job_id, options)
+  local counts = require "arvak.streams.counts"
+  return counts.stream_results(client, job_id, options)
+end
+
+function methods.submit_batch_stream(client, circuits, backend_id, options)
+  local batch = require "arvak.streams.batch"
+  return batch.submit_batch_stream(client, circuits, backend_id, options)
+end
 
 -- ---- connection
 

@@ -186,4 +186,6 @@ function M.options(options, method, extra)
   return options
 end
 
+check.seal(methods, Stream)
+
 return M

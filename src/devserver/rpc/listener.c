@@ -69,13 +69,15 @@ const char *connection_peer(const connection *c) { return c->peer; }
 
 void connection_drop(connection *c) { shutdown(c->fd, SHUT_RDWR); }
 
+/* From calloc, since the system makes its pages only where a connection is: a port may be the last of 65,536. */
 static bool reserve(listener *l, unsigned number) {
   if (number < l->numbers) return true;
   size_t numbers = l->numbers ? l->numbers : 64;
   while (numbers <= number) numbers *= 2;
-  connection **table = realloc(l->by_number, numbers * sizeof *table);
+  connection **table = calloc(numbers, sizeof *table);
   if (!table) return false;
-  memset(table + l->numbers, 0, (numbers - l->numbers) * sizeof *table);
+  if (l->numbers) memcpy(table, l->by_number, l->numbers * sizeof *table);
+  free(l->by_number);
   l->by_number = table;
   l->numbers = numbers;
   return true;

@@ -10,7 +10,7 @@
 #include "dispatch.h"
 #include "poller.h"
 
-enum { REQUESTS_AHEAD = 32, MIN_CORE_LIMIT_BYTES = 64 << 20 };
+enum { REQUESTS_AHEAD = 4, MIN_CORE_LIMIT_BYTES = 64 << 20 };
 
 static void on_down(tag *t, bool ok);
 

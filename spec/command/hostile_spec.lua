@@ -250,6 +250,18 @@ describe("a window", function()
   end)
 end)
 
+describe("a circuit of a million qubits", function()
+  it("is drawn in part, and the last line or a note says so", function()
+    command.write_file(desk.folder .. "/wide.qasm", "OPENQASM 3.0;\nqubit[1000000] q;\ncx q[0], q[999999];\n")
+    local text = command.assert_ok(desk:run("draw", "wide.qasm", "--ascii", "--width", "100"))
+    assert.matches("\n%.%.%. the circuit goes on behind the first 10000 of 1000000 wires\n$", text)
+    local result = desk:run("draw", "wide.qasm", "--svg", "wide.svg")
+    assert.same({ 0, "", "wide.svg: … the circuit goes on behind the first 10000 of 1000000 wires\n" },
+      { result.code, result.out, result.err })
+    assert.equal("", desk:run("draw", "wide.qasm", "--svg", "wide.svg", "-q").err)
+  end)
+end)
+
 describe("Ctrl-C", function()
   it("ends the command quietly, whatever it is at", function()
     desk:open { job_latency = 600 }

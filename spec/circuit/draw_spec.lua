@@ -258,7 +258,7 @@ end
 
 local rests = { wide = "the first 10000 of 1000001 wires", deep = "the first %d+ columns",
   measured = "the first 10000 of 30001 wires and the first %d+ columns",
-  spanning = "the first 10000 of 10001 wires and the first %d+ columns",
+  spanning = "the first 10000 of 10002 wires and the first %d+ columns",
   fenced = "the first 10000 of 200001 wires and the first %d+ columns" }
 
 describe("a drawing of a large circuit", function()

@@ -110,7 +110,7 @@ function Layout:free_column(first, last)
   return column <= self.max_columns and column or nil
 end
 
--- Puts an item into the first column that is free. What lies below the last wire, or behind the last column, is dropped.
+-- Puts an item into the first column that is free. What lies below the last wire or behind the last column is dropped.
 function Layout:place(item)
   local first, last = item.first, math.min(item.last, self.height)
   if first > last then return end

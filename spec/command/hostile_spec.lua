@@ -272,6 +272,17 @@ describe("Ctrl-C", function()
     end
   end)
 
+  -- From before the first submit is written to the first looks at both jobs.
+  it("leaves no job behind, whatever the library is doing", function()
+    desk:open { job_latency = 600 }
+    for moment = 70, 145, 5 do
+      local result = desk:interrupt_at(moment, "run", "bell.qasm", "rotation.qasm", "--param", "theta=1")
+      assert.same({ 130, "", "" }, { result.code, result.out, result.err }, "at line " .. moment)
+      for _, job in ipairs(desk.server:jobs()) do assert.equal("CANCELED", job.state, "at line " .. moment) end
+    end
+    assert.is_true(#desk.server:jobs() > 5)
+  end)
+
   it("cancels what run has submitted", function()
     desk:open { job_latency = 600 }
     local process = desk:begin("run", "bell.qasm", "rotation.qasm", "--param", "theta=1")

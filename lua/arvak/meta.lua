@@ -744,7 +744,8 @@ function circuit:to_qasm(options) end
 ---@field width? integer|number characters of a line, 20 or more; `math.huge` for no limit. Defaults to the width of the terminal, or 80.
 ---@field ascii? boolean `true`: only characters of ASCII. Defaults to `false`.
 
----A drawing for a terminal. `print(c)` shows the same, up to 200 lines.
+---A drawing for a terminal. `print(c)` shows the same, up to 200 lines. A drawing has up to 10,000 wires and 1,000,000
+---characters; what it leaves out of a larger circuit stands in its last line.
 ---
 ---```lua
 ---print(c:draw { width = 60, ascii = true })
@@ -757,7 +758,9 @@ function circuit:draw(options) end
 ---@class arvak.svg_options
 ---@field width? integer|number pixels, 200 or more; longer circuits are folded. `math.huge` for no limit. Defaults to `1000`.
 
----Writes a drawing as SVG, in light or dark colors, as its reader prefers. The file needs nothing from outside.
+---Writes a drawing as SVG, in light or dark colors, as its reader prefers. The file needs nothing from outside. A
+---drawing has up to 10,000 wires and 200,000 shapes on them; what it leaves out of a larger circuit stands below the
+---drawing, and is the second value.
 ---Errors: `rpc`, when the file cannot be written.
 ---
 ---```lua
@@ -766,7 +769,7 @@ function circuit:draw(options) end
 ---@param path string the name of a file
 ---@param options? arvak.svg_options how it looks
 ---@return true|nil ok
----@return arvak.error|nil err
+---@return arvak.error|string|nil err the error; after `true`, what was left out
 function circuit:to_svg(path, options) end
 
 ---How many qubits the circuit has.

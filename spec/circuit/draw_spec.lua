@@ -231,6 +231,74 @@ describe("print", function()
   end)
 end)
 
+-- Circuits of which every part is large: wires, operations, what one operation spans, and columns that stay free.
+local large = {}
+
+function large.wide() return circuit.new(1000000):h(0):cx(0, 999999):measure(1, 2):barrier():h(999999) end
+
+function large.deep()
+  local c = circuit.new(2)
+  for _ = 1, 100000 do c:h(0):cx(0, 1) end
+  return c
+end
+
+function large.measured() return circuit.new(30000):measure_all() end
+
+function large.spanning()
+  local c = circuit.new(10001)
+  for _ = 1, 50000 do c:cx(0, 9998) end
+  return c
+end
+
+function large.fenced()
+  local c = circuit.new(200000)
+  for _ = 1, 2000 do c:barrier() end
+  return c
+end
+
+local rests = { wide = "the first 10000 of 1000001 wires", deep = "the first %d+ columns",
+  measured = "the first 10000 of 30001 wires and the first %d+ columns",
+  spanning = "the first 10000 of 10002 wires and the first %d+ columns",
+  fenced = "the first 10000 of 200001 wires and the first %d+ columns" }
+
+describe("a drawing of a large circuit", function()
+  it("is bounded, and its last line says what is left out", function()
+    for name, make in pairs(large) do
+      local before = os.clock()
+      local lines = lines_of(make():draw { width = 100 })
+      assert.matches("^… the circuit goes on behind " .. rests[name] .. "$", lines[#lines])
+      assert.is_true(#lines <= 20001 + 12500, name)
+      assert.is_true(os.clock() - before < 100, name)
+    end
+  end)
+
+  it("shows what it has room for as any other", function()
+    local c = circuit.new(12000):h(0):cx(0, 3):x(4):h(2):cx(1, 11999)
+    local lines = lines_of(c:draw { width = 40 })
+    assert.equal([[
+                ┌───┐
+   q[0]: ───────┤ H ├─●─────────
+                └───┘ │
+   q[1]: ─────────────┼───────●─
+                      │ ┌───┐ │
+   q[2]: ─────────────┼─┤ H ├─┼─
+                      │ └───┘ │
+   q[3]: ─────────────⊕───────┼─
+                ┌───┐         │
+   q[4]: ───────┤ X ├─────────┼─
+                └───┘         │]], table.concat(lines, "\n", 1, 11))
+  end)
+
+  it("keeps the lines of its gates to its own rows", function()
+    local lines = lines_of(circuit.new(10002):cx(0, 10001):draw { width = 40 })
+    local crossing = 0
+    for _, line in ipairs(lines) do
+      if line:find("│", 1, true) or line:find("┼", 1, true) then crossing = crossing + 1 end
+    end
+    assert.equal(2 * 10000 - 1, crossing)   -- all below the control, down to the edge
+  end)
+end)
+
 describe("c:to_svg", function()
   local path
 
@@ -277,6 +345,21 @@ describe("c:to_svg", function()
       local actual = tonumber(read():match('<svg [^>]-width="(%d+)"'))
       assert.is_true(actual <= width)
     end
+  end)
+
+  it("is bounded for a large circuit, and says what it leaves out", function()
+    for name, make in pairs(large) do
+      local before = os.clock()
+      local ok, rest = make():to_svg(path)
+      assert.is_true(ok)
+      assert.matches("^… the circuit goes on behind " .. rests[name] .. "$", rest)
+      local text = read()
+      assert.is_truthy(text:find(rest .. "</text>\n</svg>\n", 1, true), name)
+      assert.is_true(#text < 50000000, name)
+      assert.is_true(os.clock() - before < 100, name)
+      assert.is_true(is_well_formed(), name)
+    end
+    assert.same({ true }, { circuit.new(2):h(0):to_svg(path) })
   end)
 
   it("gives an error for what cannot be written, and raises for what is no name", function()

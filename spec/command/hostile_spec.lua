@@ -250,6 +250,18 @@ describe("a window", function()
   end)
 end)
 
+describe("a circuit of a million qubits", function()
+  it("is drawn in part, and the last line or a note says so", function()
+    command.write_file(desk.folder .. "/wide.qasm", "OPENQASM 3.0;\nqubit[1000000] q;\ncx q[0], q[999999];\n")
+    local text = command.assert_ok(desk:run("draw", "wide.qasm", "--ascii", "--width", "100"))
+    assert.matches("\n%.%.%. the circuit goes on behind the first 10000 of 1000000 wires\n$", text)
+    local result = desk:run("draw", "wide.qasm", "--svg", "wide.svg")
+    assert.same({ 0, "", "wide.svg: … the circuit goes on behind the first 10000 of 1000000 wires\n" },
+      { result.code, result.out, result.err })
+    assert.equal("", desk:run("draw", "wide.qasm", "--svg", "wide.svg", "-q").err)
+  end)
+end)
+
 describe("Ctrl-C", function()
   it("ends the command quietly, whatever it is at", function()
     desk:open { job_latency = 600 }
@@ -258,6 +270,17 @@ describe("Ctrl-C", function()
       local result = shell(("timeout -k 60 -s INT 0.%02d env %s"):format(2 + 3 * i, line))
       assert.same({ 124, "", "" }, { result.code, result.out, result.err })   -- of timeout
     end
+  end)
+
+  -- From before the first submit is written to the first looks at both jobs.
+  it("leaves no job behind, whatever the library is doing", function()
+    desk:open { job_latency = 600 }
+    for moment = 70, 145, 5 do
+      local result = desk:interrupt_at(moment, "run", "bell.qasm", "rotation.qasm", "--param", "theta=1")
+      assert.same({ 130, "", "" }, { result.code, result.out, result.err }, "at line " .. moment)
+      for _, job in ipairs(desk.server:jobs()) do assert.equal("CANCELED", job.state, "at line " .. moment) end
+    end
+    assert.is_true(#desk.server:jobs() > 5)
   end)
 
   it("cancels what run has submitted", function()

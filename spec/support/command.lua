@@ -48,11 +48,12 @@ end
 local cleared = "env -u ARVAK_ADDRESS -u ARVAK_API_KEY -u ARVAK_PROFILE -u NO_COLOR -u XDG_CONFIG_HOME -u COLUMNS "
   .. "-u LUA_PATH -u LUA_CPATH -u LUA_PATH_5_4 -u LUA_CPATH_5_4 "
 
--- The shell's text for these words; environment: name → value. Nothing is written below the caller's home.
-function M.line(words, environment)
+-- The shell's text for these words; environment: name → value. Nothing is written below the caller's home. program:
+-- that which runs instead of the command, as a shell reads it, or nil.
+function M.line(words, environment, program)
   local parts = { cleared, "XDG_STATE_HOME=" .. M.quote(M.prefix() .. "/state") }
   for name, value in pairs(environment or {}) do parts[#parts + 1] = name .. "=" .. M.quote(value) end
-  parts[#parts + 1] = M.quote(M.prefix() .. "/bin/arvak")
+  parts[#parts + 1] = program or M.quote(M.prefix() .. "/bin/arvak")
   for _, word in ipairs(words) do parts[#parts + 1] = M.quote(word) end
   return table.concat(parts, " ")
 end
@@ -130,6 +131,13 @@ end
 
 function Desk:run(...)
   return M.run({ ... }, { folder = self.folder, environment = self:environment() })
+end
+
+-- Runs the command, to which a Ctrl-C comes at a moment of spec/support/interrupted.lua.
+function Desk:interrupt_at(moment, ...)
+  local program = (os.getenv "LUA" or "lua5.4") .. ' "$spec"/spec/support/interrupted.lua'
+  local line = M.line({ M.prefix(), moment, ... }, self:environment(), program)
+  return M.shell(("spec=$PWD; cd %s; %s"):format(M.quote(self.folder), line))
 end
 
 -- The output of a result that went well and said nothing on standard error.

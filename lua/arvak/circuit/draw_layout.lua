@@ -1,10 +1,11 @@
 -- Where everything of a picture stands: wires from top to bottom, columns from left to right. Text and SVG draw the
 -- same layout.
 -- Invariant: an item stands in the first column in which all wires that it spans are free, behind all items that came
--- before it on any of them.
+-- before it on any of them. Time and memory are bounded by the size of the circuit and by height × max_columns.
 --
--- layout = { wires = { { name, kind = "qubit" | "bits", size } … }, columns = { { item … } … },
---            phase = the sum of global phases, or nil, is_cut = whether columns are missing }
+-- layout = { wires = { { name, kind = "qubit" | "bits", size } … }, height = how many of them are drawn,
+--            columns = { { item … } … }, is_cut = whether columns are missing,
+--            phase = the sum of global phases, or nil }
 -- item   = { first, last = wires that it spans,
 --            marks = { [wire] = "control" | "open" | "x" | "swap" | "barrier" },
 --            box = { first, last, label, pins = { [wire] = text } or nil, is_tight },
@@ -50,30 +51,78 @@ end
 local Layout = {}
 Layout.__index = Layout
 
--- Puts an item into the first column that is free. What lies behind the last column that anybody will see is dropped.
-function Layout:place(item)
-  local fronts, column = self.fronts, 1
-  for wire = item.first, item.last do
-    if fronts[wire] > column then column = fronts[wire] end
+-- The first wire from this one on that has a column left.
+function Layout:next_open(wire)
+  local behind = self.behind   -- a full wire → one below it
+  while behind[wire] do
+    local next_wire = behind[wire]
+    behind[wire] = behind[next_wire] or next_wire
+    wire = next_wire
   end
-  for wire = item.first, item.last do fronts[wire] = column + 1 end
-  if column > self.max_columns then
-    self.is_cut = true
-    return
-  end
-  for i = #self.columns + 1, column do self.columns[i] = {} end
-  table.insert(self.columns[column], item)
+  return wire
 end
 
-local CHECK_EVERY = 512
-
--- Whether all columns that anybody will see are full.
-function Layout:is_full()
-  if not self.is_cut then return false end
-  for wire = 1, self.form.qubit_count do
-    if self.fronts[wire] <= self.max_columns then return false end
+-- Leaves these wires no column: what would stand there lies behind the last one that is drawn.
+function Layout:fill(first, last)
+  self.is_cut = true
+  local wire = self:next_open(first)
+  while wire <= last do
+    self.behind[wire] = wire + 1
+    wire = self:next_open(wire + 1)
   end
-  return true
+end
+
+-- Whether no qubit has a column left.
+function Layout:is_full()
+  return self.is_cut and self:next_open(1) > math.min(self.form.qubit_count, self.height)
+end
+
+local function clip_set(set, height)
+  for wire in pairs(set or {}) do
+    if wire > height then set[wire] = nil end
+  end
+end
+
+-- Takes off an item what lies below the last wire that is drawn. Its lines and boxes go on to the edge.
+local function clip(item, height)
+  local edge, box, drop = height + 1, item.box, item.drop
+  clip_set(item.marks, height)
+  if item.line then item.line.last = math.min(item.line.last, edge) end
+  if box then
+    clip_set(box.pins, height)
+    box.last = math.min(box.last, edge)
+    if box.first > height then item.box = nil end
+  end
+  if drop then
+    clip_set(drop.hits, height)
+    if drop.last > height then drop.last, drop.label = edge, nil end
+    if drop.first > height then item.drop = nil end
+  end
+end
+
+-- The first column that is free on all these wires, or nil where none of those that are drawn is.
+function Layout:free_column(first, last)
+  local fronts, column = self.fronts, 1
+  if self.behind[first] or self.behind[last] then return nil end
+  for wire = first, last do
+    if fronts[wire] > column then column = fronts[wire] end
+  end
+  return column <= self.max_columns and column or nil
+end
+
+-- Puts an item into the first column that is free. What lies below the last wire or behind the last column is dropped.
+function Layout:place(item)
+  local first, last = item.first, math.min(item.last, self.height)
+  if first > last then return end
+  local column = self:free_column(first, last)
+  if not column then return self:fill(first, last) end
+  for wire = first, last do self.fronts[wire] = column + 1 end
+  if column == self.max_columns then
+    for wire = first, last do self.behind[wire] = wire + 1 end
+  end
+  if item.last > last then clip(item, self.height) end
+  for i = #self.columns + 1, column do self.columns[i] = {} end
+  table.insert(self.columns[column], item)
 end
 
 -- ---- items
@@ -188,10 +237,11 @@ end
 
 function Layout:barrier_item(op)
   local item, wires = { marks = {} }, {}
-  for i, wire in ipairs(figures.wires_of(op, self.form)) do
-    wires[i] = wire + 1
-    item.marks[wire + 1] = "barrier"
+  if #op == 1 then   -- of all qubits
+    for wire = 1, math.min(self.form.qubit_count, self.height) do wires[wire] = wire end
   end
+  for i = 2, #op do wires[i - 1] = op[i] + 1 end
+  for _, wire in ipairs(wires) do item.marks[wire] = "barrier" end
   if #wires == 0 then return nil end
   item.first, item.last = span(wires)
   return item
@@ -292,20 +342,18 @@ local makers = {
   [form.ASSIGN] = Layout.assign_item,
 }
 
--- Whether a gate lies behind the last column that anybody will see, as most of a long circuit do in a short look.
+-- Whether a gate lies behind the last column that is drawn, as most of a long circuit do in a short look.
 function Layout:is_beyond(op)
-  local gate, fronts, most = op[1], self.fronts, self.max_columns
+  local gate, behind = op[1], self.behind
   if not self.is_cut or type(gate) ~= "table" then return false end
   local first, last, is_beyond = math.huge, 0, false
   for i = gate.params + 2, #op do
     local wire = op[i] + 1
     if wire < first then first = wire end
     if wire > last then last = wire end
-    is_beyond = is_beyond or fronts[wire] > most
+    is_beyond = is_beyond or behind[wire] ~= nil
   end
-  if is_beyond then
-    for wire = first, last do fronts[wire] = most + 1 end
-  end
+  if is_beyond then self:fill(first, math.min(last, self.height)) end
   return is_beyond
 end
 
@@ -318,18 +366,38 @@ function Layout:place_block(block)
       local item = (makers[op[1]] or Layout.gate_item)(self, op)
       if item then self:place(item) end
     end
-    if i % CHECK_EVERY == 0 and self:is_full() then return end
+    if self:is_full() then return end
   end
 end
 
--- style: { ascii, width = of a label at most, name_width, height = how many wires are ever looked at }
--- max_columns: how many are ever looked at.
+-- Drops columns from this one on.
+function Layout:cut(column)
+  for i = #self.columns, column, -1 do self.columns[i] = nil end
+  self.is_cut = true
+end
+
+-- What a picture leaves out, in a line of this width; nil where it is whole.
+function Layout:rest(width)
+  local parts = {}
+  if self.height < #self.wires then
+    parts[1] = string.format("the first %d of %d wires", self.height, #self.wires)
+  end
+  if self.is_cut then parts[#parts + 1] = string.format("the first %d columns", #self.columns) end
+  if #parts == 0 then return nil end
+  local dots = self.style.ascii and "..." or "…"
+  return symbols.fit(dots .. " the circuit goes on behind " .. table.concat(parts, " and "), self.style, width)
+end
+
+-- style: { ascii, width = of a label at most, name_width, height = how many wires are drawn at most }
+-- max_columns: how many are drawn at most of so many wires: a function.
 function M.layout(known, style, max_columns)
   local layout = setmetatable({
-    form = known, style = style, columns = {}, fronts = {}, max_columns = max_columns, is_cut = false,
+    form = known, style = style, columns = {}, fronts = {}, behind = {}, is_cut = false,
   }, Layout)
   layout.wires, layout.bit_wire, layout.variable_wire = make_wires(known, style)
-  for wire = 1, #layout.wires do layout.fronts[wire] = 1 end
+  layout.height = math.min(#layout.wires, style.height)
+  layout.max_columns = math.max(1, max_columns(layout.height))
+  for wire = 1, layout.height do layout.fronts[wire] = 1 end
   layout:place_block(known.block)
   return layout
 end

@@ -9,6 +9,7 @@ local M = {}
 -- In pixels; whole numbers, which look the same in every locale.
 local CHAR, PITCH, BOX, GAP, MARGIN, PART_GAP = 8, 46, 30, 14, 16, 22
 local LABEL_WIDTH, NAME_WIDTH = 30, 24
+local MOST_WIRES, MOST_SHAPES = 10000, 200000   -- of items, and as many of wires: what a browser can show
 
 local STYLE = [[
   svg { --page: #ffffff; --ink: #1f2430; --wire: #6b7280; --bits: #7c8594; --box: #e8f0fe; --edge: #2f6fdb;
@@ -75,7 +76,11 @@ end
 
 -- ---- items; wire w of a part lies at y(w)
 
-function Page:y(wire) return self.top + PITCH * (wire - 1) + PITCH // 2 end
+-- The wire behind the last one is the edge of the part.
+function Page:y(wire)
+  if wire > self.wire_count then return self.top + PITCH * self.wire_count end
+  return self.top + PITCH * (wire - 1) + PITCH // 2
+end
 
 function Page:meter(x, y)
   self:add('<path d="M %d %d A 8 8 0 0 1 %d %d" class="meter"/>', x - 8, y + 5, x + 8, y + 5)
@@ -137,8 +142,8 @@ function Page:item(item, x)
 end
 
 function Page:wires(wires, left, right)
-  for i, wire in ipairs(wires) do
-    local y = self:y(i)
+  for i = 1, self.wire_count do
+    local wire, y = wires[i], self:y(i)
     self:text(left - 8, y + 4, wire.name .. (wire.size and "/" .. wire.size or ""), "name")
     if wire.kind == "qubit" then
       self:line(left, y, right, y, "wire")
@@ -151,26 +156,62 @@ end
 
 -- ---- the picture
 
-local function fold(columns, room)
-  local parts, first, used, widths = {}, 1, GAP, {}
-  for i, column in ipairs(columns) do
-    widths[i] = column_width(column)
+-- How many shapes these items are, at most.
+local function count_shapes(column)
+  local count = 0
+  for _, item in ipairs(column) do
+    count = count + 8   -- a line, a box with its words, a drop with its own
+    for _ in pairs(item.marks) do count = count + 3 end
+    for _ in pairs(item.box and item.box.pins or {}) do count = count + 1 end
+  end
+  return count
+end
+
+-- Of each column; columns that the picture has no room for are dropped.
+local function measure(view)
+  local widths, shapes = {}, 0
+  for i, column in ipairs(view.columns) do
+    widths[i], shapes = column_width(column), shapes + count_shapes(column)
+    if i > 1 and shapes > MOST_SHAPES then
+      view:cut(i)
+      break
+    end
+  end
+  return widths
+end
+
+-- The first and the last column of each part, and its width. The wires of each part are shapes, too.
+local function fold(view, room)
+  local parts, first, used, widths = {}, 1, GAP, view.widths
+  local most = math.max(1, MOST_SHAPES // (3 * view.height + 1))
+  for i = 1, #view.columns do
     if i > first and used + widths[i] + GAP > room then
       parts[#parts + 1] = { first, i - 1, used }
+      if #parts == most then
+        view:cut(i)
+        return parts
+      end
       first, used = i, GAP
     end
     used = used + widths[i] + GAP
   end
-  parts[#parts + 1] = { first, #columns, used }
-  return parts, widths
+  parts[#parts + 1] = { first, #view.columns, used }
+  return parts
 end
 
-local function name_width(wires)
+local function name_width(wires, count)
   local widest = 0
-  for _, wire in ipairs(wires) do
-    widest = math.max(widest, width_of(wire.name .. (wire.size and "/" .. wire.size or "")))
+  for i = 1, count do
+    widest = math.max(widest, width_of(wires[i].name .. (wires[i].size and "/" .. wires[i].size or "")))
   end
   return widest
+end
+
+-- A line of words above or below the parts, if there are any.
+local function draw_words(page, words)
+  if not words then return end
+  page:text(MARGIN, page.top + 12, words, "left")
+  page.top = page.top + 24
 end
 
 local function draw_parts(page, view, left)
@@ -183,24 +224,23 @@ local function draw_parts(page, view, left)
       x = x + view.widths[i] + GAP
     end
     right = math.max(right, left + part[3])
-    page.top = page.top + PITCH * #view.wires + PART_GAP
+    page.top = page.top + PITCH * view.height + PART_GAP
   end
   return right
 end
 
--- The text of an SVG file. width: pixels at most, as long as a column fits.
+-- The text of an SVG file, and what it leaves out of a large circuit, in words, which its last line says as well; else
+-- nil. width: pixels at most, as long as a column fits.
 function M.draw(known, width)
-  local style = { ascii = false, width = LABEL_WIDTH, name_width = NAME_WIDTH, height = math.maxinteger }
-  local view = layout.layout(known, style, math.maxinteger)
-  local page = setmetatable({ top = MARGIN, qubit_count = known.qubit_count }, Page)
-  local left = MARGIN + name_width(view.wires) + 8
-  view.parts, view.widths = fold(view.columns, width - left - MARGIN)
-  local heading = view:heading(width // CHAR)
-  if heading then
-    page:text(MARGIN, page.top + 12, heading, "left")
-    page.top = page.top + 24
-  end
-  local right = draw_parts(page, view, left) + MARGIN
+  local style = { ascii = false, width = LABEL_WIDTH, name_width = NAME_WIDTH, height = MOST_WIRES }
+  local view = layout.layout(known, style, function(height) return MOST_SHAPES // math.max(1, height) end)
+  local page = setmetatable({ top = MARGIN, qubit_count = known.qubit_count, wire_count = view.height }, Page)
+  local left = MARGIN + name_width(view.wires, view.height) + 8
+  view.widths = measure(view)
+  view.parts = fold(view, width - left - MARGIN)
+  draw_words(page, view:heading(width // CHAR))
+  local right, rest = draw_parts(page, view, left) + MARGIN, view:rest(width // CHAR)
+  draw_words(page, rest)
   local height = page.top - PART_GAP + MARGIN
   local head = string.format([[
 <svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img">
@@ -209,7 +249,7 @@ function M.draw(known, width)
 %s</style>
 <rect width="100%%" height="100%%" class="page"/>
 ]], right, height, right, height, known.qubit_count, STYLE)
-  return head .. table.concat(page, "\n") .. "\n</svg>\n"
+  return head .. table.concat(page, "\n") .. "\n</svg>\n", rest
 end
 
 return M

@@ -9,6 +9,7 @@ local M = {}
 
 local LIGHT, DOUBLE = 1, 2
 local LABEL_WIDTH, NAME_WIDTH = 30, 24
+local MOST_WIRES, MOST_CHARACTERS = 10000, 1000000   -- of a picture: some seconds of work, and 12,500 lines of 80
 
 local marks = {
   unicode = { control = "●", open = "○", x = "⊕", swap = "×", barrier = "░" },
@@ -111,18 +112,31 @@ local function wire_labels(wires, height)
   return labels, widest
 end
 
--- The first and the last column of each part that fits into a width.
-local function fold(columns, room)
-  local parts, first, used, widths = {}, 1, 0, {}
-  for i, column in ipairs(columns) do
+-- Of each column; columns that the picture has no room for are dropped. room: for all of them.
+local function measure(view, room)
+  local widths, used = {}, 0
+  for i, column in ipairs(view.columns) do
     widths[i] = column_width(column)
+    used = used + widths[i] + 1
+    if i > 1 and used > room then
+      view:cut(i)
+      break
+    end
+  end
+  return widths
+end
+
+-- The first and the last column of each part that fits into a width.
+local function fold(columns, widths, room)
+  local parts, first, used = {}, 1, 0
+  for i = 1, #columns do
     if i > first and used + widths[i] + 1 > room then
       parts[#parts + 1], first, used = { first, i - 1 }, i, 0
     end
     used = used + widths[i] + 1
   end
   parts[#parts + 1] = { first, #columns }
-  return parts, widths
+  return parts
 end
 
 local function draw_wires(page, view, width, is_first)
@@ -150,7 +164,7 @@ local function draw_part(view, part, is_first)
   draw_wires(page, view, width, is_first)
   for i = part[1], part[2] do
     for _, item in ipairs(view.columns[i]) do
-      if item.first <= view.height then draw_item(page, item, column + 1, view.widths[i], set) end
+      draw_item(page, item, column + 1, view.widths[i], set)
     end
     column = column + view.widths[i] + 1
   end
@@ -170,26 +184,39 @@ local function cut(lines, most, is_ascii)
   lines[most] = is_ascii and "... the circuit goes on" or "… the circuit goes on"
 end
 
--- The picture. options: { width =, ascii =, lines = how many at most, or nil }.
-function M.draw(known, options)
-  local most = options.lines or math.maxinteger
-  local style = {
-    ascii = options.ascii, height = most, width = math.max(8, math.min(LABEL_WIDTH, options.width // 2)),
-    name_width = math.max(4, math.min(NAME_WIDTH, options.width // 4)),
-  }
-  -- Of a short look: a part has a line for each qubit at least, and a column takes two characters.
-  local columns = options.lines and (most // (known.qubit_count + 1) + 1) * options.width // 2 or most
-  local view = layout.layout(known, style, columns)
-  view.height = math.min(#view.wires, most)
-  view.labels, view.margin = wire_labels(view.wires, view.height)
-  view.sizes = size_width(view.wires)
-  local parts
-  parts, view.widths = fold(view.columns, math.max(1, options.width - view.margin - view.sizes - 1))
+-- How many columns are looked at: each takes two characters of each row, and of a short look a part has a line for each
+-- qubit at least.
+local function bound_columns(known, options)
+  return function(height)
+    local most = MOST_CHARACTERS // (2 * (2 * height + 1))
+    if not options.lines then return most end
+    return math.min(most, (options.lines // (known.qubit_count + 1) + 1) * options.width // 2)
+  end
+end
+
+local function draw_parts(view, options)
   local lines = { view:heading(options.width) }
-  for i, part in ipairs(parts) do
+  for i, part in ipairs(fold(view.columns, view.widths, math.max(1, options.width - view.margin - view.sizes - 1))) do
     add_part(lines, draw_part(view, part, i == 1), view.height)
     if options.lines and #lines > options.lines then break end
   end
+  return lines
+end
+
+-- The picture. Its last line says what of a large circuit is left out. options: { width =, ascii =, lines = how many at
+-- most, or nil }.
+function M.draw(known, options)
+  local style = {
+    ascii = options.ascii, height = math.min(MOST_WIRES, options.lines or MOST_WIRES),
+    width = math.max(8, math.min(LABEL_WIDTH, options.width // 2)),
+    name_width = math.max(4, math.min(NAME_WIDTH, options.width // 4)),
+  }
+  local view = layout.layout(known, style, bound_columns(known, options))
+  view.labels, view.margin = wire_labels(view.wires, view.height)
+  view.sizes = size_width(view.wires)
+  view.widths = measure(view, MOST_CHARACTERS // (2 * view.height + 1))
+  local lines = draw_parts(view, options)
+  lines[#lines + 1] = view:rest(options.width)
   if options.lines and #lines > options.lines then cut(lines, options.lines, options.ascii) end
   return table.concat(lines, "\n")
 end

@@ -60,8 +60,8 @@ local function columns_of_terminal()
   return math.max(LEAST_COLUMNS, core.terminal_columns() or DEFAULT_COLUMNS)
 end
 
--- A drawing. width: of a line at most, in characters; by default that of the terminal, or 80. ascii: with the
--- characters of ASCII alone.
+-- A drawing, whose last line says what of a large circuit it leaves out. width: of a line at most, in characters; by
+-- default that of the terminal, or 80. ascii: with the characters of ASCII alone.
 function methods.draw(circuit, options)
   options = check.options(options, "draw", { width = true, ascii = true })
   local is_ascii = options.ascii
@@ -95,13 +95,16 @@ local function write_file(path, content)
   return true
 end
 
--- Writes the drawing as a picture in SVG that needs nothing from outside. width: in pixels, at most (1000). true, or
--- nil and an error.
+-- Writes the drawing as a picture in SVG that needs nothing from outside. width: in pixels, at most (1000). true, and
+-- for a large circuit a text that says what was left out; or nil and an error.
 function methods.to_svg(circuit, path, options)
   check.path(path, "path")
   options = check.options(options, "to_svg", { width = true })
   local width = check_width(options.width, SVG_WIDTH, LEAST_SVG_WIDTH, MOST_SVG_WIDTH)
-  return write_file(path, draw_svg.draw(object.complete(circuit, "to_svg"), width))
+  local picture, rest = draw_svg.draw(object.complete(circuit, "to_svg"), width)
+  local ok, err = write_file(path, picture)
+  if not ok then return nil, err end
+  return true, rest
 end
 
 return M

@@ -233,7 +233,7 @@ function M.batch(options)
   if options.dry_run then return print_plan(inputs, settings.backend, options) end
   local client <close> = where.connect(settings, true)
   if not is_done(options, #inputs) then where.reach(client, settings, options.max_wait) end
-  local ok, r, err = pcall(execute, client, inputs, settings.backend, options)
+  local ok, r, err = ends.steadily(execute, client, inputs, settings.backend, options)
   if not ok then
     if ends.is_interrupt(r) then tell_how_to_go_on(options) end
     error(r, 0)

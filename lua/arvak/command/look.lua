@@ -67,8 +67,9 @@ end
 function M.draw(options)
   local circuit = source.one(options.file)
   if options.svg then
-    local ok, err = circuit:to_svg(options.svg)
-    if not ok then ends.fail(err) end   -- it names the file
+    local ok, rest = circuit:to_svg(options.svg)
+    if not ok then ends.fail(rest) end   -- it names the file
+    if rest then out.note("%s: %s", out.printable(options.svg), rest) end
     return ends.codes.ok
   end
   out.write(circuit:draw { width = options.width or screen.columns(),

@@ -30,19 +30,16 @@ end
 local PATIENCE = 5   -- seconds in which the server has to hear of it
 
 -- What is still running ends with the command: nobody will ask for it. A future that was canceled has ended before the
--- server has been told. One that was interrupted while it learnt its job's id raises.
+-- server has been told.
 local function cancel_all(futures)
   for _, future in ipairs(futures) do
-    if not future:done() then ends.try(future.cancel, future) end
+    if not future:done() then pcall(future.cancel, future) end
   end
   local deadline = os.time() + PATIENCE
   while arvak.poll(0.1) and os.time() < deadline do end
 end
 
-function M.run(options)
-  local settings = where.settings(options)
-  local circuits = source.all(options.file, options.param)
-  local client <close> = where.connect(settings, true)
+local function run(client, circuits, settings, options)
   local futures = {}
   local ok, code = pcall(function()
     submit_all(futures, client, circuits, settings, options)
@@ -51,6 +48,15 @@ function M.run(options)
   if ok then return code end
   cancel_all(futures)
   error(code, 0)
+end
+
+function M.run(options)
+  local settings = where.settings(options)
+  local circuits = source.all(options.file, options.param)
+  local client <close> = where.connect(settings, true)
+  local ok, code = ends.steadily(run, client, circuits, settings, options)
+  if not ok then error(code, 0) end
+  return code
 end
 
 local function print_job(options, path, job_id, err)

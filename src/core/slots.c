@@ -3,8 +3,9 @@
  * that comes free goes to the first share in the round that may take it.
  *
  * A share that holds no slot may take any. One that holds some leaves the last ones, a sixteenth, to those that hold
- * none: so a share with many calls keeps the others waiting for nothing. These slots are kept only while shares use the
- * client side by side: for a minute after a share that held none has asked while another one held some.
+ * none. So a single call of theirs starts at once, however many calls another share has waiting. These slots are kept
+ * while shares use the client side by side: for a minute after a share that held none has asked while another one held
+ * some. When the minute is over they are taken with the next call that asks or ends.
  *
  * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an
  * offer is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the

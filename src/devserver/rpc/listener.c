@@ -45,6 +45,7 @@ struct listener {
   int tls_port;
   pthread_t thread;
   bool running;
+  atomic_bool is_shut; /* any thread */
   /* Guarded by mu. */
   pthread_mutex_t mu;
   connection *first;   /* each holds a reference */
@@ -205,7 +206,7 @@ static void *listener_run(void *ud) {
   for (;;) {
     if (epoll_wait(l->epoll_fd, &event, 1, -1) != 1) continue;
     void *what = event.data.ptr;
-    if (what == &l->wake_fd) return NULL;
+    if (what == &l->wake_fd) break;
     if (what == &l->tcp_fd || what == &l->unix_fd) {
       accept_all(l, *(int *)what);
       continue;
@@ -213,6 +214,8 @@ static void *listener_run(void *ud) {
     connection *c = what;
     if (!c->relay || !relay_run(c->relay)) finish(l, c);
   }
+  if (atomic_load(&l->is_shut)) listener_drop_all(l); /* those that came meanwhile */
+  return NULL;
 }
 
 static bool bind_all(listener *l, const char *address, const char *unix_path, char *problem, size_t size) {
@@ -263,6 +266,15 @@ bool listener_start(listener *l, grpc_server *server, int tls_port) {
             (l->unix_fd < 0 || watch(l, l->unix_fd, EPOLLIN, &l->unix_fd));
   l->running = ok && pthread_create(&l->thread, NULL, listener_run, l) == 0;
   return l->running;
+}
+
+void listener_shut(listener *l) {
+  if (!l->running) return;
+  atomic_store(&l->is_shut, true);
+  if (l->tcp_fd >= 0) shutdown(l->tcp_fd, SHUT_RDWR);
+  if (l->unix_fd >= 0) shutdown(l->unix_fd, SHUT_RDWR);
+  listener_drop_all(l);
+  eventfd_write(l->wake_fd, 1);
 }
 
 void listener_stop(listener *l) {

@@ -19,6 +19,8 @@ listener *listener_new(const char *address, const char *unix_path, char *problem
 
 /* Starts accepting. tls_port 0: plain. False: no thread. The server is borrowed until listener_stop. */
 bool listener_start(listener *l, grpc_server *server, int tls_port);
+/* Refuses new connections and cuts those that are there, waiting for nothing; listener_stop is still to be called. */
+void listener_shut(listener *l);
 void listener_stop(listener *l);  /* No more connections; those there are stay until listener_drop_all. */
 void listener_close(listener *l); /* After the server is gone: closes all that is left but the memory. */
 void listener_free(listener *l);  /* Closes first. NULL is fine. */

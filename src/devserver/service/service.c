@@ -87,8 +87,7 @@ void service_stop(service *s) {
 
 void service_shut(service *s) {
   if (getpid() != s->pid || s->stopping) return;
-  listener_stop(s->listener);
-  listener_drop_all(s->listener);
+  listener_shut(s->listener);
 }
 
 static bool renew_store(service *s, bool keep_jobs) {

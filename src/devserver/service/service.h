@@ -36,8 +36,8 @@ service *service_start(const server_options *options, char *problem, size_t size
 /* Idempotent; from any thread but the server's own. What is left still gives addresses and figures.
  * In a forked child, which has none of the threads, this and service_free leave everything as it is. */
 void service_stop(service *s);
-/* Serves nobody any more: new connections are refused, those that are there are cut. Waits for no call and no job; what
- * is left is service_stop's. From the thread that stops it. */
+/* Serves nobody any more: new connections are refused, those that are there are cut. Waits for nothing; what is left is
+ * service_stop's. From the thread that stops it. */
 void service_shut(service *s);
 void service_free(service *s); /* stops first; NULL is fine */
 /* The same in a thread of its own, and waits for that until this time of CLOCK_MONOTONIC at most, or where there is no

@@ -139,6 +139,21 @@ describe("a journal", function()
     assert.matches("no luck", sqlite "SELECT json_extract(error, '$.message') FROM arvak_item WHERE state = 'failed'")
   end)
 
+  it("tells circuits apart that differ in one thing, wherever they stand, and no others", function()
+    open()
+    local other = bell .. " "
+    local entries = { { bell, 1 }, { bell, 1 }, { bell, 2 }, { qasm = bell, shots = 1, optimization_level = 1 },
+      { other, 1 }, { qasm = bell, shots = 1, backend_id = "no such backend" }, { bell, 1 }, { other, 1 } }
+    assert(execute(entries))
+    local kinds, seen = {}, {}
+    local journal <close> = assert(arvak.journal(path))
+    for item in journal:items() do
+      seen[item.circuit_hash] = seen[item.circuit_hash] or item.index
+      kinds[item.index] = seen[item.circuit_hash]
+    end
+    assert.same({ 1, 1, 3, 4, 5, 6, 1, 5 }, kinds)
+  end)
+
   it("of another batch is refused before anything is sent", function()
     open()
     local circuits = batches.bells(5)

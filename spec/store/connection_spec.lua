@@ -41,6 +41,38 @@ describe("a connection to a store", function()
       assert.same({ changes = 0, { x = "a" }, { x = "b" } }, outcome[2])
     end)
 
+    it("gives a blind write an outcome that says only how it ended", function()
+      local c = prepared()
+      local function blind(...) return assert(c:run(connections.transaction(c, ...), "blind")) end
+      local outcome = blind({ "INSERT INTO t VALUES (?, ?)", 1, "a" }, "SELECT x FROM t")
+      assert.same({ id = outcome.id, ok = true }, outcome)
+      outcome = blind({ "INSERT INTO t VALUES (?, ?)", 2, "b" }, { "INSERT INTO t VALUES (?, ?)", 1, "c" })
+      assert.same({ false, "constraint", 2 }, { outcome.ok, outcome.what, outcome.statement })
+      assert.equal(1, connections.read(c, "SELECT count(*) AS value FROM t"))   -- all or nothing
+    end)
+
+    it("carries out statements that come again, among many others, each with its own values", function()
+      local c = prepared()
+      local list = {}
+      for i = 1, 400 do
+        local column = i % 20   -- of the same length each, and more texts than are kept
+        list[i] = { ("INSERT INTO t VALUES (?, ? || '%02d')"):format(column), i, i % 3 == 0 and "long" or "s" }
+      end
+      connections.write(c, table.unpack(list))
+      local wrong = connections.read(c, [[SELECT count(*) AS value FROM t
+        WHERE x <> (CASE i % 3 WHEN 0 THEN 'long' ELSE 's' END) || printf('%02d', i % 20)]])
+      assert.same({ 400, 0 }, { connections.read(c, "SELECT count(*) AS value FROM t"), wrong })
+    end)
+
+    it("binds nothing of what was there before where a value is nil", function()
+      local c = prepared()
+      for i = 1, 3 do
+        local text = i ~= 2 and "text" or nil
+        connections.write(c, { "INSERT INTO t VALUES (?, ?)", i, text, n = 3 })
+      end
+      assert.equal(2, connections.read(c, "SELECT i AS value FROM t WHERE x IS NULL"))
+    end)
+
     it("suspends a task, and the others go on", function()
       local c = prepared()
       local others = 0

@@ -102,17 +102,21 @@ function Direct.close() end
 local Commits = { messages_a_place = 2 }
 Commits.__index = Commits
 
+-- Takes the notes of a journal that writes nothing any more.
+local nobody = { note_intent = function() end, note_submitted = function() end, note_end = function() end,
+  note_unsent = function() end }
+
 -- What goes with one commit: inputs whose intents, ends, or reasons to be canceled are in it.
 local function new_group() return { intended = queue.new(), ended = queue.new(), reasons = queue.new() } end
 
 -- options: path and identity of the journal; is_retry, failures of earlier runs are submitted again; notes_total, how
 -- many inputs there are is not known before the end.
 function M.new(run, options)
+  local written = journal.new(options.path, function() run:wake() end)
   return setmetatable({
     run = run, state = "open", is_retry = options.is_retry, notes_total = options.notes_total, keeps_jobs = true,
-    identity = options.identity, journal = journal.new(options.path, function() run:wake() end),
-    filling = new_group(), on_its_way = new_group(), unread = queue.new(),
-    group = math.max(1, math.ceil(GROUP * run.max_workers)),
+    identity = options.identity, journal = written, notes = written, filling = new_group(), on_its_way = new_group(),
+    unread = queue.new(), group = math.max(1, math.ceil(GROUP * run.max_workers)),
   }, Commits)
 end
 
@@ -121,13 +125,6 @@ function Commits:open()
   local options = self.run.options
   return self.journal:open(self.identity, { extend = options.extend and not self.is_retry,
     is_loss_accepted = options.on_unknown == "resubmit" })
-end
-
--- Whether the journal takes notes: what is noted now is due a moment later.
-local function is_noting(self)
-  if self.state == "failed" or self.state == "closed" then return false end
-  self.due_at = self.due_at or core.now() + LINGER
-  return true
 end
 
 -- ---- drawing
@@ -159,7 +156,7 @@ end
 function Commits:intend(input)
   if self.run.stopped_by or not self.run:prepare(input) then return end
   self.run:tell(input, "intend")
-  if is_noting(self) then self.journal:note_intent(input) end
+  self.notes:note_intent(input)
   self.filling.intended:push(input)
 end
 
@@ -218,31 +215,27 @@ end
 
 -- ---- what happens
 
-function Commits:note_submitted(input)
-  if is_noting(self) then self.journal:note_submitted(input) end
-end
+function Commits:note_submitted(input) self.notes:note_submitted(input) end
 
 -- An input whose job is to be canceled, and why: a later run knows from it that this was no failure of the job.
 function Commits:note_canceling(input)
-  if is_noting(self) then self.journal:note_end(input, inputs.journal_state(input)) end
+  self.notes:note_end(input, inputs.journal_state(input))
   self.filling.reasons:push(input)
 end
 
 -- An input whose batch is broken off before it was sent: its intent is taken back.
 function Commits:note_unsent(input)
-  if input.has_row and input.state ~= "drawn" and is_noting(self) then self.journal:note_unsent(input) end
+  if input.has_row and input.state ~= "drawn" then self.notes:note_unsent(input) end
 end
 
 -- An input that has ended. What comes from the journal, or never had a circuit, is not written.
 function Commits:note_end(input)
   local has_begun = input.has_row or (input.hash and input.attempts > 0)
   local is_written = has_begun and not input.is_kept
-  if is_written and is_noting(self) then self.journal:note_end(input, inputs.journal_state(input)) end
-  if is_written and self.state == "open" then
-    self.filling.ended:push(input)
-  else
-    self.run.ended:push(input)
-  end
+  if is_written then self.notes:note_end(input, inputs.journal_state(input)) end
+  local waits = is_written and self.state == "open"
+  local line = waits and self.filling.ended or self.run.ended
+  line:push(input)
 end
 
 -- ---- commits
@@ -253,7 +246,7 @@ local function tell_ends(self)
 end
 
 local function fail(self, err)
-  self.state = "failed"
+  self.state, self.notes = "failed", nobody
   tell_ends(self)   -- what is not written is true all the same
   self.run.keeps_jobs = true   -- as far as the journal knows they run, and a later run looks at them
   self.run:stop(err)
@@ -267,14 +260,17 @@ local function settle(self)
   if not outcome then return end
   self.run.ended:take_over(group.ended)
   self.run.cancels:take_over(group.reasons)
-  while not group.intended:is_empty() do self.run:tell(group.intended:pop(), "release") end
+  local intended = group.intended
+  for input in intended.pop, intended do self.run:tell(input, "release") end
 end
 
 -- Whether what has been noted is to be written now: enough has come together, it has waited long enough, or nothing
 -- more can come.
 local function is_due(self, now)
   local filling = self.filling
-  if not self.journal:has_notes() or not self.journal:is_idle() then return false end
+  if not self.journal:has_notes() then return false end
+  self.due_at = self.due_at or now + LINGER
+  if not self.journal:is_idle() then return false end
   local waiting = filling.intended:count()
   return waiting >= self.group or now >= self.due_at or self.run.inputs.open_count <= waiting
     or not filling.reasons:is_empty()
@@ -355,7 +351,7 @@ end
 function Commits:close(waits)
   if self.state == "closed" then return end
   if waits and self.state ~= "leaving" then finish(self) end
-  self.state = "closed"
+  self.state, self.notes = "closed", nobody
   self.journal:close(waits)
 end
 

@@ -183,8 +183,8 @@ function Connection:transaction() return self._store:transaction() end
 
 -- Hands a transaction over, which is used up, also where this raises: what is made as a Lua state closes is never
 -- finalized.
--- on_end(outcome) is called in a step of the loop. mode: "write", "read", "raw", or "blind": a write of whose statements
--- the outcome says nothing. is_beat: its first statement is a sign of life as well (see beat).
+-- on_end(outcome) is called in a step of the loop. mode: "write", "read", "raw", or "blind": a write whose outcome has
+-- no results. is_beat: its first statement is a sign of life as well (see beat).
 function Connection:start(tx, mode, on_end, is_beat)
   local _ <close> = tx
   if not self._store then error("the connection was closed", 2) end

@@ -23,19 +23,19 @@ end
 
 -- The text that was hashed last, with all that goes into its hash: a batch often runs one text many times, and looks at
 -- each twice.
-local last = {}
+local last_qasm, last_shots, last_level, last_backend_id, last_hash
 
 -- What tells one circuit from another: everything that is sent of it.
 function M.hash(input)
   if input.source then return hash_circuit(input) end
   local circuit, backend_id = input.circuit, input.backend_id
   local qasm, shots, level = circuit.qasm, circuit.shots, circuit.optimization_level
-  if last.qasm == qasm and last.shots == shots and last.level == level and last.backend_id == backend_id then
-    return last.hash
+  if last_qasm == qasm and last_shots == shots and last_level == level and last_backend_id == backend_id then
+    return last_hash
   end
   local hash = hash_of(backend_id, qasm, circuit)
   if #qasm <= MOST_KEPT then
-    last = { qasm = qasm, shots = shots, level = level, backend_id = backend_id, hash = hash }
+    last_qasm, last_shots, last_level, last_backend_id, last_hash = qasm, shots, level, backend_id, hash
   end
   return hash
 end

@@ -13,7 +13,8 @@ local function run(jobs)
   for i = 1, count do processes[i] = all:spawn() end
   for _, process in ipairs(processes) do
     local r = machines.parse(machines.wait(process, 1800))
-    assert(r.successes == jobs and r.missing == 0)
+    assert(r.successes == jobs and r.missing == 0, ("%d of %d succeeded, %d are missing"):format(r.successes, jobs,
+      r.missing))
     peak = math.max(peak, r.memory_kib / 1024)
   end
   local rows = all.cluster:sql("SELECT count(*), count(*) FILTER (WHERE state = 'completed') FROM arvak_item", "lab")

@@ -232,7 +232,8 @@ M.write_submitted = counted([[UPDATE arvak_item i SET state = 'submitted', attem
 M.write_ends = counted([[UPDATE arvak_item i SET owner = NULL, state = v.state, attempts = v.attempts,
     job_id = v.job_id, counts = v.counts, shots = v.shots, execution_time_ms = v.ms, metadata_json = v.metadata,
     error = v.error, is_passing = v.is_passing, circuit_id = COALESCE(v.id, i.circuit_id),
-    circuit_hash = COALESCE(v.hash, i.circuit_hash), reading = COALESCE(v.reading, i.reading), raw_counts = v.raw, ended_at = clock_timestamp(), ended_by = $3
+    circuit_hash = COALESCE(v.hash, i.circuit_hash), reading = COALESCE(v.reading, i.reading), raw_counts = v.raw,
+    ended_at = clock_timestamp(), ended_by = $3
   FROM unnest($5::bigint[], $6::text[], $7::int[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::text[],
     $13::text[], $14::boolean[], $15::text[], $16::text[], $17::text[], $18::text[])
     AS v(slot, state, attempts, job_id, counts, shots, ms, metadata, error, is_passing, id, hash, reading, raw)

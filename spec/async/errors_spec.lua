@@ -184,6 +184,22 @@ describe("the error of a callback", function()
     assert.same({ 1, 1, 1 }, calls)
   end)
 
+  it("is raised at once by whoever drives next, however long he would wait", function()
+    local p <close> = arvak.pollable()
+    for _, drive in ipairs { arvak.poll, function(timeout) return p:step(timeout) end } do
+      local f, resolve = arvak.future()
+      for i = 1, 3 do f:add_done_callback(function() error("error " .. i, 0) end) end
+      resolve(true)
+      for i = 1, 3 do
+        local started_at = monotime()
+        local _, err = pcall(drive, 30)
+        assert.equal("error " .. i, tostring(err):match "^[^\n]*")
+        assert.is_true(monotime() - started_at < 15)
+      end
+      assert.is_false(drive(0))
+    end
+  end)
+
   it("keeps a pollable's user looking until all are raised", function()
     local p <close> = arvak.pollable()
     local f, resolve = arvak.future()

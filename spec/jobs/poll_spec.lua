@@ -33,8 +33,8 @@ local function unavailable(more)
 end
 
 -- Follows a job with answers from give(action, now), a call taking no time: the result or nil, the error, the time, and
--- the times of the calls.
-local function follow(rules, give, followed)
+-- the times of the calls. at_rest(now), if given, is called where the job is let rest.
+local function follow(rules, give, followed, at_rest)
   followed = followed or {}
   followed.job_id = followed.job_id or "j"
   local action, at, err = "look", poll.start(followed, rules, 0), nil
@@ -42,9 +42,14 @@ local function follow(rules, give, followed)
   while action ~= "end" do
     assert.is_true(at >= now, "the next step lies in the past")
     now = at
-    times[#times + 1] = now
-    assert.is_true(#times < 100000, "this goes on for ever")
-    action, at, err = poll.decide(followed, rules, now, give(action, now))
+    if action == "rest" then
+      if at_rest then at_rest(now) end
+      action, at, err = poll.decide(followed, rules, now, "rested")
+    else
+      times[#times + 1] = now
+      assert.is_true(#times < 100000, "this goes on for ever")
+      action, at, err = poll.decide(followed, rules, now, give(action, now))
+    end
   end
   return at, err, now, times
 end
@@ -305,6 +310,38 @@ describe("a job of a client whose jobs took as long before", function()
       assert.is_true(took[i] <= 0.0225, ("the %dth took %g"):format(i, took[i]))
       assert.is_true(looks[i] <= 6, looks[i])
     end
+  end)
+
+  -- As run, of one job of 20 ms; another one's end is noted once at the first rest after `noted_at`.
+  local function run_beside(noted_at, ended)
+    local rules = new_rules { durations = durations.new() }
+    local looks = 0
+    local _, _, now = follow(rules, function(action, time)
+      if action == "fetch" then return "result", "the result" end
+      looks = looks + 1
+      return status(time >= 0.02 and "COMPLETED" or "RUNNING")
+    end, { _since = 0 }, function(time)
+      if time >= noted_at and not rules.durations:typical() then rules.durations:note(0.98 * ended, ended) end
+    end)
+    return now, looks
+  end
+
+  it("is looked at within its pause when another's end shows that it may have ended", function()
+    local alone, looks = run_beside(math.huge)
+    assert.is_true(alone > 0.022, alone)   -- else this shows nothing
+    local now, more = run_beside(0.02, 0.02)
+    assert.is_true(now < 0.02 + (alone - 0.02) / 1.5, now)
+    assert.equal(looks, more)
+    now, more = run_beside(0.01, 0.02)   -- what is learned earlier is the time of the next look
+    assert.is_true(now < 0.022, now)
+    assert.is_true(more <= looks + 3, more)
+  end)
+
+  it("keeps its pause where others take longer than that", function()
+    local alone, looks = run_beside(math.huge)
+    local now, as_many = run_beside(0.02, 1)
+    assert.equal(alone, now)
+    assert.equal(looks, as_many)
   end)
 
   it("is still looked at once in an interval, and at every pause where somebody is told", function()

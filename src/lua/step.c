@@ -128,21 +128,22 @@ void larvak_step_breathe(lua_State *L, larvak_state *state, int mask_before) {
 
 /* ---- for the Lua layer ---- */
 
-/* step(seconds): one step of the loop, which ends when something has happened. */
+/* step(seconds): one step of the loop, which ends when something has happened or its driver has something to do. */
 static int step_once(lua_State *L) {
   larvak_state *state = larvak_state_get(L);
   larvak_step_check(L, state);
   if (larvak_is_closing(L, state)) return 0;
   double seconds = luaL_checknumber(L, 1);
   larvak_loop_get(L, state);
-  int64_t until = seconds > 0 ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
+  bool may_wait = seconds > 0 && !larvak_driver_is_wanted(state);
+  int64_t until = may_wait ? arvak_now_ns() + (int64_t)(seconds * 1e9) : 0;
   int mask_before = lua_gethookmask(state->main);
   bool has_news;
   do {
     int64_t air = arvak_now_ns() + larvak_step_air_ns(state);
     has_news = larvak_step(L, state, until < air ? until : air);
     larvak_step_breathe(L, state, mask_before);
-  } while (!has_news && arvak_now_ns() < until);
+  } while (!has_news && !larvak_driver_is_wanted(state) && arvak_now_ns() < until);
   larvak_work_hand_over(L, state);
   return 0;
 }

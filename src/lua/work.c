@@ -19,9 +19,11 @@ int64_t larvak_due_ns(const larvak_state *state) {
   return state->loop ? arvak_loop_due_ns(state->loop) : ARVAK_NEVER;
 }
 
+bool larvak_driver_is_wanted(const larvak_state *state) { return state->waits.woken.first || state->work.has_strays; }
+
 /* An interrupt of the host's is work while somebody waits. */
 int64_t larvak_driver_due_ns(larvak_state *state) {
-  if (state->waits.woken.first || state->work.has_strays) return 0;
+  if (larvak_driver_is_wanted(state)) return 0;
   int64_t due = larvak_due_ns(state);
   int64_t interrupt = larvak_is_idle(state) ? ARVAK_NEVER : larvak_interrupt_due_ns(state);
   return interrupt < due ? interrupt : due;

@@ -13,8 +13,10 @@
 bool larvak_has_ready(const larvak_state *state);
 /* When the next step has something to do: 0 now, a time, or ARVAK_NEVER. */
 int64_t larvak_due_ns(const larvak_state *state);
-/* The same for who drives the loop from outside: after the step, he also resumes coroutines of an attached loop whose
- * waits are over, and raises the errors that nobody has read. */
+/* Who drives the loop from outside also resumes coroutines of an attached loop whose waits are over, and raises the
+ * errors that nobody has read. True: there are some, so he must not wait in a step. */
+bool larvak_driver_is_wanted(const larvak_state *state);
+/* As larvak_due_ns, for him. */
 int64_t larvak_driver_due_ns(larvak_state *state);
 /* True: nothing is in flight and nothing will be due, so no step can ever bring anything. */
 bool larvak_is_idle(const larvak_state *state);

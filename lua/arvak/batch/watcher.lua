@@ -75,7 +75,7 @@ function Watcher:forget(input) self.followed[input], input.ends_at = nil, nil en
 local function go_on(followed, event, value)
   local self, input = followed.watcher, followed.input
   local action, at_or_result, err = poll.decide(followed, self.rules, core.now(), event, value)
-  if action == "look" or action == "fetch" or action == "chunks" then look_at(self, followed, at_or_result) end
+  if action ~= "end" and action ~= "over" then look_at(self, followed, at_or_result) end
   if action == "fetch" and event == "status" then self.run:tell(input, "see", value.state) end
   if action ~= "end" then return end
   if at_or_result ~= nil then return self.run:complete(input, at_or_result) end
@@ -112,6 +112,11 @@ end
 
 function steps.chunks(self, followed)
   chunks.start(function(...) self.on_result(followed, ...) end, self.run.client, self.rules, followed.job_id)
+end
+
+function steps.rest(_, followed)
+  followed.is_requested = false
+  go_on(followed, "rested")
 end
 
 -- Looks at every job whose time has come.

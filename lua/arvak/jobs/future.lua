@@ -125,6 +125,8 @@ function steps.chunks(f)
   chunks.start(function(...) on_result(f, ...) end, f._client, f._job, f.job_id, wait.call_options(f._job, f._ends_at))
 end
 
+function steps.rest(f) go_on(f, "rested") end
+
 -- ---- submitting
 
 local function undo_submit(f)

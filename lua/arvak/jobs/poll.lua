@@ -4,7 +4,10 @@
 -- server can move a job on after one (contract 2.9, item 12).
 --
 --   step     event                             what is next
---   look     status: QUEUED, RUNNING           look, after the next pause
+--   look     status: QUEUED, RUNNING           look, after the next pause; rest, for a part of it, while it is not known
+--                                              how long such jobs take
+--   rest     rested                            look, when the pause is over or others have shown that the job may have
+--                                              ended; or rest, for the next part
 --   look     status: unspecified, or unknown   look, after the next pause; no usable answer
 --   look     status: COMPLETED                 fetch, at once
 --   look     status: another end               end, with the error of that end
@@ -26,6 +29,7 @@ local M = {}
 local JITTER = 0.2                              -- share of a pause
 local EARLY = 0.25                              -- of the time that jobs usually take
 local LEAST_DELAY = 0.0005                      -- seconds, around the time when a job is expected to end
+local PARTS = 4                                 -- of a pause, between which a wait hears what others have learned
 local RESOURCE_EXHAUSTED, OUT_OF_RANGE = 8, 11
 M.FIRST_DELAY, M.GROWTH, M.POLL_INTERVAL = 0.0011, 1.3, 1.0   -- seconds, factor, seconds
 
@@ -106,13 +110,28 @@ local function again(followed, rules, now, least, last)
   return followed._step, math.min(now + math.max(pause, least), last, followed._ends_at or math.huge)
 end
 
+-- The rest of a pause until _look_at, which is over before where it is learned meanwhile that such jobs have ended.
+local function rest(followed, rules, now)
+  local typical = rules.durations:typical()
+  local expected = typical and math.max(followed._since + typical, now) or math.huge
+  local at = math.min(followed._look_at, expected)
+  followed._step = at > now and "rest" or "look"
+  return followed._step, math.min(at, now + followed._part)
+end
+
 -- After a look at a job that has not ended. Where it is known how long such jobs take, the next look is then; and one
 -- at a quarter of that, so that it is noticed when they take less now.
 local function look_again(followed, rules, now)
   local pending = followed._since and now - followed._since
-  local typical = pending and not rules.on_progress and rules.durations and rules.durations:typical()
+  local durations = pending and not rules.on_progress and rules.durations
+  local typical = durations and durations:typical()
   followed._pending = pending
-  if not typical or pending >= typical then return again(followed, rules, now, 0, math.huge) end
+  if not durations or typical and pending >= typical then return again(followed, rules, now, 0, math.huge) end
+  if not typical then
+    local _, at = again(followed, rules, now, 0, math.huge)
+    followed._look_at, followed._part = at, (at - now) / PARTS
+    return rest(followed, rules, now)
+  end
   followed._delay = math.min(math.max(LEAST_DELAY, typical / 40), rules.interval)   -- then soon again
   local target = pending < EARLY * typical and EARLY * typical or typical
   return "look", math.min(now + math.min(target - pending, rules.interval), followed._ends_at or math.huge)
@@ -126,7 +145,7 @@ end
 
 -- ---- the events
 
-local on = { look = {}, fetch = {}, chunks = {}, over = {} }
+local on = { look = {}, rest = {}, fetch = {}, chunks = {}, over = {} }
 
 function on.look.status(followed, rules, now, job)
   local state = job.state
@@ -156,6 +175,8 @@ function on.look.error(followed, rules, now, err)
   return again(followed, rules, now, wanted, last)
 end
 
+function on.rest.rested(followed, rules, now) return rest(followed, rules, now) end
+
 function on.fetch.result(followed, _, _, result) return finish(followed, result) end
 
 function on.fetch.error(followed, rules, now, err)
@@ -172,7 +193,7 @@ setmetatable(on.over, { __index = function() return stay_over end })
 -- ---- made from outside
 
 -- Begins to follow a job: the time of the first look. followed: any table with the job's job_id; the fields _step,
--- _delay, _stuck, _seen and _pending of it are kept here. _ends_at, a time, and _since, when the job was submitted, are
+-- _delay, _stuck, _seen, _pending, _look_at and _part of it are kept here. _ends_at, a time, and _since, when the job was submitted, are
 -- read, where they are set.
 -- first: seconds before the first look, or nil; delay: between it and the next one (FIRST_DELAY).
 function M.start(followed, rules, now, first, delay)
@@ -181,8 +202,9 @@ function M.start(followed, rules, now, first, delay)
   return math.min(at, followed._ends_at or math.huge)
 end
 
--- After an event ("status" and the job, "result" and the result, "error" and the error), what is next:
+-- After an event ("status" and the job, "result" and the result, "error" and the error, "rested"), what is next:
 --   "look", "fetch" or "chunks", and the time for it (a status, the result, the result in chunks);
+--   "rest", and the time at which to say so;
 --   "end", the result or nil, and why there is none;
 --   "over" for an answer that came after the end.
 -- rules, which many may share: interval (seconds between two looks at most), patience (seconds, above), target,

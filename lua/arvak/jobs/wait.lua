@@ -93,6 +93,8 @@ function steps.chunks(wait, rules)
   return "result", result
 end
 
+function steps.rest() return "rested" end
+
 local function follow(wait, rules, now)
   local step, at, err = "look", poll.start(wait, rules, now), nil
   while step ~= "end" do

@@ -191,6 +191,29 @@ static void what_is_kept_is_used_again_when_nobody_else_has_come_for_a_minute(vo
   arvak_client_unref(client);
 }
 
+static void several_shares_together_leave_a_sixteenth(void **state) {
+  (void)state;
+  side a, b, c, d;
+  make_client(32, false);
+  for (int i = 0; i < 4; i++) open_side((side *[]){&a, &b, &c, &d}[i], 0);
+  take_all(&a);
+  take_all(&b); /* holds none at first, so from then on slots are kept */
+  for (int i = 0; i < 4; i++) let_go(&a, i);
+  assert_int_equal(held(&a) + held(&b), 30);
+  for (int i = 0; i < 10; i++) {
+    take(&c, 0);
+    take(&d, 0);
+    assert_true(c.asks[0].has_slot && d.asks[0].has_slot);
+    take(&c, 1); /* it holds one */
+    assert_false(c.asks[1].has_slot);
+    for (int k = 0; k < 2; k++) let_go(&c, k);
+    let_go(&d, 0);
+  }
+  assert_int_equal(held(&a) + held(&b), 30);
+  for (int i = 0; i < 4; i++) close_side((side *[]){&a, &b, &c, &d}[i]);
+  arvak_client_unref(client);
+}
+
 static void one_slot_goes_round(void **state) {
   (void)state;
   side a, b;
@@ -299,12 +322,13 @@ static int at_most(int most) {
 static side sides[MOST];
 static int side_count;
 
-/* What the rule says, from the shares alone: a sixteenth, rounded up, of which each second holder has taken one. */
+/* What the rule says, from the shares alone. */
 static int kept(void) {
-  int holders = 0, most = client->slots.count / 16 + (client->slots.count % 16 > 0);
+  int holders = 0, count = client->slots.count;
   for (int i = 0; i < side_count; i++) holders += sides[i].share->taken > 0;
-  bool is_over = met == 0 || now - met >= 60 * SECOND;
-  return is_over || holders > most ? 0 : most + 1 - holders;
+  if (met == 0 || now - met >= 60 * SECOND) return 0;
+  if (count < 16) return holders == 1 ? 1 : 0;
+  return count / 16;
 }
 
 static bool is_driven(const side *s) { return atomic_load(&s->loop->is_driven); }
@@ -330,11 +354,12 @@ static void look_for_idle_slots(void) {
   }
 }
 
-/* Whoever holds some has taken none of what is kept. */
+/* Whoever holds some has taken none of what is kept; others may have taken of it in the same move. */
 static void look_for_greed(void) {
-  int free = client->slots.count - client->slots.taken;
+  int left = client->slots.count - client->slots.taken;
+  for (int i = 0; i < side_count; i++) left += sides[i].had == 0 ? sides[i].share->taken : 0;
   for (int i = 0; i < side_count; i++)
-    if (sides[i].had > 0 && sides[i].share->taken > sides[i].had) MUST(free >= kept());
+    if (sides[i].had > 0 && sides[i].share->taken > sides[i].had) MUST(left >= kept());
 }
 
 /* Whoever waits with none is passed by each other share once at most. */
@@ -435,6 +460,7 @@ int main(void) {
       cmocka_unit_test(one_share_takes_every_slot),
       cmocka_unit_test(a_share_beside_others_leaves_a_slot_to_those_that_hold_none),
       cmocka_unit_test(what_is_kept_is_used_again_when_nobody_else_has_come_for_a_minute),
+      cmocka_unit_test(several_shares_together_leave_a_sixteenth),
       cmocka_unit_test(one_slot_goes_round),
       cmocka_unit_test(a_share_that_is_not_driven_keeps_nothing_that_it_has_not_come_for),
       cmocka_unit_test(a_limit_that_adapts_rises_though_slots_are_kept),

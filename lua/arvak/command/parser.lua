@@ -44,7 +44,7 @@ end
 
 local function add_circuit(command, backend)
   command:option("--backend", backend or "Where to run (default: profile's or simulator)."):argname "<id>"
-  command:option("--shots", "How often to run each (default: profile's or 1024).")
+  command:option("--shots", "Runs of each circuit (default: profile's or 1024).")
     :convert(values.shots):argname "<n>"
   command:option("-O --optimization", "The server's optimization, 0 (default) to 3; 2 and 3 take only gates on one "
     .. "qubit."):convert(values.level):argname "<n>"
@@ -132,7 +132,7 @@ function makers.batch(parser)
   local command = parser:command("batch", "Run many circuits; with a journal, nothing is lost and nothing runs twice.")
   command:argument("source", "Files, folders, .jsonl manifests; - lists names."):args "+":argname "<source>"
   add_circuit(command)
-  command:option("--sweep", "Take count values of a parameter; several multiply.")
+  command:option("--sweep", "Take count values of a parameter; they multiply.")
     :convert(values.sweep):count "*":argname "<name=from:to:count>"
   command:option("--journal", "A file, or a PostgreSQL database that machines share: it notes what was sent and came; "
     .. "the same command goes on."):argname "<name>"

@@ -185,20 +185,39 @@ static void what_is_begun_after_a_collection_is_waited_for(void **state) {
   assert_true(all.wall_ns >= 35 * MS);
 }
 
-/* The server is reachable, and so is not collected with what stops it. */
-static void a_server_that_a_finalizer_stops_serves_nobody_any_more(void **state) {
-  (void)state;
+/* The server is reachable, and so is not collected with what stops it. options, of the server, and tls, of a client:
+ * Lua tables. */
+static void assert_is_stopped_by_a_finalizer(const char *options, const char *tls) {
   lua_State *L = open_plugin();
-  must(L, "server = assert(require('arvak.devserver').start())\n"
-          "own = arvak.connect(server.address) assert(own:list_backends())\n"
+  lua_pushstring(L, options);
+  lua_setglobal(L, "options");
+  lua_pushstring(L, tls);
+  lua_setglobal(L, "tls");
+  must(L, "certificates = require 'spec.support.certificates'\n"
+          "server = assert(require('arvak.devserver').start(load('return ' .. options)()))\n"
+          "tls = load('return ' .. tls)()\n"
+          "function connect() return arvak.connect(server.address, { tls = tls }) end\n"
+          "own = connect() assert(own:list_backends())\n"
           "setmetatable({}, { __gc = function() server:stop() end })");
   lua_gc(L, LUA_GCCOLLECT);
   must(L, "local list, err = own:list_backends { retry = false, breaker = false }\n"
           "assert(not list and err.kind == 'unavailable', err)\n"
           "assert(server:stats().connections_total == 1)\n"
-          "assert(server:restart() and arvak.connect(server.address):list_backends())\n"
-          "server:stop()");
+          "for i = 1, 1000 do if server:stats().connections_open > 0 then arvak.sleep(0.01) end end\n"
+          "assert(server:stats().connections_open == 0)\n"
+          "assert(server:restart())\n"
+          "assert(connect():list_backends())\n"
+          "server:stop()\n"
+          "certificates.remove()");
   lua_close(L);
+}
+
+static void a_server_that_a_finalizer_stops_serves_nobody_any_more(void **state) {
+  (void)state;
+  assert_is_stopped_by_a_finalizer("{}", "false");
+  assert_is_stopped_by_a_finalizer("{ tls_cert = certificates.path('server'), "
+                                   "tls_key = certificates.path('server', 'key') }",
+                                   "{ ca = certificates.path('ca') }");
 }
 
 static arvak_client *new_client(const char *where) {

@@ -109,6 +109,7 @@ bool arvak__slots_acquire(arvak__slots *slots, arvak__place *place) {
   arvak_share *share = share_of(slots, place);
   int64_t now_ns = place->loop->now_ns;
   if (share->taken == 0 && slots->taken > 0) slots->met_ns = now_ns;
+  grant(slots, now_ns); /* what is kept no longer: those who wait come before this one */
   bool is_free = !share->queue.first && share->taken < share->max_in_flight && may_take(slots, share, now_ns);
   place->is_granted = is_free;
   if (is_free) {
@@ -118,7 +119,6 @@ bool arvak__slots_acquire(arvak__slots *slots, arvak__place *place) {
     arvak__list_append(&share->queue, &place->link);
     slots->queued++;
     if (is_first) update_round(slots, share);
-    grant(slots, now_ns);
   }
   pthread_mutex_unlock(&slots->mu);
   return is_free;

@@ -199,6 +199,12 @@ static void accept_all(listener *l, int listening) {
   }
 }
 
+/* Those that came meanwhile, too. With TLS gRPC would not learn of it otherwise: nobody carries bytes any more. */
+static void end_all(listener *l) {
+  listener_drop_all(l);
+  while (l->first) finish(l, l->first);
+}
+
 /* One event at a time: ending a connection may take back its other event. */
 static void *listener_run(void *ud) {
   listener *l = ud;
@@ -214,7 +220,7 @@ static void *listener_run(void *ud) {
     connection *c = what;
     if (!c->relay || !relay_run(c->relay)) finish(l, c);
   }
-  if (atomic_load(&l->is_shut)) listener_drop_all(l); /* those that came meanwhile */
+  if (atomic_load(&l->is_shut)) end_all(l);
   return NULL;
 }
 
@@ -291,8 +297,7 @@ void listener_stop(listener *l) {
 
 void listener_close(listener *l) {
   listener_stop(l);
-  listener_drop_all(l);
-  while (l->first) finish(l, l->first);
+  end_all(l);
   if (l->plain) grpc_server_credentials_release(l->plain);
   l->plain = NULL;
   close_fd(l->epoll_fd);

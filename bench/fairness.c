@@ -72,6 +72,7 @@ static const other others[] = {
     {"one whose 10,000 calls wait", WAITS_MUCH, false, 0, false},
     {"the same with 16 in flight at most", WAITS_MUCH, false, 16, false},
     {"the same with a client of its own", WAITS_MUCH, true, 0, false},
+    {"one on each core whose 10,000 calls wait", WAITS_MUCH, false, 0, true},
     {"one that calls from 64 tasks", CALLS_MUCH, false, 0, false},
     {"the same with 16 in flight at most", CALLS_MUCH, false, 16, false},
     {"the same with a client of its own", CALLS_MUCH, true, 0, false},

@@ -384,7 +384,7 @@ describe("a batch is stopped", function()
           end
         end,
       })
-      assert.is_true(monotime() - since < 0.6 * TEST_TIMEOUT)
+      assert.is_true(monotime() - since < 3 * TEST_TIMEOUT)
       batches.assert_whole(r, 2000)
       assert.is_true(r.success_count >= 5)
       assert.is_true(err.kind == "unavailable" or err.kind == "timeout", err.kind)

@@ -116,6 +116,29 @@ describe("a shared batch at a bad moment", function()
     assert.is_true(cpu < 1, ("%.2f s of CPU"):format(cpu))
   end)
 
+  it("writes ends that waited for the database after they were told, when its task is canceled", function()
+    lab:make_tables()
+    lab:restart(1, 1)   -- one after the other, so that ends wait behind those that are on their way
+    local completed, told = 0, {}
+    local future = arvak.spawn(function()
+      return lab:run(circuits(4), { progress_callback = function(p) completed = p.completed end,
+        on_result = function(index, result) told[index] = result and result.shots end })
+    end)
+    lab:wait_for "SELECT COUNT(*) = 4 FROM arvak_item WHERE batch = BATCH AND job_id IS NOT NULL"
+    local held <close> = lab:hold "SELECT 1 FROM arvak_item WHERE batch = BATCH FOR UPDATE"
+    helper.eventually(function() return completed == 4 end)
+    assert.is_nil(told[3])
+    assert.is_nil(told[4])
+    future:cancel()
+    assert(future:wait())
+    local r, err = future:result()
+    assert.same({ "canceled", 4 }, { err.kind, r.success_count })
+    assert.same({ 1, 2, 3, 4 }, told)
+    held:release()
+    lab:wait_for [[SELECT COUNT(*) = 4 FROM arvak_item WHERE batch = BATCH AND state = 'completed'
+      AND counts = '{"1":' || slot || '}']]
+  end)
+
   it("gives up joining again where it may not, once reconnect has passed", function()
     lab:restart(0.5)
     lab:make_tables()

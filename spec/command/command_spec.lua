@@ -275,6 +275,8 @@ describe("the command itself", function()
     for _, name in ipairs(names) do
       local help = assert_ok(run(name, "--help"))
       local _, examples = help:match "Examples:\n(.*)$":gsub("\n? +arvak ", "")
+      local _, lines = help:gsub("\n", "")
+      assert.is_true(lines <= 50, ("%s: %d lines do not fit a screen"):format(name, lines))
       assert.is_true(examples >= 2)
       assert.is_truthy(manual:find(".SS arvak " .. name, 1, true))
       for option in help:gmatch "%-%-(%l[%l-]+)" do

@@ -379,9 +379,10 @@ static const char *const full_leavings[] = {
     "left = arvak.connect('embedded') stream = left:watch_job(left:submit_qasm(bell, 'simulator')) stream()",
     "left = arvak.connect('embedded') keep = setmetatable({}, { __gc = function()\n"
     "  left:execute(bell, 'simulator') arvak.connect('embedded'):list_backends() end })",
-    "local path = os.tmpname() os.remove(path)\n"
+    "local path = os.tmpname() os.remove(path)\n" /* the runner removes what is in TMPDIR */
+    "path = (os.getenv 'TMPDIR' or '/tmp') .. path:match '/[^/]*$'\n"
     "setmetatable({}, { __gc = function()\n"
-    "  for _, e in ipairs { '', '-wal', '-shm', '.lock' } do os.remove(path .. e) end end })\n"
+    "  for _, e in ipairs { '', '-wal', '-shm', '-lock' } do os.remove(path .. e) end end })\n"
     "local m = arvak.batch_manager(quick)\n"
     "local list = {} for i = 1, 200 do list[i] = { bell, 1 } end\n"
     "co = coroutine.create(function()\n"

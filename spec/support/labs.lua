@@ -36,13 +36,13 @@ function Lab:close()
   helper.assert_clean()
 end
 
--- Another server, whose jobs take so long.
-function Lab:restart(job_latency)
+-- Another server, whose jobs take so long; max_concurrent_jobs of them run at once, if given.
+function Lab:restart(job_latency, max_concurrent_jobs)
   if self.manager then self.manager:close() end
   self.client:close()
   self.server:stop()
   self.manager = nil
-  self.server = helper.start { job_latency = job_latency }
+  self.server = helper.start { job_latency = job_latency, max_concurrent_jobs = max_concurrent_jobs }
   self.client = arvak.connect(self.server.address)
 end
 

@@ -2,10 +2,11 @@
  * and the turns of its rate. Invariant: while a share is in the round, every slot that it may take is taken, and a slot
  * that comes free goes to the first share in the round that may take it.
  *
- * A share that holds no slot may take any. One that holds some leaves the last ones, a sixteenth, to those that hold
- * none. So a single call of theirs starts at once, however many calls another share has waiting. These slots are kept
- * while shares use the client side by side: for a minute after a share that held none has asked while another one held
- * some. When the minute is over they are taken with the next call that asks or ends.
+ * A share that holds no slot may take any. Those that hold some leave the last ones, a sixteenth, to those that hold
+ * none; of fewer than 16 slots a share that is the only one to hold some leaves one. So a single call starts at once,
+ * however many calls other shares have waiting. Slots are kept while shares use the client side by side: for a minute
+ * after a share that held none has asked while another one held some. When the minute is over they are taken with the
+ * next call that asks or ends.
  *
  * A loop that nobody drives makes nothing of a slot. When it is its share's turn, the share leaves the round and an
  * offer is posted to the loop: its next step puts the share back. So a program that computes keeps no slot from the
@@ -33,11 +34,10 @@ static arvak_share *share_of(arvak__slots *slots, const arvak__place *place) {
   return place->share ? place->share : &slots->common;
 }
 
-/* What a share that holds some leaves free. Each of the others that hold some has taken one of them. */
+/* What a share that holds some leaves free. */
 static int kept_for_others(const arvak__slots *slots, int64_t now_ns) {
   if (slots->met_ns == 0 || now_ns - slots->met_ns >= KEPT_NS) return 0;
-  int kept = (slots->count - 1) / 16 + 1 - (slots->holders - 1);
-  return kept > 0 ? kept : 0;
+  return slots->count >= 16 ? slots->count / 16 : slots->holders == 1;
 }
 
 static bool may_take(const arvak__slots *slots, const arvak_share *share, int64_t now_ns) {

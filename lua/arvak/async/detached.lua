@@ -99,11 +99,11 @@ function M.is_sent(f)
   return not is_pending(f, f._ticket) or core.is_sent(f._ticket)
 end
 
--- How many futures wait here.
+-- How many futures wait here. One that was canceled has ended, though its timer is told of later.
 function M.count()
   local futures, count = {}, 0
   for _, f in pairs(pending) do
-    if future.is_future(f) and not futures[f] then futures[f], count = true, count + 1 end
+    if future.is_future(f) and not f:done() and not futures[f] then futures[f], count = true, count + 1 end
   end
   return count
 end

@@ -102,8 +102,8 @@ end
 -- pcall, but Ctrl-C ends the command wherever it comes.
 function M.try(f, ...) return pass_interrupt(pcall(f, ...)) end
 
--- pcall, but Ctrl-C comes only where f waits. Lua raises it in the main coroutine, at any instruction: also in the middle
--- of what the library does with an answer, which would be lost then. In another coroutine only waits raise it.
+-- pcall, but Ctrl-C comes only where f waits. Lua raises it in the main coroutine, at any instruction: in the middle of
+-- what the library does with an answer, too, which would be lost. In another coroutine only waits raise it.
 function M.steadily(f, ...) return coroutine.resume(coroutine.create(f), ...) end
 
 -- A module that the command needs; without it the command ends. remedy: what to do then.

@@ -46,7 +46,7 @@ function M.note_in_default(options)
   if path then options.ledger = path end
 end
 
-local PATIENCE = 3   -- seconds
+local PATIENCE = 10   -- seconds, which only a disk or a database that does not answer takes
 
 -- Waits until the notes of closed clients are written. The end of a program would give them 50 ms, which is too little
 -- for a busy machine or a slow disk.

@@ -12,42 +12,42 @@ local M = {}
 local function add_output(command, formats, default)
   command:option("--format", "How to print: " .. table.concat(formats, ", ") .. "."):choices(formats):default(default)
     :argname "<format>"
-  command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
+  command:option("-o --output", "Write to this file, not to standard output."):argname "<file>"
 end
 
 local function add_where(command)
   command:group("Where",
-    command:option("--address", "The server: host:port, unix:/path, or embedded for one in this process "
+    command:option("--address", "host:port, unix:/path, or embedded: a server in this process "
       .. "(default: $ARVAK_ADDRESS)."):argname "<address>",
     command:option("--profile", "Settings of this name in $XDG_CONFIG_HOME/arvak/ (default: $ARVAK_PROFILE).")
       :argname "<name>",
-    command:option("--api-key-file", "A file that holds the API key (default: the key in $ARVAK_API_KEY).")
+    command:option("--api-key-file", "File of the API key; without it, $ARVAK_API_KEY.")
       :argname "<file>",
     command:flag("--tls", "Encrypt the connection."),
     command:option("--ca", "Certificates to trust; implies --tls."):argname "<file>",
     command:option("--cert", "The client's certificate; implies --tls."):argname "<file>",
     command:option("--key", "The key of the client's certificate."):argname "<file>",
-    command:option("--server-name", "The name that the server's certificate must have; implies --tls.")
+    command:option("--server-name", "Name in the server's certificate; implies --tls.")
       :argname "<name>",
     command:option("--timeout", "Seconds that one call may take (default: 30)."):convert(values.seconds)
       :argname "<seconds>")
 end
 
 local function add_param(command)
-  command:option("--param", "Binds a parameter of the circuit, to 0.5 or pi/2; may be given again.")
+  command:option("--param", "Bind a parameter, to 0.5 or pi/2; repeatable.")
     :convert(values.parameter):count "*":argname "<name=value>"
 end
 
 local function add_label(command)
-  command:option("--label", "Note the jobs with this label in the ledger that arvak jobs lists."):argname "<text>"
+  command:option("--label", "Label of the jobs in the ledger (see arvak jobs)."):argname "<text>"
 end
 
 local function add_circuit(command, backend)
-  command:option("--backend", backend or "Where to run (default: of the profile, else simulator)."):argname "<id>"
-  command:option("--shots", "How often to run each circuit (default: of the profile, else 1024).")
+  command:option("--backend", backend or "Where to run (default: profile's or simulator)."):argname "<id>"
+  command:option("--shots", "Runs of each circuit (default: profile's or 1024).")
     :convert(values.shots):argname "<n>"
-  command:option("-O --optimization", "Optimization level of the server, 0 to 3 (default: 0); 2 and 3 take only gates "
-    .. "on one qubit."):convert(values.level):argname "<n>"
+  command:option("-O --optimization", "The server's optimization, 0 (default) to 3; 2 and 3 take only gates on one "
+    .. "qubit."):convert(values.level):argname "<n>"
   add_param(command)
 end
 
@@ -130,23 +130,23 @@ end
 
 function makers.batch(parser)
   local command = parser:command("batch", "Run many circuits; with a journal, nothing is lost and nothing runs twice.")
-  command:argument("source", "Files, folders, .jsonl manifests, or - for a list of names."):args "+":argname "<source>"
+  command:argument("source", "Files, folders, .jsonl manifests; - lists names."):args "+":argname "<source>"
   add_circuit(command)
-  command:option("--sweep", "Runs each circuit at count values of a parameter; several multiply.")
+  command:option("--sweep", "Take count values of a parameter; they multiply.")
     :convert(values.sweep):count "*":argname "<name=from:to:count>"
-  command:option("--journal", "A file, or a PostgreSQL database that several machines share: note there what was sent "
-    .. "and what came; the same command goes on."):argname "<name>"
-  command:flag("--extend", "The journal may be of the first of these circuits; the others are added.")
-  command:flag("--dry-run", "Say what the journal lets the batch do, and do nothing.")
+  command:option("--journal", "A file, or a PostgreSQL database that machines share: it notes what was sent and came; "
+    .. "the same command goes on."):argname "<name>"
+  command:flag("--extend", "Add circuits behind those that the journal has.")
+  command:flag("--dry-run", "Say what the batch would do, and do nothing.")
   add_label(command)
-  command:option("--workers", "Jobs that are submitted and unfinished at once (default: 32).")
+  command:option("--workers", "Unfinished jobs at once (default: 32).")
     :convert(values.whole(1)):argname "<n>"
   command:option("--transport", "auto, stream or unary."):choices { "auto", "stream", "unary" }:default "auto"
     :argname "<way>"
   command:option("--on-unknown", "A submit of which nobody knows whether it made a job: fail or resubmit.")
     :choices { "fail", "resubmit" }:default "fail":argname "<what>"
   command:flag("--retry-failed", "Run once more what failed.")
-  command:option("--max-wait", "Seconds for the whole batch (default: until it ends)."):convert(values.seconds)
+  command:option("--max-wait", "Seconds for the whole batch (default: no limit)."):convert(values.seconds)
     :argname "<seconds>"
   add_output(command, { "csv", "json" }, "csv")
   add_where(command)
@@ -166,7 +166,7 @@ end
 function makers.report(parser)
   local command = parser:command("report", "A journal as one page of HTML.")
   command:argument("file", "The journal: a file, or a PostgreSQL database."):argname "<name>"
-  command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
+  command:option("-o --output", "Write to this file, not to standard output."):argname "<file>"
   return command, { "arvak report run.db -o report.html", "arvak report run.db > report.html" }
 end
 
@@ -206,7 +206,7 @@ function makers.convert(parser)
   local command = parser:command("convert", "Print a circuit as the service takes it.")
   command:argument("file", "OpenQASM 2 or 3; - is standard input."):argname "<file>"
   add_param(command)
-  command:option("-o --output", "Write to this file instead of standard output."):argname "<file>"
+  command:option("-o --output", "Write to this file, not to standard output."):argname "<file>"
   return command, { "arvak convert old.qasm", "arvak convert ansatz.qasm --param theta=0.3 -o ready.qasm" }
 end
 
@@ -321,7 +321,7 @@ function M.new(version, columns)
   local commands = {}
   for _, name in ipairs(M.names) do
     local command, examples = makers[name](parser)
-    command:flag("-q --quiet", "Print no progress, summaries or hints: results and errors alone.")
+    command:flag("-q --quiet", "Print results and errors alone.")
     command:usage(("Usage: arvak %s [options]%s"):format(name, usage_of(command)))
     command:epilog("Examples:\n  " .. table.concat(examples, "\n  "))
     join_names(command)

@@ -4,10 +4,9 @@
 -- server can move a job on after one (contract 2.9, item 12).
 --
 --   step     event                             what is next
---   look     status: QUEUED, RUNNING           look, after the next pause; rest, for a part of it, while it is not known
---                                              how long such jobs take
---   rest     rested                            look, when the pause is over or others have shown that the job may have
---                                              ended; or rest, for the next part
+--   look     status: QUEUED, RUNNING           look, after the next pause; or rest, for a part of that, while it is not
+--                                              known how long such jobs take
+--   rest     rested                            look, if the pause is over or the job may have ended by now; else rest
 --   look     status: unspecified, or unknown   look, after the next pause; no usable answer
 --   look     status: COMPLETED                 fetch, at once
 --   look     status: another end               end, with the error of that end
@@ -193,8 +192,8 @@ setmetatable(on.over, { __index = function() return stay_over end })
 -- ---- made from outside
 
 -- Begins to follow a job: the time of the first look. followed: any table with the job's job_id; the fields _step,
--- _delay, _stuck, _seen, _pending, _look_at and _part of it are kept here. _ends_at, a time, and _since, when the job was submitted, are
--- read, where they are set.
+-- _delay, _stuck, _seen, _pending, _look_at and _part of it are kept here. _ends_at, a time, and _since, when the job
+-- was submitted, are read, where they are set.
 -- first: seconds before the first look, or nil; delay: between it and the next one (FIRST_DELAY).
 function M.start(followed, rules, now, first, delay)
   followed._step, followed._delay, followed._stuck = "look", math.min(delay or M.FIRST_DELAY, rules.interval), nil

@@ -40,8 +40,9 @@ static inline peer peer_connect(const char *address) {
   grpc_arg list[] = {{.type = GRPC_ARG_INTEGER, .key = (char *)"grpc.use_local_subchannel_pool", .value.integer = 1},
                      {.type = GRPC_ARG_INTEGER, .key = (char *)"grpc.initial_reconnect_backoff_ms",
                       .value.integer = 100},
+                     {.type = GRPC_ARG_INTEGER, .key = (char *)"grpc.enable_http_proxy", .value.integer = 0},
                      {.type = GRPC_ARG_INTEGER, .key = (char *)"grpc.max_receive_message_length", .value.integer = -1}};
-  grpc_channel_args args = {.num_args = 3, .args = list};
+  grpc_channel_args args = {.num_args = 4, .args = list};
   grpc_channel_credentials *plain = grpc_insecure_credentials_create();
   peer p = {.queue = grpc_completion_queue_create_for_pluck(NULL),
             .channel = grpc_channel_create(address, plain, &args)};

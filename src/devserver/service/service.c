@@ -6,13 +6,17 @@
 #include <grpc/grpc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/timer.h"
 #include "jobs/runner.h"
 #include "methods.h"
+
+enum { EXIT_PATIENCE_MS = 5000 };
 
 /* What outlasts a restart. */
 static bool make_lasting(service *s, const server_options *options) {
@@ -181,9 +185,28 @@ static void leaving_done(leaving *l) {
   if (is_last) leaving_free(l);
 }
 
+/* gRPC's own data goes when the process exits; a server that is being ended at that moment would crash. So exit waits
+ * for those that were left. The handler comes to be after gRPC, and so it runs before gRPC's. */
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static atomic_int left_count;
+
+static void wait_for_left(void) {
+  for (int ms = 0; ms < EXIT_PATIENCE_MS && atomic_load(&left_count) > 0; ms++)
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* In a forked child, which has none of the threads. */
+static void forget_left(void) { atomic_store(&left_count, 0); }
+
+static void prepare_exit(void) {
+  pthread_atfork(NULL, NULL, forget_left);
+  atexit(wait_for_left);
+}
+
 static void *end_left(void *ud) {
   leaving *l = ud;
   service_free(l->left);
+  atomic_fetch_sub(&left_count, 1);
   pthread_mutex_lock(&l->mu);
   leaving_done(l);
   return NULL;
@@ -194,7 +217,10 @@ static bool start_leaving(leaving *l, pthread_t *thread) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_once(&exit_once, prepare_exit);
+  atomic_fetch_add(&left_count, 1);
   bool has_started = pthread_create(thread, NULL, end_left, l) == 0;
+  if (!has_started) atomic_fetch_sub(&left_count, 1);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return has_started;
 }

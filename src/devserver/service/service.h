@@ -41,7 +41,7 @@ void service_stop(service *s);
 void service_shut(service *s);
 void service_free(service *s); /* stops first; NULL is fine */
 /* The same in a thread of its own, and waits for that until this time of CLOCK_MONOTONIC at most, or where there is no
- * thread to be had until its end; NULL is fine. */
+ * thread to be had until its end; NULL is fine. exit waits for what still goes on, for 5 s at most. */
 void service_leave(service *s, int64_t until_ns);
 
 /* Stops it, unless it is stopped, and starts it at the same addresses. Faults and figures stay; jobs are lost, or with

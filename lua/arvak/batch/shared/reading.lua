@@ -24,7 +24,8 @@ function M.new(shared)
   return setmetatable({
     shared = shared, link = shared.link, claims = shared.claims, source = shared.source, run = shared.run,
     look_at = 0, pause = SOON, busy = {}, is_said = {}, free = 0, remaining = nil, cursor = 0, bury_at = 0,
-    sweep_at = core.now() + shared.link.lease, claimed_at = 0, claim_size = math.ceil(CLAIM * shared.run.max_workers),
+    sweep_at = core.now() + shared.link.lease, claimed_at = 0, quick_claims = 0,
+    claim_size = math.ceil(CLAIM * shared.run.max_workers),
   }, Reading)
 end
 
@@ -216,11 +217,12 @@ end
 -- ---- claims
 
 -- A worker whose jobs are short would claim too often: its claims grow, and shrink again when the jobs get longer, so
--- that it never holds much more than it sends in a moment.
+-- that it never holds much more than it sends in a moment. The second claim of a program follows the first at once,
+-- whatever its jobs are; the third one tells.
 local function adapt_claims(self, now)
   local pause, workers = now - self.claimed_at, self.run.max_workers
-  self.claimed_at = now
-  if pause < OFTEN then
+  self.claimed_at, self.quick_claims = now, pause < OFTEN and self.quick_claims + 1 or 0
+  if self.quick_claims > 1 then
     self.claim_size = math.min(2 * self.claim_size, MOST * workers)
   elseif pause > 3 * OFTEN then
     self.claim_size = math.max(self.claim_size // 2, math.ceil(CLAIM * workers))

@@ -100,6 +100,9 @@ describe("values", function()
     local outcome = run(store, "write", { insert(1), { "INSERT INTO item (k, text) VALUES ($1, $2)", 2, "a\0b" } })
     assert.same({ id = outcome.id, ok = false, what = "other", code = 0, statement = 2,
       message = "value 2 has a NUL byte in it, which no text of PostgreSQL can hold" }, outcome)
+    outcome = run(store, "write", { insert(1), { "SELECT unnest($1::text[])", { "a", "b\0c" } } })
+    assert.same({ 2, "value 1 has a NUL byte in it, which no text of PostgreSQL can hold" },
+      { outcome.statement, outcome.message })
     assert.equal(0, count())
     assert.is_true(run(store, "write", { insert(1) }).ok)
   end)

@@ -44,7 +44,7 @@ typedef struct arvak__db_sql arvak__db_sql;
 typedef struct arvak__db_transaction {
   arvak__db_arena arena;
   arvak__db_statement *first, *last;
-  arvak__db_sql *texts; /* of the statements, each once, the newest first */
+  arvak__db_sql *texts; /* of the statements, the newest first; one that comes again soon is there once */
   size_t count;
   arvak__db_mode mode;
   bool is_blind; /* nobody asks what each statement did: the outcome has no results */

@@ -67,7 +67,7 @@ for _, target in ipairs(targets) do
         it(("%s: %s"):format(rpc, case[1]), function()
           local err = try(target, case, call)
           assert.same({ rpc, 1 }, { err.rpc, err.attempts })
-          assert.is_true(deaths.has_name(case, err), err.kind .. " " .. err.name)
+          assert.is_true(deaths.has_name(case, err, true), err.kind .. " " .. err.name)
           check(err, case[4])
         end)
       end

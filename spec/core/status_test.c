@@ -120,6 +120,10 @@ static void classifies_by_rpc_and_code(void **state) {
       {ARVAK_LIST_BACKENDS, GRPC_STATUS_UNAUTHENTICATED, "", ARVAK_KIND_UNAUTHENTICATED},
       {ARVAK_LIST_BACKENDS, GRPC_STATUS_INTERNAL, "[transient] x", ARVAK_KIND_RPC},
       {ARVAK_LIST_BACKENDS, 99, "", ARVAK_KIND_RPC},
+      {ARVAK_LIST_BACKENDS, GRPC_STATUS_UNKNOWN, "Stream removed", ARVAK_KIND_UNAVAILABLE},
+      {ARVAK_LIST_BACKENDS, GRPC_STATUS_UNKNOWN, "who knows", ARVAK_KIND_RPC},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_UNIMPLEMENTED, "Received http2 header with status: 404", ARVAK_KIND_UNAVAILABLE},
+      {ARVAK_SUBMIT_JOB, GRPC_STATUS_UNIMPLEMENTED, "", ARVAK_KIND_RPC},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     assert_int_equal(arvak__kind_of(cases[i].rpc, cases[i].code, cases[i].message), cases[i].kind);

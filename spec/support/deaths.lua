@@ -41,6 +41,7 @@ local ANSWERED = { maybe_executed = false, retryable = true, whole = 1 }
 local unavailable = { "unavailable", "UNAVAILABLE" }
 local internal = { "rpc", "INTERNAL" }
 local unknown = { "rpc", "UNKNOWN" }
+local no_answer = { "unavailable", "UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED" }
 local unreadable = { "rpc", "UNKNOWN", "INTERNAL" }
 local timeout = { "timeout", "DEADLINE_EXCEEDED" }
 
@@ -66,7 +67,7 @@ M.cases = {
   { "closed in the middle of an answer", on_request(raw.half_answer("\10\1j", "close")), unavailable, BROKEN },
   { "reset in the middle of an answer", on_request(raw.half_answer("\10\1j", "reset")), unavailable, BROKEN },
   { "silent in the middle of an answer", on_request(raw.half_answer("\10\1j")), timeout, BROKEN, HANG_TIMEOUT },
-  { "answered with garbage", on_request(raw.garbage("end")), unknown, BROKEN },
+  { "answered with garbage", on_request(raw.garbage("end")), no_answer, BROKEN },
   { "answered with a truncated message", on_request(raw.answer("\10\50abc")), internal, BROKEN },
   { "answered without a message", on_request(raw.answer("")), internal, BROKEN },
   { "answered with a message longer than it says it is", on_request(raw.unframed(0, 2, "\10\1j")), timeout, BROKEN,
@@ -93,10 +94,9 @@ M.cases = {
   { "told RST_STREAM, CANCEL", on_request(raw.reset_stream(8)), { "rpc", "CANCELLED" }, BROKEN },
   { "told RST_STREAM, ENHANCE_YOUR_CALM",
     on_request(raw.reset_stream(11)), { "resource_exhausted", "RESOURCE_EXHAUSTED" }, BROKEN },
-  { "answered by a proxy with 502", on_request(raw.http(502)), unavailable, BROKEN, is_of_proxy = true },
-  { "answered by a proxy with 503", on_request(raw.http(503)), unavailable, BROKEN, is_of_proxy = true },
-  { "answered by a proxy with 404", on_request(raw.http(404)), { "rpc", "UNIMPLEMENTED" }, BROKEN,
-    is_of_proxy = true },
+  { "answered by a proxy with 502", on_request(raw.http(502)), no_answer, BROKEN },
+  { "answered by a proxy with 503", on_request(raw.http(503)), no_answer, BROKEN },
+  { "answered by a proxy with 404", on_request(raw.http(404)), no_answer, BROKEN },
   { "answered UNAVAILABLE", on_request(raw.status(14, "down for a moment")), unavailable, ANSWERED },
   { "answered UNAVAILABLE as gRPC would say it", on_request(raw.status(14, "Socket closed")), unavailable, BROKEN },
   { "answered UNAVAILABLE by a gRPC that shuts down",
@@ -116,13 +116,14 @@ function M.peer_of(target, case)
   return peer
 end
 
--- Whether an error has the kind and one of the names of a case.
-function M.has_name(case, err)
-  local is_lost = case.is_of_proxy and err.name == "UNKNOWN"   -- by gRPC 1.56
-  if is_lost and err.kind == "rpc" then return true end
+-- Whether an error has the kind and one of the names of a case. Without gRPC's texts nothing tells no answer from one
+-- that is UNKNOWN or UNIMPLEMENTED.
+function M.has_name(case, err, has_texts)
   local names = {}
   for i = 2, #case[3] do names[case[3][i]] = true end
-  return err.kind == case[3][1] and names[err.name] or false
+  local kind = case[3][1]
+  if case[3] == no_answer and not has_texts and err.name ~= "UNAVAILABLE" then kind = "rpc" end
+  return err.kind == kind and names[err.name] or false
 end
 
 function M.random_step()

@@ -96,9 +96,12 @@ bool arvak__is_full_message(const char *message) {
   return starts_with(message, "Concurrency limit reached") || starts_with(message, "Queue full");
 }
 
+static bool is_transport_message(const char *message) {
+  return starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
+}
+
 static bool is_own_message(const char *message) {
-  return arvak__is_local_message(message) ||
-         starts_with_any(message, transport_messages, sizeof transport_messages / sizeof *transport_messages);
+  return arvak__is_local_message(message) || is_transport_message(message);
 }
 
 static bool is_service_message(const char *message) {
@@ -170,6 +173,11 @@ static arvak_kind kind_of_not_found(arvak_rpc rpc) {
   return is_backend ? ARVAK_KIND_BACKEND_NOT_FOUND : ARVAK_KIND_JOB_NOT_FOUND;
 }
 
+/* Rubbish, or the page of a proxy: which code gRPC makes of it depends on its version (docs/internals/grpc.md). */
+static bool is_no_answer(int code, const char *message) {
+  return (code == GRPC_STATUS_UNKNOWN || code == GRPC_STATUS_UNIMPLEMENTED) && is_transport_message(message);
+}
+
 arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
   switch (code) {
     case GRPC_STATUS_OK: return ARVAK_KIND_NONE;
@@ -185,7 +193,7 @@ arvak_kind arvak__kind_of(arvak_rpc rpc, int code, const char *message) {
     case GRPC_STATUS_RESOURCE_EXHAUSTED: return ARVAK_KIND_RESOURCE_EXHAUSTED;
     case GRPC_STATUS_UNAUTHENTICATED: return ARVAK_KIND_UNAUTHENTICATED;
     case GRPC_STATUS_UNAVAILABLE: return ARVAK_KIND_UNAVAILABLE;
-    default: return ARVAK_KIND_RPC;
+    default: return is_no_answer(code, message) ? ARVAK_KIND_UNAVAILABLE : ARVAK_KIND_RPC;
   }
 }
 

@@ -71,9 +71,10 @@ static bool is_scalar(int type) {
 
 enum { DIGITS = 20 }; /* of an integer, with its sign */
 
-/* How many values a list has: its n, or its length. */
+/* How many values a list has: its n, or its length. The string "n" is on top of the stack: to make it here might run a
+ * finalizer, which could change a list between its being measured and written. */
 static lua_Integer size_of_list(lua_State *L, int index) {
-  lua_pushliteral(L, "n");
+  lua_pushvalue(L, -1);
   lua_rawget(L, index);
   lua_Integer size = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : (lua_Integer)lua_rawlen(L, index);
   lua_pop(L, 1);
@@ -218,6 +219,8 @@ static int transaction_add(lua_State *L) {
   if (strlen(sql) != size) luaL_error(L, "add: the statement has a NUL in it");
   if (size > INT_MAX / 2) luaL_error(L, "add: the statement has %d MiB or more", INT_MAX / 2 >> 20);
   size_t room = 0;
+  lua_pushliteral(L, "n");
+  check_transaction(L, 1); /* which a finalizer may have submitted */
   for (int i = 0; i < count; i++) room += check_value(L, 3 + i);
   char *place = arvak__db_arena_take(&box->tx.arena, room);
   arvak__db_statement *previous = box->tx.last;

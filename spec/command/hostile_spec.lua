@@ -291,6 +291,19 @@ describe("Ctrl-C", function()
     assert.same({ "", 130 }, { process:signal "INT" })
     for _, job in ipairs(desk.server:jobs()) do assert.equal("CANCELED", job.state) end
   end)
+
+  it("asks for every cancellation at once, and does not wait for long for a server that does not answer", function()
+    desk:open { job_latency = 600 }
+    desk.server:fault { rpc = "CancelJob", hang = "before" }
+    local process = desk:begin("run", "bell.qasm", "bell.qasm", "rotation.qasm", "--param", "theta=1",
+      "--timeout", "60")
+    process:await_jobs(3)
+    helper.eventually(function() return desk.server:stats().calls.GetJobStatus >= 30 end, 60)
+    local began_at = os.time()
+    assert.same({ "", 130 }, { process:signal "INT" })
+    assert.is_true(os.time() - began_at < 50)   -- of 5; one such call takes 60
+    assert.equal(3, desk.server:stats().calls.CancelJob)
+  end)
 end)
 
 describe("a server that ends while a batch runs", function()

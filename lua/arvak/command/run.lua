@@ -29,14 +29,16 @@ end
 
 local PATIENCE = 5   -- seconds in which the server has to hear of it
 
--- What is still running ends with the command: nobody will ask for it. A future that was canceled has ended before the
--- server has been told.
+-- What is still running ends with the command: nobody will ask for it. All are canceled at once, since one answer may
+-- take long. A future that was canceled has ended before the server has been told.
 local function cancel_all(futures)
   for _, future in ipairs(futures) do
-    if not future:done() then pcall(future.cancel, future) end
+    if not future:done() then arvak.spawn(pcall, future.cancel, future) end
   end
   local deadline = os.time() + PATIENCE
-  while arvak.poll(0.1) and os.time() < deadline do end
+  repeat
+    local ok, goes_on = pcall(arvak.poll, 0.1)   -- it raises what nobody else is told
+  until ok and not goes_on or os.time() >= deadline
 end
 
 local function run(client, circuits, settings, options)

@@ -52,7 +52,7 @@ local PATIENCE = 10   -- seconds, which only a disk or a database that does not 
 -- for a busy machine or a slow disk.
 function M.rest()
   local ends_at = os.time() + PATIENCE
-  while arvak.poll(0.05) and os.time() < ends_at do end
+  while arvak.poll() and os.time() < ends_at do arvak.poll(0.05) end   -- which waits, whether for something or not
 end
 
 -- ---- arvak jobs

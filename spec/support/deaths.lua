@@ -43,6 +43,7 @@ local internal = { "rpc", "INTERNAL" }
 local unknown = { "rpc", "UNKNOWN" }
 local no_answer = { "unavailable", "UNAVAILABLE", "UNKNOWN", "UNIMPLEMENTED" }
 local unreadable = { "rpc", "UNKNOWN", "INTERNAL" }
+local no_number = { "rpc", "UNKNOWN", "INTERNAL", or_kind = "unavailable" }   -- by gRPC 1.56
 local timeout = { "timeout", "DEADLINE_EXCEEDED" }
 
 local function on_connection(...) return { connections = { ... } } end
@@ -78,7 +79,7 @@ M.cases = {
   { "answered with a status that there is not", on_request(raw.status(99, "")), { "rpc", "CODE_99", "UNKNOWN" },
     BROKEN },
   { "answered with a status that is no status", on_request(raw.status(-1, "")), unreadable, BROKEN },
-  { "answered with a status that is no number", on_request(raw.status("abc", "")), unreadable, BROKEN },
+  { "answered with a status that is no number", on_request(raw.status("abc", "")), no_number, BROKEN },
   { "told GOAWAY, the request being processed, then closed",
     on_request(raw.goaway(true, 0, "close")), unavailable, BROKEN },
   { "told GOAWAY, the request being processed, then nothing",
@@ -123,7 +124,7 @@ function M.has_name(case, err, has_texts)
   for i = 2, #case[3] do names[case[3][i]] = true end
   local kind = case[3][1]
   if case[3] == no_answer and not has_texts and err.name ~= "UNAVAILABLE" then kind = "rpc" end
-  return err.kind == kind and names[err.name] or false
+  return (err.kind == kind or err.kind == case[3].or_kind) and names[err.name] or false
 end
 
 function M.random_step()

@@ -44,7 +44,7 @@ typedef struct side {
 } side;
 
 static arvak_client *client;
-static int64_t now, met; /* met: when one that held none last asked beside one that held some; 0: never */
+static int64_t now, met; /* met: when a side without a slot last asked while another one held some; 0: never */
 
 static void on_slot(arvak__posting *posting) {
   ask *a = (ask *)posting;

@@ -63,7 +63,7 @@ local function read_file(path)
   return text
 end
 
--- A process's id, its state, when it began, and its parent; nothing where there is none.
+-- Of a process: its id, state, start and parent. Without such a process: nothing.
 local function stat_of(pid)
   local id, rest = (read_file(("/proc/%s/stat"):format(pid)) or ""):match("^(%d+) .*%) (.*)$")
   local fields = {}

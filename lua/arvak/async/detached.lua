@@ -99,7 +99,7 @@ function M.is_sent(f)
   return not is_pending(f, f._ticket) or core.is_sent(f._ticket)
 end
 
--- How many futures wait here. One that was canceled has ended, though its timer is told of later.
+-- How many futures wait here. A canceled future has ended, although its timer may still be pending.
 function M.count()
   local futures, count = {}, 0
   for _, f in pairs(pending) do

@@ -62,7 +62,7 @@ function Layout:next_open(wire)
   return wire
 end
 
--- Leaves these wires no column: what would stand there lies behind the last one that is drawn.
+-- Closes these wires: the drawing has no room for anything more on them.
 function Layout:fill(first, last)
   self.is_cut = true
   local wire = self:next_open(first)

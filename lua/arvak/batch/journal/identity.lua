@@ -15,8 +15,8 @@ local function hash_of(backend_id, identity, circuit)
   return core.sha256(string.pack("<s8s8I4I4", backend_id, identity, circuit.shots, circuit.optimization_level))
 end
 
--- What a circuit is stands for it, whatever text is made of it. Of one that cannot be lowered, which is never sent,
--- nothing is known.
+-- The hash is of the circuit's canonical form, not of the text that lowering makes of it. A circuit that cannot be
+-- lowered is never sent, and counts as empty.
 local function hash_circuit(input)
   return hash_of(input.backend_id, CIRCUIT .. "\0" .. (program.canonical(input.source) or ""), input.circuit)
 end

@@ -291,8 +291,8 @@ end
 -- Whether more claims have to be read before more is drawn.
 function Claims:needs_claims() return self.known_last < self.goal end
 
--- The next circuit was drawn: true, or nil when the batch is another's (mismatch says where). input: what was read of
--- one that is own, or nil.
+-- The next circuit was drawn: true, or nil when the batch is another's (mismatch says where). input: the circuit as it
+-- was read, where this program has the claim; else nil.
 function Claims:draw(entry, hash, input)
   local slot, total = self.position + 1, self.total
   if total and slot > total then

@@ -72,7 +72,7 @@ local function new_columns(count)
   return columns
 end
 
--- The columns as values. One that holds nothing is no array: unnest fills it with NULL.
+-- The columns as values. A column without any value goes as NULL, and unnest gives NULL for each of its rows.
 local function unpack_columns(columns, width)
   for i = 1, width do
     if next(columns[i]) == nil then columns[i] = nil else columns[i].n = columns.n end
